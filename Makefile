@@ -1,0 +1,38 @@
+# Every target sets up what it needs: a machine with Python (>= 3.11), pip and git is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test bench lint types contracts tests tutorials clean
+
+demo: .venv/ready
+	$(BIN)/pyromix demo
+
+test: lint types contracts tests tutorials
+
+bench: .venv/ready
+	$(BIN)/pytest tests/benchmarks --benchmark-only -o addopts= -s -p no:xdist
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/pyright
+
+contracts: .venv/ready
+	$(BIN)/lint-imports
+
+tests: .venv/ready
+	$(BIN)/pytest tests --ignore=tests/test_tutorials.py --ignore=tests/benchmarks -n 2
+
+tutorials: .venv/ready
+	$(BIN)/pytest tests/test_tutorials.py
+
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch $@
+
+clean:
+	rm -rf .venv dist build

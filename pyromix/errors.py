@@ -1,0 +1,115 @@
+"""Every exception and warning of the library, under one root.
+
+A message has three parts: what was expected, what was found (with names and numbers), what to try.
+Witnesses that a program may want (names, sizes, gaps) are attributes of the exception.
+"""
+
+from __future__ import annotations
+
+
+class PyromixError(Exception):
+    """Root of every exception that pyromix raises on purpose."""
+
+
+class SpecError(PyromixError, ValueError):
+    """The graph, a state list, a cardinality or a probability table is not usable."""
+
+
+class DataError(PyromixError, ValueError):
+    """A table of data does not fit the model: column, value, weight or size."""
+
+
+class StateNameError(DataError):
+    """A file format cannot hold the name of a state or of a variable."""
+
+
+class PositivityError(DataError):
+    """The question conditions on something of probability zero, or on rows no data reached."""
+
+
+class FileError(PyromixError, OSError):
+    """A path is missing, unreadable, or not in the format it claims."""
+
+
+class QueryError(PyromixError, ValueError):
+    """A query names something unknown, or asks for a contradiction."""
+
+
+class NotCertifiedError(PyromixError):
+    """The certainty of an answer falls short of what the caller required.
+
+    Attributes:
+        required: the level asked for.
+        found: the level the certificate admits.
+    """
+
+    def __init__(self, message: str, *, required: str, found: str) -> None:
+        super().__init__(message)
+        self.required = required
+        self.found = found
+
+
+class ContractionSizeError(PyromixError, MemoryError):
+    """An exact sum would need an intermediate table beyond the memory bound.
+
+    Attributes:
+        clique: names of the variables that the largest intermediate table ranges over.
+        n_bytes: size of that table.
+        limit: the bound, in bytes.
+    """
+
+    def __init__(self, message: str, *, clique: tuple[str, ...], n_bytes: int, limit: int) -> None:
+        super().__init__(message)
+        self.clique = clique
+        self.n_bytes = n_bytes
+        self.limit = limit
+
+
+class DimensionLimitError(PyromixError):
+    """A Pyro program would need more enumerated sites than tensors have dimensions.
+
+    Attributes:
+        n_sites: number of relevant sites.
+        limit: how many fit.
+    """
+
+    def __init__(self, message: str, *, n_sites: int, limit: int) -> None:
+        super().__init__(message)
+        self.n_sites = n_sites
+        self.limit = limit
+
+
+class RefinementError(PyromixError):
+    """EM (or a later refinement) diverged or left the simplex."""
+
+
+class PyromixWarning(UserWarning):
+    """Root of every warning that pyromix gives."""
+
+
+class NumericalWarning(PyromixWarning):
+    """A probability table was renormalised or projected by more than rounding explains."""
+
+
+class DataRepairWarning(PyromixWarning):
+    """Rows were dropped or values read differently from how they were given."""
+
+
+class WeakIdentificationWarning(PyromixWarning):
+    """Sources are duplicates of each other, empty, or hardly visible in the data."""
+
+
+class StartsDisagreeWarning(PyromixWarning):
+    """Few starts reached the best likelihood, or the best start was a saddle."""
+
+
+class ConvergenceWarning(PyromixWarning):
+    """The iteration limit was reached before the tolerance."""
+
+
+class UnsupportedRowsWarning(PyromixWarning):
+    """An answer uses rows of probability tables that no data reached."""
+
+
+class AddedSourceWarning(PyromixWarning):
+    """The graph named no latent vertex; one that points at every vertex was added."""

@@ -1,0 +1,1 @@
+"""WHAT a mixture of Bayesian networks is: structure, tables, exact sums."""

@@ -1,0 +1,179 @@
+"""Mixtures of Bayesian networks: a spec and its probability tables, batched over leading axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.errors import SpecError
+from pyromix.model.spec import MixtureSpec
+
+SUM_TOLERANCE = 1e-9
+"""How far the sum of a probability row may lie from one."""
+
+
+@dataclass(frozen=True, eq=False)
+class BayesNetMixture:
+    """P(U, V) of a source U with k states and variables V on one DAG [gordon23clear, Sec. 1].
+
+    A posterior, a bootstrap and a set of EM starts are this same type with a batch axis.
+
+    Attributes:
+        spec: the structure.
+        weights: P(U), ``(*batch, k)``, float64.
+        cpts: per vertex P(vertex | U, parents), ``(*batch, k, *card(parents), card(vertex))``,
+            float64; the k slices of an uninfluenced vertex are equal.
+
+    Raises:
+        SpecError: a shape or dtype is wrong, or a row is not a probability distribution.
+    """
+
+    spec: MixtureSpec
+    weights: Float[Tensor, "*batch k"]
+    cpts: tuple[Float[Tensor, "..."], ...]
+
+    def __post_init__(self) -> None:
+        spec = self.spec
+        if len(self.cpts) != spec.n_variables:
+            raise SpecError(f"expected {spec.n_variables} CPTs, found {len(self.cpts)}")
+        batch = tuple(self.weights.shape[:-1])
+        _check_table(spec.source, self.weights, (*batch, spec.n_sources))
+        for v, cpt in enumerate(self.cpts):
+            _check_table(spec.name(v), cpt, (*batch, *spec.cpt_shape(v)))
+        for v in spec.uninfluenced:
+            sources = self.cpts[v].movedim(len(batch), 0)
+            if not torch.allclose(sources, sources[:1].expand_as(sources), rtol=0, atol=1e-9):
+                raise SpecError(
+                    f"{spec.name(v)!r} has no edge from {spec.source!r}, but its CPT differs "
+                    "between sources; average them or drop it from `uninfluenced`"
+                )
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Shape of the leading axes."""
+        return self.weights.shape[:-1]
+
+    @property
+    def n_sources(self) -> int:
+        """Number of sources k."""
+        return self.spec.n_sources
+
+    @property
+    def device(self) -> torch.device:
+        """Device of all tables."""
+        return self.weights.device
+
+    def to(self, device: torch.device | str) -> BayesNetMixture:
+        """Return the same mixture on another device."""
+        return replace(
+            self, weights=self.weights.to(device), cpts=tuple(c.to(device) for c in self.cpts)
+        )
+
+    def __getitem__(self, index: int | slice | Tensor) -> BayesNetMixture:
+        """Select along the first batch axis."""
+        if not self.batch_shape:
+            raise SpecError("a mixture without batch axes cannot be indexed")
+        return replace(self, weights=self.weights[index], cpts=tuple(c[index] for c in self.cpts))
+
+    def relabel(self, order: Sequence[int] | Int[Tensor, "*batch k"]) -> BayesNetMixture:
+        """Return the mixture whose source j is source ``order[j]`` of this one.
+
+        Names of sources stay with their position. Relabelling is a group action: by ``p``, then
+        by ``q``, is by ``p[q]``.
+
+        Args:
+            order: a permutation of 0..k-1, one for all batch elements or ``(*batch, k)``.
+
+        Raises:
+            SpecError: not a permutation.
+        """
+        k = self.n_sources
+        index = torch.as_tensor(order, device=self.device, dtype=torch.long)
+        identity = torch.arange(k, device=self.device)
+        if index.shape[-1:] != (k,) or not bool((index.sort(-1).values == identity).all()):
+            raise SpecError(f"expected a permutation of 0..{k - 1}, found {index.tolist()}")
+        index = index.expand(*self.batch_shape, k)
+
+        def permuted(table: Tensor) -> Tensor:
+            tail = table.shape[index.ndim :]
+            where = index.reshape(*index.shape, *(1 for _ in tail)).expand(*index.shape, *tail)
+            return table.gather(index.ndim - 1, where)
+
+        return replace(
+            self, weights=permuted(self.weights), cpts=tuple(permuted(c) for c in self.cpts)
+        )
+
+    def joint_table(self, *, with_source: bool = False) -> Float[Tensor, "..."]:
+        """P(V), or P(U, V), as one table.
+
+        Args:
+            with_source: keep U as the axis before the variables.
+
+        Returns:
+            ``(*batch, *cards)`` or ``(*batch, k, *cards)``; memory grows with the product.
+        """
+        spec, batch = self.spec, len(self.batch_shape)
+        n = spec.n_variables
+        joint = self.weights.reshape(*self.weights.shape, *(1 for _ in range(n)))
+        for v, cpt in enumerate(self.cpts):
+            family = (*spec.parents[v], v)
+            order = sorted(range(len(family)), key=family.__getitem__)
+            cpt = cpt.permute(*range(batch + 1), *(batch + 1 + i for i in order))
+            axes = [spec.cards[w] if w in family else 1 for w in range(n)]
+            joint = joint * cpt.reshape(*cpt.shape[: batch + 1], *axes)
+        return joint if with_source else joint.sum(batch)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductMixture:
+    """A mixture of product distributions, k-MixProd [gordon24colt, Sec. 1].
+
+    Attributes:
+        weights: ``(*batch, k)``, float64.
+        tables: per variable its within-source distribution, ``(*batch, k, card)``, float64.
+
+    Raises:
+        SpecError: a shape or dtype is wrong, or a row is not a probability distribution.
+    """
+
+    weights: Float[Tensor, "*batch k"]
+    tables: tuple[Float[Tensor, "*batch k _"], ...]
+
+    def __post_init__(self) -> None:
+        _check_table("U", self.weights, tuple(self.weights.shape))
+        for i, table in enumerate(self.tables):
+            _check_table(f"X{i}", table, (*self.weights.shape, table.shape[-1]))
+
+    def as_bayes_net(self, spec: MixtureSpec) -> BayesNetMixture:
+        """Return the same distribution over the vertices of an edgeless spec.
+
+        Raises:
+            SpecError: the spec has edges, or other sizes.
+        """
+        if any(spec.parents):
+            raise SpecError("a mixture of products needs a graph without edges")
+        return BayesNetMixture(spec, self.weights, self.tables)
+
+
+def _check_table(name: str, table: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(table.shape) != shape:
+        raise SpecError(f"table of {name!r}: expected shape {shape}, found {tuple(table.shape)}")
+    if table.dtype != torch.float64:
+        raise SpecError(f"table of {name!r}: expected float64, found {table.dtype}")
+    if table.is_meta:
+        return
+    values = table.detach()
+    if not bool(values.isfinite().all()):
+        raise SpecError(f"table of {name!r} has {int((~values.isfinite()).sum())} entries not finite")
+    if bool((values < 0).any()):
+        raise SpecError(f"table of {name!r} has negative entries, least {float(values.min()):.3g}")
+    error = float((values.sum(-1) - 1).abs().max()) if values.numel() else 0.0
+    if error > SUM_TOLERANCE:
+        raise SpecError(
+            f"rows of the table of {name!r} must sum to one, found a row off by {error:.3g}; "
+            "divide by the sum over the last axis"
+        )

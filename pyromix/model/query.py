@@ -1,0 +1,140 @@
+"""Questions to a mixture, and how certain an answer can be: names turned into numbers once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyromix.errors import QueryError
+from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
+
+DoValue = int | Tensor
+"""A state, one distribution ``(card,)`` or one distribution per scenario ``(scenarios, card)``."""
+
+
+class Certainty(Enum):
+    """How firmly an answer is identified (THEORY section 7); ordered by ``at_least``."""
+
+    NONE = "none"
+    LOCAL = "local"
+    GRAPHICAL = "graphical"
+
+    def at_least(self, other: Certainty) -> bool:
+        """Whether this level is as strong as another."""
+        order = list(Certainty)
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True, eq=False)
+class DoQuery:
+    """P(outcomes | do, evidence) in vertex and state numbers.
+
+    Attributes:
+        outcomes: vertices, ``SOURCE`` allowed, in the order of the answer's axes.
+        do: intervened vertices; a state number, or float64 distributions ``(card,)`` or
+            ``(scenarios, card)``.
+        evidence: observed vertices and their state numbers.
+
+    Raises:
+        QueryError: no outcome, a repeated outcome, or a vertex in two of the three places.
+    """
+
+    outcomes: tuple[int, ...]
+    do: Mapping[int, DoValue] = field(default_factory=dict)
+    evidence: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def n_scenarios(self) -> int | None:
+        """Length of the scenario axis; None where every do is a single one."""
+        sizes = {d.shape[0] for d in self.do.values() if isinstance(d, Tensor) and d.ndim == 2}
+        return sizes.pop() if sizes else None
+
+    @staticmethod
+    def from_names(
+        spec: MixtureSpec,
+        variables: str | Sequence[str],
+        do: Mapping[str, Any] | None = None,
+        evidence: Mapping[str, Hashable] | None = None,
+    ) -> DoQuery:
+        """Translate names, checking each of them.
+
+        Args:
+            spec: the structure that knows the names.
+            variables: outcome or outcomes; the source may be one.
+            do: per variable a state name, a mapping from state names to probabilities (a soft
+                intervention), or a list of either (scenarios, walked through together).
+            evidence: per variable a state name.
+
+        Raises:
+            QueryError: unknown names or states, overlapping roles, unequal scenario lists, or
+                probabilities that are no distribution.
+        """
+        names = [variables] if isinstance(variables, str) else list(variables)
+        do, evidence = dict(do or {}), dict(evidence or {})
+        if not names:
+            raise QueryError("expected at least one outcome variable, found none")
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise QueryError(f"outcome variables {repeated} are given more than once")
+        for first, second, one, other in (
+            ("variables", "do", names, do),
+            ("variables", "evidence", names, evidence),
+            ("do", "evidence", do, evidence),
+        ):
+            if both := [name for name in one if name in other]:
+                raise QueryError(f"{both} stand in both `{first}` and `{second}`; keep one of them")
+        outcomes = tuple(spec.vertex(name) for name in names)
+        seen = {spec.vertex(name): state for name, state in evidence.items()}
+        query = DoQuery(
+            outcomes=outcomes,
+            do={v: _do_value(spec, v, d) for v, d in ((spec.vertex(n), d) for n, d in do.items())},
+            evidence={v: spec.state(v, state) for v, state in seen.items()},
+        )
+        lengths = {
+            spec.name(v): d.shape[0]
+            for v, d in query.do.items()
+            if isinstance(d, Tensor) and d.ndim == 2
+        }
+        if len(set(lengths.values())) > 1:
+            raise QueryError(f"scenario lists in `do` must be equally long, found {lengths}")
+        return query
+
+
+def _do_value(spec: MixtureSpec, vertex: int, value: Any) -> DoValue:
+    """A state number, or distributions as a tensor."""
+    if _is_state(spec, vertex, value):
+        return spec.state(vertex, value)
+    if isinstance(value, Mapping):
+        return _distribution(spec, vertex, value)
+    if isinstance(value, list) and value:
+        eye = torch.eye(spec.card(vertex), dtype=torch.float64, device="cpu")
+        rows = [_do_value(spec, vertex, scenario) for scenario in value]
+        if any(isinstance(row, Tensor) and row.ndim > 1 for row in rows):
+            raise QueryError(f"scenarios of {spec.name(vertex)!r} must not be nested lists")
+        return torch.stack([row if isinstance(row, Tensor) else eye[row] for row in rows])
+    return spec.state(vertex, value)
+
+
+def _is_state(spec: MixtureSpec, vertex: int, value: Any) -> bool:
+    return isinstance(value, Hashable) and value in spec.states_of(vertex)
+
+
+def _distribution(spec: MixtureSpec, vertex: int, value: Mapping[Any, Any]) -> Tensor:
+    name, known = spec.name(vertex), spec.states_of(vertex)
+    for state in value:
+        if state not in known:
+            raise QueryError(
+                f"do: unknown state {state!r} of {name!r}{near_matches(state, known)}; "
+                f"its states are {list(known)}"
+            )
+    row = torch.tensor([float(value.get(s, 0.0)) for s in known], dtype=torch.float64, device="cpu")
+    if not bool(row.isfinite().all()) or bool((row < 0).any()) or abs(float(row.sum()) - 1) > 1e-9:
+        raise QueryError(
+            f"do: probabilities of {name!r} must be non-negative and sum to one, found "
+            f"{dict(value)} with sum {float(row.sum()):.6g}"
+        )
+    return row

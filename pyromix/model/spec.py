@@ -1,0 +1,363 @@
+"""Structure of a mixture of Bayesian networks: plain, hashable, without numbers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+
+import networkx as nx
+
+from pyromix.errors import QueryError, SpecError
+
+SOURCE = -1
+"""The vertex number of the source U, wherever vertices are given as numbers."""
+
+
+@dataclass(frozen=True)
+class MixtureSpec:
+    """A DAG over discrete variables, with k sources that act on some or all of them.
+
+    Inside the library a vertex is its position in ``variables``; names exist at the borders only.
+    The source U is vertex ``SOURCE``; it is a parent of every vertex that is not in
+    ``uninfluenced``, and ``parents`` does not list it [gordon23clear, Sec. 1].
+
+    Attributes:
+        variables: names in a topological order.
+        states: the ordered state names of each variable, at least two each.
+        parents: per variable the numbers of its parents, in the order of the axes of its CPT.
+        n_sources: k, the number of states of U.
+        source: name of U.
+        uninfluenced: vertices without an edge from U.
+        source_states: names of the k sources; ``0..k-1`` when not given.
+        roles: further labels that a graph carries, as ``(role, vertices)``; pgmpy's ``exposures``
+            and ``outcomes`` live here.
+
+    Raises:
+        SpecError: names the offending variables, states or numbers.
+    """
+
+    variables: tuple[str, ...]
+    states: tuple[tuple[Hashable, ...], ...]
+    parents: tuple[tuple[int, ...], ...]
+    n_sources: int
+    source: str = "U"
+    uninfluenced: frozenset[int] = frozenset()
+    source_states: tuple[Hashable, ...] = ()
+    roles: tuple[tuple[str, tuple[int, ...]], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        _check_names(self.variables, self.source)
+        n = len(self.variables)
+        if len(self.states) != n or len(self.parents) != n:
+            raise SpecError(
+                f"expected one state list and one parent list for each of {n} variables, found "
+                f"{len(self.states)} and {len(self.parents)}"
+            )
+        for name, states in zip(self.variables, self.states, strict=True):
+            _check_states(name, states, minimum=2)
+        for v, parents in enumerate(self.parents):
+            if any(not 0 <= p < v for p in parents) or len(set(parents)) != len(parents):
+                raise SpecError(
+                    f"parents of {self.variables[v]!r} must be distinct earlier vertices "
+                    f"(0..{v - 1}), found {parents}; MixtureSpec.from_parents sorts names for you"
+                )
+        if isinstance(self.n_sources, bool) or not isinstance(self.n_sources, int):
+            raise SpecError(f"n_sources must be an integer >= 1, found {self.n_sources!r}")
+        if self.n_sources < 1:
+            raise SpecError(f"n_sources must be at least 1, found {self.n_sources}")
+        if not self.source_states:
+            object.__setattr__(self, "source_states", tuple(range(self.n_sources)))
+        _check_states(self.source, self.source_states, minimum=1)
+        if len(self.source_states) != self.n_sources:
+            raise SpecError(
+                f"{self.source!r} has {self.n_sources} states but {len(self.source_states)} state "
+                f"names: {list(self.source_states)}"
+            )
+        if unknown := [v for v in self.uninfluenced if not 0 <= v < n]:
+            raise SpecError(f"uninfluenced vertices must lie in 0..{n - 1}, found {unknown}")
+        if unknown := [v for _, vs in self.roles for v in vs if not 0 <= v < n]:
+            raise SpecError(f"vertices with a role must lie in 0..{n - 1}, found {unknown}")
+
+    @staticmethod
+    def from_parents(
+        states: Mapping[str, Sequence[Hashable]],
+        parents: Mapping[str, Sequence[str]],
+        n_sources: int,
+        *,
+        source: str = "U",
+        uninfluenced: Collection[str] = (),
+        source_states: Sequence[Hashable] = (),
+        roles: Mapping[str, Collection[str]] | None = None,
+    ) -> MixtureSpec:
+        """Build a spec from names, sorting the variables topologically.
+
+        Among variables whose parents are placed, the order of ``states`` decides.
+
+        Args:
+            states: state names of every variable.
+            parents: parents of a variable, in the order of the axes of its CPT; variables that
+                are missing here are roots.
+            n_sources: k.
+            source: name of U; it must not be among the variables.
+            uninfluenced: names of the variables without an edge from U.
+            source_states: names of the sources.
+            roles: names of the variables that carry each role.
+
+        Raises:
+            SpecError: a name is unknown, the graph has a cycle, or a state list is unusable.
+        """
+        _check_names(tuple(states), source)
+        for label, names in (
+            ("parents given for", parents),
+            *((f"parents of {name!r}", given) for name, given in parents.items()),
+            ("uninfluenced", uninfluenced),
+            *((roles or {}).items()),
+        ):
+            if unknown := [name for name in names if name not in states]:
+                raise SpecError(f"{label}: {unknown} are not among the variables {list(states)}")
+        order = _topological_order(list(states), parents)
+        number = {name: v for v, name in enumerate(order)}
+        return MixtureSpec(
+            variables=tuple(order),
+            states=tuple(tuple(states[name]) for name in order),
+            parents=tuple(tuple(number[p] for p in parents.get(name, ())) for name in order),
+            n_sources=n_sources,
+            source=source,
+            uninfluenced=frozenset(number[name] for name in uninfluenced),
+            source_states=tuple(source_states),
+            roles=tuple(
+                (role, tuple(sorted(number[name] for name in names)))
+                for role, names in sorted((roles or {}).items())
+                if names
+            ),
+        )
+
+    def with_n_sources(
+        self, n_sources: int, source_states: Sequence[Hashable] = ()
+    ) -> MixtureSpec:
+        """Return the same structure with another number of sources."""
+        return replace(self, n_sources=n_sources, source_states=tuple(source_states))
+
+    # -- sizes -------------------------------------------------------------------------------
+
+    @property
+    def n_variables(self) -> int:
+        """Number of observed variables."""
+        return len(self.variables)
+
+    @cached_property
+    def cards(self) -> tuple[int, ...]:
+        """Number of states of each variable."""
+        return tuple(len(states) for states in self.states)
+
+    def card(self, vertex: int) -> int:
+        """Number of states of a vertex, the source included."""
+        return self.n_sources if vertex == SOURCE else self.cards[vertex]
+
+    def cpt_shape(self, vertex: int) -> tuple[int, ...]:
+        """Shape ``(k, *card(parents), card(vertex))`` of a CPT, without batch axes."""
+        parents = (self.cards[p] for p in self.parents[vertex])
+        return (self.n_sources, *parents, self.cards[vertex])
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """Number of free probabilities: k - 1 weights plus the rows of every CPT.
+
+        CPTs of uninfluenced vertices count once, not k times.
+        """
+        rows = (
+            prod(self.cards[p] for p in self.parents[v])
+            * (1 if v in self.uninfluenced else self.n_sources)
+            * (self.cards[v] - 1)
+            for v in range(self.n_variables)
+        )
+        return self.n_sources - 1 + sum(rows)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of cells of the joint table of the observed variables."""
+        return prod(self.cards)
+
+    # -- names to numbers and back -----------------------------------------------------------
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {**{name: v for v, name in enumerate(self.variables)}, self.source: SOURCE}
+
+    @cached_property
+    def _state_numbers(self) -> dict[int, dict[Hashable, int]]:
+        states = {v: self.states_of(v) for v in range(SOURCE, self.n_variables)}
+        return {v: {s: i for i, s in enumerate(names)} for v, names in states.items()}
+
+    def name(self, vertex: int) -> str:
+        """Name of a vertex, the source included."""
+        return self.source if vertex == SOURCE else self.variables[vertex]
+
+    def states_of(self, vertex: int) -> tuple[Hashable, ...]:
+        """State names of a vertex, the source included."""
+        return self.source_states if vertex == SOURCE else self.states[vertex]
+
+    def vertex(self, name: str) -> int:
+        """Number of the vertex with this name; ``SOURCE`` for the source.
+
+        Raises:
+            QueryError: no such vertex; near matches are named.
+        """
+        try:
+            return self._numbers[name]
+        except (KeyError, TypeError):
+            raise QueryError(
+                f"unknown variable {name!r}{near_matches(name, self._numbers)}; "
+                f"the variables are {_some(self._numbers)}"
+            ) from None
+
+    def state(self, vertex: int, state: Hashable) -> int:
+        """Position of a state name among the states of a vertex.
+
+        Raises:
+            QueryError: no such state; the states are named.
+        """
+        try:
+            return self._state_numbers[vertex][state]
+        except (KeyError, TypeError):
+            known = list(self.states_of(vertex))
+            raise QueryError(
+                f"unknown state {state!r} of {self.name(vertex)!r}{near_matches(state, known)}; "
+                f"its states are {_some(known)}"
+            ) from None
+
+    # -- the graph ---------------------------------------------------------------------------
+
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """Children of every vertex, ascending."""
+        children: list[list[int]] = [[] for _ in self.variables]
+        for v, parents in enumerate(self.parents):
+            for p in parents:
+                children[p].append(v)
+        return tuple(tuple(c) for c in children)
+
+    def graph(self, *, with_source: bool = False) -> nx.DiGraph:
+        """The DAG over vertex numbers; with U and its edges on request."""
+        graph = nx.DiGraph()
+        graph.add_nodes_from(range(self.n_variables))
+        graph.add_edges_from((p, v) for v, parents in enumerate(self.parents) for p in parents)
+        if with_source:
+            graph.add_node(SOURCE)
+            graph.add_edges_from(
+                (SOURCE, v) for v in range(self.n_variables) if v not in self.uninfluenced
+            )
+        return graph
+
+    def ancestors(self, vertices: Iterable[int], *, removed: Collection[int] = ()) -> set[int]:
+        """The vertices and all their ancestors in the DAG without U.
+
+        Args:
+            vertices: where to start; the source is passed over.
+            removed: vertices whose incoming edges are cut (those under a do).
+        """
+        seen: set[int] = set()
+        stack = [v for v in vertices if v != SOURCE]
+        while stack:
+            v = stack.pop()
+            if v not in seen:
+                seen.add(v)
+                if v not in removed:
+                    stack.extend(self.parents[v])
+        return seen
+
+    def descendants(self, vertices: Iterable[int]) -> set[int]:
+        """The vertices and all their descendants."""
+        seen: set[int] = set()
+        stack = list(vertices)
+        while stack:
+            v = stack.pop()
+            if v not in seen:
+                seen.add(v)
+                stack.extend(self.children[v])
+        return seen
+
+    def markov_boundary(self, vertex: int) -> frozenset[int]:
+        """Parents, children and the children's other parents, in the DAG without U."""
+        boundary = {*self.parents[vertex], *self.children[vertex]}
+        for child in self.children[vertex]:
+            boundary.update(self.parents[child])
+        return frozenset(boundary - {vertex})
+
+    def d_separated(
+        self, left: Iterable[int], right: Iterable[int], given: Iterable[int] = ()
+    ) -> bool:
+        """Whether U and ``given`` d-separate two disjoint sets of vertices.
+
+        U is always conditioned on: this is independence *within* each source. Equivalent to
+        ordinary d-separation in the DAG without U.
+
+        Raises:
+            SpecError: the three sets overlap.
+        """
+        left, right, given = set(left), set(right), set(given)
+        if left & right or (left | right) & given:
+            raise SpecError(
+                f"d-separation asks for disjoint sets, found {left}, {right} given {given}"
+            )
+        if not left or not right:
+            return True
+        return nx.is_d_separator(self.graph(), left, right, given)
+
+
+def near_matches(name: object, known: Iterable[object]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known names close to a mistyped one."""
+    by_text = {str(candidate): candidate for candidate in known}
+    lowered = {text.lower(): text for text in by_text}
+    close = difflib.get_close_matches(str(name).strip().lower(), lowered, n=3, cutoff=0.6)
+    if not close:
+        return ""
+    return f" (did you mean {' or '.join(repr(by_text[lowered[c]]) for c in close)}?)"
+
+
+def _some(names: Iterable[object], limit: int = 12) -> str:
+    """Text of a list, cut after ``limit`` names."""
+    listed = list(names)
+    if len(listed) <= limit:
+        return str(listed)
+    return f"[{', '.join(map(repr, listed[:limit]))}, ... {len(listed) - limit} more]"
+
+
+def _check_names(variables: Sequence[str], source: str) -> None:
+    if not variables:
+        raise SpecError("expected at least one observed variable, found none")
+    for name in (*variables, source):
+        if not isinstance(name, str) or not name:
+            raise SpecError(
+                f"variable names must be non-empty strings, found {name!r} "
+                f"({type(name).__name__}); rename it, e.g. data.columns.astype(str)"
+            )
+    if repeated := sorted({name for name in variables if variables.count(name) > 1}):
+        raise SpecError(f"variable names must be distinct, found {repeated} more than once")
+    if source in variables:
+        raise SpecError(f"the source {source!r} must not be among the observed variables")
+
+
+def _check_states(name: str, states: Sequence[Hashable], *, minimum: int) -> None:
+    if len(states) < minimum:
+        raise SpecError(
+            f"{name!r} needs at least {minimum} states, found {list(states)}; "
+            "a constant variable carries no information: leave it out of the graph"
+        )
+    if len(set(states)) != len(states):
+        raise SpecError(f"states of {name!r} must be distinct, found {list(states)}")
+
+
+def _topological_order(names: list[str], parents: Mapping[str, Sequence[str]]) -> list[str]:
+    graph = nx.DiGraph()
+    graph.add_nodes_from(names)
+    graph.add_edges_from((p, name) for name in names for p in parents.get(name, ()))
+    rank = {name: i for i, name in enumerate(names)}
+    try:
+        return list(nx.lexicographical_topological_sort(graph, key=rank.__getitem__))
+    except nx.NetworkXUnfeasible:
+        cycle = [edge[0] for edge in nx.find_cycle(graph)]
+        raise SpecError(f"the graph has a cycle: {' -> '.join([*cycle, cycle[0]])}") from None
