@@ -34,7 +34,7 @@ class BayesNetMixture:
 
     spec: MixtureSpec
     weights: Float[Tensor, "*batch k"]
-    cpts: tuple[Float[Tensor, "..."], ...]
+    cpts: tuple[Float[Tensor, ...], ...]
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -107,7 +107,7 @@ class BayesNetMixture:
             self, weights=permuted(self.weights), cpts=tuple(permuted(c) for c in self.cpts)
         )
 
-    def joint_table(self, *, with_source: bool = False) -> Float[Tensor, "..."]:
+    def joint_table(self, *, with_source: bool = False) -> Float[Tensor, ...]:
         """P(V), or P(U, V), as one table.
 
         Args:
@@ -168,7 +168,9 @@ def _check_table(name: str, table: Tensor, shape: tuple[int, ...]) -> None:
         return
     values = table.detach()
     if not bool(values.isfinite().all()):
-        raise SpecError(f"table of {name!r} has {int((~values.isfinite()).sum())} entries not finite")
+        raise SpecError(
+            f"table of {name!r} has {int((~values.isfinite()).sum())} entries not finite"
+        )
     if bool((values < 0).any()):
         raise SpecError(f"table of {name!r} has negative entries, least {float(values.min()):.3g}")
     error = float((values.sum(-1) - 1).abs().max()) if values.numel() else 0.0

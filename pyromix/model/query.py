@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyromix.errors import QueryError
-from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
+from pyromix.model.spec import MixtureSpec, near_matches
 
 DoValue = int | Tensor
 """A state, one distribution ``(card,)`` or one distribution per scenario ``(scenarios, card)``."""
@@ -113,9 +113,10 @@ def _do_value(spec: MixtureSpec, vertex: int, value: Any) -> DoValue:
     if isinstance(value, list) and value:
         eye = torch.eye(spec.card(vertex), dtype=torch.float64, device="cpu")
         rows = [_do_value(spec, vertex, scenario) for scenario in value]
-        if any(isinstance(row, Tensor) and row.ndim > 1 for row in rows):
+        distributions = [row if isinstance(row, Tensor) else eye[row] for row in rows]
+        if any(row.ndim > 1 for row in distributions):
             raise QueryError(f"scenarios of {spec.name(vertex)!r} must not be nested lists")
-        return torch.stack([row if isinstance(row, Tensor) else eye[row] for row in rows])
+        return torch.stack(distributions)
     return spec.state(vertex, value)
 
 

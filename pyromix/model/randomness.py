@@ -14,7 +14,9 @@ RandomState = int | np.random.Generator | torch.Generator
 """What every ``random_state`` argument accepts."""
 
 
-def torch_generator(random_state: RandomState, device: torch.device | str = "cpu") -> torch.Generator:
+def torch_generator(
+    random_state: RandomState, device: torch.device | str = "cpu"
+) -> torch.Generator:
     """Return a torch generator; a given torch generator is used, and advanced, as it is.
 
     Raises:
@@ -63,9 +65,7 @@ def random_mixture(
     generator = torch_generator(random_state)
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(
-            *shape, dtype=torch.float64, generator=generator, device=generator.device
-        )
+        return torch.rand(*shape, dtype=torch.float64, generator=generator, device=generator.device)
 
     def simplex(*shape: int) -> Tensor:
         draws = -torch.log1p(-uniform(*shape))

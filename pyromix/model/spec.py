@@ -135,9 +135,7 @@ class MixtureSpec:
             ),
         )
 
-    def with_n_sources(
-        self, n_sources: int, source_states: Sequence[Hashable] = ()
-    ) -> MixtureSpec:
+    def with_n_sources(self, n_sources: int, source_states: Sequence[Hashable] = ()) -> MixtureSpec:
         """Return the same structure with another number of sources."""
         return replace(self, n_sources=n_sources, source_states=tuple(source_states))
 
@@ -214,14 +212,14 @@ class MixtureSpec:
                 f"the variables are {_some(self._numbers)}"
             ) from None
 
-    def state(self, vertex: int, state: Hashable) -> int:
+    def state(self, vertex: int, state: object) -> int:
         """Position of a state name among the states of a vertex.
 
         Raises:
             QueryError: no such state; the states are named.
         """
         try:
-            return self._state_numbers[vertex][state]
+            return self._state_numbers[vertex][state]  # type: ignore[index]
         except (KeyError, TypeError):
             known = list(self.states_of(vertex))
             raise QueryError(
