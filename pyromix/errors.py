@@ -35,6 +35,30 @@ class QueryError(PyromixError, ValueError):
     """A query names something unknown, or asks for a contradiction."""
 
 
+class IdentificationError(PyromixError):
+    """The moments do not determine the mixture."""
+
+
+class RankError(IdentificationError):
+    """The k-th singular value of a moment matrix lies under the noise floor.
+
+    Attributes:
+        singular_values: of the matrix, descending.
+        floor: what the k-th had to exceed.
+    """
+
+    def __init__(
+        self, message: str, *, singular_values: tuple[float, ...] = (), floor: float = 0.0
+    ) -> None:
+        super().__init__(message)
+        self.singular_values = singular_values
+        self.floor = floor
+
+
+class SeparationError(IdentificationError):
+    """Sources cannot be told apart: eigenvalues are equal, complex, or outside their range."""
+
+
 class NotCertifiedError(PyromixError):
     """The certainty of an answer falls short of what the caller required.
 

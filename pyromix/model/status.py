@@ -1,0 +1,71 @@
+"""Outcome codes of batched identification: one per batch element, with advice."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+class Status(IntEnum):
+    """What became of one identification problem.
+
+    Batched code never raises for one bad element: it returns an int64 tensor of these codes,
+    ``(*batch)``. A front door raises for the elements it was asked for.
+    """
+
+    OK = 0
+    MERGED = 1
+    RANK_TOO_SMALL = 2
+    TOO_MANY_SOURCES = 3
+    COMPLEX_PAIR = 4
+    TOO_FEW_ROWS = 5
+    NOT_CONVERGED = 6
+    INVALID_INPUT = 7
+
+    @property
+    def advice(self) -> str:
+        """What was probably wrong, and what to try."""
+        return _ADVICE[self]
+
+
+_ADVICE = {
+    Status.OK: "nothing to do",
+    Status.MERGED: (
+        "two or more sources came out equal, or one with next to no weight: the data support "
+        "fewer sources; ask for a smaller n_sources"
+    ),
+    Status.RANK_TOO_SMALL: (
+        "the k-th singular value of the moment matrix is under the noise floor: the data show "
+        "fewer sources than asked for; ask for a smaller n_sources, or bring more data"
+    ),
+    Status.TOO_MANY_SOURCES: (
+        "the views have too few joint states, or the units too few draws, for this many sources; "
+        "ask for a smaller n_sources, or bring more variables or longer units"
+    ),
+    Status.COMPLEX_PAIR: (
+        "the eigenvalue problem has a complex pair, which exact moments of n_sources sources "
+        "cannot give: n_sources is too large, or the data are too few; ask for a smaller "
+        "n_sources, bring more data, or refine by likelihood"
+    ),
+    Status.TOO_FEW_ROWS: (
+        "the rows are fewer than the moments need; bring more data, or condition on less"
+    ),
+    Status.NOT_CONVERGED: (
+        "the iteration limit was reached before the tolerance; raise the limit, or ask for a "
+        "smaller n_sources"
+    ),
+    Status.INVALID_INPUT: (
+        "the moments or counts are not finite, or not those of a distribution; look for NaN, "
+        "for negative weights, and for moments in the wrong order"
+    ),
+}
+
+
+def mark(
+    codes: Int[Tensor, "*batch"], where: Bool[Tensor, "*batch"], status: Status
+) -> Int[Tensor, "*batch"]:
+    """Return the codes with ``status`` where they were OK and ``where`` holds: the first stays."""
+    return torch.where((codes == Status.OK) & where, int(status), codes)
