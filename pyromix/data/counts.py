@@ -1,0 +1,360 @@
+"""A table as distinct patterns with weights, and the moments that every estimator asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.data.codes import collapse, locate
+from pyromix.data.frames import encode, read_frame, smallest_dtype, warn_of_repairs
+from pyromix.data.moments import check_request, check_same_variables, normalised
+from pyromix.data.report import DataReport
+from pyromix.errors import DataError
+from pyromix.model.spec import MixtureSpec
+
+
+@runtime_checkable
+class MomentSource(Protocol):
+    """What estimators from moments ask of data: tables given assignments, and their masses.
+
+    ``Counts`` answers from a sample, ``Population`` exactly.
+    """
+
+    @property
+    def spec(self) -> MixtureSpec:
+        """Structure and states."""
+        ...
+
+    @property
+    def n_rows(self) -> float:
+        """Total weight behind the answers; infinite when they are exact."""
+        ...
+
+    def table(
+        self, variables: Sequence[int], given: Sequence[int], assignments: Int[Tensor, "r c"]
+    ) -> Float[Tensor, " r *cards"]:
+        """P(variables | given = assignment) for each of r assignments.
+
+        Args:
+            variables: vertices, one axis each, in this order.
+            given: vertices conditioned on, disjoint from ``variables``; perhaps none.
+            assignments: ``(r, len(given))`` state numbers, perhaps repeated.
+
+        Returns:
+            ``(r, *card(variables))``, float64; zeros where the assignment has no mass.
+
+        Raises:
+            DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
+        """
+        ...
+
+    def mass(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
+        """Weight of the rows with each assignment (``Counts``), or its probability.
+
+        Args:
+            given: vertices; perhaps none.
+            assignments: ``(r, len(given))`` state numbers.
+
+        Raises:
+            DataError: unknown or repeated vertices, or states out of range.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Distinct rows of a table and their weights: all that a likelihood needs to know of it.
+
+    Attributes:
+        spec: variables and states.
+        rows: ``(m, n)`` distinct patterns of state numbers in the smallest integer type; missing
+            cells are -1, and at least one cell of a row is not.
+        weights: ``(m,)``, float64, positive.
+        report: where they come from.
+
+    Raises:
+        DataError: a shape, dtype or device is wrong, a state is out of range, a weight is not
+            positive.
+    """
+
+    spec: MixtureSpec
+    rows: Int[Tensor, "patterns variables"]
+    weights: Float[Tensor, " patterns"]
+    report: DataReport
+
+    def __post_init__(self) -> None:
+        if not self.rows.shape[0]:
+            raise DataError("expected at least one row, found none")
+        _check_codes(self.spec, self.rows)
+        if self.weights.dtype != torch.float64 or self.weights.device != self.rows.device:
+            raise DataError(
+                f"expected float64 weights on {self.rows.device}, found {self.weights.dtype} on "
+                f"{self.weights.device}"
+            )
+        if not bool((self.weights.isfinite() & (self.weights > 0)).all()):
+            raise DataError(
+                f"weights of patterns must be finite and positive, found least "
+                f"{float(self.weights.min()):.3g}; Counts.from_codes leaves out zeros"
+            )
+
+    @staticmethod
+    def from_frame(
+        data: Any,
+        spec: MixtureSpec,
+        *,
+        sample_weight: Any = None,
+        missing: str = "mar",
+        device: torch.device | str | None = None,
+    ) -> Counts:
+        """Count the distinct rows of a table.
+
+        Rows without any observed cell, or of weight zero, say nothing and are left out; the report
+        says how many.
+
+        Args:
+            data: whatever ``frames.read_frame`` accepts; columns in any order.
+            spec: variables and their declared states.
+            sample_weight: a column name, or one weight per row.
+            missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
+                ``"error"`` refuses.
+            device: of the result; the CPU when left out.
+
+        Raises:
+            FileError: a path cannot be read.
+            DataError: the table does not fit the spec, or a weight is unusable.
+        """
+        encoded = encode(
+            read_frame(data), spec, sample_weight=sample_weight, missing=missing, warn=False
+        )
+        weights = None if sample_weight is None else encoded.weights
+        counts = _collapsed(spec, encoded.codes, weights, encoded.report)
+        warn_of_repairs(counts.report)
+        return counts if device is None else counts.to(device)
+
+    @staticmethod
+    def from_codes(
+        spec: MixtureSpec,
+        codes: Int[Tensor, "rows variables"],
+        weights: Float[Tensor, " rows"] | None = None,
+    ) -> Counts:
+        """Count the distinct rows of a table of state numbers.
+
+        Rows without any observed cell, or of weight zero, are left out.
+
+        Args:
+            spec: variables and states.
+            codes: ``(N, n)``, missing cells -1.
+            weights: ``(N,)``; ones when left out.
+
+        Raises:
+            DataError: another number of variables, a state out of range, an unusable weight, or
+                no row is left.
+        """
+        _check_codes(spec, codes)
+        if weights is not None:
+            weights = weights.to(torch.float64)
+            if weights.shape[0] != codes.shape[0]:
+                raise DataError(
+                    f"expected one weight for each of {codes.shape[0]} rows, found "
+                    f"{weights.shape[0]}"
+                )
+            if not bool((weights.isfinite() & (weights >= 0)).all()):
+                raise DataError(
+                    "weights must be finite and not negative, found least "
+                    f"{float(weights.min()):.3g} and "
+                    f"{int((~weights.isfinite()).sum())} that are not finite"
+                )
+        report = DataReport(
+            n_rows=codes.shape[0],
+            n_variables=spec.n_variables,
+            n_patterns=codes.shape[0],
+            n_missing_cells=int((codes < 0).sum()),
+        )
+        return _collapsed(spec, codes.to(smallest_dtype(spec)), weights, report)
+
+    # -- sizes -------------------------------------------------------------------------------
+
+    @cached_property
+    def n_rows(self) -> float:
+        """Total weight; the number of rows counted, when each has weight one."""
+        return float(self.weights.sum())
+
+    @property
+    def n_patterns(self) -> int:
+        """Number of distinct rows."""
+        return self.rows.shape[0]
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+        return not bool((self.rows < 0).any())
+
+    @property
+    def device(self) -> torch.device:
+        """Device of rows and weights."""
+        return self.rows.device
+
+    # -- other counts ------------------------------------------------------------------------
+
+    def to(self, device: torch.device | str) -> Counts:
+        """Return the same counts on another device."""
+        return replace(self, rows=self.rows.to(device), weights=self.weights.to(device))
+
+    def with_spec(self, spec: MixtureSpec) -> Counts:
+        """Return the same counts for another graph or number of sources over the same variables.
+
+        Raises:
+            DataError: the variables or their states differ.
+        """
+        check_same_variables(self.spec, spec)
+        order = [self.spec.variables.index(name) for name in spec.variables]
+        if order == list(range(len(order))):
+            return replace(self, spec=spec)
+        return replace(self, spec=spec, rows=self.rows[:, order])
+
+    def merge(self, other: Counts) -> Counts:
+        """Return the counts of both tables taken together.
+
+        Raises:
+            DataError: the variables or their states differ.
+        """
+        other = other.with_spec(self.spec).to(self.device)
+        rows, weights = collapse(
+            torch.cat([self.rows, other.rows]),
+            self.spec.cards,
+            torch.cat([self.weights, other.weights]),
+        )
+        return Counts(self.spec, rows, weights, self.report.merged(other.report, len(rows)))
+
+    def expand(self) -> Int[Tensor, "rows variables"]:
+        """Return every row as often as it was counted, ``(n_rows, n)``.
+
+        Raises:
+            DataError: a weight is not a whole number.
+        """
+        if not bool((self.weights == self.weights.round()).all()):
+            raise DataError("rows can be repeated by whole weights only, found fractions")
+        return self.rows.repeat_interleave(self.weights.to(torch.int64), 0)
+
+    # -- moments -----------------------------------------------------------------------------
+
+    def table(
+        self, variables: Sequence[int], given: Sequence[int], assignments: Int[Tensor, "r c"]
+    ) -> Float[Tensor, " r *cards"]:
+        """Empirical P(variables | given = assignment) for each of r assignments.
+
+        Available cases: a row counts when none of the variables asked for, or conditioned on, is
+        missing in it, whatever else is. Time m (c + variables) and a binary search of every row
+        among the assignments.
+
+        Args:
+            variables: vertices, one axis each, in this order.
+            given: vertices conditioned on, disjoint from ``variables``; perhaps none.
+            assignments: ``(r, len(given))`` state numbers, perhaps repeated.
+
+        Returns:
+            ``(r, *card(variables))``, float64; zeros where no row has the assignment.
+
+        Raises:
+            DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
+        """
+        assignments = check_request(self.spec, variables, given, assignments)
+        cards = [self.spec.cards[v] for v in variables]
+        rows, weights, place, group, n_groups = self._placed(variables, given, assignments)
+        size = math.prod(cards)
+        cell, strides = place * size, [math.prod(cards[i + 1 :]) for i in range(len(cards))]
+        for column, stride in zip(variables, strides, strict=True):
+            cell += rows[:, column].to(torch.int64) * stride
+        sums = torch.zeros(n_groups * size, dtype=torch.float64, device=self.device)
+        sums = sums.index_add_(0, cell, weights).reshape(n_groups, size)
+        return normalised(sums)[group].reshape(-1, *cards)
+
+    def mass(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
+        """Weight of the rows with each assignment; rows that lack a given cell do not count.
+
+        Args:
+            given: vertices; perhaps none.
+            assignments: ``(r, len(given))`` state numbers.
+
+        Raises:
+            DataError: unknown or repeated vertices, or states out of range.
+        """
+        assignments = check_request(self.spec, (), given, assignments)
+        _, weights, place, group, n_groups = self._placed((), given, assignments)
+        sums = torch.zeros(n_groups, dtype=torch.float64, device=self.device)
+        return sums.index_add_(0, place, weights)[group]
+
+    def _placed(
+        self, variables: Sequence[int], given: Sequence[int], assignments: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        """Rows complete where it matters and of a wanted assignment, and which one that is."""
+        rows, weights = self.rows, self.weights
+        if not self.complete:
+            kept = (rows[:, [*given, *variables]] >= 0).all(1)
+            rows, weights = rows[kept], weights[kept]
+        place, group, n_groups = locate(
+            rows[:, list(given)],
+            assignments.to(self.device),
+            [self.spec.cards[v] for v in given],
+        )
+        wanted = place >= 0
+        return rows[wanted], weights[wanted], place[wanted], group, n_groups
+
+
+def _check_codes(spec: MixtureSpec, codes: Tensor) -> None:
+    """Refuse state numbers that are none."""
+    if codes.shape[1] != spec.n_variables:
+        raise DataError(
+            f"expected rows of {spec.n_variables} variables, found {codes.shape[1]} columns"
+        )
+    if not codes.shape[0]:
+        raise DataError("expected at least one row, found none")
+    lowest, highest = codes.amin(0).tolist(), codes.amax(0).tolist()
+    for v, (low, high) in enumerate(zip(lowest, highest, strict=True)):
+        if low < -1 or high >= spec.cards[v]:
+            bad = (codes[:, v] < -1) | (codes[:, v] >= spec.cards[v])
+            raise DataError(
+                f"states of {spec.name(v)!r} are 0..{spec.cards[v] - 1}, and -1 where missing; "
+                f"found {low}..{high} ({int(bad.sum())} rows)"
+            )
+
+
+def _collapsed(
+    spec: MixtureSpec, codes: Tensor, weights: Tensor | None, report: DataReport
+) -> Counts:
+    """Leave out rows that say nothing, and count the others."""
+    seen = torch.zeros(codes.shape[0], dtype=torch.bool, device=codes.device)
+    for v in range(spec.n_variables):
+        seen |= codes[:, v] >= 0
+    empty = int((~seen).sum())
+    if weights is not None:
+        positive = weights > 0
+        report = replace(report, n_zero_weight_rows=int((seen & ~positive).sum()))
+        seen &= positive
+    if not bool(seen.all()):
+        codes = codes[seen]
+        weights = None if weights is None else weights[seen]
+    if empty:
+        sentence = f"{empty} of {report.n_rows} rows have no observed cell and were left out."
+        report = replace(report, repairs=(*report.repairs, sentence))
+        report = replace(report, n_dropped_rows=report.n_dropped_rows + empty)
+    if not codes.shape[0]:
+        raise DataError(
+            f"no row is left: of {report.n_rows} rows {report.n_dropped_rows} lack cells and "
+            f"{report.n_zero_weight_rows} have weight zero"
+        )
+    rows, sums = collapse(codes, spec.cards, weights)
+    report = replace(
+        report,
+        n_patterns=len(rows),
+        n_missing_cells=int((codes < 0).sum()),
+        total_weight=float(sums.sum()),
+    )
+    return Counts(spec, rows, sums, report)

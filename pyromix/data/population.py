@@ -1,0 +1,157 @@
+"""A mixture asked the questions that are put to data: exact moments, no sampling noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.data.counts import Counts
+from pyromix.data.frames import smallest_dtype
+from pyromix.data.moments import check_request, check_same_variables, normalised
+from pyromix.errors import DataError
+from pyromix.model.elimination import marginal
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.query import DoQuery
+from pyromix.model.spec import MixtureSpec
+
+MAX_CELLS = 2**20
+"""Largest joint table that is turned into patterns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """The law of a mixture in place of data; see ``counts.MomentSource``.
+
+    Attributes:
+        spec: what an estimator is told: perhaps another graph or number of sources than the truth,
+            over the same variables and states.
+        mixture: the truth, without batch axes.
+
+    Raises:
+        DataError: the mixture has batch axes, or other variables or states than the spec.
+    """
+
+    spec: MixtureSpec
+    mixture: BayesNetMixture
+
+    def __post_init__(self) -> None:
+        if self.mixture.batch_shape:
+            raise DataError(
+                "a population is one mixture, found batch axes "
+                f"{tuple(self.mixture.batch_shape)}; select one element"
+            )
+        check_same_variables(self.mixture.spec, self.spec)
+
+    @property
+    def n_rows(self) -> float:
+        """Infinite: answers are exact."""
+        return math.inf
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the tables."""
+        return self.mixture.device
+
+    def with_spec(self, spec: MixtureSpec) -> Population:
+        """Return the same law for another graph or number of sources over the same variables.
+
+        Raises:
+            DataError: the variables or their states differ.
+        """
+        return replace(self, spec=spec)
+
+    def table(
+        self, variables: Sequence[int], given: Sequence[int], assignments: Int[Tensor, "r c"]
+    ) -> Float[Tensor, " r *cards"]:
+        """P(variables | given = assignment) for each of r assignments, exactly.
+
+        One joint table of all vertices involved, from which the assignments are gathered.
+
+        Args:
+            variables: vertices, one axis each, in this order.
+            given: vertices conditioned on, disjoint from ``variables``; perhaps none.
+            assignments: ``(r, len(given))`` state numbers, perhaps repeated.
+
+        Returns:
+            ``(r, *card(variables))``, float64; zeros where the assignment is impossible.
+
+        Raises:
+            DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
+            ContractionSizeError: the joint table is beyond memory.
+        """
+        assignments = check_request(self.spec, variables, given, assignments)
+        cards = [self.spec.cards[v] for v in variables]
+        chosen = self._joint(given, variables)[self._cells(given, assignments)]
+        return normalised(chosen).reshape(-1, *cards)
+
+    def mass(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
+        """Probability of each assignment.
+
+        Args:
+            given: vertices; perhaps none.
+            assignments: ``(r, len(given))`` state numbers.
+
+        Raises:
+            DataError: unknown or repeated vertices, or states out of range.
+            ContractionSizeError: the joint table is beyond memory.
+        """
+        assignments = check_request(self.spec, (), given, assignments)
+        return self._joint(given, ())[self._cells(given, assignments)].squeeze(1)
+
+    def as_counts(self, max_cells: int = MAX_CELLS) -> Counts:
+        """Return the cells of the joint table as patterns, their probabilities as weights.
+
+        Total weight is one, so that a likelihood is the expected one per row.
+
+        Args:
+            max_cells: largest joint table.
+
+        Raises:
+            DataError: the joint table has more cells.
+        """
+        if self.spec.n_cells > max_cells:
+            raise DataError(
+                f"expected a joint table of at most {max_cells:,} cells, found "
+                f"{self.spec.n_cells:,}; fit to a sample of the mixture instead"
+            )
+        everything = range(self.spec.n_variables)
+        weights = self._joint((), everything).squeeze(0)
+        axes = [
+            torch.arange(card, dtype=smallest_dtype(self.spec), device=self.device)
+            for card in self.spec.cards
+        ]
+        cells = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+        return Counts.from_codes(self.spec, cells, weights)
+
+    def _joint(self, given: Sequence[int], variables: Sequence[int]) -> Float[Tensor, "g cells"]:
+        """P(given, variables), the joint states of each in row-major order."""
+        cards, names = self.spec.cards, self.spec.variables
+        vertices = [self.mixture.spec.vertex(names[v]) for v in (*given, *variables)]
+        shape = (math.prod(cards[v] for v in given), math.prod(cards[v] for v in variables))
+        if not vertices:
+            return torch.ones(shape, dtype=torch.float64, device=self.device)
+        return marginal(self.mixture, DoQuery(outcomes=tuple(vertices))).reshape(shape)
+
+    def _cells(self, given: Sequence[int], assignments: Tensor) -> Int[Tensor, " r"]:
+        """Position of each assignment among the joint states of ``given``."""
+        cards = [self.spec.cards[v] for v in given]
+        strides = [math.prod(cards[i + 1 :]) for i in range(len(cards))]
+        weights = torch.tensor(strides, dtype=torch.int64, device=self.device)
+        return (assignments.to(self.device) * weights).sum(1)
+
+
+def population(mixture: BayesNetMixture) -> Population:
+    """Take a mixture where data are expected: exact statistics instead of counts.
+
+    Args:
+        mixture: without batch axes.
+
+    Raises:
+        DataError: the mixture has batch axes.
+    """
+    return Population(mixture.spec, mixture)

@@ -1,0 +1,101 @@
+"""Weights of rows: read, checked, float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.data.columns import numbers_of
+from pyromix.errors import DataError
+from pyromix.model.spec import MixtureSpec, near_matches
+
+
+def read_weights(
+    frame: nw.DataFrame[Any], sample_weight: Any, spec: MixtureSpec
+) -> Float[Tensor, " rows"]:
+    """One weight per row.
+
+    Args:
+        frame: the table.
+        sample_weight: a column name, a series, tensor or sequence of numbers, or None for ones.
+        spec: the variables, none of which can be the weight.
+
+    Returns:
+        ``(N,)``, on the CPU.
+
+    Raises:
+        DataError: the column is missing or a variable, or a weight is unusable.
+    """
+    n = len(frame)
+    if sample_weight is None:
+        # one number seen N times: no memory
+        return torch.ones(1, dtype=torch.float64, device="cpu").expand(n)
+    if isinstance(sample_weight, str):
+        if sample_weight in spec.variables:
+            raise DataError(
+                f"sample_weight names the column {sample_weight!r}, which is a variable of the "
+                "model; use another column"
+            )
+        if sample_weight not in frame.columns:
+            raise DataError(
+                f"sample_weight names the column {sample_weight!r}, which is not in the data"
+                f"{near_matches(sample_weight, frame.columns)}; the columns are "
+                f"{frame.columns[:12]}"
+            )
+        weights = numbers_of(sample_weight, frame[sample_weight])
+    else:
+        weights = _array(sample_weight)
+    check_weights(weights, n)
+    return torch.as_tensor(weights, dtype=torch.float64, device="cpu")
+
+
+def check_weights(weights: Float[np.ndarray, " rows"], n_rows: int) -> None:
+    """Refuse weights that are none.
+
+    Raises:
+        DataError: a wrong number, NaN, infinite or negative weights, or nothing but zeros.
+    """
+    if weights.shape != (n_rows,):
+        raise DataError(
+            f"sample_weight must hold one number for each of {n_rows} rows, found "
+            f"{weights.shape[0]}"
+        )
+    for wrong, what in (
+        (np.isnan(weights), "NaN"),
+        (np.isinf(weights), "infinite"),
+        (weights < 0, "negative"),
+    ):
+        if wrong.any():
+            rows = np.flatnonzero(wrong)
+            raise DataError(
+                f"sample_weight must be finite and not negative, found {len(rows)} {what} weights, "
+                f"in rows {rows[:5].tolist()}{' ...' if len(rows) > 5 else ''} (counted from 0); "
+                "a row to be left out has weight 0"
+            )
+    if not weights.any():
+        raise DataError(
+            f"sample_weight must have a positive sum, found {n_rows} zeros; check the column"
+        )
+
+
+def _array(values: Any) -> Float[np.ndarray, " rows"]:
+    """A series, tensor or sequence of numbers as a float64 array."""
+    series = nw.from_native(values, series_only=True, pass_through=True)
+    if isinstance(series, nw.Series):
+        return numbers_of("sample_weight", series)
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"sample_weight must be a column name or numbers: {error}") from None
+    if array.ndim != 1:
+        raise DataError(
+            f"sample_weight must hold one number per row, found an array of shape {array.shape}"
+        )
+    return array
