@@ -1,0 +1,1 @@
+"""Other people's types: pgmpy models, Pyro programs, files."""

@@ -1,0 +1,250 @@
+"""pgmpy models in and out; the only place that turns pgmpy's axis order round.
+
+pgmpy keeps a CPD with its own states first, ``(card, *card(parents))``; a CPT here has them last.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import networkx as nx
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.bridges.files import read_structure
+from pyromix.bridges.network import Network, mixture_of, network_of
+from pyromix.bridges.structure import (
+    Structure,
+    announce,
+    plain_states,
+    roles_of_graph,
+    structure_of_graph,
+)
+from pyromix.errors import SpecError
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.spec import MixtureSpec
+
+if TYPE_CHECKING:
+    from pgmpy.factors.discrete import DiscreteFactor
+    from pgmpy.models import DiscreteBayesianNetwork
+
+
+@contextmanager
+def quiet_import() -> Iterator[None]:
+    """Silence the one deprecation that importing pgmpy sets off inside pgmpy itself.
+
+    Nothing else is filtered, and only while the block runs.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=r"`pgmpy\.estimators\.StructureScore`", category=FutureWarning
+        )
+        yield
+
+
+def parameter_estimator_base() -> type:
+    """Return pgmpy's base class of estimators, which `model.fit(estimator=...)` insists on."""
+    with quiet_import():
+        from pgmpy.parameter_estimator import DiscreteParameterEstimator
+    return DiscreteParameterEstimator
+
+
+def structure_of(model: Any, n_sources: int | None = None) -> Structure:
+    """Read the structure out of whatever a user has.
+
+    Edges of the latent vertex are honoured, and vertices that it does not point at are
+    uninfluenced. Without a latent vertex a source ``U`` over every vertex is added, and said so.
+
+    Args:
+        model: a pgmpy DiscreteBayesianNetwork or DAG; a networkx.DiGraph, where the node attribute
+            ``latent=True`` declares the source; a path to a network file or TOML spec; a
+            MixtureSpec; a BayesNetMixture.
+        n_sources: k where the caller knows it; with k = 1 an added source is not worth a word.
+
+    Raises:
+        SpecError: two latents, a source with parents, a cycle, a name that is no string, or a
+            model of another kind.
+        FileError: a path is missing or unreadable.
+    """
+    if isinstance(model, BayesNetMixture):
+        model = model.spec
+    if isinstance(model, MixtureSpec):
+        return Structure.of_spec(model)
+    if isinstance(model, Structure):
+        structure = model
+    elif isinstance(model, str | os.PathLike):
+        structure = read_structure(Path(model))
+    elif isinstance(model, nx.DiGraph):
+        structure = structure_of_graph(model)
+    else:
+        raise SpecError(
+            "expected a pgmpy DiscreteBayesianNetwork or DAG, a networkx.DiGraph, a path or a "
+            f"MixtureSpec, found {type(model).__module__}.{type(model).__qualname__}"
+        )
+    announce(structure, n_sources)
+    return structure
+
+
+def from_pgmpy(model: Any, n_sources: int | None = None) -> MixtureSpec:
+    """Return the spec of a model whose states are known.
+
+    Args:
+        model: as for `structure_of`.
+        n_sources: k; not needed where the latent vertex has states.
+
+    Raises:
+        SpecError: states or k are unknown or contradict the model; see `structure_of`.
+    """
+    return structure_of(model, n_sources).to_spec(n_sources)
+
+
+def mixture_from_pgmpy(bn: DiscreteBayesianNetwork, source: str = "U") -> BayesNetMixture:
+    """Return a pgmpy network with all its CPDs as a mixture.
+
+    The source is the latent vertex, else the vertex named ``source``; k = 1 where there is
+    neither. States are matched by name: a CPD may list the states of a parent in another order
+    than the parent does.
+
+    Raises:
+        SpecError: a CPD is missing or contradicts the graph or the states of a parent, the source
+            is no root, or a row is no distribution.
+    """
+    return mixture_of(_network_from_pgmpy(bn), source)
+
+
+def to_pgmpy(mixture: BayesNetMixture) -> DiscreteBayesianNetwork:
+    """Return a mixture as a pgmpy network with ``latents={source}`` and every CPD.
+
+    States, roles and the order of vertices and parents are kept. Evidence lists the source first,
+    then the parents in the order of the spec. With k = 1 there is no source vertex.
+
+    Raises:
+        SpecError: the mixture has batch axes.
+    """
+    network = network_of(mixture)
+    with quiet_import():
+        from pgmpy.factors.discrete import TabularCPD
+        from pgmpy.models import DiscreteBayesianNetwork
+    model = DiscreteBayesianNetwork()
+    model.add_nodes_from(network.variables)
+    model.add_edges_from((p, name) for name in network.variables for p in network.parents[name])
+    for role, names in network.roles.items():
+        model.with_role(role, names, inplace=True)
+    model.add_cpds(
+        *(
+            TabularCPD(
+                name,
+                len(network.states[name]),
+                own_state_first(network.tables[name]).numpy(),
+                evidence=list(network.parents[name]) or None,
+                evidence_card=[len(network.states[p]) for p in network.parents[name]] or None,
+                state_names={n: list(network.states[n]) for n in (name, *network.parents[name])},
+            )
+            for name in network.variables
+        )
+    )
+    model.check_model()
+    return model
+
+
+def to_factor(
+    variables: Sequence[str],
+    cards: Sequence[int],
+    values: Any,
+    state_names: Mapping[str, Sequence[Hashable]],
+) -> DiscreteFactor:
+    """Return a table as a pgmpy DiscreteFactor.
+
+    Args:
+        variables: names in the order of the axes.
+        cards: number of states of each.
+        values: tensor, array or nested list with ``prod(cards)`` entries in row-major order.
+        state_names: state names of every variable.
+
+    Raises:
+        SpecError: the sizes contradict each other.
+    """
+    table = torch.as_tensor(values, device="cpu", dtype=torch.float64).detach()
+    shape = tuple(int(card) for card in cards)
+    named = tuple(len(state_names[name]) for name in variables if name in state_names)
+    if named != shape or table.numel() != torch.Size(shape).numel():
+        raise SpecError(
+            f"a factor over {list(variables)} with cards {list(shape)} needs {list(shape)} state "
+            f"names and {torch.Size(shape).numel()} values, found {list(named)} and {table.numel()}"
+        )
+    with quiet_import():
+        from pgmpy.factors.discrete import DiscreteFactor
+    names = {name: list(state_names[name]) for name in variables}
+    return DiscreteFactor(list(variables), list(shape), table.numpy().ravel(), state_names=names)
+
+
+def own_state_first(table: Float[Tensor, "... card"]) -> Float[Tensor, "card columns"]:
+    """Turn ``(*card(parents), card)`` into pgmpy's ``(card, prod(card(parents)))``.
+
+    The first parent is the slowest in the columns. `own_state_last` undoes it.
+    """
+    return table.movedim(-1, 0).reshape(table.shape[-1], -1).contiguous()
+
+
+def own_state_last(values: Float[Tensor, "card ..."]) -> Float[Tensor, "... card"]:
+    """Turn the ``values`` of a pgmpy CPD, ``(card, *card(parents))``, into our order."""
+    return values.movedim(0, -1).contiguous()
+
+
+def _network_from_pgmpy(bn: DiscreteBayesianNetwork) -> Network:
+    """Collect the CPDs of a pgmpy network, states matched by name."""
+    cpds = {cpd.variable: cpd for cpd in bn.cpds}
+    if missing := [name for name in bn.nodes if name not in cpds]:
+        raise SpecError(
+            f"expected a CPD for every vertex, found none for {missing}; add them, or use "
+            "from_pgmpy for the structure alone"
+        )
+    states = {name: _states_in(cpds[name], name) for name in bn.nodes}
+    parents, tables = {}, {}
+    for name in bn.nodes:
+        cpd = cpds[name]
+        evidence = list(cpd.variables[1:])
+        if set(evidence) != set(bn.predecessors(name)):
+            raise SpecError(
+                f"the CPD of {name!r} has evidence {evidence}, but the graph gives it the parents "
+                f"{list(bn.predecessors(name))}; make the two agree"
+            )
+        parents[name] = tuple(evidence)
+        tables[name] = own_state_last(_tensor(cpd.values))
+        for axis, parent in enumerate(evidence):
+            if parent in cpd.state_names:
+                order = _positions(parent, states[parent], name, _states_in(cpd, parent))
+                tables[name] = tables[name].index_select(axis, order)
+    roles = {role: tuple(names) for role, names in roles_of_graph(bn).items()}
+    return Network(tuple(bn.nodes), states, parents, tables, roles)
+
+
+def _states_in(cpd: Any, name: str) -> tuple[Hashable, ...]:
+    """States of a variable as one CPD lists them."""
+    return plain_states(cpd.state_names[name])
+
+
+def _positions(
+    parent: str, own: tuple[Hashable, ...], child: str, seen: tuple[Hashable, ...]
+) -> Tensor:
+    """Where each state of a parent stands in the list that a child's CPD keeps."""
+    if len(own) != len(seen) or set(own) != set(seen):
+        raise SpecError(
+            f"the CPD of {child!r} knows states {list(seen)} of its parent {parent!r}, but "
+            f"{parent!r} has {list(own)}; give both CPDs the same state_names"
+        )
+    place = {state: i for i, state in enumerate(seen)}
+    return torch.tensor([place[s] for s in own], dtype=torch.long, device="cpu")
+
+
+def _tensor(values: Any) -> Tensor:
+    """Values of a CPD as a float64 tensor of their own, from either of pgmpy's backends."""
+    if not isinstance(values, Tensor):
+        values = torch.tensor(values, device="cpu")
+    return values.detach().to(device="cpu", dtype=torch.float64, copy=True)
