@@ -1,0 +1,1 @@
+"""Questions to an estimate: P(outcomes | do, evidence) and effects."""

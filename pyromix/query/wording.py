@@ -1,0 +1,74 @@
+"""Questions and answers in words, for titles, messages and printed tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pyromix.model.query import Certainty, DoQuery, DoValue
+from pyromix.model.spec import MixtureSpec
+
+
+def question(spec: MixtureSpec, query: DoQuery) -> str:
+    """Return a query as it is written on paper, e.g. ``P(Y | do(X='treated'), Z='low')``."""
+    outcomes = ", ".join(spec.name(v) for v in query.outcomes)
+    given = conditions(spec, query)
+    return f"P({outcomes} | {given})" if given else f"P({outcomes})"
+
+
+def conditions(spec: MixtureSpec, query: DoQuery) -> str:
+    """Return the interventions and the evidence of a query, separated by commas."""
+    done = ", ".join(f"{spec.name(v)}{_setting(spec, v, value)}" for v, value in query.do.items())
+    seen = [f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in query.evidence.items()]
+    return ", ".join(([f"do({done})"] if done else []) + seen)
+
+
+def scenarios(spec: MixtureSpec, query: DoQuery) -> list[str]:
+    """Return what each scenario of a query sets, e.g. ``X='treated'``; empty without scenarios."""
+    lists = {v: d for v, d in query.do.items() if isinstance(d, Tensor) and d.ndim == 2}
+    return [
+        ", ".join(f"{spec.name(v)}{_setting(spec, v, rows[i])}" for v, rows in lists.items())
+        for i in range(query.n_scenarios or 0)
+    ]
+
+
+def certainty_line(certainty: Certainty) -> str:
+    """Return the line under a printed answer that says how certain it is."""
+    if certainty is Certainty.NONE:
+        return "certainty: none (nobody certified that data determine this answer)"
+    return f"certainty: {certainty.value}"
+
+
+def columns_of_text(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, n_left: int
+) -> list[str]:
+    """Return lines of aligned columns.
+
+    Args:
+        header: titles of the columns.
+        rows: as many cells each.
+        n_left: how many columns, from the left, are aligned to the left; numbers are not.
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < n_left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (header, *rows)
+    ]
+
+
+def _setting(spec: MixtureSpec, vertex: int, value: DoValue) -> str:
+    """``='state'``, ``~{'state': p, ...}``, or ``=n scenarios``."""
+    states = spec.states_of(vertex)
+    if not isinstance(value, Tensor):
+        return f"={states[value]!r}"
+    if value.ndim == 2:
+        return f"={value.shape[0]} scenarios"
+    if int(torch.count_nonzero(value)) == 1:
+        return f"={states[int(value.argmax())]!r}"
+    shares = (f"{state!r}: {p:.4g}" for state, p in zip(states, value.tolist(), strict=True))
+    return "~{" + ", ".join(shares) + "}"
