@@ -15,9 +15,10 @@ in total variation in every row. A vertex without an edge from U keeps the first
 (a = 0). Rows are rounded to four decimals by largest remainder, so they sum to one exactly and the
 file can be read by people. The weights of the sources are part of the recipe.
 
-Each recipe names a treatment and an outcome for which three numbers differ: the naive difference,
-the effect in the same graph when U is ignored (every CPT pooled over U), and the true effect.
-Treatment, outcome and seed were chosen so that they do; nothing was fitted.
+Each recipe (recipes.toml) names a treatment and an outcome for which three numbers differ: the
+naive difference, the effect in the same graph when U is ignored (every CPT pooled over U), and the
+true effect. Treatment, outcome and seed were picked, from a dozen or more tried, so that they do
+and so that a sample of this size can show it.
 
 Truths are exact sums over the planted network; the data are one seeded sample of it without U.
 """
@@ -25,15 +26,16 @@ Truths are exact sums over the planted network; the data are one seeded sample o
 from __future__ import annotations
 
 import csv
-import gzip
-import importlib.resources
+import importlib.util
 import math
 import sys
-import tempfile
+import textwrap
+import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +61,8 @@ class Recipe:
     """What is planted, and which question the card asks.
 
     Attributes:
-        network: file name of the published network in pgmpy, without the ending.
+        network: file name of the published network in pgmpy, without the ending; empty for the toy
+            of the README, whose tables are written below.
         title: one line.
         reference: where the network was published.
         seed: of the planting; the sample uses ``seed + 1000``.
@@ -88,178 +91,17 @@ class Recipe:
     story: str
     uninfluenced: tuple[str, ...] = ()
 
+    @staticmethod
+    def from_fields(fields: Mapping[str, Any]) -> Recipe:
+        """Read one table of recipes.toml; its lists become tuples, its story one line."""
+        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()}
+        return Recipe(**{**plain, "story": " ".join(plain["story"].split())})
+
 
 RECIPES: Mapping[str, Recipe] = {
-    "asia": Recipe(
-        network="asia",
-        title="Chest clinic (asia) with a planted source",
-        reference="Lauritzen & Spiegelhalter (1988) J. R. Statist. Soc. B 50:157-224",
-        seed=8,
-        weights=(0.6, 0.4),
-        treatment="smoke",
-        contrast=("no", "yes"),
-        outcome="lung",
-        outcome_state="yes",
-        n_rows=10_000,
-        counted=True,
-        story=(
-            "Smokers and non-smokers of this table have lung cancer equally often. Within each "
-            "source, smoking raises it: the source with more smokers has less cancer. Nothing "
-            "observed opens a back door between `smoke` and `lung`, so no adjustment helps."
-        ),
-    ),
-    "cancer": Recipe(
-        network="cancer",
-        title="Lung cancer, five vertices (cancer), with a planted source",
-        reference="Korb & Nicholson (2010) Bayesian Artificial Intelligence, Sec. 2.2.2",
-        seed=3,
-        weights=(0.6, 0.4),
-        treatment="Pollution",
-        contrast=("low", "high"),
-        outcome="Cancer",
-        outcome_state="True",
-        n_rows=10_000,
-        counted=True,
-        story=(
-            "High pollution goes with cancer in the table; almost all of it is the source, which "
-            "has both more pollution and more cancer."
-        ),
-    ),
-    "survey": Recipe(
-        network="survey",
-        title="Transport survey (survey) with a planted source",
-        reference="Scutari & Denis (2021) Bayesian Networks: with Examples in R, Ch. 1",
-        seed=4,
-        weights=(0.6, 0.4),
-        treatment="R",
-        contrast=("small", "big"),
-        outcome="T",
-        outcome_state="train",
-        n_rows=10_000,
-        counted=True,
-        story=(
-            "R is the size of the town a person lives in, T the means of travel. Both kinds of "
-            "town seem to take the train equally often; moving a person to a big one would lower "
-            "the train's share, in either source."
-        ),
-    ),
-    "sachs": Recipe(
-        network="sachs",
-        title="Protein signalling in T cells (sachs) with a planted source",
-        reference="Sachs et al. (2005) Science 308:523-529",
-        seed=4,
-        weights=(0.6, 0.4),
-        treatment="PKA",
-        contrast=("LOW", "HIGH"),
-        outcome="Erk",
-        outcome_state="HIGH",
-        n_rows=10_000,
-        counted=True,
-        story=(
-            "The sign turns: cells with high PKA show high Erk less often, with and without "
-            "adjustment for what was measured, yet raising PKA raises Erk."
-        ),
-    ),
-    "sachs-k3": Recipe(
-        network="sachs",
-        title="Protein signalling in T cells (sachs) with three planted sources",
-        reference="Sachs et al. (2005) Science 308:523-529",
-        seed=4,
-        weights=(0.45, 0.33, 0.22),
-        treatment="PKA",
-        contrast=("LOW", "HIGH"),
-        outcome="Erk",
-        outcome_state="HIGH",
-        n_rows=10_000,
-        counted=True,
-        story="As `sachs`, with three sources: here single random starts of EM fail more often.",
-    ),
-    "child": Recipe(
-        network="child",
-        title="Congenital heart disease of the newborn (child) with a planted source",
-        reference="Spiegelhalter & Cowell (1992) Bayesian Statistics 4:447-466",
-        seed=4,
-        weights=(0.6, 0.4),
-        treatment="Sick",
-        contrast=("no", "yes"),
-        outcome="Grunting",
-        outcome_state="yes",
-        n_rows=5_000,
-        counted=False,
-        story=(
-            "The naive difference is nearly three times the effect. Adjusting for the disease, "
-            "the observed common cause, takes away a part of it; the source is the rest."
-        ),
-    ),
-    "insurance": Recipe(
-        network="insurance",
-        title="Car insurance (insurance) with a planted source behind the drivers",
-        reference="Binder, Koller, Russell & Kanazawa (1997) Machine Learning 29:213-244",
-        seed=2,
-        weights=(0.6, 0.4),
-        treatment="AntiTheft",
-        contrast=("False", "True"),
-        outcome="Theft",
-        outcome_state="True",
-        n_rows=2_000,
-        counted=False,
-        story=(
-            "Cars with an anti-theft device are stolen more often; fitting one lowers the risk. "
-            "The source acts on people and events only: what follows from the make of the car "
-            "has no edge from U."
-        ),
-        uninfluenced=(
-            "MakeModel",
-            "VehicleYear",
-            "Airbag",
-            "Antilock",
-            "RuggedAuto",
-            "Cushioning",
-            "CarValue",
-        ),
-    ),
-    "alarm": Recipe(
-        network="alarm",
-        title="Patient monitoring (alarm) with a planted source",
-        reference="Beinlich et al. (1989) Proc. 2nd Eur. Conf. AI in Medicine, 247-256",
-        seed=7,
-        weights=(0.6, 0.4),
-        treatment="PULMEMBOLUS",
-        contrast=("FALSE", "TRUE"),
-        outcome="SHUNT",
-        outcome_state="HIGH",
-        n_rows=5_000,
-        counted=False,
-        story=(
-            "An embolus does raise the shunt, but the table exaggerates by more than half: the "
-            "source with more emboli has more high shunts anyway. With 37 vertices the source of "
-            "most rows can be told almost surely."
-        ),
-    ),
-    "hepar2": Recipe(
-        network="hepar2",
-        title="Liver disorders (hepar2) with a planted source",
-        reference="Onisko (2003) PhD thesis, Polish Academy of Sciences, Warsaw",
-        seed=10,
-        weights=(0.6, 0.4),
-        treatment="alcoholism",
-        contrast=("absent", "present"),
-        outcome="Steatosis",
-        outcome_state="present",
-        n_rows=1_000,
-        counted=False,
-        story=(
-            "Alcoholism looks harmless to the liver in this table, before and after adjustment; "
-            "it is not."
-        ),
-    ),
+    name: Recipe.from_fields(fields)
+    for name, fields in tomllib.loads((MODELS / "recipes.toml").read_text("utf-8")).items()
 }
-
-TOY_STORY = (
-    "X is a treatment, Y the state of the patient afterwards, Z1 and Z2 two lab values that the "
-    "treatment does not touch. A hidden group drives all four: its members are treated more often "
-    "and do better anyway. Half of the crude difference is the group."
-)
 
 
 def hidden_group() -> BayesNetMixture:
@@ -273,7 +115,6 @@ def hidden_group() -> BayesNetMixture:
         },
         {"Y": ("X",)},
         2,
-        source_states=("group0", "group1"),
         roles={"exposures": ["X"], "outcomes": ["Y"]},
     )
     second = {
@@ -292,12 +133,10 @@ def hidden_group() -> BayesNetMixture:
 
 def published(network: str) -> BayesNetMixture:
     """Read a network that pgmpy bundles; k = 1."""
-    folder = importlib.resources.files("pgmpy") / "utils" / "example_models"
-    text = gzip.decompress((folder / f"{network}.bif.gz").read_bytes())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{network}.bif"
-        path.write_bytes(text)
-        return read(path)
+    package = importlib.util.find_spec("pgmpy")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("the published networks come with pgmpy; install it")
+    return read(Path(package.origin).parent / "utils" / "example_models" / f"{network}.bif.gz")
 
 
 def plant(network: BayesNetMixture, recipe: Recipe) -> BayesNetMixture:
@@ -307,7 +146,7 @@ def plant(network: BayesNetMixture, recipe: Recipe) -> BayesNetMixture:
     spec = replace(
         old,
         n_sources=k,
-        source_states=tuple(f"u{u}" for u in range(k)),
+        source_states=(),
         uninfluenced=frozenset(old.vertex(name) for name in recipe.uninfluenced),
         roles=(
             ("exposures", (old.vertex(recipe.treatment),)),
@@ -324,9 +163,7 @@ def plant(network: BayesNetMixture, recipe: Recipe) -> BayesNetMixture:
     return BayesNetMixture(spec, weights, tuple(torch.from_numpy(cpt) for cpt in cpts))
 
 
-def planted_table(
-    name: str, table: np.ndarray, k: int, seed: int, influenced: bool
-) -> np.ndarray:
+def planted_table(name: str, table: np.ndarray, k: int, seed: int, influenced: bool) -> np.ndarray:
     """Return the CPT ``(k, *parents, card)`` planted in a published one ``(*parents, card)``."""
     card = table.shape[-1]
     if influenced and k > card:
@@ -429,7 +266,7 @@ def write_rows(path: Path, spec: MixtureSpec, rows: np.ndarray, *, counted: bool
 
 
 def toml_value(value: object) -> str:
-    """A value of the card's header; floats keep every digit, differences lose rounding noise."""
+    """A value of the card's header; floats keep twelve decimals, which hold on every machine."""
     if isinstance(value, bool) or value is None:
         raise TypeError(f"the header holds text, numbers, lists and tables, found {value!r}")
     if isinstance(value, str):
@@ -439,7 +276,7 @@ def toml_value(value: object) -> str:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"not a finite number: {value}")
-        return repr(round(value, 15))
+        return repr(round(value, 12))
     if isinstance(value, Mapping):
         inside = ", ".join(f"{toml_value(str(k))} = {toml_value(v)}" for k, v in value.items())
         return f"{{ {inside} }}"
@@ -477,7 +314,7 @@ def card(
         *(f"{key} = {toml_value(value)}" for key, value in truth.items()),
         "+++",
         "",
-        recipe.story,
+        textwrap.fill(recipe.story, 100),
         "",
         f"P({recipe.outcome} = {recipe.outcome_state}), {recipe.treatment} from "
         f"{recipe.contrast[0]} to {recipe.contrast[1]}:",
@@ -488,12 +325,15 @@ def card(
         f"| the same graph, U ignored | {figures['ignoring_source']:+.3f} |",
         f"| do, the truth | {figures['do']:+.3f} |",
         "",
-        f"**What is in the files.** `network.bif` is the whole truth, U included: "
-        f"{spec.n_variables} observed vertices, {sum(map(len, spec.parents))} edges among them, "
-        f"k = {spec.n_sources} sources, {spec.n_parameters} free parameters. `data.csv` is one "
-        f"sample of {recipe.n_rows} rows without U"
-        f"{', as distinct rows with a count' if recipe.counted else ''} "
-        f"(seed {recipe.seed + 1000}).",
+        textwrap.fill(
+            f"**What is in the files.** `network.bif` is the whole truth, U included: "
+            f"{spec.n_variables} observed vertices, {sum(map(len, spec.parents))} edges among "
+            f"them, k = {spec.n_sources} sources, {spec.n_parameters} free parameters. `data.csv` "
+            f"is one sample of {recipe.n_rows} rows without U"
+            f"{', as distinct rows with a count' if recipe.counted else ''} "
+            f"(seed {recipe.seed + 1000}).",
+            100,
+        ),
         "",
         rule,
         "",
@@ -509,36 +349,20 @@ are no longer those of the publication, and no probability is zero. `models/make
 and writes these files anew, byte for byte."""
 
 TOY_RULE = """\
-**How U was planted.** By hand: P(U = group1) = .4; P(treated | U) = .2, .75; P(Z1 = high | U) = .1,
-.8; P(Z2 = high | U) = .15, .7; P(better | U, X) = .1, .3 for group0 and .5, .8 for group1 (control,
-treated). `models/make.py` writes these files anew, byte for byte."""
-
-TOY = Recipe(
-    network="",
-    title="A hidden group: four observed variables, one effect",
-    reference="",
-    seed=0,
-    weights=(0.6, 0.4),
-    treatment="X",
-    contrast=("control", "treated"),
-    outcome="Y",
-    outcome_state="better",
-    n_rows=5_000,
-    counted=True,
-    story=TOY_STORY,
-)
+**How U was planted.** By hand: P(U = 1) = .4; P(treated | U) = .2, .75; P(Z1 = high | U) = .1,
+.8; P(Z2 = high | U) = .15, .7; P(better | U, X) = .1, .3 for U = 0 and .5, .8 for U = 1
+(control, treated). `models/make.py` writes these files anew, byte for byte."""
 
 
 def mixture_of(name: str) -> BayesNetMixture:
     """The planted network of a set, made afresh."""
-    if name == "hidden-group":
-        return hidden_group()
-    return plant(published(RECIPES[name].network), RECIPES[name])
+    recipe = RECIPES[name]
+    return plant(published(recipe.network), recipe) if recipe.network else hidden_group()
 
 
 def make(name: str, folder: Path) -> None:
     """Write network.bif, data.csv and card.md of one set into a folder."""
-    recipe = TOY if name == "hidden-group" else RECIPES[name]
+    recipe = RECIPES[name]
     mixture = mixture_of(name)
     rows = draw(mixture, recipe.n_rows, recipe.seed + 1000)
     source = f"{recipe.reference}; {REPOSITORY}" if recipe.network else "made for this library"
@@ -552,7 +376,7 @@ def make(name: str, folder: Path) -> None:
 
 def main(names: Sequence[str]) -> None:
     """Write the named sets, or all."""
-    for name in names or ("hidden-group", *RECIPES):
+    for name in names or RECIPES:
         sys.stderr.write(f"{name}\n")
         make(name, MODELS / name)
 
