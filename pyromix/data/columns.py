@@ -183,6 +183,8 @@ def numbers_of(name: str, series: nw.Series[Any]) -> Float[np.ndarray, " rows"]:
         if dtype.is_numeric() or dtype == nw.Boolean:
             values, missing = _filled(series.cast(nw.Float64))
             return np.where(missing, np.nan, values)
+        if dtype == nw.Object:
+            return np.array(series.to_list(), dtype=np.float64)
         raise ValueError(f"type {dtype}")
     except (TypeError, ValueError) as error:
         raise DataError(
@@ -234,18 +236,21 @@ def _float_levels(name: str, values: np.ndarray) -> tuple[tuple[Hashable, ...], 
 
 def _label_levels(name: str, series: nw.Series[Any]) -> tuple[tuple[Hashable, ...], np.ndarray]:
     """Levels of text, and of whatever a column of Python objects holds."""
+    if series.implementation.is_pyarrow() and "view" in str(series.to_native().type):
+        # Arrow cannot look up string views, which polars writes
+        series = series.cast(nw.String)
     try:
         if series.dtype == nw.Object and series.implementation.is_polars():
             raise TypeError("polars does not compare Python objects")
         distinct = series.unique()
-        distinct = distinct.filter(~distinct.is_null())
     except TypeError as error:
         raise DataError(
             f"column {name!r} must hold one hashable state per row, found cells of type "
             f"{series.dtype}: {error}; convert it to text or Categorical"
         ) from None
-    values = tuple(_plain(v) for v in _few(name, distinct.to_list()))
-    return values, _replaced(series, distinct.to_list())
+    gaps = distinct.is_null().to_list()
+    values = [v for v, gap in zip(distinct.to_list(), gaps, strict=True) if not gap]
+    return tuple(_plain(v) for v in _few(name, values)), _replaced(series, values)
 
 
 def _category_levels(

@@ -93,10 +93,13 @@ class Counts:
         if not self.rows.shape[0]:
             raise DataError("expected at least one row, found none")
         _check_codes(self.spec, self.rows)
-        if self.weights.dtype != torch.float64 or self.weights.device != self.rows.device:
+        expected = (torch.float64, self.rows.device, self.rows.shape[:1])
+        found = (self.weights.dtype, self.weights.device, self.weights.shape)
+        if found != expected:
             raise DataError(
-                f"expected float64 weights on {self.rows.device}, found {self.weights.dtype} on "
-                f"{self.weights.device}"
+                "expected weights of dtype, device and shape {}, {}, {}, found {}, {}, {}".format(
+                    *expected, *found
+                )
             )
         if not bool((self.weights.isfinite() & (self.weights > 0)).all()):
             raise DataError(
@@ -142,7 +145,7 @@ class Counts:
     def from_codes(
         spec: MixtureSpec,
         codes: Int[Tensor, "rows variables"],
-        weights: Float[Tensor, " rows"] | None = None,
+        weights: Float[Tensor, " weights"] | None = None,
     ) -> Counts:
         """Count the distinct rows of a table of state numbers.
 

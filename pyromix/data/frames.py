@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 MISSING_RULES = ("mar", "drop", "error")
 
+_ROWS_PER_CHUNK = 2**18
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 _CSV, _PARQUET, _ARROW = (".csv", ".tsv"), (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
 
@@ -50,8 +51,8 @@ class Table:
     text: bool = False
 
     @property
-    def columns(self) -> list[str]:
-        """Names of the columns."""
+    def columns(self) -> list[Any]:
+        """Names of the columns; pandas allows names that are no text."""
         return self.frame.columns
 
     @property
@@ -92,7 +93,7 @@ def read_frame(data: Any) -> Table:
     if isinstance(data, str | os.PathLike):
         table = _read_path(Path(data))
     elif hasattr(data, "read"):
-        table = _read_csv(data, ",", "the stream")
+        table = _read_csv(BytesIO(data.read()), ",", "the stream")
     else:
         table = Table(_eager(data))
     if not table.n_rows:
@@ -201,7 +202,7 @@ def encode(
     return Encoded(kept, weights, report)
 
 
-def warn_of_repairs(report: DataReport, *, stacklevel: int = 4) -> None:
+def warn_of_repairs(report: DataReport, *, stacklevel: int = 3) -> None:
     """Say once what a report says was dropped or read differently."""
     if report.repairs:
         warnings.warn(" ".join(report.repairs), DataRepairWarning, stacklevel=stacklevel)
@@ -286,7 +287,7 @@ def write_frame(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         os.replace(draft, path)
     except ImportError as error:
         raise FileError(_needs_pyarrow(path, error)) from None
-    except OSError as error:
+    except (OSError, TypeError, ValueError, NotImplementedError) as error:
         raise FileError(f"cannot write {str(path)!r}: {error}") from None
     finally:
         draft.unlink(missing_ok=True)
@@ -342,35 +343,38 @@ def _read_path(path: Path) -> Table:
         ) from None
 
 
-def _read_csv(source: Path | IO[bytes], separator: str, shown: str) -> Table:
-    """Read every column as a Categorical of texts: one byte per cell, and no guess at types."""
+def _read_csv(source: Path | BytesIO, separator: str, shown: str) -> Table:
+    """Read every column as a Categorical of texts: a byte or two per cell, no guess at types."""
     import pandas as pd
 
-    if not isinstance(source, Path):
-        source = BytesIO(source.read())
     options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
         head = pd.read_csv(source, header=None, nrows=1, dtype=str, **options)
-        names = _header(head.iloc[0].tolist(), shown)
-        if isinstance(source, BytesIO):
-            source.seek(0)
-        with warnings.catch_warnings():
-            # pandas warns, and loses cells, where a row is longer than the header
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                source,
-                header=0,
-                names=names,
-                dtype="category",
-                na_values=[""],
-                index_col=False,
-                **options,
-            )
     except pd.errors.EmptyDataError:
         raise DataError(f"expected a csv with a header line, found nothing in {shown}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise FileError(f"cannot read {shown} as csv: {error}") from None
+    names = _header(head.iloc[0].tolist(), shown)
+    if isinstance(source, BytesIO):
+        source.seek(0)
+    # chunks of texts become categories one by one; dtype="category" would read 007 as 7
+    options |= {"header": 0, "names": names, "index_col": False, "dtype": object}
+    options |= {"na_values": [""], "chunksize": _ROWS_PER_CHUNK}
+    parts: list[list[pd.Categorical]] = [[] for _ in names]
+    try:
+        with warnings.catch_warnings(), pd.read_csv(source, **options) as chunks:
+            # pandas warns, and loses cells, where a row is longer than the header
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            for chunk in chunks:
+                for part, name in zip(parts, names, strict=True):
+                    part.append(pd.Categorical(chunk[name]))
     except (OSError, ValueError, EOFError, pd.errors.ParserWarning) as error:
         raise FileError(f"cannot read {shown} as csv: {error}") from None
-    return Table(_eager(frame), text=True)
+    columns = {
+        name: pd.api.types.union_categoricals(part) if part else pd.Categorical([])
+        for name, part in zip(names, parts, strict=True)
+    }
+    return Table(_eager(pd.DataFrame(columns)), text=True)
 
 
 def _header(names: list[str], shown: str) -> list[str]:
