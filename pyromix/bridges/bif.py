@@ -111,6 +111,8 @@ def _states(name: str, body: str) -> tuple[str, ...]:
         raise FileError(
             f"BIF: {name!r} announces {match.group(1)} states, found {len(states)}: {states}"
         )
+    if len(set(states)) != len(states):
+        raise FileError(f"BIF: states of {name!r} must be distinct, found {states}")
     return tuple(states)
 
 

@@ -137,7 +137,7 @@ def read_structure(path: str | os.PathLike[str], source: str = "U") -> Structure
         return Structure.of_spec(read_bundle(path).mixture.spec)
     try:
         if suffix == SPEC_SUFFIX:
-            return read_toml(_text(path, read_bytes(path)))
+            return _read_toml(path)
         return _read_network(path, source).structure(source)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
@@ -233,6 +233,14 @@ def _read_network(path: Path, source: str) -> Network:
         contents[names] = read_bytes(names)
     network = _decoded(path, suffix, contents)
     return network if suffix == ".uai" else number_source(network, source)
+
+
+def _read_toml(path: Path) -> Structure:
+    text = _text(path, read_bytes(path))
+    try:
+        return read_toml(text)
+    except FileError as error:
+        raise FileError(f"{path}: {error}") from error
 
 
 def _names_path(path: Path) -> Path:

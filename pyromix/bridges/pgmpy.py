@@ -199,6 +199,11 @@ def own_state_last(values: Float[Tensor, "card ..."]) -> Float[Tensor, "... card
 
 def _network_from_pgmpy(bn: DiscreteBayesianNetwork) -> Network:
     """Collect the CPDs of a pgmpy network, states matched by name."""
+    if not isinstance(bn, nx.DiGraph) or not hasattr(bn, "cpds"):
+        raise SpecError(
+            f"expected a pgmpy DiscreteBayesianNetwork, found {type(bn).__name__}; "
+            "from_pgmpy takes a graph without CPDs"
+        )
     cpds = {cpd.variable: cpd for cpd in bn.cpds}
     if missing := [name for name in bn.nodes if name not in cpds]:
         raise SpecError(
@@ -218,6 +223,7 @@ def _network_from_pgmpy(bn: DiscreteBayesianNetwork) -> Network:
         parents[name] = tuple(evidence)
         tables[name] = own_state_last(_tensor(cpd.values))
         for axis, parent in enumerate(evidence):
+            # Where a CPD does not list the states of a parent it means the parent's own order.
             if parent in cpd.state_names:
                 order = _positions(parent, states[parent], name, _states_in(cpd, parent))
                 tables[name] = tables[name].index_select(axis, order)
@@ -227,7 +233,8 @@ def _network_from_pgmpy(bn: DiscreteBayesianNetwork) -> Network:
 
 def _states_in(cpd: Any, name: str) -> tuple[Hashable, ...]:
     """States of a variable as one CPD lists them."""
-    return plain_states(cpd.state_names[name])
+    card = int(cpd.cardinality[cpd.variables.index(name)])
+    return plain_states(cpd.state_names.get(name, range(card)))
 
 
 def _positions(

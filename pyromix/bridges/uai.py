@@ -57,8 +57,12 @@ def read_uai(text: str, names: bytes | None = None) -> Network:
         name = variables[scope[-1]]
         parents[name] = tuple(variables[v] for v in scope[:-1])
         shape = [cards[v] for v in scope]
-        numbers = list(islice(words, min(size, prod(shape) + 1)))
-        tables[name] = table_of_words("UAI", name, shape, numbers)
+        if size != prod(shape):
+            raise FileError(
+                f"UAI: the table of {name!r} needs {prod(shape)} numbers for cards {shape}, the "
+                f"file announces {size}"
+            )
+        tables[name] = table_of_words("UAI", name, shape, list(islice(words, size)))
         if float((tables[name].sum(-1) - 1).abs().max()) > 1e-2:
             raise FileError(
                 f"UAI: rows of the table of {name!r} do not sum to one with the variable as the "
