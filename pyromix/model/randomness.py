@@ -65,7 +65,7 @@ def random_mixture(
     generator = torch_generator(random_state)
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, dtype=torch.float64, generator=generator, device=generator.device)
+        return torch.rand(shape, dtype=torch.float64, generator=generator, device=generator.device)
 
     def simplex(*shape: int) -> Tensor:
         draws = -torch.log1p(-uniform(*shape))
