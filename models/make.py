@@ -299,7 +299,7 @@ def card(
         "source": source,
         "licence": LICENCE if recipe.network else "Apache-2.0, as the rest of this repository",
         "n_sources": spec.n_sources,
-        "weight": "count" if recipe.counted else "",
+        "count_column": "count" if recipe.counted else "",
         "treatment": recipe.treatment,
         "contrast": recipe.contrast,
         "outcome": recipe.outcome,

@@ -45,7 +45,8 @@ class Card:
         problem: which door it is for: ``"network"`` (``px.fit``), ``"product"``
             (``px.fit_product``: no edges), ``"iid"`` (``px.fit_iid``: successes and trials).
         n_sources: k; 1 where everything that matters is observed.
-        weight: name of the column of weights, empty where every row counts once.
+        count_column: where data.csv holds distinct rows, the name of its column of counts; empty
+            otherwise. The table that ``load`` returns has one row per unit in either case.
         treatment: name of the treatment; empty where there is no such question.
         contrast: two of its states, from and to; empty likewise.
         outcome: name of the outcome; empty likewise.
@@ -64,7 +65,7 @@ class Card:
     kind: str
     problem: str
     n_sources: int
-    weight: str
+    count_column: str
     treatment: str
     contrast: tuple[str, ...]
     outcome: str
@@ -135,9 +136,10 @@ def load(name: str) -> tuple[Any, Any, Card]:
         set of successes and trials has the graph of a single trial, U -> trial; the columns of its
         table are not vertices (see ``px.fit_iid``).
 
-        The table, a pandas DataFrame: the variables of the model as Categorical columns with their
-        states in the declared order, further columns of the file as they stand, and, where rows
-        are counted, the counts in a last column ``card.weight``. Never a column of U.
+        The table, a pandas DataFrame with one row per unit, so that no weights are needed (counts
+        of the file are expanded): the variables of the model as Categorical columns with their
+        states in the declared order, and further columns of the file as they stand. Never a column
+        of U.
 
         The card.
 
@@ -177,15 +179,20 @@ def _graph(spec: MixtureSpec) -> Any:
 
 def _frame(card: Card, spec: MixtureSpec) -> Any:
     table = read_frame(card.folder / "data.csv")
-    modelled = spec.variables if card.problem != IID else ()
-    others = {column: _values(table, column) for column in table.columns if column not in modelled}
-    if not modelled:
-        return to_pandas(others)
-    frame = decode(spec, encode(table, spec).codes)
-    for column, values in others.items():
-        frame[column] = values
-    order = [column for column in table.columns if column != card.weight]
-    return frame[[*order, *([card.weight] if card.weight else [])]]
+    shown = [column for column in table.columns if column != card.count_column]
+    if card.count_column:
+        counts = _values(table, card.count_column)
+    else:
+        counts = np.ones(table.n_rows, dtype=np.int64)
+    if card.problem == IID:
+        return to_pandas({column: np.repeat(_values(table, column), counts) for column in shown})
+    codes = encode(table, spec).codes
+    units = torch.as_tensor(counts, device="cpu")
+    frame = decode(spec, codes.repeat_interleave(units, dim=0))
+    for column in shown:
+        if column not in frame.columns:
+            frame[column] = np.repeat(_values(table, column), counts)
+    return frame[shown]
 
 
 def _values(table: Table, column: str) -> np.ndarray:

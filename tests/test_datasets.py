@@ -4,11 +4,8 @@ import csv
 import dataclasses
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -162,7 +159,7 @@ def test_a_set_loads_with_roles_and_declared_states(name: str) -> None:
     assert model.get_role("outcomes") == ([card.outcome] if card.outcome else [])
     assert "U" not in frame.columns
     if card.problem == "iid":
-        assert list(frame.columns) == ["successes", "trials", "count"]
+        assert list(frame.columns) == ["successes", "trials"]
         return
     for v, column in enumerate(spec.variables):
         assert tuple(frame[column].cat.categories) == spec.states[v]
@@ -173,23 +170,18 @@ def test_a_set_loads_with_roles_and_declared_states(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_table_holds_the_cells_of_its_file(name: str) -> None:
+def test_a_table_holds_the_cells_of_its_file_once_per_unit(name: str) -> None:
     _, frame, card = datasets.load(name)
-    rows = raw_rows(name)
-    assert len(frame) == len(rows)
-    assert set(frame.columns) == set(rows[0])
+    units = [row for row in raw_rows(name) for _ in range(int(row.pop(card.count_column, "1")))]
+    assert len(frame) == len(units) == card.truth["n_rows"]
+    assert set(frame.columns) == set(units[0])
+    assert list(frame.index) == list(range(len(frame)))
     for column in frame.columns:
-        written = [row[column] for row in rows]
+        written = [row[column] for row in units]
         if frame[column].dtype.kind in "if":
             assert frame[column].tolist() == [float(cell) for cell in written]
         else:
             assert frame[column].astype(str).tolist() == written
-    if card.weight:
-        assert frame.columns[-1] == card.weight
-        assert frame[card.weight].dtype.kind == "i"
-        assert frame[card.weight].sum() == card.truth["n_rows"]
-    else:
-        assert len(frame) == card.truth["n_rows"]
 
 
 def test_columns_outside_the_model_stay_as_they_stand() -> None:
@@ -227,10 +219,10 @@ def test_a_real_model_has_no_tables_and_its_spec_names_the_same_question(name: s
 def test_two_loads_share_nothing() -> None:
     first, frame, _ = datasets.load("hidden-group")
     first.remove_node("Z1")
-    frame.iloc[:, -1] = 0
+    frame["X"] = "treated"
     second, other, _ = datasets.load("hidden-group")
     assert "Z1" in second.nodes
-    assert other["count"].sum() == 5000
+    assert set(other["X"]) == {"control", "treated"}
 
 
 def test_insurance_leaves_the_car_without_an_edge_from_the_source() -> None:
@@ -308,10 +300,8 @@ def test_a_sample_follows_its_network(name: str) -> None:
     model, frame, card = datasets.load(name)
     mixture = mixture_from_pgmpy(model)
     seen = torch.zeros(mixture.spec.cards, dtype=torch.float64)
-    codes = [frame[c].cat.codes.to_numpy(dtype=np.int64) for c in mixture.spec.variables]
-    seen[tuple(map(torch.as_tensor, codes))] = torch.as_tensor(
-        frame["count"].to_numpy(dtype=np.float64)
-    )
+    codes = [torch.tensor(frame[c].cat.codes.to_numpy()).long() for c in mixture.spec.variables]
+    seen.index_put_(tuple(codes), torch.ones(len(frame), dtype=torch.float64), accumulate=True)
     expected = mixture.joint_table() * card.truth["n_rows"]
     statistic = float(((seen - expected) ** 2 / expected).sum())
     assert statistic < chi2.ppf(1 - 1e-4, mixture.spec.n_cells - 1)
@@ -350,56 +340,6 @@ def test_no_set_is_shipped_without_leave() -> None:
         pytest.skip("the collection is not on this machine")
     kept = {p.stem for p in SHARED.glob("*/*.json") if json.loads(p.read_text()).get("ship")}
     assert {Path(path).name for path in REAL.values()} == kept
-
-
-# -- the installed wheel -----------------------------------------------------------------------
-
-OUTSIDE = """
-import sys
-import pyromix
-assert {target!r} in pyromix.__file__, pyromix.__file__
-from pyromix import datasets
-for name in datasets.names():
-    datasets.read_card(name)
-model, frame, card = datasets.load("hidden-group")
-assert {target!r} in str(card.folder)
-assert sorted(model.nodes) == ["U", "X", "Y", "Z1", "Z2"]
-assert frame["count"].sum() == 5000
-datasets.load("kidney-stones")
-print(len(datasets.names()))
-"""
-
-
-@pytest.mark.slow
-def test_sets_load_from_an_installed_wheel_outside_the_checkout(tmp_path: Path) -> None:
-    """Built, installed alone into an empty folder, and run with the checkout off the path."""
-    quiet = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    built, target, elsewhere = tmp_path / "dist", tmp_path / "site", tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    pip = [sys.executable, "-m", "pip", "--quiet"]
-    subprocess.run(
-        [*pip, "wheel", "--no-deps", "--wheel-dir", str(built), str(ROOT)], check=True, env=quiet
-    )
-    (wheel,) = built.glob("pyromix-*.whl")
-    packed = set(zipfile.ZipFile(wheel).namelist())
-    for path in (ROOT / "models").glob("*/*"):
-        assert f"pyromix/models/{path.parent.name}/{path.name}" in packed
-    subprocess.run(
-        [*pip, "install", "--no-deps", "--no-index", "--target", str(target), str(wheel)],
-        check=True,
-        env=quiet,
-    )
-    # The target comes before the editable checkout that the environment may hold.
-    done = subprocess.run(
-        [sys.executable, "-c", OUTSIDE.format(target=str(target))],
-        cwd=elsewhere,
-        env={**quiet, "PYTHONPATH": str(target)},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(len(ALL))
 
 
 def test_frames_are_pandas() -> None:
