@@ -1,0 +1,167 @@
+"""Which source of one mixture is which source of another, and one order for all results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from pyromix.errors import SpecError
+from pyromix.model.mixture import BayesNetMixture
+
+EQUAL_WEIGHTS = 1e-9
+"""Weights of sources closer than this are equal for the canonical order."""
+
+
+def match_sources(
+    reference: BayesNetMixture,
+    mixture: BayesNetMixture,
+    *,
+    row_masses: Sequence[Float[Tensor, ...]] | None = None,
+) -> Int[Tensor, "*batch k"]:
+    """Find the relabelling that brings a mixture closest to a reference.
+
+    ``mixture.relabel(match_sources(reference, mixture))`` is aligned to the reference. The cost of
+    calling source j of the mixture source i of the reference is the difference of their weights,
+    plus for each vertex the total variation between their CPT rows, averaged over the rows as the
+    reference's source i uses them. The sum is minimised by an assignment solver, one batch element
+    at a time: for k <= 10 that takes some ten microseconds each, less than a batched solver on
+    tensors would.
+
+    Args:
+        reference: a mixture without batch axes, or with those of ``mixture``.
+        mixture: of the same structure, any batch axes.
+        row_masses: per vertex how often each source of the reference uses each CPT row,
+            ``(*batch, k, *card(parents))``, up to a factor per source; when left out, computed from
+            the reference as if the parents of a vertex were independent within each source.
+
+    Returns:
+        A permutation for each batch element.
+
+    Raises:
+        SpecError: the mixtures differ in structure, k, or batch shape.
+    """
+    return _solve(_costs(reference, mixture, row_masses))[0]
+
+
+def match_costs(
+    reference: BayesNetMixture,
+    mixture: BayesNetMixture,
+    *,
+    row_masses: Sequence[Float[Tensor, ...]] | None = None,
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Return the cost of the best matching and of the second best, to flag an ambiguous one.
+
+    The second best is the best that leaves out one pair of the best, least over the k pairs
+    (the first step of Murty's ranking); infinite for k = 1.
+
+    Args:
+        reference: as for ``match_sources``.
+        mixture: as for ``match_sources``.
+        row_masses: as for ``match_sources``.
+
+    Raises:
+        SpecError: the mixtures differ in structure, k, or batch shape.
+    """
+    _, best, second = _solve(_costs(reference, mixture, row_masses), second=True)
+    return best, second
+
+
+def canonical_order(mixture: BayesNetMixture) -> Int[Tensor, " k"]:
+    """Return the permutation that sorts sources by decreasing weight.
+
+    Weights that agree to 1e-9 count as equal; then the tables decide, first difference first.
+
+    Args:
+        mixture: without batch axes.
+    """
+    rounded = (mixture.weights / EQUAL_WEIGHTS).round()
+    tables = torch.cat([c.flatten(1) for c in mixture.cpts], 1)
+    keys = torch.cat([-rounded[:, None], tables], 1).tolist()
+    order = sorted(range(mixture.n_sources), key=keys.__getitem__)
+    return torch.tensor(order, device=mixture.device)
+
+
+def _costs(
+    reference: BayesNetMixture,
+    mixture: BayesNetMixture,
+    row_masses: Sequence[Tensor] | None,
+) -> Float[Tensor, "*batch k k"]:
+    """Cost of each pair (source of the reference, source of the mixture)."""
+    one, other = reference.spec, mixture.spec
+    if (one.cards, one.parents, one.n_sources) != (other.cards, other.parents, other.n_sources):
+        raise SpecError(
+            "only mixtures on the same graph, cardinalities and number of sources can be matched; "
+            f"found {one.n_variables} variables with {one.n_sources} sources and "
+            f"{other.n_variables} with {other.n_sources}, or other parents or states"
+        )
+    lead = len(reference.batch_shape)
+    if reference.batch_shape not in (torch.Size(), mixture.batch_shape):
+        raise SpecError(
+            "the reference must have no batch axes or those of the mixture "
+            f"{tuple(mixture.batch_shape)}, found {tuple(reference.batch_shape)}"
+        )
+    masses = _use_of_rows(reference) if row_masses is None else row_masses
+    cost = (reference.weights[..., :, None] - mixture.weights[..., None, :]).abs()
+    for v, (left, right, mass) in enumerate(zip(reference.cpts, mixture.cpts, masses, strict=True)):
+        left = left.flatten(lead + 1, -2) if one.parents[v] else left.unsqueeze(-2)
+        right = (
+            right.flatten(len(mixture.batch_shape) + 1, -2)
+            if one.parents[v]
+            else (right.unsqueeze(-2))
+        )
+        use = mass.reshape(*left.shape[:-1])
+        total = use.sum(-1, keepdim=True)
+        use = torch.where(total > 0, use / total, 1 / use.shape[-1])
+        gaps = (left.unsqueeze(lead + 1) - right.unsqueeze(-4)).abs().sum(-1) / 2
+        cost = cost + (use.unsqueeze(lead + 1) * gaps).sum(-1)
+    return cost
+
+
+def _use_of_rows(mixture: BayesNetMixture) -> list[Float[Tensor, ...]]:
+    """P(parents | U), as if parents were independent within each source."""
+    batch, marginals, masses = len(mixture.batch_shape), [], []
+    for v, parents in enumerate(mixture.spec.parents):
+        mass = torch.ones_like(mixture.weights)
+        for p in parents:
+            marginal = marginals[p]
+            mass = mass[..., None] * marginal.reshape(
+                *marginal.shape[: batch + 1], *(1 for _ in mass.shape[batch + 1 :]), -1
+            )
+        masses.append(mass)
+        law = mass[..., None] * mixture.cpts[v]
+        marginals.append(law.flatten(batch + 1, -2).sum(-2) if parents else law)
+    return masses
+
+
+def _solve(
+    costs: Float[Tensor, "*batch k k"], *, second: bool = False
+) -> tuple[Int[Tensor, "*batch k"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Best assignment, its cost, and (on request) the cost of the runner-up."""
+    k, lead = costs.shape[-1], costs.shape[:-2]
+    tables = costs.detach().cpu().reshape(-1, k, k).numpy()
+    orders = np.empty((len(tables), k), dtype=np.int64)
+    best, runner_up = np.empty(len(tables)), np.full(len(tables), np.inf)
+    for i, table in enumerate(tables):
+        rows, orders[i] = linear_sum_assignment(table)
+        best[i] = table[rows, orders[i]].sum()
+        if second and k > 1:
+            runner_up[i] = min(_without(table, u, orders[i, u]) for u in range(k))
+    device = costs.device
+    return (
+        torch.from_numpy(orders).to(device).reshape(*lead, k),
+        torch.from_numpy(best).to(device).reshape(lead),
+        torch.from_numpy(runner_up).to(device).reshape(lead),
+    )
+
+
+def _without(table: np.ndarray, row: int, column: int) -> float:
+    """Least cost of an assignment that does not use one pair."""
+    changed = table.copy()
+    changed[row, column] = table.sum() + 1  # more than any assignment costs
+    rows, columns = linear_sum_assignment(changed)
+    return float(changed[rows, columns].sum())
