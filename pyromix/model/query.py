@@ -48,6 +48,14 @@ class DoQuery:
     do: Mapping[int, DoValue] = field(default_factory=dict)
     evidence: Mapping[int, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        places = (*self.outcomes, *self.do, *self.evidence)
+        if not self.outcomes or len(set(places)) < len(places):
+            raise QueryError(
+                "expected at least one outcome, and every vertex in one place only, found outcomes "
+                f"{list(self.outcomes)}, do {list(self.do)}, evidence {list(self.evidence)}"
+            )
+
     @property
     def n_scenarios(self) -> int | None:
         """Length of the scenario axis; None where every do is a single one."""
