@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from pyromix.bridges.files import BUNDLE_SUFFIX, NETWORK_SUFFIXES, read, read_st
 from pyromix.errors import (
     DataRepairWarning,
     FileError,
+    PyromixError,
+    PyromixWarning,
     SpecError,
     StateNameError,
 )
@@ -356,3 +359,22 @@ def test_a_written_file_has_ordinary_permissions(tmp_path):
     write(mixture_with(), tmp_path / "net.bif")
     (tmp_path / "plain").write_text("")
     assert (tmp_path / "net.bif").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("suffix", NETWORK_SUFFIXES)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(places=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=3), data=st.data())
+def test_a_damaged_file_is_read_or_refused_by_a_named_error(tmp_path, suffix, places, data):
+    path = tmp_path / f"net{suffix}"
+    write(mixture_with(), path)
+    content = bytearray(path.read_bytes())
+    for place in places:
+        at = int(place * len(content))
+        content[at : at + data.draw(st.integers(0, 12))] = data.draw(st.binary(max_size=3))
+    path.write_bytes(content)
+    (tmp_path / "net.uai.names.json").unlink(missing_ok=True)
+    with suppress(PyromixError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", PyromixWarning)
+        read(path)

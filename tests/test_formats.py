@@ -10,7 +10,7 @@ import pytest
 import torch
 from pgmpy.models import DiscreteBayesianNetwork
 from pgmpy.readwrite import BIFReader
-from test_files import SUFFIXES, TEXT, assert_same, mixture_with
+from test_files import SUFFIXES, TEXT, assert_same, mixture_with, names_of
 
 from pyromix.bridges.files import NETWORK_SUFFIXES, read, read_structure, write
 from pyromix.bridges.pgmpy import mixture_from_pgmpy, structure_of, to_pgmpy
@@ -246,6 +246,26 @@ def test_a_broken_sidecar_is_refused(tmp_path, content):
     (tmp_path / "net.uai").write_text(UAI)
     (tmp_path / "net.uai.names.json").write_text(content)
     with pytest.raises(FileError, match="sidecar"):
+        read(tmp_path / "net.uai")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ('"sha256": "', "belongs to another version"),
+        ('"variables": [', "unreadable"),
+        ('"states": [\n    "no"', "neither text, number nor boolean"),
+        ('"exposures": [', r"unknown variables \['W'\]"),
+    ],
+)
+def test_a_damaged_sidecar_is_refused(tmp_path, part, message):
+    write(mixture_with(), tmp_path / "net.uai")
+    names = tmp_path / "net.uai.names.json"
+    text = names.read_text()
+    assert part in text
+    damage = {'"sha': '"sha256": "0', '"var': '"variables": [[],', '"sta': '"states": [["no"]'}
+    names.write_text(text.replace(part, damage.get(part[:4], '"exposures": ["W",')))
+    with pytest.raises(FileError, match=message):
         read(tmp_path / "net.uai")
 
 

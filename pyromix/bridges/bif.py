@@ -139,6 +139,8 @@ def _family(head: str, states: Mapping[str, Sequence[str]]) -> tuple[str, tuple[
     # The older form has no bar: `( X A B )`.
     whole = bool(bar) or _unquoted(name) in states
     family = [_unquoted(name), *_items(given)] if whole else _items(name)
+    if not family:
+        raise FileError("BIF: a probability block names no variable")
     if unknown := [n for n in family if n not in states]:
         raise FileError(f"BIF: probability block names {unknown}, which no variable block declares")
     return family[0], tuple(family[1:])

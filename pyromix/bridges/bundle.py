@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -35,6 +36,16 @@ KINDS = ("mixture", "fit")
 
 _EXTRA = "extra/"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+# What zipfile raises on damaged input, beside its own error.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +105,14 @@ def write_bundle(
         "extra": dict(extra or {}),
     }
     try:
-        manifest = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False).encode()
+        text = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise FileError(
             f"{path}: nothing was written, since the extra fields are no JSON: {error}; "
             "numbers beyond float range and arrays go into tensors"
         ) from error
+
+    manifest = text.encode(errors="surrogatepass")
 
     def check(contents: Mapping[Path, bytes]) -> None:
         back = _decoded(path, contents[path])
@@ -191,7 +204,7 @@ def _decoded(path: Path, content: bytes) -> Bundle:
             if missing := [name for name in (MANIFEST, TENSORS) if name not in members]:
                 raise FileError(f"{path}: expected {missing} in the bundle, found {members}")
             manifest, packed = archive.read(MANIFEST), archive.read(TENSORS)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _ZIP_ERRORS as error:
         raise FileError(
             f"{path}: expected a bundle (a zip file), found: {error}; is the file cut short?"
         ) from error
@@ -215,7 +228,8 @@ def _decoded(path: Path, content: bytes) -> Bundle:
         spec = _spec_of(fields["spec"])
         cpts = tuple(tensors[f"cpts/{v}"] for v in range(spec.n_variables))
         mixture = BayesNetMixture(spec, tensors["weights"], cpts)
-        extra = fields["extra"]
+        if not isinstance(extra := fields["extra"], dict):
+            raise FileError(f"expected extra fields by name, found {extra!r}")
     except (PyromixError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
             f"{path}: the bundle is incomplete or damaged ({type(error).__name__}: {error})"

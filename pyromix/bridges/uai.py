@@ -93,7 +93,8 @@ def write_uai(network: Network) -> tuple[str, bytes]:
         "variables": [{"name": n, "states": list(network.states[n])} for n in network.variables],
         "roles": {role: list(carriers) for role, carriers in network.roles.items()},
     }
-    return text, (json.dumps(names, indent=1, ensure_ascii=False) + "\n").encode()
+    content = json.dumps(names, indent=1, ensure_ascii=False) + "\n"
+    return text, content.encode(errors="surrogatepass")
 
 
 def _read_names(
@@ -107,6 +108,12 @@ def _read_names(
         version, digest = content["format"], content["sha256"]
         states = {entry["name"]: tuple(entry["states"]) for entry in content["variables"]}
         roles = {role: tuple(carriers) for role, carriers in content["roles"].items()}
+        if not all(isinstance(s, str | bool | int | float) for n in states.values() for s in n):
+            raise ValueError("a state is neither text, number nor boolean")
+        if unknown := [
+            name for carriers in roles.values() for name in carriers if name not in states
+        ]:
+            raise ValueError(f"roles of unknown variables {unknown}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
             f"UAI: the sidecar with the names is unreadable ({type(error).__name__}: {error}); "
