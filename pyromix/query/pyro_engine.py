@@ -14,11 +14,11 @@ from pyro.distributions import Categorical
 from torch import Tensor
 
 from pyromix.bridges.pyro import PARALLEL, PyroProgram, to_pyro
-from pyromix.errors import DimensionLimitError, PositivityError
+from pyromix.errors import DimensionLimitError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery, DoValue
 from pyromix.model.spec import SOURCE, MixtureSpec
-from pyromix.query.wording import conditions
+from pyromix.model.truncated import check_numbers, positivity_error
 
 LOG_SUM_EXP: Any = "pyro.ops.einsum.torch_log"
 """Pyro's backend for opt_einsum that contracts logarithms."""
@@ -44,10 +44,12 @@ def marginal(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, ...]:
         ``(*batch, [scenarios,] *cards of the outcomes)``.
 
     Raises:
+        QueryError: a vertex, a state or a distribution that the mixture does not have.
         DimensionLimitError: more sites than dimensions.
         PositivityError: the evidence has probability zero under the do.
     """
     spec, batch = mixture.spec, tuple(mixture.batch_shape)
+    check_numbers(spec, query.do, query.evidence, query.outcomes)
     program = _relevant_program(mixture, query)
     plates = {f"batch_{i}": size for i, size in enumerate(batch)}
     if query.n_scenarios is not None:
@@ -73,12 +75,7 @@ def marginal(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, ...]:
     axes = tuple(range(len(plates), len(shape)))
     log_evidence = log_joint.logsumexp(axes, keepdim=True)
     if bool((impossible := log_evidence == -torch.inf).any()):
-        n, of = int(impossible.sum()), impossible.numel()
-        where = f" in {n} of {of} draws and scenarios" if of > 1 else ""
-        raise PositivityError(
-            f"expected evidence of positive probability, found probability 0 for "
-            f"{conditions(spec, query)}{where}; drop a piece of the evidence, or fit with a prior"
-        )
+        raise positivity_error(spec, query.do.keys(), query.evidence, impossible)
     return (log_joint - log_evidence).exp()
 
 
