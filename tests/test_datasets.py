@@ -60,7 +60,9 @@ def make() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["make"] = module  # dataclasses look their module up
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # models/ travels in the wheel
     spec.loader.exec_module(module)
+    sys.dont_write_bytecode = writes
     return module
 
 
