@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import SpecError
-from pyromix.model.cell_index import ROWS_PER_BLOCK, CellIndex
+from pyromix.model.cell_index import CellIndex
+from pyromix.model.logspace import log, logsumexp
 from pyromix.model.mixture import BayesNetMixture
 
 Tables = tuple[Tensor, Sequence[Tensor]]
@@ -39,10 +40,10 @@ def log_joint(mixture: BayesNetMixture | Tables, index: CellIndex) -> Float[Tens
         weights, cpts = mixture.weights, mixture.cpts
     else:
         weights, cpts = mixture
-    units = index.unit_table(_log(index.axis.stack(cpts)))
+    units = index.unit_table(log(index.axis.stack(cpts)))
     rows = [block.gather_sums(units) for block in index.blocks]
     joint = torch.cat([units[:0], *rows]).T.reshape(*weights.shape, index.n_rows)
-    return joint.movedim(-1, -2) + _log(weights)[..., None, :]
+    return joint.movedim(-1, -2) + log(weights)[..., None, :]
 
 
 def log_prob(
@@ -57,7 +58,7 @@ def log_prob(
     Raises:
         DataError: the rows have another width, or a number is no state.
     """
-    return _logsumexp(log_joint(mixture, _indexed(mixture, rows)))
+    return logsumexp(log_joint(mixture, _indexed(mixture, rows)), -1)
 
 
 def responsibilities(
@@ -84,7 +85,8 @@ class ExpectedCounts:
             impossible, and then the counts of that element mean nothing.
         sources: expected number of rows of each source, ``(batch, k)``.
         cells: expected number of rows of each CPT cell, ``(cells, batch, k)``; cells that all
-            sources share carry what each source contributes.
+            sources share carry what each source contributes. A missing vertex without observed
+            descendants counts nowhere: it says nothing, and EM is the faster for not imputing it.
     """
 
     log_likelihood: Float[Tensor, " batch"]
@@ -115,7 +117,8 @@ def expected_counts(
     counts = torch.zeros_like(units)
     sources, log_likelihood = torch.zeros_like(weights), torch.zeros_like(weights[:, 0])
     least = torch.finfo(torch.float64).min
-    for block, row_weight in zip(index.blocks, row_weights.split(ROWS_PER_BLOCK), strict=True):
+    sizes = [block.n_rows for block in index.blocks]
+    for block, row_weight in zip(index.blocks, row_weights.split(sizes), strict=True):
         joint = block.gather_sums(units).view(-1, batch, k)
         # Sources first while shares are formed: reducing over a last axis of two or three is slow.
         share = torch.empty_like(joint.movedim(-1, 0), memory_format=torch.contiguous_format)
@@ -128,19 +131,6 @@ def expected_counts(
         counts += block.scatter_sums(joint.view(-1, batch * k))
     cells = index.cell_counts(counts, log_table)
     return ExpectedCounts(log_likelihood, sources, cells.view(-1, batch, k))
-
-
-def _log(table: Tensor) -> Tensor:
-    """Logarithm whose derivative at zero is zero, where that of ``log`` would spoil the rest."""
-    positive = table > 0
-    return torch.where(positive, table, 1.0).log().masked_fill(~positive, -torch.inf)
-
-
-def _logsumexp(joint: Tensor) -> Tensor:
-    """Log-sum-exp over the last axis with derivative zero, not nan, where all is impossible."""
-    impossible = (joint == -torch.inf).all(-1, keepdim=True)
-    total = joint.masked_fill(impossible, 0.0).logsumexp(-1)
-    return total.masked_fill(impossible[..., 0], -torch.inf)
 
 
 def _indexed(mixture: BayesNetMixture, rows: Tensor | CellIndex) -> CellIndex:

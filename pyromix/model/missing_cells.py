@@ -27,6 +27,7 @@ from torch import Tensor
 from pyromix.errors import DataError
 from pyromix.model.cells import CellAxis, joint_states
 from pyromix.model.incidence import Incidence
+from pyromix.model.logspace import logsumexp
 
 COMPLETION_LIMIT = 2**16
 """Largest number of completions of one open component."""
@@ -60,7 +61,7 @@ class OpenComponents:
 
     def log_prob(self, log_table: Float[Tensor, "cells columns"]) -> Float[Tensor, "units columns"]:
         """Return log of the sum over completions; differentiable."""
-        return torch.cat([run.logsumexp(1) for run in self._runs(log_table)])
+        return torch.cat([logsumexp(run, 1) for run in self._runs(log_table)])
 
     def cell_counts(
         self, unit_counts: Float[Tensor, "units columns"], log_table: Float[Tensor, "cells columns"]

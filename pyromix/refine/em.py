@@ -27,7 +27,7 @@ from pyromix.refine.outcome import (
 from pyromix.refine.starts import jittered, random_starts
 from pyromix.refine.step import EMMap, Point, Step, WeightedRows
 
-__all__ = ["EMResult", "fit_em", "random_starts"]
+__all__ = ["REACHED_ROWS", "EMResult", "fit_em", "random_starts"]
 
 Progress = Callable[[int, float, int], None]
 """Told after each round: EM steps so far, best objective so far, starts still running."""
