@@ -1,0 +1,119 @@
+"""Causal effects despite an unobserved global confounder, between pgmpy and Pyro."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pyromix import datasets
+from pyromix.bridges.files import read, write
+from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy
+from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.population import Population, population
+from pyromix.errors import (
+    AddedSourceWarning,
+    ContractionSizeError,
+    ConvergenceWarning,
+    DataError,
+    DataRepairWarning,
+    DimensionLimitError,
+    FileError,
+    NotCertifiedError,
+    NumericalWarning,
+    PositivityError,
+    PyromixError,
+    PyromixWarning,
+    QueryError,
+    RefinementError,
+    SpecError,
+    StartsDisagreeWarning,
+    StateNameError,
+    UnsupportedRowsWarning,
+    WeakIdentificationWarning,
+)
+from pyromix.fit import fit, fit_product
+from pyromix.fit_bundle import load
+from pyromix.model.certificate import Certificate
+from pyromix.model.match import match_sources
+from pyromix.model.mixture import BayesNetMixture, ProductMixture
+from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.randomness import random_mixture
+from pyromix.model.spec import MixtureSpec
+from pyromix.query.answer import Answer
+from pyromix.query.do import query
+from pyromix.query.effect import Effect, effect
+from pyromix.query.simulate import simulate
+from pyromix.result import MixtureFit
+
+if TYPE_CHECKING:
+    from pyromix.bridges.pyro import from_pyro, to_pyro
+    from pyromix.estimator import MixtureEstimator
+
+_LAZY = {
+    "MixtureEstimator": "pyromix.estimator",  # a pgmpy class
+    "from_pyro": "pyromix.bridges.pyro",
+    "to_pyro": "pyromix.bridges.pyro",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Names whose modules import pgmpy or Pyro at their top (PEP 562)."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'pyromix' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "AddedSourceWarning",
+    "Answer",
+    "BayesNetMixture",
+    "Certainty",
+    "Certificate",
+    "ContractionSizeError",
+    "ConvergenceWarning",
+    "Counts",
+    "DataError",
+    "DataRepairWarning",
+    "DimensionLimitError",
+    "DoQuery",
+    "Effect",
+    "FileError",
+    "MixtureEstimator",
+    "MixtureFit",
+    "MixtureSpec",
+    "MomentSource",
+    "NotCertifiedError",
+    "NumericalWarning",
+    "Population",
+    "PositivityError",
+    "ProductMixture",
+    "PyromixError",
+    "PyromixWarning",
+    "QueryError",
+    "RefinementError",
+    "SpecError",
+    "StartsDisagreeWarning",
+    "StateNameError",
+    "UnsupportedRowsWarning",
+    "WeakIdentificationWarning",
+    "datasets",
+    "effect",
+    "fit",
+    "fit_product",
+    "from_pgmpy",
+    "from_pyro",
+    "load",
+    "match_sources",
+    "mixture_from_pgmpy",
+    "population",
+    "query",
+    "random_mixture",
+    "read",
+    "simulate",
+    "to_pyro",
+    "write",
+]

@@ -1,0 +1,129 @@
+"""A pgmpy estimator: ``model.fit(frame, estimator=px.MixtureEstimator(n_sources=2))``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pyromix.bridges.pgmpy import parameter_estimator_base
+from pyromix.errors import SpecError
+from pyromix.fit import fit
+from pyromix.model.randomness import RandomState
+
+DiscreteParameterEstimator = parameter_estimator_base()
+
+
+class MixtureEstimator(DiscreteParameterEstimator):
+    """Fit a network with one latent source and hand its CPDs back to pgmpy.
+
+    Arguments keep pgmpy's and sklearn's names and meaning; ``clone`` and ``get_params`` work.
+
+    Args:
+        n_sources: k; or leave it to ``latent_card``.
+        latent_card: ``{"U": k}``, as in pgmpy's ``DiscreteEM``.
+        state_names: states of variables, the source included, in the order wanted.
+        method: as in ``px.fit``.
+        n_init: number of starts.
+        prior: pseudo-count per cell.
+        missing: ``"mar"``, ``"drop"`` or ``"error"``.
+        max_iter: iteration limit of EM.
+        random_state: an integer or a Generator.
+        seed: pgmpy's name for ``random_state``; it wins when given.
+        device: where to compute.
+        show_progress: None shows a bar on a terminal only.
+
+    Attributes:
+        parameters_: one TabularCPD per vertex, the source included, in the model's node order.
+        state_names_: states of every vertex.
+        fit_: the ``MixtureFit``, for queries, effects and scores.
+        log_likelihood_: sum over rows, in nats.
+        n_iter_: iterations of the best start.
+        converged_: whether the tolerance ended them.
+    """
+
+    _tags = {  # noqa: RUF012 - skbase reads this name
+        "supports_latent_variables": True,
+        "supports_weighted_data": True,
+    }
+
+    def __init__(
+        self,
+        n_sources: int | None = None,
+        *,
+        latent_card: Mapping[str, int] | None = None,
+        state_names: Mapping[str, Sequence[Any]] | None = None,
+        method: str = "auto",
+        n_init: int = 20,
+        prior: float | None = None,
+        missing: str = "mar",
+        max_iter: int = 2000,
+        random_state: RandomState = 0,
+        seed: int | None = None,
+        device: str | None = None,
+        show_progress: bool | None = None,
+    ) -> None:
+        self.n_sources = n_sources
+        self.latent_card = latent_card
+        self.method = method
+        self.n_init = n_init
+        self.prior = prior
+        self.missing = missing
+        self.max_iter = max_iter
+        self.random_state = random_state
+        self.seed = seed
+        self.device = device
+        self.show_progress = show_progress
+        super().__init__(state_names=state_names)
+
+    def fit(self, model: Any, data: Any, sample_weight: Any = None) -> MixtureEstimator:
+        """Fit; the latent of the model must be declared, for its CPD has to go somewhere.
+
+        Args:
+            model: pgmpy DiscreteBayesianNetwork or DAG with one latent vertex.
+            data: a table whose columns are the observed vertices.
+            sample_weight: one weight per row.
+
+        Raises:
+            SpecError: no latent or several, or k is given twice or not at all.
+            DataError: the table does not fit the model.
+        """
+        latents = sorted(getattr(model, "latents", ()))
+        if len(latents) != 1:
+            raise SpecError(
+                f"MixtureEstimator expects a model with one latent vertex, found {latents}; "
+                'declare it: DiscreteBayesianNetwork([("U", "X"), ...], latents={"U"})'
+            )
+        self.fit_ = fit(
+            model,
+            data,
+            self._number_of_sources(latents[0]),
+            method=self.method,
+            n_init=self.n_init,
+            prior=self.prior,
+            sample_weight=None if sample_weight is None else np.asarray(sample_weight),
+            missing=self.missing,
+            state_names=self.state_names,
+            device=self.device,
+            random_state=self.random_state if self.seed is None else self.seed,
+            show_progress=self.show_progress,
+            max_iter=self.max_iter,
+        )
+        network = self.fit_.to_pgmpy()
+        self.parameters_ = [network.get_cpds(vertex) for vertex in model.nodes()]
+        self.state_names_ = network.states
+        self.log_likelihood_ = self.fit_.log_likelihood
+        self.n_iter_ = self.fit_.n_iter
+        self.converged_ = self.fit_.converged
+        return self
+
+    def _number_of_sources(self, latent: str) -> int | None:
+        card = self.latent_card or {}
+        if unknown := [name for name in card if name != latent]:
+            raise SpecError(f"latent_card names {unknown}; the latent of the model is {latent!r}")
+        if latent in card and self.n_sources is not None and card[latent] != self.n_sources:
+            raise SpecError(
+                f"n_sources={self.n_sources} and latent_card={dict(card)} disagree; give one"
+            )
+        return card.get(latent, self.n_sources)

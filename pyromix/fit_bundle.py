@@ -1,0 +1,89 @@
+"""Fits on disk: a bundle of kind ``fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pyromix.bridges.bundle import Bundle, read_bundle, write_bundle
+from pyromix.data.counts import Counts
+from pyromix.data.report import DataReport
+from pyromix.diagnostics import FitDiagnostics
+from pyromix.errors import FileError
+from pyromix.result import MixtureFit
+
+NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "entropy")
+
+
+def save(fit: MixtureFit, path: str | PathLike[str], *, include_data: bool = True) -> None:
+    """Write a fit, all or nothing.
+
+    Args:
+        fit: what to write.
+        path: where; must end in ``.pyromix``.
+        include_data: keep the distinct rows and weights it was fitted to.
+
+    Raises:
+        FileError: another ending, or the path cannot be written to.
+        DataError: the data are wanted, but the fit has none.
+    """
+    path = Path(path)
+    if path.suffix != ".pyromix":
+        raise FileError(
+            f"{path}: a fit is saved as a bundle, so the name must end in .pyromix; "
+            "px.write(fit.mixture, path) writes bif, xdsl and others"
+        )
+    extra: dict[str, Any] = {name: getattr(fit, name) for name in NUMBERS}
+    extra["diagnostics"] = asdict(fit.diagnostics)
+    tensors: dict[str, Tensor] = {f"row_masses/{v}": m for v, m in enumerate(fit.row_masses)}
+    if include_data:
+        extra["data"] = asdict(fit.counts.report)
+        tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
+    write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
+
+
+def load(path: str | PathLike[str]) -> MixtureFit:
+    """Read a fit that ``MixtureFit.save`` wrote.
+
+    Raises:
+        FileError: the path is missing or damaged, or holds a mixture without a fit.
+    """
+    bundle = read_bundle(path)
+    if bundle.kind != "fit":
+        raise FileError(f"{path}: expected a fit, found a {bundle.kind}; px.read(path) reads it")
+    try:
+        return _fit_of(bundle)
+    except (KeyError, TypeError) as error:
+        raise FileError(f"{path}: the fields of the fit are incomplete: {error}") from error
+
+
+def _fit_of(bundle: Bundle) -> MixtureFit:
+    extra: Mapping[str, Any] = bundle.extra
+    said = extra["diagnostics"]
+    stored: tuple[Counts, ...] = ()
+    if "data" in extra:
+        report = {k: tuple(v) if isinstance(v, list) else v for k, v in extra["data"].items()}
+        stored = (
+            Counts(
+                bundle.mixture.spec,
+                bundle.tensors["rows"],
+                bundle.tensors["weights"],
+                DataReport(**report),
+            ),
+        )
+    return MixtureFit(
+        mixture=bundle.mixture,
+        row_masses=tuple(
+            bundle.tensors[f"row_masses/{v}"] for v in range(bundle.mixture.spec.n_variables)
+        ),
+        diagnostics=FitDiagnostics(
+            **{k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+        ),
+        stored=stored,
+        **{name: extra[name] for name in NUMBERS},
+    )

@@ -1,0 +1,232 @@
+"""The front door of k-MixIID: from successes and trials per unit to coins (THEORY section 2)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyromix.coins import IIDDiagnostics, IIDFit, read_units
+from pyromix.errors import (
+    ConvergenceWarning,
+    DataError,
+    IdentificationError,
+    StartsDisagreeWarning,
+    WeakIdentificationWarning,
+)
+from pyromix.identify.hausdorff import factorial_moments
+from pyromix.identify.iid import (
+    MomentSolution,
+    check_n_sources,
+    solve_moments,
+)
+from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.status import Status
+from pyromix.refine.binomial import (
+    BinomialMixtures,
+    Flips,
+    drop_redundant,
+    log_likelihood,
+    merge_neighbours,
+    refine_binomial,
+)
+from pyromix.refine.npmle import NonparametricBound, nonparametric_bound
+
+SAME_OPTIMUM = 1e-5
+"""Log-likelihoods (nats) that differ by less belong to one optimum."""
+
+MERGE_LOSS = 1e-6
+"""A coin whose loss costs less than this many nats was no coin of its own."""
+
+
+def fit_iid(
+    successes: Any,
+    trials: Any,
+    n_sources: int,
+    *,
+    sample_weight: Any = None,
+    random_state: RandomState = 0,
+    n_init: int = 8,
+    max_iter: int = 200,
+    method: str = "hankel",
+) -> IIDFit:
+    """Fit a mixture of k coins to units of several flips each.
+
+    Moments start a likelihood climb (EM, then Newton), beside starts at quantiles, at random, and
+    from the nonparametric maximum-likelihood mixture; the best is kept.
+
+    Args:
+        successes: h per unit.
+        trials: n per unit, or one number for all; units may differ.
+        n_sources: k.
+        sample_weight: how often each unit counts; by default once.
+        random_state: seed of the random starts.
+        n_init: number of random starts.
+        max_iter: largest number of Newton steps.
+        method: of the moment stage, as in ``identify_iid``.
+
+    Returns:
+        The fit, with a status; a warning says what that is when it is not OK.
+
+    Raises:
+        DataError: counts are not integers with 0 <= h <= n, lengths differ, or weights are
+            negative, not finite or all zero.
+        IdentificationError: no unit has 2k - 1 flips, so two mixtures of k coins can share the law
+            of the data.
+        QueryError: unknown method.
+    """
+    check_n_sources(n_sources)
+    if isinstance(n_init, bool) or not isinstance(n_init, int) or n_init < 0:
+        raise DataError(f"n_init must be an integer >= 0, found {n_init!r}")
+    k = int(n_sources)
+    flips = Flips.from_units(*read_units(successes, trials, sample_weight))
+    _check_longest(flips, k)
+    moments, covariance = factorial_moments(
+        flips.successes, flips.trials, flips.mass, min(2 * k, flips.longest)
+    )
+    start = solve_moments(moments, k, method=method, covariance=covariance)
+    fits = refine_binomial(flips, *_starts(flips, start, n_init, random_state), max_iter=max_iter)
+    bound = nonparametric_bound(flips, _reduced(flips, fits))
+    fit = _assemble(flips, _with_merged_bound(flips, fits, bound), start, bound)
+    _warn(fit)
+    return fit
+
+
+def _check_longest(flips: Flips, k: int) -> None:
+    if flips.longest >= 2 * k - 1:
+        return
+    possible = (flips.longest + 1) // 2
+    advice = f", or ask for n_sources <= {possible}" if possible else ""
+    raise IdentificationError(
+        f"expected a unit with {2 * k - 1} flips, without which two mixtures of k={k} coins can "
+        f"share the law of the data; found {flips.longest} flips at most; bring longer units"
+        f"{advice}"
+    )
+
+
+def _starts(
+    flips: Flips, moments: MomentSolution, n_init: int, random_state: RandomState
+) -> tuple[Tensor, Tensor]:
+    """Moment start, quantiles of the units' shares of successes, and uniform draws."""
+    device, k = flips.mass.device, moments.probs.shape[-1]
+    generator = torch_generator(random_state)
+    shares = (flips.successes + 0.5) / (flips.trials + 1.0)
+    shares, order = shares.sort()
+    reached = flips.mass[order].cumsum(0) / flips.mass.sum()
+    levels = (torch.arange(k, dtype=torch.float64, device=device) + 0.5) / k
+    where = torch.searchsorted(reached, levels).clamp_max(len(shares) - 1)
+    draws = torch.rand(
+        n_init, k, dtype=torch.float64, generator=generator, device=generator.device
+    ).to(device)
+    draws = shares[0] + (shares[-1] - shares[0]) * draws
+    probs = torch.cat([moments.probs.unsqueeze(0), shares[where].unsqueeze(0), draws])
+    weights = torch.full_like(probs, 1 / k)
+    weights[0] = moments.weights
+    # Equal coins would stay equal; apart by a thousandth they part where the likelihood rises.
+    nudge = 1e-3 * torch.arange(k, dtype=torch.float64, device=device)
+    return (probs + nudge - nudge.mean()).clamp(0.0, 1.0), weights
+
+
+def _reduced(flips: Flips, fits: BinomialMixtures) -> BinomialMixtures:
+    """The best start, without the coins that it does not need."""
+    best = fits[fits.best : fits.best + 1]
+    return drop_redundant(flips, best, tol=_tolerance(MERGE_LOSS, best))
+
+
+def _tolerance(nats: float, fits: BinomialMixtures) -> float:
+    """A tolerance in nats, but not below what rounding does to a sum over the units."""
+    return nats + 1e-11 * float(fits.log_likelihood.abs().max())
+
+
+def _with_merged_bound(
+    flips: Flips, fits: BinomialMixtures, bound: NonparametricBound
+) -> BinomialMixtures:
+    """Add one more start: the coins of the nonparametric mixture, merged down to k."""
+    k, mixture = fits.probs.shape[-1], bound.mixture
+    while mixture.probs.shape[-1] > k:
+        merged = refine_binomial(flips, *merge_neighbours(mixture.probs[0], mixture.weights[0]))
+        mixture = merged[merged.best : merged.best + 1]
+    probs, weights = _padded(mixture, k)
+    return replace(
+        fits,
+        probs=torch.cat([fits.probs, probs.unsqueeze(0)]),
+        weights=torch.cat([fits.weights, weights.unsqueeze(0)]),
+        log_likelihood=torch.cat([fits.log_likelihood, mixture.log_likelihood]),
+        converged=torch.cat([fits.converged, mixture.converged]),
+    )
+
+
+def _padded(mixture: BinomialMixtures, k: int) -> tuple[Tensor, Tensor]:
+    """Coins of a single start, the heaviest repeated and its weight shared until there are k."""
+    probs, weights = mixture.probs[0], mixture.weights[0]
+    copies = torch.ones_like(probs, dtype=torch.int64)
+    copies[weights.argmax()] += k - len(probs)
+    return probs.repeat_interleave(copies), (weights / copies).repeat_interleave(copies)
+
+
+def _assemble(
+    flips: Flips, fits: BinomialMixtures, start: MomentSolution, bound: NonparametricBound
+) -> IIDFit:
+    k, n_units = fits.probs.shape[-1], flips.n_units
+    best = fits[fits.best : fits.best + 1]
+    reduced = _reduced(flips, fits)
+    n_distinct = reduced.probs.shape[-1]
+    probs, weights = _padded(reduced, k) if n_distinct < k else (best.probs[0], best.weights[0])
+    value = float(log_likelihood(flips, probs, weights))
+    gain = math.inf
+    if k > 1:
+        fewer = refine_binomial(flips, *merge_neighbours(best.probs[0], best.weights[0]))
+        gain = max(value - float(fewer.log_likelihood.max()), 0.0)
+    if n_distinct < k:
+        status = Status.MERGED
+    elif not bool(best.converged):
+        status = Status.NOT_CONVERGED
+    # Half of what BIC asks of the two parameters of a coin, since gain is not doubled.
+    elif int(start.status) == Status.RANK_TOO_SMALL and gain < math.log(max(n_units, math.e)):
+        status = Status.RANK_TOO_SMALL
+    else:
+        status = Status.OK
+    diagnostics = IIDDiagnostics(
+        moments=start,
+        n_distinct=n_distinct,
+        gain=gain,
+        separation=float(probs.diff().min()) if k > 1 else math.inf,
+        smallest_mass=float(weights.min()) * n_units,
+        bound=max(bound.log_likelihood, value),
+        bound_atoms=bound.n_atoms,
+        start_log_likelihoods=tuple(fits.log_likelihood.tolist()),
+        n_best=int((fits.log_likelihood > value - _tolerance(SAME_OPTIMUM, fits)).sum()),
+        n_iter=fits.n_iter,
+    )
+    moments_start = (start.probs, start.weights)
+    return IIDFit(probs, weights, value, moments_start, status, n_units, diagnostics)
+
+
+def _warn(fit: IIDFit) -> None:
+    """Say once what is wrong with a fit."""
+    k, found = len(fit.probs), fit.diagnostics
+    if fit.status in (Status.MERGED, Status.RANK_TOO_SMALL):
+        warnings.warn(
+            f"expected {k} coins; {found.notes(k, fit.status)[0]}; {fit.status.advice}",
+            WeakIdentificationWarning,
+            stacklevel=3,
+        )
+    elif fit.status is Status.NOT_CONVERGED:
+        warnings.warn(
+            f"expected convergence, found none after {found.n_iter} Newton steps; "
+            f"{fit.status.advice}",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    if found.n_best == 1 and found.bound - fit.log_likelihood > SAME_OPTIMUM:
+        warnings.warn(
+            f"expected several starts to agree; found the best log-likelihood "
+            f"{fit.log_likelihood:.4f} once among {len(found.start_log_likelihoods)} starts; "
+            "raise n_init, or ask for a smaller n_sources",
+            StartsDisagreeWarning,
+            stacklevel=3,
+        )

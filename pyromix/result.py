@@ -1,0 +1,406 @@
+"""What a fit is: the mixture, what it was fitted to, how it got there, and its answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pyromix.data.counts import Counts
+from pyromix.data.frames import encode, to_pandas
+from pyromix.diagnostics import FitDiagnostics
+from pyromix.errors import DataError, QueryError
+from pyromix.identify.certify import certify
+from pyromix.model.certificate import Certificate
+from pyromix.model.likelihood import log_prob, responsibilities
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.query import DoQuery
+from pyromix.model.randomness import RandomState
+from pyromix.model.spec import MixtureSpec
+from pyromix.query.answer import Answer
+from pyromix.query.do import query
+from pyromix.query.effect import Effect, effect
+from pyromix.query.gate import admit
+from pyromix.query.simulate import simulate
+from pyromix.refine.em import REACHED_ROWS, EMResult, fit_em
+
+ROWS_PER_CHUNK = 100_000
+"""Rows whose responsibilities are computed at once."""
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pgmpy.models import DiscreteBayesianNetwork
+
+    from pyromix.bridges.pyro import PyroProgram
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureFit:
+    """A fitted mixture of Bayesian networks; answers carry how certain they are.
+
+    Attributes:
+        mixture: the estimate, without batch axes; sources by decreasing weight.
+        n_rows: total weight of the rows it was fitted to.
+        log_likelihood: sum over rows (by weight), in nats; the expected one per row for a
+            Population.
+        converged: whether the iterations ended by the tolerance.
+        n_iter: iterations of the best start.
+        row_masses: per vertex the expected number of data rows behind each CPT row,
+            ``(k, *card(parents))``.
+        entropy: entropy of P(U | row), summed over rows, in nats: 0 when every row is certain.
+        diagnostics: starts, stages and notes.
+        stored: the table it was fitted to; empty when it was saved without.
+    """
+
+    mixture: BayesNetMixture
+    n_rows: float
+    log_likelihood: float
+    converged: bool
+    n_iter: int
+    row_masses: tuple[Float[Tensor, ...], ...]
+    entropy: float
+    diagnostics: FitDiagnostics
+    stored: tuple[Counts, ...] = ()
+
+    # -- the model ---------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> MixtureSpec:
+        """Structure: variables, states, parents, sources."""
+        return self.mixture.spec
+
+    @property
+    def counts(self) -> Counts:
+        """The table it was fitted to, as distinct rows.
+
+        Raises:
+            DataError: the fit was saved with ``include_data=False``.
+        """
+        if not self.stored:
+            raise DataError(
+                "this fit was saved with include_data=False; pass the data to the method instead"
+            )
+        return self.stored[0]
+
+    @property
+    def log_likelihood_moments(self) -> float:
+        """Log-likelihood of the moment stage; nan for a fit that did not start from moments."""
+        return math.nan
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """What this graph, these cardinalities and this k identify.
+
+        Raises:
+            SpecError: the model is too large for the dense certificate.
+        """
+        return certify(self.spec)
+
+    # -- questions ---------------------------------------------------------------------------
+
+    def query(
+        self,
+        variables: str | Sequence[str],
+        do: Mapping[str, Any] | None = None,
+        evidence: Mapping[str, Hashable] | None = None,
+        *,
+        require: str = "local",
+        engine: str = "auto",
+    ) -> Answer:
+        """Answer P(variables | do, evidence).
+
+        Args:
+            variables: outcome or outcomes, in the order of the answer's axes.
+            do: per variable a state name, a mapping from states to probabilities, or a list of
+                either (scenarios).
+            evidence: per variable a state name.
+            require: least certainty, ``"graphical"``, ``"local"`` or ``"none"``.
+            engine: ``"auto"``, ``"elimination"`` or ``"pyro"``.
+
+        Raises:
+            QueryError: a name, state or option is unknown.
+            NotCertifiedError: the certainty falls short of ``require``.
+            PositivityError: the evidence is impossible under the do, or every world of the answer
+                uses rows no data reached.
+        """
+        certainty = admit(
+            self.certificate, DoQuery.from_names(self.spec, variables, do, evidence), require
+        )
+        return query(
+            self.mixture,
+            variables,
+            do,
+            evidence,
+            engine,
+            certainty=certainty,
+            reached=self.reached,
+        )
+
+    def effect(
+        self,
+        treatment: str | None = None,
+        outcome: str | None = None,
+        *,
+        contrast: tuple[Hashable, Hashable] | None = None,
+        evidence: Mapping[str, Hashable] | None = None,
+        require: str = "local",
+        **options: Any,
+    ) -> Effect:
+        """Compare the naive difference of an outcome with the difference under a do.
+
+        Args:
+            treatment: the variable intervened on; by default the model's one exposure.
+            outcome: the variable looked at; by default the model's one outcome.
+            contrast: ``(from, to)`` states of the treatment; may be left out for two states.
+            evidence: conditions of both arms.
+            require: least certainty, as in ``query``.
+            **options: ``outcome_state``, ``per_source``, ``engine``, as in ``px.effect``.
+
+        Raises:
+            QueryError: a name, state or option is unknown.
+            NotCertifiedError: the certainty falls short of ``require``.
+            PositivityError: an arm has no support.
+        """
+        treatment = self._role("exposures", "treatment") if treatment is None else treatment
+        outcome = self._role("outcomes", "outcome") if outcome is None else outcome
+        states = self.spec.states_of(self.spec.vertex(treatment))
+        probe = DoQuery.from_names(self.spec, outcome, {treatment: states[0]}, evidence)
+        return effect(
+            self.mixture,
+            treatment,
+            outcome,
+            contrast=contrast,
+            evidence=evidence,
+            certainty=admit(self.certificate, probe, require),
+            reached=self.reached,
+            **options,
+        )
+
+    def _role(self, role: str, argument: str) -> str:
+        """The one variable that carries a role."""
+        vertices = dict(self.spec.roles).get(role, ())
+        if len(vertices) != 1:
+            names = [self.spec.name(v) for v in vertices]
+            raise QueryError(
+                f"{argument} is not given and the model declares {names} as {role}; name one of "
+                f"{list(self.spec.variables)}"
+            )
+        return self.spec.name(vertices[0])
+
+    @property
+    def reached(self) -> tuple[Bool[Tensor, ...], ...]:
+        """Per vertex, which CPT rows data reached, ``(k, *card(parents))``."""
+        return tuple(masses > REACHED_ROWS for masses in self.row_masses)
+
+    # -- rows --------------------------------------------------------------------------------
+
+    def predict_proba(self, data: Any) -> pd.DataFrame:
+        """P(U | row) of every row of a table.
+
+        Args:
+            data: whatever ``fit`` accepts as a table; missing cells are summed out.
+
+        Returns:
+            One row per data row, one column per source, named by the source states.
+
+        Raises:
+            DataError: a column is missing or a value is no state.
+        """
+        chunks = encode(data, self.spec).codes.to(self.mixture.device).split(ROWS_PER_CHUNK)
+        shares = torch.cat([responsibilities(self.mixture, chunk).cpu() for chunk in chunks])
+        columns = [str(s) for s in self.spec.source_states]
+        return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)))
+
+    def score(self, data: Any, sample_weight: Any = None) -> float:
+        """Mean log-likelihood per row, in nats, U and missing cells summed out.
+
+        Raises:
+            DataError: a column is missing, a value is no state, a weight is unusable.
+        """
+        counts = self._count(data, sample_weight).to(self.mixture.device)
+        return float(counts.weights @ log_prob(self.mixture, counts.rows)) / counts.n_rows
+
+    def _count(self, data: Any, sample_weight: Any = None) -> Counts:
+        if isinstance(data, Counts):
+            return data.with_spec(self.spec)
+        return Counts.from_frame(data, self.spec, sample_weight=sample_weight)
+
+    def simulate(
+        self,
+        n_samples: int,
+        do: Mapping[str, Any] | None = None,
+        evidence: Mapping[str, Hashable] | None = None,
+        include_latents: bool = False,
+        random_state: RandomState = 0,
+    ) -> pd.DataFrame:
+        """Draw rows from P(V | do, evidence), exactly.
+
+        Args:
+            n_samples: number of rows.
+            do: interventions, as in ``query``, without scenarios.
+            evidence: conditions, as in ``query``.
+            include_latents: add the column of the source.
+            random_state: an integer or a Generator.
+
+        Returns:
+            Categorical columns with the states of the spec.
+
+        Raises:
+            QueryError: a name or state is unknown.
+            PositivityError: the evidence is impossible.
+        """
+        return simulate(self.mixture, n_samples, do, evidence, include_latents, random_state)
+
+    # -- criteria ----------------------------------------------------------------------------
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free probabilities."""
+        return self.spec.n_parameters
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, ``2 p - 2 logL``; smaller is better."""
+        return 2 * self.n_parameters - 2 * self.log_likelihood
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, ``p log N - 2 logL``, N the total weight; smaller is better."""
+        return self.n_parameters * math.log(self.n_rows) - 2 * self.log_likelihood
+
+    @property
+    def entropy_r2(self) -> float:
+        """``1 - entropy / (N log k)``: 1 when every row is certain, 0 when none is; 1 for k = 1."""
+        if self.spec.n_sources == 1:
+            return 1.0
+        return 1 - self.entropy / (self.n_rows * math.log(self.spec.n_sources))
+
+    @property
+    def icl(self) -> float:
+        """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
+        return self.bic + 2 * self.entropy
+
+    # -- onwards -----------------------------------------------------------------------------
+
+    def refine(self, data: Any = None, method: str = "em", **options: Any) -> MixtureFit:
+        """Continue from this estimate on a table.
+
+        Args:
+            data: a table; the one of the fit when left out.
+            method: ``"em"``.
+            **options: ``max_iter``, ``tol``, ``prior`` of the EM.
+
+        Raises:
+            QueryError: an unknown method.
+        """
+        if method != "em":
+            raise QueryError(f'unknown method {method!r} of refine; expected "em"')
+        counts = self.counts if data is None else self._count(data)
+        start = replace(
+            self.mixture,
+            weights=self.mixture.weights.unsqueeze(0),
+            cpts=tuple(c.unsqueeze(0) for c in self.mixture.cpts),
+        )
+        options.setdefault("prior", self.diagnostics.prior or None)
+        result = fit_em(counts.to(self.mixture.device), start, **options)
+        return from_em(result, counts, "refine: em", options["prior"], ())
+
+    def to_pgmpy(self) -> DiscreteBayesianNetwork:
+        """Return a pgmpy network with the source as latent vertex, every CPD and state name."""
+        from pyromix.bridges.pgmpy import to_pgmpy
+
+        return to_pgmpy(self.mixture)
+
+    def to_pyro(self, **options: Any) -> PyroProgram:
+        """Return a Pyro program: one site per vertex plus the source (see ``bridges.pyro``)."""
+        from pyromix.bridges.pyro import to_pyro
+
+        return to_pyro(self.mixture, **options)
+
+    def save(self, path: str | PathLike[str], *, include_data: bool = True) -> None:
+        """Write the fit as a ``.pyromix`` bundle; ``px.load`` reads it back.
+
+        Args:
+            path: where; must end in ``.pyromix``.
+            include_data: keep the distinct rows and weights it was fitted to.
+
+        Raises:
+            FileError: another ending, or the path cannot be written to.
+        """
+        from pyromix.fit_bundle import save
+
+        save(self, path, include_data=include_data)
+
+    def init_loc_fn(self) -> Callable[[Mapping[str, Any]], Tensor]:
+        """Return an ``init_loc_fn`` for Pyro's autoguides and MCMC, at this estimate.
+
+        It sets the sites ``theta[NAME]`` of ``to_pyro(prior=...)``.
+        """
+        from pyromix.bridges.pyro import init_loc_fn
+
+        return init_loc_fn(self.mixture)
+
+    def __str__(self) -> str:
+        """Three lines: size, fit, sources."""
+        starts = self.diagnostics.start_log_likelihoods
+        weights = ", ".join(f"{w:.3f}" for w in self.mixture.weights.tolist())
+        return (
+            f"MixtureFit of {self.spec.n_variables} variables, {self.spec.n_sources} sources "
+            f"({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
+            f"logL/row {self.log_likelihood / self.n_rows:.4f}   "
+            f"best of {len(starts)} starts reached by {self.diagnostics.n_best}   "
+            f"{'converged' if self.converged else 'NOT converged'} after {self.n_iter} iterations\n"
+            f"P({self.spec.source}) = [{weights}]   entropy R2 {self.entropy_r2:.2f}"
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """The same as plain numbers and texts, ready for JSON."""
+        return {
+            "method": self.diagnostics.method,
+            "n_variables": self.spec.n_variables,
+            "n_sources": self.spec.n_sources,
+            "n_parameters": self.n_parameters,
+            "n_rows": self.n_rows,
+            "log_likelihood": self.log_likelihood,
+            "aic": self.aic,
+            "bic": self.bic,
+            "icl": self.icl,
+            "entropy_r2": self.entropy_r2,
+            "weights": self.mixture.weights.tolist(),
+            "n_init": len(self.diagnostics.start_log_likelihoods),
+            "n_best": self.diagnostics.n_best,
+            "converged": self.converged,
+            "n_iter": self.n_iter,
+            "notes": list(self.diagnostics.notes),
+        }
+
+
+def from_em(
+    result: EMResult, counts: Counts, method: str, prior: float | None, notes: Sequence[str]
+) -> MixtureFit:
+    """Wrap the outcome of EM with what it was fitted to."""
+    shares = responsibilities(result.mixture, counts.rows)
+    return MixtureFit(
+        mixture=result.mixture,
+        n_rows=counts.n_rows,
+        log_likelihood=result.log_likelihood,
+        converged=result.converged,
+        n_iter=result.n_iter,
+        row_masses=result.row_masses,
+        entropy=float(counts.weights @ torch.special.entr(shares).sum(-1)),
+        diagnostics=FitDiagnostics(
+            method=method,
+            start_log_likelihoods=tuple(result.start_log_likelihoods.tolist()),
+            n_best=result.n_best,
+            prior=prior or 0.0,
+            notes=tuple(notes),
+        ),
+        stored=(counts,),
+    )

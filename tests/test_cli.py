@@ -1,0 +1,174 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import pyromix as px
+from pyromix.cli import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A network, a table and a fit."""
+    path = tmp_path_factory.mktemp("cli")
+    states = {name: ("no", "yes") for name in ("A", "B", "C", "D")}
+    spec = px.MixtureSpec.from_parents(states, {"D": ["C"]}, 2)
+    truth = px.random_mixture(spec, 1, separation=0.5)
+    px.write(truth, path / "net.bif")
+    px.simulate(truth, 3000, random_state=0).to_csv(path / "data.csv", index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def fitted(folder) -> Path:
+    output = folder / "fit.pyromix"
+    arguments = ["fit", folder / "data.csv", "--model", folder / "net.bif", "-o", output,
+                 "--n-init", "5"]  # fmt: skip
+    assert call(*arguments)[0] == 0
+    return output
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    stdout, stderr, sys.stdout, sys.stderr = sys.stdout, sys.stderr, out, err
+    try:
+        with pytest.raises(SystemExit) as caught:
+            main([str(a) for a in arguments])
+    finally:
+        sys.stdout, sys.stderr = stdout, stderr
+    return int(caught.value.code or 0), out.getvalue(), err.getvalue()
+
+
+def test_fit_prints_the_fit(folder):
+    code, out, _ = call("fit", folder / "data.csv", "--model", folder / "net.bif", "--n-init", 3)
+    assert code == 0
+    assert "best of 3 starts" in out
+
+
+def test_fit_takes_edges_and_adds_the_source(folder):
+    edges = [x for e in ("U->A", "U->B", "U->C", "U->D", "C->D") for x in ("--edge", e)]
+    code, out, _ = call("fit", folder / "data.csv", *edges, "--n-sources", 2, "--json")
+    assert code == 0
+    assert json.loads(out)["n_sources"] == 2
+
+
+def test_fit_reads_standard_input(folder):
+    command = [sys.executable, "-m", "pyromix.cli", "fit", "-", "--model",
+               str(folder / "net.bif"), "--n-init", "2", "--json"]  # fmt: skip
+    with open(folder / "data.csv", "rb") as table:
+        result = subprocess.run(command, stdin=table, capture_output=True, check=False, timeout=200)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["n_rows"] == 3000
+
+
+def test_do_prints_text_json_and_csv(fitted):
+    fit = px.load(fitted)
+    expected = fit.query("D", do={"C": "yes"}).values
+    code, out, _ = call("do", fitted, "--query", "D", "--do", "C=yes")
+    assert code == 0
+    assert "P(D | do(C='yes'))" in out
+    cells = json.loads(call("do", fitted, "--query", "D", "--do", "C=yes", "--json")[1])["cells"]
+    assert [c["D"] for c in cells] == ["no", "yes"]
+    assert [c["probability"] for c in cells] == pytest.approx(list(expected), abs=1e-9)
+    table = pd.read_csv(
+        io.StringIO(call("do", fitted, "--query", "D", "--do", "C=yes", "--format", "csv")[1])
+    )
+    assert list(table["probability"]) == pytest.approx(list(expected), abs=1e-9)
+
+
+def test_do_answers_from_a_network_file(folder):
+    mixture = px.read(folder / "net.bif")
+    answer = px.query(mixture, "D", do={"C": "yes"}, evidence={"A": "no"}).values
+    code, out, _ = call(
+        "do", folder / "net.bif", "--query", "D", "--do", "C=yes", "--evidence", "A=no", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["cells"][1]["probability"] == pytest.approx(answer[1], abs=1e-9)
+
+
+def test_an_uncertified_answer_exits_with_two(folder):
+    output = folder / "two.pyromix"
+    edges = [x for e in ("U->A", "U->B", "A->B") for x in ("--edge", e)]
+    assert call("fit", folder / "data.csv", *edges, "--n-sources", 2, "-o", output)[0] == 0
+    code, out, err = call("do", output, "--query", "B", "--do", "A=yes")
+    assert (code, out) == (2, "")
+    assert "NotCertifiedError" in err
+    assert call("do", output, "--query", "B", "--do", "A=yes", "--require", "none")[0] == 0
+
+
+def test_a_fit_that_did_not_converge_exits_with_three(folder):
+    arguments = ("fit", folder / "data.csv", "--model", folder / "net.bif", "--max-iter", 2)
+    code, _, err = call(*arguments)
+    assert code == 3
+    assert "ConvergenceWarning" in err
+
+
+def test_quiet_says_nothing_on_stderr(folder):
+    arguments = ("fit", folder / "data.csv", "--model", folder / "net.bif", "--max-iter", 2, "-q")
+    assert call(*arguments)[2] == ""
+
+
+def test_convert_checks_by_reading_back(folder, tmp_path):
+    target = tmp_path / "net.xdsl"
+    assert call("convert", folder / "net.bif", target)[0] == 0
+    before, after = px.read(folder / "net.bif"), px.read(target)
+    for name in before.spec.variables:
+        left = px.query(before, name).values
+        assert px.query(after, name).values == pytest.approx(left, abs=1e-12)
+
+
+def test_simulate_writes_csv_to_stdout_or_a_file(fitted, tmp_path):
+    code, out, _ = call("simulate", fitted, "-n", 20, "--do", "C=yes")
+    frame = pd.read_csv(io.StringIO(out))
+    assert code == 0
+    assert set(frame["C"]) == {"yes"}
+    assert len(frame) == 20
+    target = tmp_path / "sim.parquet"
+    assert call("simulate", fitted, "-n", 20, "--include-latents", "-o", target)[0] == 0
+    assert "U" in pd.read_parquet(target).columns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["do", "{fit}", "--query", "Q"], "unknown variable 'Q'"),
+        (["do", "{fit}", "--query", "D", "--do", "C"], "VARIABLE=STATE"),
+        (["do", "{fit}", "--query", "D", "--do", "C=ye"], "did you mean 'yes'"),
+        (["do", "{fit}", "--query", "D", "--do", "C=yes", "--do", "C=no"], "twice"),
+        (["do", "{folder}/none.pyromix", "--query", "D"], "none.pyromix"),
+        (["fit", "{folder}/none.csv", "--model", "{folder}/net.bif"], "none.csv"),
+        (["fit", "{folder}/data.csv"], "--model"),
+        (["fit", "{folder}/data.csv", "--edge", "A-B", "--n-sources", "2"], "A-B"),
+        (["fit", "{folder}/data.csv", "--model", "{folder}/net.bif", "--n-sources", "0"], "0"),
+        (["fit", "{folder}/data.csv", "--model", "{folder}/net.bif", "--method", "x"], "'x'"),
+        (["fit", "{folder}/data.csv", "--model", "{folder}/net.bif", "--bogus"], "--bogus"),
+        (["convert", "{folder}/net.bif", "{folder}/net.doc"], "doc"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_a_mistake_exits_with_one_and_says_which(folder, fitted, arguments, match):
+    code, out, err = call(*(a.format(fit=fitted, folder=folder) for a in arguments))
+    assert (code, out) == (1, "")
+    assert match in err
+
+
+def test_help_exits_with_zero():
+    code, out, _ = call("fit", "--help")
+    assert code == 0
+    assert "--n-sources" in out
+
+
+def test_no_thread_count_is_changed(folder):
+    before = torch.get_num_threads()
+    call("do", folder / "net.bif", "--query", "D")
+    assert torch.get_num_threads() == before
