@@ -146,9 +146,9 @@ def log_contract(
     for number, step in enumerate(plan.steps, len(factors)):
         first, *others = (align(tables.pop(i), scopes[i], step.union) for i in step.operands)
         product = sum(others, first)
-        dropped = [i for i, label in enumerate(step.union) if label not in step.scope]
+        dropped = tuple(i for i, a in enumerate(step.union) if a not in step.scope)
         scopes[number] = step.scope
-        tables[number] = product.logsumexp(dropped) if dropped else product
+        tables[number] = log_sum(product, dropped) if dropped else product
     return _result(tables, plan, kept)
 
 
@@ -156,6 +156,13 @@ def log_table(table: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Logarithms, -inf for zero, whose derivative at zero is zero and not nan."""
     positive = table > 0
     return table.where(positive, 1.0).log().masked_fill(~positive, -torch.inf)
+
+
+def log_sum(logs: Float[Tensor, ...], axes: tuple[int, ...]) -> Float[Tensor, ...]:
+    """Sum logarithms over axes; torch's ``logsumexp`` has derivative nan where all are -inf."""
+    peak = logs.detach().amax(axes, keepdim=True)
+    peak = peak.masked_fill(peak == -torch.inf, 0.0)
+    return log_table((logs - peak).exp().sum(axes)) + peak.squeeze(axes)
 
 
 def align(table: Float[Tensor, ...], scope: Scope, target: Scope) -> Float[Tensor, ...]:
@@ -254,8 +261,8 @@ def elimination_order(
     def cost(label: int) -> tuple[float, float]:
         around = neighbours[label]
         missing = [(a, b) for a, b in combinations(around, 2) if b not in neighbours[a]]
-        fill = sum(weight[a] * weight[b] for a, b in missing) if weighted else len(missing)
-        return fill, sum(weight[a] for a in around)
+        fill = sum((weight[a] * weight[b] if weighted else 1.0) for a, b in missing)
+        return float(fill), float(sum(weight[a] for a in around))
 
     costs = {label: cost(label) for label in neighbours if label not in kept}
     queue = [(c, label) for label, c in costs.items()]

@@ -105,8 +105,8 @@ def unsupported_mass(
     Args:
         mixture: the tables.
         query: the question, in numbers.
-        reached: per vertex which of its rows data reached, ``(k, *card(parents))``, with or
-            without the batch axes of the mixture before it.
+        reached: per vertex which of its rows data reached: ``(k, *card(parents))``, with or
+            without the batch axes of the mixture before it, or what broadcasts to that.
         memory_limit: bound on each intermediate table, in bytes.
 
     Returns:
@@ -184,20 +184,25 @@ def _masks(
     masks = []
     for v in sorted(relevant - query.do.keys()):
         rows, found = spec.cpt_shape(v)[:-1], tuple(reached[v].shape)
-        if found not in (rows, (*batch, *rows)):
+        shape = (*batch, *rows) if len(found) > len(rows) else rows
+        if not _broadcasts(found, shape):
             raise SpecError(
                 f"mask of the rows of {spec.name(v)!r}: expected shape {rows} or "
                 f"{(*batch, *rows)}, found {found}"
             )
-        table = reached[v].to(mixture.device).reshape(-1, *rows)
+        table = reached[v].to(mixture.device).expand(shape).reshape(-1, *rows)
         scope = (SOURCE, *spec.parents[v])
-        whole = (
-            Factor((BATCH, *scope), table) if len(found) > len(rows) else Factor(scope, table[0])
-        )
+        whole = Factor((BATCH, *scope), table) if shape != rows else Factor(scope, table[0])
         mask = at_states(whole, fixed)
         if not bool(mask.table.all()):
             masks.append(Factor(mask.scope, mask.table.to(torch.float64)))
     return masks
+
+
+def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether a tensor of one shape expands to another."""
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, wanted) for size, wanted in pairs)
 
 
 def _check_possible(spec: MixtureSpec, query: DoQuery, total: Tensor) -> None:
@@ -210,4 +215,4 @@ def _with_axes_of(mixture: BayesNetMixture, query: DoQuery, values: Tensor) -> T
     batch, cards = mixture.batch_shape, values.shape[2:]
     scenarios = query.n_scenarios
     full = values.expand(batch.numel(), 1 if scenarios is None else scenarios, *cards)
-    return full.reshape(*batch, *(() if scenarios is None else (scenarios,)), *cards)
+    return full.reshape((*batch, *(() if scenarios is None else (scenarios,)), *cards))

@@ -19,6 +19,7 @@ from pyromix.model.contraction import (
     align,
     check_size,
     elimination_order,
+    log_sum,
     log_table,
 )
 from pyromix.model.mixture import BayesNetMixture
@@ -118,7 +119,7 @@ def _eliminate(
         scope = _clique(v, [f.scope for f in holding])
         first, *others = (align(f.table, f.scope, scope) for f in holding)
         product = sum(others, first)
-        message = product.logsumexp(-1)
+        message = log_sum(product, (-1,))
         # Rows that are impossible as a whole are never drawn from; any finite number will do.
         peak = message.masked_fill(message == -torch.inf, 0.0)
         conditionals.append((v, Factor(scope, (product - peak.unsqueeze(-1)).exp())))
