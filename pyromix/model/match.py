@@ -99,7 +99,6 @@ def _costs(
             f"found {one.n_variables} variables with {one.n_sources} sources and "
             f"{other.n_variables} with {other.n_sources}, or other parents or states"
         )
-    lead = len(reference.batch_shape)
     if reference.batch_shape not in (torch.Size(), mixture.batch_shape):
         raise SpecError(
             "the reference must have no batch axes or those of the mixture "
@@ -107,18 +106,21 @@ def _costs(
         )
     masses = _use_of_rows(reference) if row_masses is None else row_masses
     cost = (reference.weights[..., :, None] - mixture.weights[..., None, :]).abs()
-    for v, (left, right, mass) in enumerate(zip(reference.cpts, mixture.cpts, masses, strict=True)):
-        left = left.flatten(lead + 1, -2) if one.parents[v] else left.unsqueeze(-2)
-        right = (
-            right.flatten(len(mixture.batch_shape) + 1, -2)
-            if one.parents[v]
-            else (right.unsqueeze(-2))
+    for left, right, mass in zip(reference.cpts, mixture.cpts, masses, strict=True):
+        card = left.shape[-1]
+        left, right = (
+            table.reshape(*m.weights.shape, -1, card)
+            for table, m in ((left, reference), (right, mixture))
         )
         use = mass.reshape(*left.shape[:-1])
         total = use.sum(-1, keepdim=True)
         use = torch.where(total > 0, use / total, 1 / use.shape[-1])
-        gaps = (left.unsqueeze(lead + 1) - right.unsqueeze(-4)).abs().sum(-1) / 2
-        cost = cost + (use.unsqueeze(lead + 1) * gaps).sum(-1)
+        # One source of the reference at a time: all pairs at once need k times the memory.
+        pairs = [
+            ((left[..., i, None, :, :] - right).abs().sum(-1) / 2 * use[..., i, None, :]).sum(-1)
+            for i in range(one.n_sources)
+        ]
+        cost = cost + torch.stack(pairs, -2)
     return cost
 
 
@@ -150,7 +152,7 @@ def _solve(
         rows, orders[i] = linear_sum_assignment(table)
         best[i] = table[rows, orders[i]].sum()
         if second and k > 1:
-            runner_up[i] = min(_without(table, u, orders[i, u]) for u in range(k))
+            runner_up[i] = min(_without(table, u, int(orders[i, u])) for u in range(k))
     device = costs.device
     return (
         torch.from_numpy(orders).to(device).reshape(*lead, k),
