@@ -332,6 +332,29 @@ def test_the_programme_of_nsw_has_the_published_effects() -> None:
     assert error == pytest.approx(truth["do_standard_error"], abs=EXACT)
 
 
+@pytest.mark.parametrize(
+    ("controls", "within", "persons"), [(True, 0.112, (415, 112)), (False, 0.259, (185, 47))]
+)
+@pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
+def test_the_card_of_nsw_reports_what_a_fit_finds(
+    controls: bool, within: float, persons: tuple[int, int]
+) -> None:
+    """The smaller source is the programme; how well it serves hangs on the programme's controls."""
+    model, frame, card = datasets.load("nsw-psid")
+    programme = frame["sample"] == "NSW"
+    if not controls:
+        kept = ~(programme & (frame["treat"] == "no"))
+        frame, programme = frame[kept], programme[kept]
+    fit = px.fit(model, frame, n_sources=2, n_init=10, random_state=0, show_progress=False)
+    effect = px.effect(fit.mixture, "treat", "employed78", contrast=("no", "yes"), per_source=True)
+    smaller = fit.predict_proba(frame)["1"].to_numpy() > 0.5
+    assert (int(smaller[programme].sum()), int(smaller[~programme].sum())) == persons
+    found = float(effect.per_source[1])
+    assert found == pytest.approx(within, abs=5e-4)
+    near = abs(found - card.truth["do"]) < 2 * card.truth["do_standard_error"]
+    assert near is controls
+
+
 # -- real tables without a graph: the published optimum has the published likelihood -------------
 
 
