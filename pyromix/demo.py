@@ -30,8 +30,8 @@ def _chest_clinic(say: Say) -> dict[str, float]:
     model, frame, card = datasets.load("asia")
     say(
         f"1. {card.title}\n\n"
-        f"   {len(frame):,} patients, {frame.shape[1]} recorded variables. Everything also depends on\n"
-        "   U, two kinds of patients that nobody recorded. Does smoking cause lung cancer?"
+        f"   {len(frame):,} patients, {frame.shape[1]} recorded variables. Everything also\n"
+        "   depends on U, two kinds of patients that nobody recorded. Does smoking cause lung cancer?"
     )
     fitted = fit(model, frame, card.n_sources)
     effect = fitted.effect(contrast=card.contrast, outcome_state=card.outcome_state)
@@ -49,10 +49,10 @@ def _chest_clinic(say: Say) -> dict[str, float]:
         f"({effect.certainty.value}ly identified)\n"
         f"     true,  from the network that was cut {figures['true']:+.3f}\n\n"
         f"{_indented(fitted)}\n\n"
-        "   The table says that smoking does nothing. Smokers are mostly of the kind that has less\n"
-        "   cancer to begin with; within each kind smoking does harm. No set of recorded variables\n"
-        "   blocks the path through U, so adjustment cannot find this. It leans on: U has two\n"
-        "   states, and within each of them the variables follow the given graph."
+        "   The table says that smoking does nothing. Smokers are mostly of the kind that has\n"
+        "   less cancer to begin with; within each kind smoking does harm. No set of recorded\n"
+        "   variables blocks the path through U, so adjustment cannot find this. It leans on:\n"
+        "   U has two states, and within each of them the variables follow the given graph."
     )
     return figures
 
@@ -64,8 +64,8 @@ def _job_training(say: Say) -> dict[str, float]:
     employed = frame["employed78"] == "yes"
     say(
         f"\n2. {card.title}\n\n"
-        f"   {len(frame):,} people: 445 of a randomised experiment, the rest from a survey where nobody\n"
-        "   was trained. The column that says who is who is dropped. Did training help?"
+        f"   {len(frame):,} people: 445 of a randomised experiment, the rest from a survey where\n"
+        "   nobody was trained. The column that says who is who is dropped. Did training help?"
     )
     fitted = fit(model, frame, card.n_sources)
     shares = fitted.predict_proba(frame)
@@ -89,10 +89,10 @@ def _job_training(say: Say) -> dict[str, float]:
         f"     trial, 185 trained against 260 by lot    {figures['experiment']:+.3f} "
         f"(standard error {figures['experiment_standard_error']:.3f})\n\n"
         f"{_indented(fitted)}\n\n"
-        f"   The source of the trained holds {members:.0%} of the experiment's people, found without\n"
-        "   the column. The answer is about people like them: in the other source hardly anybody\n"
-        "   was trained, so the table says nothing about training there, and pyromix warns when\n"
-        "   asked. Two sources is an assumption: three fit this table better (by BIC)."
+        f"   The source of the trained holds {members:.0%} of the experiment's people, found\n"
+        "   without the column. The answer is about people like them: in the other source hardly\n"
+        "   anybody was trained, so the table says little about training there. Two sources are\n"
+        "   an assumption: three fit this table better by BIC, and then the answer changes."
     )
     return figures
 

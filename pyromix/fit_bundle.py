@@ -64,16 +64,14 @@ def load(path: str | PathLike[str]) -> MixtureFit:
 
 def _fit_of(bundle: Bundle) -> MixtureFit:
     extra: Mapping[str, Any] = bundle.extra
-    said = extra["diagnostics"]
     stored: tuple[Counts, ...] = ()
     if "data" in extra:
-        report = {k: tuple(v) if isinstance(v, list) else v for k, v in extra["data"].items()}
         stored = (
             Counts(
                 bundle.mixture.spec,
                 bundle.tensors["rows"],
                 bundle.tensors["weights"],
-                DataReport(**report),
+                DataReport(**_tuples(extra["data"])),
             ),
         )
     return MixtureFit(
@@ -81,9 +79,12 @@ def _fit_of(bundle: Bundle) -> MixtureFit:
         row_masses=tuple(
             bundle.tensors[f"row_masses/{v}"] for v in range(bundle.mixture.spec.n_variables)
         ),
-        diagnostics=FitDiagnostics(
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
-        ),
+        diagnostics=FitDiagnostics(**_tuples(extra["diagnostics"])),
         stored=stored,
         **{name: extra[name] for name in NUMBERS},
     )
+
+
+def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON fields with lists as the tuples they were."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}

@@ -20,7 +20,7 @@ from pyromix.cli import main
 def folder(tmp_path_factory) -> Path:
     """A network, a table and a fit."""
     path = tmp_path_factory.mktemp("cli")
-    states = {name: ("no", "yes") for name in ("A", "B", "C", "D")}
+    states = dict.fromkeys(("A", "B", "C", "D"), ("no", "yes"))
     spec = px.MixtureSpec.from_parents(states, {"D": ["C"]}, 2)
     truth = px.random_mixture(spec, 1, separation=0.5)
     px.write(truth, path / "net.bif")
