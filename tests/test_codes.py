@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyromix.data import codes
-from pyromix.data.codes import MAX_BINS, MAX_KEY, collapse, locate, row_keys
+from pyromix.data.codes import MAX_BINS, MAX_KEY, collapse, column_range, locate, row_keys
 
 
 def random_rows(m, cards, seed, *, missing=0.0, distinct=None):
@@ -83,6 +83,15 @@ def test_collapse_agrees_with_a_dictionary(cards, m, seed, missing):
     assert dict(zip(map(tuple, patterns.tolist()), sums.tolist(), strict=True)) == expected
 
 
+@pytest.mark.parametrize("m", [1, 2, 3, 1000, 1001])
+def test_the_range_of_columns_is_found_in_either_memory_order(m):
+    rows = random_rows(m, [2, 90, 5], 2, missing=0.01)
+    for table in (rows, rows.T.contiguous().T):
+        low, high = column_range(table)
+        assert low.tolist() == [min(column) for column in zip(*rows.tolist(), strict=True)]
+        assert high.tolist() == [max(column) for column in zip(*rows.tolist(), strict=True)]
+
+
 def test_order_of_rows_and_memory_does_not_matter():
     rows = random_rows(5000, [2, 3, 4, 5], 3, missing=0.1)
     shuffled = rows[torch.randperm(5000, generator=torch.Generator().manual_seed(0))]
@@ -93,6 +102,7 @@ def test_order_of_rows_and_memory_does_not_matter():
         assert torch.equal(left, right)
 
 
+@pytest.mark.slow
 def test_dense_counting_and_sorting_agree_at_the_border():
     # 2^24 cells are counted in a table, one more binary column is sorted
     rows = random_rows(2**21, [2] * 24, 5)
@@ -107,7 +117,8 @@ def test_dense_counting_and_sorting_agree_at_the_border():
 def test_more_rows_than_one_chunk():
     rows = random_rows(codes._CHUNK + 1, [2, 3], 7)
     _, sums = collapse(rows, [2, 3])
-    assert sums.tolist() == [counted(rows)[(a, b)] for a in range(2) for b in range(3)]
+    expected = counted(rows)
+    assert sums.tolist() == [expected[(a, b)] for a in range(2) for b in range(3)]
 
 
 @pytest.mark.parametrize("cards", CARDS.values(), ids=CARDS)

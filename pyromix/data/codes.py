@@ -76,7 +76,7 @@ def collapse(
     Returns:
         Rows of the same dtype, and float64 sums.
     """
-    shift = [int(gaps) for gaps in (rows.amin(0) < 0).tolist()]
+    shift = [int(low < 0) for low in column_range(rows)[0].tolist()]
     radix = [card + gaps for card, gaps in zip(cards, shift, strict=True)]
     keys, cells = row_keys(rows, radix, shift), prod(radix)
     if cells <= min(MAX_BINS, max(2**16, 8 * rows.shape[0])):
@@ -86,13 +86,31 @@ def collapse(
         return _digits(found, radix, shift, rows.dtype), sums[found].to(torch.float64)
     order = keys.argsort()
     starts = torch.cat([torch.zeros_like(order[:1]), _changes(keys[order]) + 1])
+    # one row per cache line: rows in columns would be gathered ten times slower
+    patterns = rows.contiguous().index_select(0, order[starts])
     if weights is None:
         ends = torch.cat([starts[1:], starts.new_tensor([rows.shape[0]])])
-        return rows[order[starts]], (ends - starts).to(torch.float64)
+        return patterns, (ends - starts).to(torch.float64)
     group = torch.zeros_like(order)
     group[starts[1:]] = 1
     sums = torch.zeros(len(starts), dtype=torch.float64, device=rows.device)
-    return rows[order[starts]], sums.index_add_(0, group.cumsum_(0), weights[order])
+    return patterns, sums.index_add_(0, group.cumsum_(0), weights[order])
+
+
+def column_range(
+    rows: Int[Tensor, "m n"],
+) -> tuple[Int[Tensor, " n"], Int[Tensor, " n"]]:
+    """Least and greatest entry of every column, by halving: quick in either memory order.
+
+    Args:
+        rows: at least one.
+    """
+    low = high = rows
+    while low.shape[0] > 1:
+        half = (low.shape[0] + 1) // 2
+        low = torch.minimum(low[:half], low[-half:])
+        high = torch.maximum(high[:half], high[-half:])
+    return low[0], high[0]
 
 
 def locate(

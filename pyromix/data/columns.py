@@ -146,26 +146,26 @@ def state_numbers(
     Raises:
         DataError: a value in some row is not among the states.
     """
-    counts = levels.counts()[1:]
     if levels.text:
         numbers = texts.match(levels.name, [str(v) for v in levels.values], states)
     else:
         known = {state: i for i, state in enumerate(states)}
         numbers = [known.get(value, UNKNOWN) for value in levels.values]
-    unknown = {
-        value: int(n)
-        for value, number, n in zip(levels.values, numbers, counts, strict=True)
-        if number == UNKNOWN and n
-    }
-    if unknown:
-        raise DataError(_unknown_values(levels, unknown, states))
+    lookup = np.array([MISSING, *numbers])
+    if not levels.text and all(
+        number != UNKNOWN and _kind(value) == _kind(states[number])
+        for value, number in zip(levels.values, numbers, strict=True)
+    ):
+        return lookup, []
     read = [
         (value, number, int(n))
-        for value, number, n in zip(levels.values, numbers, counts, strict=True)
+        for value, number, n in zip(levels.values, numbers, levels.counts()[1:], strict=True)
         if n
     ]
+    if unknown := {value: n for value, number, n in read if number == UNKNOWN}:
+        raise DataError(_unknown_values(levels, unknown, states))
     repairs = _text_repairs if levels.text else _type_repairs
-    return np.array([MISSING, *numbers]), repairs(levels.name, read, states)
+    return lookup, repairs(levels.name, read, states)
 
 
 def numbers_of(name: str, series: nw.Series[Any]) -> Float[np.ndarray, " rows"]:
@@ -212,7 +212,8 @@ def _integer_levels(
     else:
         low, high = values.min(), values.max()
         if int(high) - int(low) < MAX_LEVELS:
-            codes = np.subtract(values, low, dtype=np.int64, casting="unsafe")
+            # the difference is right modulo 2^32, whatever the type of the values
+            codes = np.subtract(values, low, dtype=np.int32, casting="unsafe")
             codes += 1
             levels = tuple(range(int(low), int(high) + 1))
         else:
@@ -240,8 +241,11 @@ def _label_levels(name: str, series: nw.Series[Any]) -> tuple[tuple[Hashable, ..
         # Arrow cannot look up string views, which polars writes
         series = series.cast(nw.String)
     try:
-        if series.dtype == nw.Object and series.implementation.is_polars():
-            raise TypeError("polars does not compare Python objects")
+        if series.implementation.is_pandas_like():
+            codes, distinct = series.to_native().factorize()
+            return tuple(_plain(v) for v in _few(name, distinct.tolist())), codes + 1
+        if series.dtype == nw.Object:
+            raise TypeError("Python objects are not compared")
         distinct = series.unique()
     except TypeError as error:
         raise DataError(

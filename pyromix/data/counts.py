@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.codes import collapse, locate
+from pyromix.data.codes import collapse, column_range, locate
 from pyromix.data.frames import encode, read_frame, smallest_dtype, warn_of_repairs
 from pyromix.data.moments import check_request, check_same_variables, normalised
 from pyromix.data.report import DataReport
@@ -178,7 +178,6 @@ class Counts:
             n_rows=codes.shape[0],
             n_variables=spec.n_variables,
             n_patterns=codes.shape[0],
-            n_missing_cells=int((codes < 0).sum()),
         )
         return _collapsed(spec, codes.to(smallest_dtype(spec)), weights, report)
 
@@ -319,8 +318,8 @@ def _check_codes(spec: MixtureSpec, codes: Tensor) -> None:
         )
     if not codes.shape[0]:
         raise DataError("expected at least one row, found none")
-    lowest, highest = codes.amin(0).tolist(), codes.amax(0).tolist()
-    for v, (low, high) in enumerate(zip(lowest, highest, strict=True)):
+    lowest, highest = column_range(codes)
+    for v, (low, high) in enumerate(zip(lowest.tolist(), highest.tolist(), strict=True)):
         if low < -1 or high >= spec.cards[v]:
             bad = (codes[:, v] < -1) | (codes[:, v] >= spec.cards[v])
             raise DataError(
@@ -333,13 +332,15 @@ def _collapsed(
     spec: MixtureSpec, codes: Tensor, weights: Tensor | None, report: DataReport
 ) -> Counts:
     """Leave out rows that say nothing, and count the others."""
+    # column by column: sums over the whole table would first make it eight times larger
     seen = torch.zeros(codes.shape[0], dtype=torch.bool, device=codes.device)
-    for v in range(spec.n_variables):
-        seen |= codes[:, v] >= 0
-    empty = int((~seen).sum())
+    for column in codes.unbind(1):
+        seen |= column >= 0
+    empty = codes.shape[0] - int(torch.count_nonzero(seen))
     if weights is not None:
         positive = weights > 0
-        report = replace(report, n_zero_weight_rows=int((seen & ~positive).sum()))
+        zeros = int(torch.count_nonzero(seen & ~positive))
+        report = replace(report, n_zero_weight_rows=zeros)
         seen &= positive
     if not bool(seen.all()):
         codes = codes[seen]
@@ -353,11 +354,12 @@ def _collapsed(
             f"no row is left: of {report.n_rows} rows {report.n_dropped_rows} lack cells and "
             f"{report.n_zero_weight_rows} have weight zero"
         )
+    n_missing = sum(int(torch.count_nonzero(column < 0)) for column in codes.unbind(1))
     rows, sums = collapse(codes, spec.cards, weights)
     report = replace(
         report,
         n_patterns=len(rows),
-        n_missing_cells=int((codes < 0).sum()),
+        n_missing_cells=n_missing,
         total_weight=float(sums.sum()),
     )
     return Counts(spec, rows, sums, report)

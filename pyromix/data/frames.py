@@ -159,16 +159,20 @@ def encode(
     weights = read_weights(table.frame, sample_weight, spec)
     codes = torch.empty((spec.n_variables, table.n_rows), dtype=smallest_dtype(spec), device="cpu")
     repairs: list[str] = []
+    missing_cells: list[int] = []
     for v, name in enumerate(spec.variables):
         levels = read_levels(name, table.frame[name], text=table.text)
         numbers, said = state_numbers(levels, spec.states[v])
-        lookup = torch.as_tensor(numbers, dtype=codes.dtype, device="cpu").numpy()
-        np.take(lookup, levels.codes, out=codes[v].numpy(), mode="clip")
+        column = codes[v].numpy()
+        lookup = numbers.astype(column.dtype)
+        for start in range(0, len(column), _ROWS_PER_CHUNK):
+            rows = slice(start, start + _ROWS_PER_CHUNK)
+            np.take(lookup, levels.codes[rows], out=column[rows], mode="clip")
         repairs += said
-    missing_cells = (codes < 0).sum(1)
+        missing_cells.append(int(torch.count_nonzero(codes[v] < 0)))
     kept = codes.T
-    if missing != "mar" and bool(missing_cells.any()):
-        gaps = {name: int(n) for name, n in zip(spec.variables, missing_cells, strict=True) if n}
+    if missing != "mar" and any(missing_cells):
+        gaps = {name: n for name, n in zip(spec.variables, missing_cells, strict=True) if n}
         if missing == "error":
             raise DataError(
                 f"expected no missing cells (missing='error'), found {gaps} in "
@@ -185,13 +189,13 @@ def encode(
             f"{table.n_rows - len(kept)} of {table.n_rows} rows with a missing cell were dropped: "
             f"{gaps}."
         )
-        missing_cells.zero_()
+        missing_cells = []
     used = {*spec.variables, *([sample_weight] if isinstance(sample_weight, str) else [])}
     report = DataReport(
         n_rows=table.n_rows,
         n_variables=spec.n_variables,
         n_patterns=len(kept),
-        n_missing_cells=int(missing_cells.sum()),
+        n_missing_cells=sum(missing_cells),
         n_dropped_rows=table.n_rows - len(kept),
         total_weight=float(weights.sum()),
         unused=tuple(str(name) for name in table.columns if name not in used),
