@@ -36,7 +36,7 @@ class Rules:
     def problem(self, name: Hashable, *, is_state: bool) -> str:
         """Return in words why a name cannot be held; empty where it can."""
         if not isinstance(name, str):
-            return f"a {type(name).__name__} would come back as text"
+            return f"its type {type(name).__name__} would be lost, it would come back as text"
         if not name or name != name.strip():
             return "empty, or blanks at an end"
         if odd := sorted({c for c in name if not c.isprintable()}):
@@ -71,16 +71,19 @@ def refuse_names(network: Network, rules: Rules) -> None:
     Raises:
         StateNameError: names the state, the variable, the format and what to use instead.
     """
-    todo = f"use {rules.instead}, or rename_states=True to have it renamed"
+    rename = "or rename_states=True to have it renamed"
     for name in network.variables:
         if problem := rules.problem(name, is_state=False):
             raise StateNameError(
-                f"{rules.label} cannot hold the variable name {name!r} ({problem}); {todo}"
+                f"{rules.label} cannot hold the variable name {name!r} ({problem}); "
+                f"use {rules.instead}, {rename}"
             )
         for state in network.states[name]:
             if problem := rules.problem(state, is_state=True):
+                instead = rules.instead if isinstance(state, str) else "the bundle .pyromix"
                 raise StateNameError(
-                    f"{rules.label} cannot hold state {state!r} of {name!r} ({problem}); {todo}"
+                    f"{rules.label} cannot hold state {state!r} of {name!r} ({problem}); "
+                    f"use {instead}, {rename}"
                 )
     refuse_roles(network, rules.label)
 
