@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,14 +23,13 @@ from pyro.infer import (
     Predictive,
     Trace_ELBO,
     TraceEnum_ELBO,
-    config_enumerate,
     infer_discrete,
 )
 from pyro.infer.autoguide import AutoDelta
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
-from pyromix.bridges.pyro import PyroProgram, from_pyro, to_pyro
+from pyromix.bridges.pyro import PyroProgram, to_pyro
 from pyromix.data.counts import Counts
 from pyromix.data.report import DataReport
 from pyromix.errors import DataError, QueryError, SpecError
@@ -156,6 +156,16 @@ def test_do_takes_a_float_as_pyro_users_write_it():
     assert values["Y"].shape == (4,)
 
 
+def test_a_variable_with_the_name_of_a_plate_is_refused():
+    spec = MixtureSpec.from_parents({"rows": "ab", "data": "ab"}, {}, 2)
+    with pytest.raises(SpecError, match=r"\['rows'\]; rename"):
+        to_pyro(random_mixture(spec, 0))
+    named = MixtureSpec.from_parents({"batch_0": "ab", "data": "ab"}, {}, 2)
+    assert to_pyro(random_mixture(named, 0))(size=2)["data"].shape == (2,)
+    with pytest.raises(SpecError, match="batch_0"):
+        to_pyro(random_mixture(named, 0, batch_shape=(2,)))
+
+
 # -- observing rows ------------------------------------------------------------------------------
 
 
@@ -251,6 +261,10 @@ def test_rows_that_do_not_fit_are_refused_with_the_name():
         program(rows=rows[:, :3])
     with pytest.raises(DataError, match="float"):
         program(rows=rows.double())
+    with pytest.raises(DataError, match="at least one row"):
+        program(rows=rows[:0])
+    with pytest.raises(DataError, match="at least one row"):
+        program(size=0)
     rows[1, 2] = 9
     with pytest.raises(DataError, match=program.mixture.spec.variables[2]):
         program(rows=rows)
@@ -341,6 +355,22 @@ def test_an_impossible_pattern_scores_minus_infinity():
     assert float(trace.log_prob_sum()) == -math.inf
 
 
+def test_a_program_can_be_sent_to_another_process_after_scoring():
+    """As MCMC with several chains does."""
+    spec = random_spec(8, 4, 2, uninfluenced=True)
+    program = to_pyro(random_mixture(spec, 0), prior={"U": 1.0})
+    counts = weighted(spec, random_rows(spec, 3, 10, missing=0.2), torch.ones(10))
+    point = {"theta[U]": torch.tensor([0.3, 0.7], dtype=torch.float64)}
+
+    def score(program: PyroProgram, counts: Counts) -> float:
+        trace = poutine.trace(pyro.condition(program, data=point)).get_trace(counts=counts)
+        return float(trace.log_prob_sum())
+
+    here = score(program, counts)
+    there, sent = pickle.loads(pickle.dumps((program, counts)))
+    assert score(there, sent) == here
+
+
 def test_counts_of_other_variables_are_refused():
     counts = weighted(random_spec(9, 3, 2), torch.zeros(1, 3, dtype=torch.long), torch.ones(1))
     with pytest.raises(DataError, match="with_spec"):
@@ -429,10 +459,12 @@ def test_nuts_on_patterns_finds_the_posterior_of_one_source():
     rows = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
     counts = weighted(spec, rows, torch.tensor([8.0, 3.0, 2.0, 9.0]))
     program = to_pyro(random_mixture(spec, 0), prior={"X": 1.0, "Y": 1.0})
-    mcmc = MCMC(NUTS(program), num_samples=200, warmup_steps=50, disable_progbar=True)
+    kernel = NUTS(program, max_tree_depth=4)
+    mcmc = MCMC(kernel, num_samples=120, warmup_steps=30, disable_progbar=True)
     mcmc.run(counts=counts)
     draws = mcmc.get_samples()
     assert draws["theta[X]"].dtype == torch.float64
+    # Posterior deviations are 0.10 and 0.12; 120 draws have a mean within 0.011 of theirs.
     assert float(draws["theta[X]"][:, 0, 0].mean()) == pytest.approx(12 / 24, abs=0.05)
     assert float(draws["theta[Y]"][:, 0, 0, 0].mean()) == pytest.approx(9 / 13, abs=0.05)
 
@@ -460,86 +492,3 @@ def test_running_programs_leaves_the_parameter_store_alone():
     program = to_pyro(random_mixture(random_spec(8, 3, 2), 0), prior=1.0)
     program(size=3)
     assert list(pyro.get_param_store().keys()) == []
-
-
-# -- reading programs ----------------------------------------------------------------------------
-
-
-@settings(max_examples=30, deadline=None)
-@given(structures(3, 6), st.booleans())
-def test_reading_our_own_program_returns_the_structure(structure, with_prior):
-    spec = random_spec(**structure)
-    program = to_pyro(random_mixture(spec, 0), prior=1.0 if with_prior else None)
-    read = from_pyro(program)
-    assert read.variables == spec.variables
-    assert read.cards == spec.cards
-    assert [set(p) for p in read.parents] == [set(p) for p in spec.parents]
-    assert (read.n_sources, read.uninfluenced) == (spec.n_sources, spec.uninfluenced)
-
-
-def users_model(data: dict[str, Tensor], n: int) -> None:
-    """A mixture as a Pyro user writes it, with observations."""
-    pi = pyro.param("pi", torch.tensor([0.4, 0.6]), constraint=dist.constraints.simplex)
-    theta = pyro.sample("theta", dist.Dirichlet(torch.ones(2, 2, 3)).to_event(2))
-    with pyro.plate("data", n):
-        group = pyro.sample("group", dist.Categorical(pi), infer=PARALLEL)
-        x = pyro.sample("X", dist.Categorical(theta.new_ones(2) / 2), obs=data.get("X"))
-        y = pyro.sample("Y", dist.Categorical(theta[group, x]), obs=data.get("Y"))
-        pyro.deterministic("parity", y % 2)
-        pyro.sample("W", dist.Categorical(logits=torch.eye(3)[y]), obs=data.get("W"))
-
-
-@pytest.mark.parametrize("observed", [False, True])
-def test_reading_a_users_program_finds_edges_out_of_observed_sites(observed):
-    data = {"X": torch.tensor([0, 1]), "Y": torch.tensor([2, 1]), "W": torch.tensor([0, 0])}
-    before = torch.get_rng_state()
-    spec = from_pyro(config_enumerate(users_model), data if observed else {}, 2, source="group")
-    assert spec == MixtureSpec(
-        variables=("X", "Y", "W"),
-        states=((0, 1), (0, 1, 2), (0, 1, 2)),
-        parents=((), (0,), (1,)),
-        n_sources=2,
-        source="group",
-        uninfluenced=frozenset({0, 2}),
-    )
-    assert torch.equal(torch.get_rng_state(), before)
-    assert list(pyro.get_param_store().keys()) == []
-
-
-def test_reading_a_program_keeps_a_parameter_that_was_there():
-    pyro.param("pi", torch.tensor([0.9, 0.1]), constraint=dist.constraints.simplex)
-    from_pyro(users_model, {}, 2, source="group")
-    torch.testing.assert_close(pyro.param("pi").detach(), torch.tensor([0.9, 0.1]))
-
-
-def _flat(name: str, value: Tensor) -> Tensor:
-    return pyro.sample(name, dist.Categorical(value))
-
-
-def test_programs_that_are_no_mixture_are_refused_with_names():
-    half = torch.tensor([0.5, 0.5])
-
-    def no_source() -> None:
-        _flat("u", half)
-
-    def continuous() -> None:
-        _flat("U", half)
-        pyro.sample("height", dist.Normal(0.0, 1.0))
-
-    def source_with_parent() -> None:
-        x = _flat("X", half)
-        _flat("U", torch.eye(2)[x] * 0.8 + 0.1)
-
-    def source_outside_the_plate() -> None:
-        u = _flat("U", half)
-        with pyro.plate("rows", 3):
-            _flat("X", (torch.eye(2) * 0.8 + 0.1)[u])
-
-    with pytest.raises(SpecError, match=r"'U'.*did you mean 'u'"):
-        from_pyro(no_source)
-    with pytest.raises(SpecError, match=r"height.*Normal"):
-        from_pyro(continuous)
-    with pytest.raises(SpecError, match=r"root.*'X'"):
-        from_pyro(source_with_parent)
-    with pytest.raises(SpecError, match=r"'X': \['rows'\]"):
-        from_pyro(source_outside_the_plate)

@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import pyro
 import torch
@@ -49,10 +47,11 @@ class PyroProgram:
     - ``program(size=1)`` generates ``size`` rows.
     - ``program(rows=rows)`` observes the cells of ``rows`` and leaves U, and missing cells, to be
       enumerated or sampled. Under ``pyro.do`` the observed cells keep informing U: that is a
-      counterfactual of these rows, not P(Y | do(X)).
+      counterfactual of these rows, not P(Y | do(X)). (``compute_marginals`` of Pyro 1.9.2 needs two
+      rows or more.)
     - ``program(counts=counts)`` scores weighted patterns by the one factor ``data``, with U and
-      missing cells summed out; there are no vertex sites. Scaling an enumerated site by weights
-      would give another posterior (pyro issue 1897).
+      missing cells summed out; there are no vertex sites, and ``Trace_ELBO`` suffices. Scaling an
+      enumerated site by weights would give another posterior (pyro issue 1897).
 
     Attributes:
         mixture: the tables, and the structure.
@@ -63,10 +62,8 @@ class PyroProgram:
     """
 
     mixture: BayesNetMixture
-    concentrations: Mapping[int, Tensor] = field(default_factory=lambda: MappingProxyType({}))
-    _indices: WeakKeyDictionary[Counts, CellIndex] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
-    )
+    concentrations: Mapping[int, Tensor] = field(default_factory=dict)
+    _last_index: dict[Counts, CellIndex] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(
         self, size: int = 1, *, rows: Tensor | None = None, counts: Counts | None = None
@@ -83,7 +80,7 @@ class PyroProgram:
             empty when counts are scored.
 
         Raises:
-            DataError: rows and counts together, or cells that are no state numbers.
+            DataError: no rows, rows and counts together, or cells that are no state numbers.
         """
         if rows is not None and counts is not None:
             raise DataError("expected either rows or counts, found both; score them one by one")
@@ -99,6 +96,8 @@ class PyroProgram:
                 return {}
             columns = _columns(self.mixture.spec, rows, self.mixture.device)
             size = size if rows is None else len(rows)
+            if size < 1:
+                raise DataError(f"expected at least one row, found {size}")
             with pyro.plate("rows", size, dim=-1, device=str(self.mixture.device)):
                 return self._rows(tables, columns)
 
@@ -149,7 +148,7 @@ class PyroProgram:
         return (counts.weights.to(log_prob.device) * log_prob).sum(-1)
 
     def _index(self, counts: Counts) -> CellIndex:
-        """The cells behind every pattern, kept as long as the counts: samplers score them often."""
+        """The cells behind every pattern; the last one is kept, since samplers ask for it often."""
         spec = self.mixture.spec
         if (counts.spec.variables, counts.spec.states) != (spec.variables, spec.states):
             raise DataError(
@@ -157,9 +156,10 @@ class PyroProgram:
                 f"{list(counts.spec.variables)}, or of other states; count again with this spec, "
                 "or pass counts.with_spec(spec)"
             )
-        if counts not in self._indices:
-            self._indices[counts] = CellIndex(spec, counts.rows.to(self.mixture.device))
-        return self._indices[counts]
+        if counts not in self._last_index:
+            self._last_index.clear()
+            self._last_index[counts] = CellIndex(spec, counts.rows.to(self.mixture.device))
+        return self._last_index[counts]
 
 
 def to_pyro(mixture: BayesNetMixture, *, prior: Prior | None = None) -> PyroProgram:
@@ -173,13 +173,19 @@ def to_pyro(mixture: BayesNetMixture, *, prior: Prior | None = None) -> PyroProg
             tables are constants.
 
     Raises:
-        SpecError: a concentration is not positive or does not fit its table, or a prior is given
-            for a mixture with batch axes.
+        SpecError: a concentration is not positive or does not fit its table, a prior is given for
+            a mixture with batch axes, or a variable has the name of a plate.
         QueryError: the prior names an unknown vertex.
     """
+    spec = mixture.spec
+    plates = {"rows", *(f"batch_{i}" for i in range(len(mixture.batch_shape)))}
+    if taken := plates & {spec.source, *spec.variables}:
+        raise SpecError(
+            f"the program has plates named {sorted(plates)}, found variables of these names: "
+            f"{sorted(taken)}; rename them"
+        )
     if prior is None:
         return PyroProgram(mixture)
-    spec = mixture.spec
     if mixture.batch_shape:
         raise SpecError(
             f"a prior stands in place of the tables, so the batch axes {tuple(mixture.batch_shape)}"
@@ -188,11 +194,9 @@ def to_pyro(mixture: BayesNetMixture, *, prior: Prior | None = None) -> PyroProg
     named = prior if isinstance(prior, Mapping) else dict.fromkeys(spec.variables, prior)
     if not isinstance(prior, Mapping):
         named = {spec.source: prior, **named}
+    vertices = {spec.vertex(name): value for name, value in named.items()}
     return PyroProgram(
-        mixture,
-        MappingProxyType(
-            {spec.vertex(n): _concentration(mixture, spec.vertex(n), c) for n, c in named.items()}
-        ),
+        mixture, {v: _concentration(mixture, v, value) for v, value in vertices.items()}
     )
 
 
