@@ -128,9 +128,9 @@ def do(
         frame = answer.to_frame()
         content = {
             "certainty": answer.certainty.value,
-            "cells": json.loads(frame.to_json(orient="records")),
+            "cells": frame.to_dict(orient="records"),
         }
-        typer.echo(json.dumps(content, indent=1))
+        typer.echo(json.dumps(content, indent=1, default=str))
     elif form is Format.CSV:
         typer.echo(answer.to_frame().to_csv(index=False), nl=False)
     else:

@@ -31,7 +31,8 @@ def python(tmp_path_factory) -> Path:
     followed, so the editable checkout stays out of sight.
     """
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, ROOT, cwd=folder)
+    build = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT)
+    run(sys.executable, *build, cwd=folder)
     (wheel,) = folder.glob("*.whl")
     run(sys.executable, "-m", "venv", folder / "empty", cwd=folder)
     interpreter = folder / "empty" / "bin" / "python"

@@ -6,62 +6,90 @@ mixture: one row per cell of the joint table, or per sampled cell where the tabl
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
-from pyromix.model.likelihood import responsibilities
 from torch import Tensor
 
 from pyromix.errors import SpecError
-from pyromix.model.certificate import Certificate, flatten_tangent, n_logits
+from pyromix.model.certificate import Certificate, flatten_tangent
+from pyromix.model.likelihood import responsibilities
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture, torch_generator
 from pyromix.model.spec import MixtureSpec
 
-MAX_LOGITS = 2500
-"""Largest number of logits for which the dense singular value decomposition is done."""
+MAX_PARAMETERS = 5000
+"""Largest number of parameters for which the dense factorisation is done."""
 
 RANK_TOLERANCE = 1e-9
 """Singular values below this share of the largest are zero."""
 
+POWER_STEPS = 20
+"""Steps of power iteration: the condition number to within a few per cent."""
+
 
 @lru_cache(maxsize=32)
 def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
-    """Take the Jacobian of theta -> P(V) at a generic mixture and find its row space.
+    """Take the Jacobian of theta -> P(V) at a generic mixture and find its null space.
 
     Args:
         spec: graph, cardinalities and k.
         random_state: seed of the generic mixture and of the sampled cells.
 
     Returns:
-        The certificate; cost is a singular value decomposition of (cells, logits).
+        The certificate. Cost: a QR factorisation of (cells, parameters), and a singular value
+        decomposition of (parameters, parameters) only where the rank is deficient.
 
     Raises:
-        SpecError: more logits than ``MAX_LOGITS``.
+        SpecError: more parameters than ``MAX_PARAMETERS``.
     """
-    size = n_logits(spec)
-    if size > MAX_LOGITS:
+    size = spec.n_parameters
+    if size > MAX_PARAMETERS:
         raise SpecError(
-            f"the certificate of this model has {size} logits, more than {MAX_LOGITS}: it is not "
-            'computed; answers need require="none", or ask about an ancestral part of the network'
+            f"the certificate of this model needs the rank of a Jacobian in {size} parameters, "
+            f'more than {MAX_PARAMETERS}: it is not computed; answers need require="none", or a '
+            "model of an ancestral part of the network"
         )
     generator = torch_generator(random_state)
     drawn = random_mixture(spec, generator)
     # Halfway to uniform, so that no direction is faint merely because a cell is rare.
-    point = BayesNetMixture(
-        spec,
-        drawn.weights,
-        tuple((c + 1 / c.shape[-1]) / 2 for c in drawn.cpts),
-    )
-    jacobian = score_matrix(point, _cells(spec, 2 * size + 64, generator))
-    _, values, basis = torch.linalg.svd(jacobian, full_matrices=False)
-    kept = values > RANK_TOLERANCE * values[0]
-    return Certificate(point, basis[kept], float(values[0] / values[kept][-1]))
+    halfway = tuple((c + 1 / c.shape[-1]) / 2 for c in drawn.cpts)
+    point = BayesNetMixture(spec, drawn.weights, halfway)
+    jacobian = score_matrix(point, _cells(spec, size + size // 4 + 64, generator))
+    if jacobian.shape[0] > size:
+        jacobian = torch.linalg.qr(jacobian, mode="r").R
+        condition = _condition(jacobian, generator)
+        if condition < 1 / RANK_TOLERANCE:
+            return Certificate(point, jacobian.new_zeros(0, size), condition)
+    _, values, basis = torch.linalg.svd(jacobian, full_matrices=True)
+    rank = int((values > RANK_TOLERANCE * values[0]).sum())
+    return Certificate(point, basis[rank:], float(values[0] / values[rank - 1]))
 
 
-def score_matrix(mixture: BayesNetMixture, rows: Int[Tensor, "m n"]) -> Float[Tensor, "m logits"]:
-    """Gradient of log P(row) in the logits of all tables, for complete rows.
+def _condition(triangle: Float[Tensor, "p p"], generator: torch.Generator) -> float:
+    """Condition number of a triangular matrix, by power iteration both ways; inf if singular."""
+    start = torch.rand(len(triangle), 1, dtype=triangle.dtype, generator=generator,
+                       device=triangle.device)  # fmt: skip
+    largest = smallest = start / start.norm()
+    grown = shrunk = torch.ones((), dtype=triangle.dtype, device=triangle.device)
+    for _ in range(POWER_STEPS):
+        largest = triangle.T @ (triangle @ largest)
+        grown = largest.norm()
+        largest = largest / grown
+        half = torch.linalg.solve_triangular(triangle.T, smallest, upper=False)
+        smallest = torch.linalg.solve_triangular(triangle, half, upper=True)
+        shrunk = smallest.norm()
+        smallest = smallest / shrunk
+    condition = float((grown * shrunk).sqrt())
+    return condition if math.isfinite(condition) else math.inf
+
+
+def score_matrix(
+    mixture: BayesNetMixture, rows: Int[Tensor, "m n"]
+) -> Float[Tensor, "m parameters"]:
+    """Gradient of log P(row) in the log-odds of all tables, for complete rows.
 
     For source u and the CPT row that a data row uses, it is the responsibility of u times
     (indicator of the observed state - probability); P(row) only rescales a row, so the row space

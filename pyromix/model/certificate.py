@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
-from pyromix.model.elimination import marginal
 from torch import Tensor
 
+from pyromix.model.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
 
 RESIDUAL_TOLERANCE = 1e-6
-"""Largest relative distance of a query's gradient from the row space that counts as inside.
+"""Largest share of a query's gradient in the null space that counts as none.
 
 Identified queries leave about 1e-15 times the condition number, others at least some 1e-2
 (THEORY section 7).
@@ -25,39 +24,40 @@ Identified queries leave about 1e-15 times the condition number, others at least
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """The row space of the Jacobian of theta -> P(V) at a generic point (THEORY section 7b).
+    """The null space of the Jacobian of theta -> P(V) at a generic point (THEORY section 7b).
 
-    Theta are the logits of the weights and of every CPT row, so tables stay on the simplex. The
-    verdict is generic and *local*: it excludes a continuum of mixtures with the same P(V), not a
-    second one far away.
+    Theta are log-odds against the last state, of the weights and of every CPT row, so tables stay
+    on the simplex. The verdict is generic and *local*: it excludes a continuum of mixtures with
+    the same P(V), not a second one far away.
 
     Attributes:
         point: the generic mixture at which the Jacobian was taken.
-        row_space: orthonormal rows that span it, ``(rank, logits)``.
+        null_space: orthonormal rows, ``(nullity, n_parameters)``: the directions that leave P(V)
+            alone.
         condition: largest over smallest singular value that counts towards the rank.
     """
 
     point: BayesNetMixture
-    row_space: Float[Tensor, "rank logits"]
+    null_space: Float[Tensor, "nullity parameters"]
     condition: float
-
-    @property
-    def rank(self) -> int:
-        """Rank of the Jacobian: how many directions of theta the data can see."""
-        return self.row_space.shape[0]
 
     @property
     def n_parameters(self) -> int:
         """Number of free parameters of the mixture."""
         return self.point.spec.n_parameters
 
-    @cached_property
+    @property
+    def rank(self) -> int:
+        """Rank of the Jacobian: how many directions of theta the data can see."""
+        return self.n_parameters - self.null_space.shape[0]
+
+    @property
     def locally_identified(self) -> bool:
         """Whether P(U, V) as a whole is locally identified."""
-        return self.rank == self.n_parameters
+        return not self.null_space.shape[0]
 
     def residual(self, query: DoQuery) -> float:
-        """Distance of the gradient of a query from the row space, relative to its length.
+        """How much of the gradient of a query lies in the null space, relative to its length.
 
         Returns:
             0 where moving theta without moving P(V) leaves the answer alone; the largest over the
@@ -67,12 +67,12 @@ class Certificate:
             ContractionSizeError: the query is too large for an exact sum.
         """
         gradients = query_gradient(self.point, query)
-        outside = gradients - (gradients @ self.row_space.T) @ self.row_space
         lengths = gradients.norm(dim=-1)
+        moved = (gradients @ self.null_space.T).norm(dim=-1)
         relevant = lengths > 1e-12
         if not bool(relevant.any()):
             return 0.0
-        return float((outside.norm(dim=-1)[relevant] / lengths[relevant]).max())
+        return float((moved[relevant] / lengths[relevant]).max())
 
     def admits(self, query: DoQuery) -> Certainty:
         """How certain an answer to this query can be."""
@@ -81,17 +81,16 @@ class Certificate:
         return Certainty.NONE
 
 
-def n_logits(spec: MixtureSpec) -> int:
-    """Number of logits: weights, then per vertex one per cell, shared when uninfluenced."""
-    return spec.n_sources + sum(_block(spec, v).numel() for v in range(spec.n_variables))
-
-
 def flatten_tangent(spec: MixtureSpec, blocks: Sequence[Tensor]) -> Tensor:
-    """Join ``(r, k)`` and per vertex ``(r, *cpt shape)`` gradients to ``(r, logits)``.
+    """Join gradients in the logits of ``(r, k)`` weights and ``(r, *cpt shape)`` CPTs.
 
-    The k slices of an uninfluenced vertex are one table, so its gradients add.
+    The last logit of every row is redundant and left out; the k slices of an uninfluenced vertex
+    are one table, so its gradients add.
+
+    Returns:
+        ``(r, n_parameters)``.
     """
-    weights, *cpts = blocks
+    weights, *cpts = (block[..., :-1] for block in blocks)
     joined = [weights]
     for v, gradient in enumerate(cpts):
         shared = gradient.sum(1, keepdim=True) if v in spec.uninfluenced else gradient
@@ -99,8 +98,8 @@ def flatten_tangent(spec: MixtureSpec, blocks: Sequence[Tensor]) -> Tensor:
     return torch.cat(joined, -1)
 
 
-def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "cells logits"]:
-    """Gradient of every cell of P(outcomes | do, evidence) in the logits of all tables.
+def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "cells parameters"]:
+    """Gradient of every cell of P(outcomes | do, evidence) in the log-odds of all tables.
 
     Raises:
         ContractionSizeError: the query is too large for an exact sum.
@@ -116,8 +115,3 @@ def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "c
         )
         rows.append(flatten_tangent(mixture.spec, [g.unsqueeze(0) for g in gradients]))
     return torch.cat(rows)
-
-
-def _block(spec: MixtureSpec, vertex: int) -> Tensor:
-    shape = spec.cpt_shape(vertex)
-    return torch.empty(1 if vertex in spec.uninfluenced else shape[0], *shape[1:], device="meta")
