@@ -126,4 +126,10 @@ class MixtureEstimator(DiscreteParameterEstimator):
             raise SpecError(
                 f"n_sources={self.n_sources} and latent_card={dict(card)} disagree; give one"
             )
-        return card.get(latent, self.n_sources)
+        k = card.get(latent, self.n_sources)
+        if k == 1:
+            raise SpecError(
+                f"one source leaves nothing latent, but the model keeps {latent!r}; drop that "
+                "vertex and use pgmpy's DiscreteMLE, or px.fit(model, data, 1)"
+            )
+        return k

@@ -126,11 +126,11 @@ def _counts(
 ) -> Counts:
     """The table as distinct rows, on the spec that the model and the data agree on."""
     states = {name: tuple(names) for name, names in (state_names or {}).items()}
+    if structure.n_sources is not None and n_sources not in (None, structure.n_sources):
+        structure = replace(structure, n_sources=None, source_states=())
     if structure.source in states:
         structure = replace(structure, source_states=states.pop(structure.source))
         n_sources = len(structure.source_states) if n_sources is None else n_sources
-    if n_sources is not None and n_sources != structure.n_sources:
-        structure = replace(structure, n_sources=None, source_states=())
     if isinstance(data, Counts | Population):
         if sample_weight is not None:
             raise DataError("sample_weight: Counts and Population carry their own weights")

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from pyro import poutine
 from pyro.distributions import Categorical, Dirichlet
+from pyro.infer.autoguide import init_to_value
 from pyro.infer.inspect import get_dependencies
 from pyro.ops.indexing import Vindex
 from pyro.poutine.runtime import InferDict
@@ -26,6 +27,9 @@ from pyromix.model.cell_index import CellIndex
 from pyromix.model.likelihood import log_joint
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
+
+INTERIOR = 1e-6
+"""Least probability of a start in unconstrained coordinates."""
 
 PARALLEL: InferDict = {"enumerate": "parallel"}
 """Every vertex site may be enumerated; handlers that do not enumerate pass over the mark."""
@@ -198,6 +202,32 @@ def to_pyro(mixture: BayesNetMixture, *, prior: Prior | None = None) -> PyroProg
     return PyroProgram(
         mixture, {v: _concentration(mixture, v, value) for v, value in vertices.items()}
     )
+
+
+def init_loc_fn(mixture: BayesNetMixture) -> Callable[..., Tensor]:
+    """Return an ``init_loc_fn`` for Pyro's autoguides, or an ``init_strategy`` for NUTS.
+
+    It starts the sites ``theta[NAME]`` of ``to_pyro(mixture, prior=...)`` at the tables of the
+    mixture; other sites start as `init_to_value` starts them.
+
+    Args:
+        mixture: without batch axes; probabilities below ``INTERIOR`` are lifted to it, since a
+            boundary point has no finite unconstrained coordinates.
+
+    Raises:
+        SpecError: the mixture has batch axes.
+    """
+    spec = mixture.spec
+    if mixture.batch_shape:
+        raise SpecError(
+            f"a start is one mixture, found a batch {tuple(mixture.batch_shape)}; pass mixture[0]"
+        )
+    values = {}
+    for v in range(SOURCE, spec.n_variables):
+        table = mixture.weights if v == SOURCE else mixture.cpts[v]
+        table = (table[0] if v in spec.uninfluenced else table).clamp_min(INTERIOR)
+        values[f"theta[{spec.name(v)}]"] = table / table.sum(-1, keepdim=True)
+    return init_to_value(values=values)
 
 
 def from_pyro(

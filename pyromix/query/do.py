@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,8 +21,23 @@ ENGINES = ("auto", "elimination", "pyro")
 """``auto`` is elimination: the same numbers, faster, and without a limit on the sites."""
 
 
+@runtime_checkable
+class Fitted(Protocol):
+    """Whatever holds an estimated mixture, such as a fit."""
+
+    @property
+    def mixture(self) -> BayesNetMixture:
+        """The estimate."""
+        ...
+
+
+def mixture_of(given: BayesNetMixture | Fitted) -> BayesNetMixture:
+    """Return a mixture as it is, and that of a fit."""
+    return given if isinstance(given, BayesNetMixture) else given.mixture
+
+
 def query(
-    mixture: BayesNetMixture,
+    mixture: BayesNetMixture | Fitted,
     variables: str | Sequence[str],
     do: Mapping[str, Any] | None = None,
     evidence: Mapping[str, Hashable] | None = None,
@@ -35,7 +50,8 @@ def query(
     """Answer P(variables | do, evidence), exactly, for every batch element of a mixture.
 
     Args:
-        mixture: the tables; batch axes are draws, and give the answer its interval.
+        mixture: the tables, or a fit, whose certificate is then not asked; batch axes are draws,
+            and give the answer its interval.
         variables: outcome or outcomes, in the order of the answer's axes; U may be one.
         do: per variable a state name, a mapping from states to probabilities, or a list of
             either (scenarios, walked through together).
@@ -55,6 +71,7 @@ def query(
         DimensionLimitError: too many sites for the engine ``"pyro"``.
         ContractionSizeError: the sum needs a table beyond the memory bound.
     """
+    mixture = mixture_of(mixture)
     spec = mixture.spec
     asked = DoQuery.from_names(spec, variables, do, evidence)
     probs = marginal(mixture, asked, engine)

@@ -15,7 +15,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.query.answer import Answer, interval
-from pyromix.query.do import query
+from pyromix.query.do import Fitted, mixture_of, query
 from pyromix.query.wording import certainty_line, columns_of_text
 
 
@@ -180,7 +180,7 @@ class Effect:
 
 
 def effect(
-    mixture: BayesNetMixture,
+    mixture: BayesNetMixture | Fitted,
     treatment: str,
     outcome: str,
     *,
@@ -196,7 +196,7 @@ def effect(
     """Compare the outcome between two states of the treatment, seen and set.
 
     Args:
-        mixture: the tables; batch axes are draws.
+        mixture: the tables, or a fit, whose certificate is then not asked; batch axes are draws.
         treatment: the variable seen or set.
         outcome: the variable looked at.
         contrast: ``(from, to)`` states of the treatment; a binary one goes from its first to its
@@ -216,6 +216,7 @@ def effect(
         PositivityError: an arm conditions on something of probability zero, or rests entirely on
             rows that no data reached.
     """
+    mixture = mixture_of(mixture)
     spec, evidence = mixture.spec, dict(evidence or {})
     x, y = spec.vertex(treatment), spec.vertex(outcome)
     if x == y:

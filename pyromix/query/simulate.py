@@ -11,13 +11,14 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState
 from pyromix.model.sampling import sample
+from pyromix.query.do import Fitted, mixture_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def simulate(
-    mixture: BayesNetMixture,
+    mixture: BayesNetMixture | Fitted,
     n_samples: int,
     do: Mapping[str, Any] | None = None,
     evidence: Mapping[str, Hashable] | None = None,
@@ -27,7 +28,7 @@ def simulate(
     """Draw rows from P(V | do, evidence), exactly, without rejection.
 
     Args:
-        mixture: without batch axes.
+        mixture: without batch axes, or a fit.
         n_samples: number of rows.
         do: per variable a state name or a mapping from states to probabilities.
         evidence: per variable a state name.
@@ -42,6 +43,7 @@ def simulate(
             for scenarios, or the mixture is batched.
         PositivityError: the evidence is impossible under the do.
     """
+    mixture = mixture_of(mixture)
     spec = mixture.spec
     if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
         raise QueryError(f"n_samples must be an integer >= 1, found {n_samples!r}")
