@@ -28,7 +28,7 @@ class IIDDiagnostics:
 
     Attributes:
         moments: the moment stage: singular values against their noise floor, how far the moments
-            had to be projected, the excess of mu_2k (nan when no unit has 2k flips).
+            had to be projected, the excess of mu_2k (nan when too few units have 2k flips).
         n_distinct: number of coins that are needed to reach the likelihood of the fit.
         gain: nats gained over the best fit found with one coin fewer; inf for k = 1.
         separation: smallest distance of two success probabilities; inf for k = 1.
@@ -53,7 +53,7 @@ class IIDDiagnostics:
 
     @property
     def excess_p_value(self) -> float:
-        """One-sided p-value of "k coins suffice" by mu_2k; nan when no unit has 2k flips."""
+        """One-sided p-value of "k coins suffice" by mu_2k; nan when too few units have 2k flips."""
         z = float(self.moments.excess) / float(self.moments.excess_error)
         return 0.5 * math.erfc(z / math.sqrt(2))
 
@@ -72,7 +72,9 @@ class IIDDiagnostics:
             )
         p = self.excess_p_value
         if math.isnan(p):
-            lines.append(f"whether n_sources={k} suffices is not tested: no unit has {2 * k} flips")
+            lines.append(
+                f"whether n_sources={k} suffices is not tested: too few units have {2 * k} flips"
+            )
         elif p < EXCESS_LEVEL:
             lines.append(f"n_sources={k} is too small, by moment {2 * k}: p = {p:.2g}")
         if self.smallest_mass < FEW_UNITS:

@@ -42,6 +42,9 @@ SAME_OPTIMUM = 1e-5
 MERGE_LOSS = 1e-6
 """A coin whose loss costs less than this many nats was no coin of its own."""
 
+START_WEIGHT = 0.01
+"""Share of uniform weights in the moment start, since a weight of zero would stay there."""
+
 
 def fit_iid(
     successes: Any,
@@ -86,7 +89,7 @@ def fit_iid(
     flips = Flips.from_units(*read_units(successes, trials, sample_weight))
     _check_longest(flips, k)
     moments, covariance = factorial_moments(
-        flips.successes, flips.trials, flips.mass, min(2 * k, flips.longest)
+        flips.successes, flips.trials, flips.mass, _moment_order(flips, k)
     )
     start = solve_moments(moments, k, method=method, covariance=covariance)
     fits = refine_binomial(flips, *_starts(flips, start, n_init, random_state), max_iter=max_iter)
@@ -108,6 +111,12 @@ def _check_longest(flips: Flips, k: int) -> None:
     )
 
 
+def _moment_order(flips: Flips, k: int) -> int:
+    """2k, so that mu_2k can be tested, unless that would leave out most units."""
+    enough = float(flips.mass[flips.trials >= 2 * k - 1].sum())
+    return 2 * k if float(flips.mass[flips.trials >= 2 * k].sum()) >= enough / 2 else 2 * k - 1
+
+
 def _starts(
     flips: Flips, moments: MomentSolution, n_init: int, random_state: RandomState
 ) -> tuple[Tensor, Tensor]:
@@ -125,10 +134,11 @@ def _starts(
     draws = shares[0] + (shares[-1] - shares[0]) * draws
     probs = torch.cat([moments.probs.unsqueeze(0), shares[where].unsqueeze(0), draws])
     weights = torch.full_like(probs, 1 / k)
-    weights[0] = moments.weights
+    weights[0] = (moments.weights + START_WEIGHT / k) / (1 + START_WEIGHT)
     # Equal coins would stay equal; apart by a thousandth they part where the likelihood rises.
     nudge = 1e-3 * torch.arange(k, dtype=torch.float64, device=device)
-    return (probs + nudge - nudge.mean()).clamp(0.0, 1.0), weights
+    inside = 0.5 / (flips.longest + 1)
+    return (probs + nudge - nudge.mean()).clamp(inside, 1 - inside), weights
 
 
 def _reduced(flips: Flips, fits: BinomialMixtures) -> BinomialMixtures:

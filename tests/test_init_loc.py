@@ -6,7 +6,7 @@ import pyro
 import pytest
 import torch
 from helpers import random_spec
-from pyro.infer import SVI, TraceEnum_ELBO
+from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoDelta
 
 import pyromix as px
@@ -21,7 +21,7 @@ def test_an_autoguide_starts_at_the_tables(uninfluenced):
     program = to_pyro(mixture, prior=1.0)
     with pyro.get_param_store().scope():
         guide = AutoDelta(program, init_loc_fn=init_loc_fn(mixture))
-        SVI(program, guide, pyro.optim.Adam({"lr": 0.0}), TraceEnum_ELBO()).step(counts=counts)
+        SVI(program, guide, pyro.optim.Adam({"lr": 0.0}), Trace_ELBO()).step(counts=counts)
         start = guide(counts=counts)
     torch.testing.assert_close(start["theta[U]"], mixture.weights)
     for v, name in enumerate(spec.variables):

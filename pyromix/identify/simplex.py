@@ -79,12 +79,24 @@ def stochastic_least_squares(
         ``(*batch, k, c)``; entries not negative, last axis sums to one. Where the design lacks
         rank, one of the minimisers.
     """
-    _, free = _least_squares(design, targets)
-    # The sum over states and the differences between states do not interact: shift rows alike.
-    flat = free + (1 - free.sum(-1, keepdim=True)) / free.shape[-1]
+    flat = unconstrained_table(design, targets)
     sums = torch.eye(flat.shape[-2], dtype=flat.dtype, device=flat.device)
     sums = sums.expand(*flat.shape[:-1], flat.shape[-2])
     return _constrained(design, targets, flat, project_to_simplex(flat), sums)
+
+
+def unconstrained_table(
+    design: Float[Tensor, "*batch m k"], targets: Float[Tensor, "*batch m c"]
+) -> Float[Tensor, "*batch k c"]:
+    """The same problem without asking for entries that are not negative; rows still sum to one.
+
+    Args:
+        design: finite; a column per source.
+        targets: finite; a column per state.
+    """
+    _, free = _least_squares(design, targets)
+    # The sum over states and the differences between states do not interact: shift rows alike.
+    return free + (1 - free.sum(-1, keepdim=True)) / free.shape[-1]
 
 
 def _least_squares(design: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,15 +23,15 @@ from pyromix.refine.outcome import (
     EMResult,
     duplicate_sources,
     empty_sources,
-    warn_about,
+    remarks,
 )
 from pyromix.refine.starts import jittered, random_starts
 from pyromix.refine.step import EMMap, Point, Step, WeightedRows
 
 __all__ = ["REACHED_ROWS", "EMResult", "fit_em", "random_starts"]
 
-Progress = Callable[[int, float, int], None]
-"""Told after each round: EM steps so far, best objective so far, starts still running."""
+Progress = Callable[[int, float], None]
+"""Told after each round of steps: EM steps so far, best objective so far."""
 
 JITTERED_COPIES = 2
 """Copies of the best point that are jittered to see whether it was a saddle."""
@@ -75,8 +76,8 @@ def fit_em(
         progress: told after each round.
 
     Returns:
-        The best start's estimate. Says what a reader must know in warnings: ConvergenceWarning,
-        StartsDisagreeWarning, WeakIdentificationWarning.
+        The best start's estimate. Warnings say what a reader must know, and the result keeps them
+        as notes: ConvergenceWarning, StartsDisagreeWarning, WeakIdentificationWarning.
 
     Raises:
         SpecError: the starts do not fit the data, or an argument is out of range.
@@ -96,8 +97,10 @@ def fit_em(
             saddle, found = True, found.put(best, escaped)
     best = int(found.step.objective.argmax())
     result = _result(em, found, best, saddle)
-    warn_about(result, em.total_weight, max_iter=max_iter, gain=float(found.gain[best]))
-    return result
+    said = remarks(result, em.total_weight, max_iter=max_iter, gain=float(found.gain[best]))
+    for category, sentence in said:
+        warnings.warn(sentence, category, stacklevel=2)
+    return replace(result, notes=tuple(sentence for _, sentence in said))
 
 
 @dataclass(frozen=True)
@@ -183,7 +186,7 @@ def _ascend(em: EMMap, start: Point, options: _Options) -> _Ascent:
         best = max(best, float(second.objective.max()))
         point, active, limit = following[~done], active[~done], limit[~done]
         if options.progress is not None:
-            options.progress(n_steps, best, len(active))
+            options.progress(n_steps, best)
     return _Ascent(ended, em(ended), n_iter, gain, converged)
 
 
@@ -196,7 +199,7 @@ def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:
     threshold = max(SAME_OPTIMUM, 100 * options.tol) * em.total_weight
     if float(tried.step.objective[best] - found.step.objective) <= threshold:
         return None
-    onwards = _ascend(em, tried.point[best : best + 1], options)
+    onwards = _ascend(em, tried.point[best : best + 1], replace(options, progress=None))
     return replace(onwards, n_iter=onwards.n_iter + found.n_iter + tried.n_iter[best])
 
 
@@ -227,6 +230,7 @@ def _result(em: EMMap, found: _Ascent, best: int, saddle: bool) -> EMResult:
         duplicates=duplicate_sources(mixture, masses),
         empty=empty_sources(mixture, em.total_weight),
         saddle=saddle,
+        notes=(),
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pyromix.errors import ConvergenceWarning, StartsDisagreeWarning, WeakIdentificationWarning
+from pyromix.errors import (
+    ConvergenceWarning,
+    PyromixWarning,
+    StartsDisagreeWarning,
+    WeakIdentificationWarning,
+)
 from pyromix.model.mixture import BayesNetMixture
 
 SAME_OPTIMUM = 1e-6
@@ -46,6 +50,7 @@ class EMResult:
         duplicates: pairs of sources whose tables hardly differ.
         empty: sources without rows to speak of.
         saddle: whether the best start had stopped at a saddle and was taken on from there.
+        notes: the sentences of the warnings that were given.
     """
 
     mixture: BayesNetMixture
@@ -59,6 +64,7 @@ class EMResult:
     duplicates: tuple[tuple[int, int], ...]
     empty: tuple[int, ...]
     saddle: bool
+    notes: tuple[str, ...]
 
     @property
     def reached(self) -> tuple[Bool[Tensor, ...], ...]:
@@ -98,8 +104,10 @@ def empty_sources(mixture: BayesNetMixture, total_weight: float) -> tuple[int, .
     return tuple(u for u, w in enumerate(mixture.weights.tolist()) if w < least)
 
 
-def warn_about(result: EMResult, total_weight: float, *, max_iter: int, gain: float) -> None:
-    """Say what a reader of the numbers must know.
+def remarks(
+    result: EMResult, total_weight: float, *, max_iter: int, gain: float
+) -> list[tuple[type[PyromixWarning], str]]:
+    """Return what a reader of the numbers must know, as warnings to give.
 
     Args:
         result: what EM found.
@@ -108,44 +116,49 @@ def warn_about(result: EMResult, total_weight: float, *, max_iter: int, gain: fl
         gain: nats that the last step of the best start still gained.
     """
     n_init, names = len(result.start_log_likelihoods), result.mixture.spec.source_states
+    fewer = f"Try n_sources={result.mixture.n_sources - 1}."
+    said: list[tuple[type[PyromixWarning], str]] = []
     if not result.converged:
-        warnings.warn(
-            f"EM stopped at max_iter={max_iter} before its tolerance: the last step still gained "
-            f"{gain / total_weight:.2g} nats per row; raise max_iter or loosen tol",
-            ConvergenceWarning,
-            stacklevel=3,
+        said.append(
+            (
+                ConvergenceWarning,
+                f"EM stopped at max_iter={max_iter} before its tolerance: the last step still "
+                f"gained {gain / total_weight:.2g} nats per row. Raise max_iter or loosen tol.",
+            )
         )
     if n_init > 1 and result.n_best < 2:
-        best = result.start_log_likelihoods.max()
-        others = result.start_log_likelihoods[result.start_log_likelihoods < best]
-        gap = float(best - others.max()) if len(others) else 0.0
-        warnings.warn(
-            f"best log-likelihood reached by {result.n_best} of {n_init} starts "
-            f"(gap {gap:.3g}). Increase n_init or start from moments.",
-            StartsDisagreeWarning,
-            stacklevel=3,
+        ends = result.start_log_likelihoods.sort(descending=True).values
+        said.append(
+            (
+                StartsDisagreeWarning,
+                f"best log-likelihood reached by {result.n_best} of {n_init} starts "
+                f"(gap {float(ends[0] - ends[1]):.3g}). Increase n_init or start from moments.",
+            )
         )
     if result.saddle:
-        warnings.warn(
-            "the best start had stopped at a saddle: copies jittered by a few per cent rose above "
-            "it, and the estimate continues from there. Use several random starts.",
-            StartsDisagreeWarning,
-            stacklevel=3,
+        said.append(
+            (
+                StartsDisagreeWarning,
+                "the best start had stopped at a saddle: copies jittered by a few per cent rose "
+                "above it, and the estimate goes on from there. Use several random starts.",
+            )
         )
-    k = result.mixture.n_sources
     for i, j in result.duplicates:
-        warnings.warn(
-            f"sources {names[i]!r} and {names[j]!r} differ by less than {DUPLICATE_DISTANCE:g} "
-            "(total variation) in the tables of every variable: they are one source in disguise. "
-            f"Try n_sources={k - 1}.",
-            WeakIdentificationWarning,
-            stacklevel=3,
+        said.append(
+            (
+                WeakIdentificationWarning,
+                f"sources {names[i]!r} and {names[j]!r} differ by less than "
+                f"{DUPLICATE_DISTANCE:g} (total variation) in the tables of every variable: they "
+                f"are one source in disguise. {fewer}",
+            )
         )
     for u in result.empty:
         expected = float(result.mixture.weights[u]) * total_weight
-        warnings.warn(
-            f"source {names[u]!r} is empty: {expected:.2g} of {total_weight:.6g} rows are expected "
-            f"in it, and its tables mean nothing. Try n_sources={k - 1}.",
-            WeakIdentificationWarning,
-            stacklevel=3,
+        said.append(
+            (
+                WeakIdentificationWarning,
+                f"source {names[u]!r} is empty: {expected:.2g} of {total_weight:.6g} rows are "
+                f"expected in it, and its tables mean nothing. {fewer}",
+            )
         )
+    return said
