@@ -64,7 +64,7 @@ class IIDDiagnostics:
             lines.append(
                 f"n_sources={self.n_distinct} reaches the same likelihood; equal coins are repeated"
             )
-        if int(moments.status) == Status.RANK_TOO_SMALL:
+        elif int(moments.status) == Status.RANK_TOO_SMALL:
             lines.append(
                 f"one coin fewer fits within {self.gain:.3g} nats, and singular value {k} of the "
                 f"moments, {float(moments.singular_values[-1]):.3g}, is not above its noise floor "

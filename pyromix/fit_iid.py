@@ -93,8 +93,12 @@ def fit_iid(
     )
     start = solve_moments(moments, k, method=method, covariance=covariance)
     fits = refine_binomial(flips, *_starts(flips, start, n_init, random_state), max_iter=max_iter)
-    bound = nonparametric_bound(flips, _reduced(flips, fits))
-    fit = _assemble(flips, _with_merged_bound(flips, fits, bound), start, bound)
+    reduced, loss = _reduced(flips, fits)
+    bound = nonparametric_bound(flips, reduced)
+    fits = _with_merged_bound(flips, fits, bound)
+    if fits.best == len(fits.probs) - 1:
+        reduced, loss = _reduced(flips, fits)
+    fit = _assemble(flips, fits, reduced, loss, start, bound)
     _warn(fit)
     return fit
 
@@ -141,8 +145,8 @@ def _starts(
     return (probs + nudge - nudge.mean()).clamp(inside, 1 - inside), weights
 
 
-def _reduced(flips: Flips, fits: BinomialMixtures) -> BinomialMixtures:
-    """The best start, without the coins that it does not need."""
+def _reduced(flips: Flips, fits: BinomialMixtures) -> tuple[BinomialMixtures, float]:
+    """The best start without the coins that it does not need, and what one fewer would cost."""
     best = fits[fits.best : fits.best + 1]
     return drop_redundant(flips, best, tol=_tolerance(MERGE_LOSS, best))
 
@@ -179,21 +183,21 @@ def _padded(mixture: BinomialMixtures, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _assemble(
-    flips: Flips, fits: BinomialMixtures, start: MomentSolution, bound: NonparametricBound
+    flips: Flips,
+    fits: BinomialMixtures,
+    reduced: BinomialMixtures,
+    loss: float,
+    start: MomentSolution,
+    bound: NonparametricBound,
 ) -> IIDFit:
     k, n_units = fits.probs.shape[-1], flips.n_units
-    best = fits[fits.best : fits.best + 1]
-    reduced = _reduced(flips, fits)
     n_distinct = reduced.probs.shape[-1]
-    probs, weights = _padded(reduced, k) if n_distinct < k else (best.probs[0], best.weights[0])
+    probs, weights = _padded(reduced, k)
     value = float(log_likelihood(flips, probs, weights))
-    gain = math.inf
-    if k > 1:
-        fewer = refine_binomial(flips, *merge_neighbours(best.probs[0], best.weights[0]))
-        gain = max(value - float(fewer.log_likelihood.max()), 0.0)
+    gain = loss if n_distinct == k else 0.0
     if n_distinct < k:
         status = Status.MERGED
-    elif not bool(best.converged):
+    elif not bool(reduced.converged[0]):
         status = Status.NOT_CONVERGED
     # Half of what BIC asks of the two parameters of a coin, since gain is not doubled.
     elif int(start.status) == Status.RANK_TOO_SMALL and gain < math.log(max(n_units, math.e)):
