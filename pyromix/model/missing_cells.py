@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import groupby
 from math import prod
 
@@ -218,19 +219,19 @@ def _labels(
     Labels travel along families, up and down the order, until none changes.
     """
     n = axis.spec.n_variables
+    open_, kept = open_.T.contiguous(), kept.T.contiguous()  # whole columns are what is worked on
     numbers = torch.arange(n, dtype=torch.int16, device=open_.device)
-    label = torch.where(open_, numbers, n)
-    families = [(v, list(family)) for v, family in enumerate(axis.families) if len(family) > 1]
+    label = torch.where(open_, numbers[:, None], n)
+    families = [(v, family) for v, family in enumerate(axis.families) if len(family) > 1]
     while True:
         before = label.clone()
         for v, family in (*families, *reversed(families)):
-            least = label[:, family].amin(1)
+            least = reduce(torch.minimum, (label[u] for u in family))
             for u in family:
-                column = label[:, u]
-                linked = open_[:, u] & kept[:, v]
-                label[:, u] = torch.where(linked, torch.minimum(column, least), column)
+                lower = (label[u] > least) & open_[u] & kept[v]
+                label[u] = torch.where(lower, least, label[u])
         if torch.equal(before, label):
-            return label
+            return label.T.contiguous()
 
 
 def _completed(

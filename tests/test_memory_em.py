@@ -1,0 +1,75 @@
+"""Peak memory of a process that fits a large table: frame, imports and result included."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+LIMIT = 4 * 2**30
+
+SCRIPT = """
+import json, resource, sys, time, warnings
+import numpy as np
+import pandas as pd
+
+n_rows, n_columns, n_init = map(int, sys.argv[1:4])
+missing = sys.argv[4]
+rng = np.random.default_rng(0)
+source = rng.integers(0, 3, n_rows)
+block = np.empty((n_columns, n_rows), dtype="int64" if missing == "complete" else "float64")
+for v, column in enumerate(block):
+    # Each column leans on the source and on the column before it.
+    column[:] = rng.random(n_rows) < 0.2 + 0.2 * ((source + v) % 3) + 0.2 * block[v - 1 if v else 0]
+    if missing != "complete":
+        column[rng.random(n_rows) < 0.02] = np.nan
+names = [f"V{i}" for i in range(n_columns)]
+frame = pd.DataFrame(block.T, columns=names, copy=False)
+del source
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+import torch
+torch.set_num_threads(1)
+import pyromix as px
+
+spec = px.MixtureSpec.from_parents(
+    dict.fromkeys(names, (0, 1)),
+    {b: [a] for a, b in zip(names, names[1:])} | {"V7": ["V6", "V3", "V0"]},
+    3,
+)
+warnings.simplefilter("ignore", px.PyromixWarning)
+start = time.perf_counter()
+fit = px.fit(spec, frame, n_init=n_init, max_iter=6)
+print(json.dumps({
+    "seconds": time.perf_counter() - start,
+    "before": before,
+    "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    "n_rows": fit.n_rows,
+    "per_row": fit.log_likelihood / fit.n_rows,
+}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("n_columns", "n_init", "missing"),
+    [(50, 1, "complete"), (50, 20, "complete"), (50, 1, "with missing cells")],
+)
+def test_a_million_distinct_rows_are_fitted_within_four_gigabytes(n_columns, n_init, missing):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "1000000", str(n_columns), str(n_init), missing],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    print(  # noqa: T201 (shown with -s)
+        f"1e6 x {n_columns}, k = 3, {n_init} starts, {missing}: {found['seconds']:.1f} s, peak "
+        f"{found['peak'] / 2**30:.2f} GiB (frame alone {found['before'] / 2**30:.2f})"
+    )
+    assert found["n_rows"] == 10**6
+    assert found["per_row"] < 0
+    assert found["peak"] < LIMIT
