@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,13 +17,16 @@ from pyromix.bridges.structure import Structure
 from pyromix.data.counts import Counts
 from pyromix.data.frames import observed_states, read_frame
 from pyromix.data.population import Population
-from pyromix.errors import DataError, QueryError, SpecError
+from pyromix.errors import DataError, DataRepairWarning, QueryError, SpecError
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import near_matches
 from pyromix.refine.em import fit_em, random_starts
 from pyromix.result import MixtureFit, from_em
 
 METHODS = ("auto", "em")
+
+COUNT_NAMES = ("count", "counts", "n", "freq", "frequency", "weight", "weights")
+"""Names of columns that are likely to be weights."""
 
 
 def fit(
@@ -142,7 +146,21 @@ def _counts(
         if name not in states:
             states[name] = observed_states(table, name)
     spec = structure.to_spec(n_sources, states)
-    return Counts.from_frame(table, spec, sample_weight=sample_weight, missing=missing)
+    counts = Counts.from_frame(table, spec, sample_weight=sample_weight, missing=missing)
+    if sample_weight is None:
+        _warn_of_counts(counts.report.unused)
+    return counts
+
+
+def _warn_of_counts(unused: Sequence[str]) -> None:
+    """Rows that stand for many units are a common table, and silently wrong as single units."""
+    if suspects := [name for name in unused if name.lower() in COUNT_NAMES]:
+        warnings.warn(
+            f"column {suspects[0]!r} is not used: every row counts as one unit; if it says how "
+            f"many units a row stands for, pass sample_weight={suspects[0]!r}",
+            DataRepairWarning,
+            stacklevel=4,
+        )
 
 
 def _source_note(structure: Structure) -> tuple[str, ...]:

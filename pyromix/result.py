@@ -224,13 +224,8 @@ class MixtureFit:
         Raises:
             DataError: a column is missing, a value is no state, a weight is unusable.
         """
-        counts = self._count(data, sample_weight).to(self.mixture.device)
+        counts = _counted(data, self.spec, sample_weight).to(self.mixture.device)
         return float(counts.weights @ log_prob(self.mixture, counts.rows)) / counts.n_rows
-
-    def _count(self, data: Any, sample_weight: Any = None) -> Counts:
-        if isinstance(data, Counts):
-            return data.with_spec(self.spec)
-        return Counts.from_frame(data, self.spec, sample_weight=sample_weight)
 
     def simulate(
         self,
@@ -240,22 +235,7 @@ class MixtureFit:
         include_latents: bool = False,
         random_state: RandomState = 0,
     ) -> pd.DataFrame:
-        """Draw rows from P(V | do, evidence), exactly.
-
-        Args:
-            n_samples: number of rows.
-            do: interventions, as in ``query``, without scenarios.
-            evidence: conditions, as in ``query``.
-            include_latents: add the column of the source.
-            random_state: an integer or a Generator.
-
-        Returns:
-            Categorical columns with the states of the spec.
-
-        Raises:
-            QueryError: a name or state is unknown.
-            PositivityError: the evidence is impossible.
-        """
+        """Draw rows from P(V | do, evidence), exactly; arguments and errors of ``px.simulate``."""
         return simulate(self.mixture, n_samples, do, evidence, include_latents, random_state)
 
     # -- criteria ----------------------------------------------------------------------------
@@ -302,7 +282,7 @@ class MixtureFit:
         """
         if method != "em":
             raise QueryError(f'unknown method {method!r} of refine; expected "em"')
-        counts = self.counts if data is None else self._count(data)
+        counts = self.counts if data is None else _counted(data, self.spec)
         start = replace(
             self.mixture,
             weights=self.mixture.weights.unsqueeze(0),
@@ -400,7 +380,13 @@ def from_em(
             start_log_likelihoods=tuple(result.start_log_likelihoods.tolist()),
             n_best=result.n_best,
             prior=prior or 0.0,
-            notes=tuple(notes),
+            notes=(*notes, *result.notes),
         ),
         stored=(counts,),
     )
+
+
+def _counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
+    if isinstance(data, Counts):
+        return data.with_spec(spec)
+    return Counts.from_frame(data, spec, sample_weight=sample_weight)

@@ -113,6 +113,11 @@ def test_weights_count_as_repeated_rows(toy, frame):
     assert by_array.log_likelihood == pytest.approx(by_rows.log_likelihood, abs=1e-8)
 
 
+def test_a_column_of_counts_that_is_not_used_is_spoken_of(toy, frame):
+    with pytest.warns(px.DataRepairWarning, match="sample_weight='count'"):
+        px.fit(toy.spec, frame.head(50).assign(count=1), n_init=2)
+
+
 def test_one_source_is_the_ordinary_network(toy, frame):
     fit = px.fit(toy.spec, frame, 1, n_init=1)
     assert fit.spec.n_sources == 1

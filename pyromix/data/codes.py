@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.model.spec import MixtureSpec
+
 MAX_BINS = 2**24
 """Largest number of cells that are counted in one dense table; beyond, keys are sorted."""
 
@@ -176,3 +178,12 @@ def _ranks(keys: Int[Tensor, " m"]) -> Int[Tensor, " m"]:
 def _changes(ordered: Int[Tensor, " m"]) -> Int[Tensor, " changes"]:
     """Positions before which a sorted vector changes."""
     return (ordered[1:] != ordered[:-1]).nonzero().squeeze(1)
+
+
+def smallest_dtype(spec: MixtureSpec) -> torch.dtype:
+    """The smallest integer type that holds every state number of a spec and -1."""
+    return next(
+        dtype
+        for dtype in (torch.int8, torch.int16, torch.int32)
+        if max(spec.cards) - 1 <= torch.iinfo(dtype).max
+    )

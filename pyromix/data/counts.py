@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.codes import collapse, column_range, locate
-from pyromix.data.frames import encode, read_frame, smallest_dtype, warn_of_repairs
+from pyromix.data.codes import collapse, column_range, locate, smallest_dtype
+from pyromix.data.frames import encode, read_frame
 from pyromix.data.moments import check_request, check_same_variables, normalised
-from pyromix.data.report import DataReport
+from pyromix.data.report import DataReport, warn_of_repairs
 from pyromix.errors import DataError
 from pyromix.model.spec import MixtureSpec
 

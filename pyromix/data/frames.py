@@ -21,10 +21,12 @@ from jaxtyping import Float, Int
 from narwhals.exceptions import DuplicateError
 from torch import Tensor
 
+from pyromix.data.codes import smallest_dtype
 from pyromix.data.columns import observed, read_levels, state_numbers
-from pyromix.data.report import DataReport
+from pyromix.data.report import DataReport, warn_of_repairs
+from pyromix.data.text import header
 from pyromix.data.weights import read_weights
-from pyromix.errors import DataError, DataRepairWarning, FileError
+from pyromix.errors import DataError, FileError
 from pyromix.model.spec import MixtureSpec, near_matches
 
 if TYPE_CHECKING:
@@ -206,21 +208,6 @@ def encode(
     return Encoded(kept, weights, report)
 
 
-def warn_of_repairs(report: DataReport, *, stacklevel: int = 3) -> None:
-    """Say once what a report says was dropped or read differently."""
-    if report.repairs:
-        warnings.warn(" ".join(report.repairs), DataRepairWarning, stacklevel=stacklevel)
-
-
-def smallest_dtype(spec: MixtureSpec) -> torch.dtype:
-    """The smallest integer type that holds every state number of a spec and -1."""
-    return next(
-        dtype
-        for dtype in (torch.int8, torch.int16, torch.int32)
-        if max(spec.cards) - 1 <= torch.iinfo(dtype).max
-    )
-
-
 # -- out ---------------------------------------------------------------------------------------
 
 
@@ -358,7 +345,7 @@ def _read_csv(source: Path | BytesIO, separator: str, shown: str) -> Table:
         raise DataError(f"expected a csv with a header line, found nothing in {shown}") from None
     except (OSError, ValueError, EOFError) as error:
         raise FileError(f"cannot read {shown} as csv: {error}") from None
-    names = _header(head.iloc[0].tolist(), shown)
+    names = header(head.iloc[0].tolist(), shown)
     if isinstance(source, BytesIO):
         source.seek(0)
     # chunks of texts become categories one by one; dtype="category" would read 007 as 7
@@ -379,23 +366,6 @@ def _read_csv(source: Path | BytesIO, separator: str, shown: str) -> Table:
         for name, part in zip(names, parts, strict=True)
     }
     return Table(_eager(pd.DataFrame(columns)), text=True)
-
-
-def _header(names: list[str], shown: str) -> list[str]:
-    """Column names of a csv, refused where pandas would change them."""
-    for separator in (";", "\t", "|"):
-        if len(names) == 1 and separator in names[0]:
-            raise FileError(
-                f"expected columns separated by commas in {shown}, found the header {names[0]!r}; "
-                f"pass pandas.read_csv(path, sep={separator!r})"
-            )
-    names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise DataError(
-            f"column names must be distinct, found {repeated} more than once in {shown}; rename "
-            "or drop one"
-        )
-    return names
 
 
 def _needs_pyarrow(path: Path, error: ImportError) -> str:

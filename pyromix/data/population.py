@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.data.codes import smallest_dtype
 from pyromix.data.counts import Counts
-from pyromix.data.frames import smallest_dtype
 from pyromix.data.moments import check_request, check_same_variables, normalised
 from pyromix.errors import DataError
 from pyromix.model.elimination import marginal

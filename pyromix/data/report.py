@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
+
+from pyromix.errors import DataRepairWarning
 
 
 @dataclass(frozen=True)
@@ -68,3 +71,9 @@ class DataReport:
             lines.append(f"columns not used: {', '.join(self.unused)}")
         lines.extend(f"note: {repair}" for repair in self.repairs)
         return "\n".join(lines)
+
+
+def warn_of_repairs(report: DataReport, *, stacklevel: int = 3) -> None:
+    """Say once what a report says was dropped or read differently."""
+    if report.repairs:
+        warnings.warn(" ".join(report.repairs), DataRepairWarning, stacklevel=stacklevel)

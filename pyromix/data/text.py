@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Sequence
 
-from pyromix.errors import DataError
+from pyromix.errors import DataError, FileError
 
 MISSING = -1
 """State number of a missing cell."""
@@ -91,3 +91,20 @@ def match(name: str, texts: Sequence[str], states: Sequence[Hashable]) -> list[i
         return MISSING if text in MISSING_TEXTS else UNKNOWN
 
     return [number(text) for text in texts]
+
+
+def header(names: list[str], shown: str) -> list[str]:
+    """Column names of a csv, refused where pandas would change them."""
+    for separator in (";", "\t", "|"):
+        if len(names) == 1 and separator in names[0]:
+            raise FileError(
+                f"expected columns separated by commas in {shown}, found the header {names[0]!r}; "
+                f"pass pandas.read_csv(path, sep={separator!r})"
+            )
+    names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(
+            f"column names must be distinct, found {repeated} more than once in {shown}; rename "
+            "or drop one"
+        )
+    return names
