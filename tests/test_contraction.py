@@ -69,6 +69,34 @@ def test_an_order_names_each_label_once_and_the_source_last(seed, n, n_factors, 
     assert SOURCE not in order[:-1]
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(4, 12), st.integers(3, 14), st.booleans())
+def test_the_next_label_lacks_the_fewest_edges_among_its_neighbours(seed, n, n_factors, weighted):
+    factors = random_factors(seed, n, n_factors)
+    sizes = {a: s for f in factors for a, s in zip(f.scope, f.table.shape, strict=True)}
+    kept = tuple(a for a in sizes if a >= 0)[:2]
+    edges = {frozenset(pair) for pair in [kept] if len(pair) == 2}
+    for f in factors:
+        edges |= {frozenset((a, b)) for a in f.scope for b in f.scope if 0 <= a < b}
+
+    def missing(v: int) -> list[frozenset[int]]:
+        near = [a for a in sizes if frozenset((a, v)) in edges]
+        pairs = (frozenset((a, b)) for a in near for b in near if a < b)
+        return [pair for pair in pairs if pair not in edges]
+
+    def fill(v: int) -> float:
+        weights = (math.prod(math.log(sizes[a]) for a in pair) for pair in missing(v))
+        return sum(weights) if weighted else len(missing(v))
+
+    order = elimination_order([f.scope for f in factors], sizes, kept, weighted=weighted)
+    remaining = {a for a in sizes if a >= 0 and a not in kept}
+    for v in (a for a in order if a >= 0):
+        assert fill(v) <= min(map(fill, remaining)) + 1e-12
+        edges |= set(missing(v))
+        edges = {pair for pair in edges if v not in pair}
+        remaining.discard(v)
+
+
 def test_a_tree_is_summed_from_its_leaves():
     edges = [(0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6)]
     plan = find_plan(tuple(edges), tuple((v, 2) for v in range(7)), (0,))

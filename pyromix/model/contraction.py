@@ -205,7 +205,7 @@ def check_size(
 def find_plan(scopes: tuple[Scope, ...], sizes: tuple[tuple[int, int], ...], kept: Scope) -> Plan:
     """Plan a contraction: summation in an order of least fill-in, two tables at a time.
 
-    On the networks of the bnlearn repository this order needs 1.1 to 40 times fewer operations
+    On the networks of the bnlearn repository this order needs 1 to 40 times fewer operations
     than the greedy one of opt_einsum. Where its tables are large, the weighted variant is tried.
 
     Args:
@@ -256,34 +256,47 @@ def elimination_order(
             neighbours.setdefault(label, set()).update(vertices)
     for label, around in neighbours.items():
         around.discard(label)
-    weight = {label: log(sizes.get(label, 1)) for label in neighbours}
+    size = {label: log(sizes.get(label, 1)) for label in neighbours}
+
+    def fill_in(label: int) -> float:
+        around = neighbours[label]
+        lacking = {a: around - neighbours[a] for a in around}  # a itself is one of them
+        if not weighted:
+            return (sum(map(len, lacking.values())) - len(around)) / 2
+        edges = ((a, b) for a, others in lacking.items() for b in others if b != a)
+        return sum((size[a] * size[b] for a, b in edges), 0.0) / 2
 
     def cost(label: int) -> tuple[float, float]:
-        around = neighbours[label]
-        missing = [(a, b) for a, b in combinations(around, 2) if b not in neighbours[a]]
-        fill = sum((weight[a] * weight[b] if weighted else 1.0) for a, b in missing)
-        return float(fill), float(sum(weight[a] for a in around))
+        return fill[label], sum((size[a] for a in neighbours[label]), 0.0)
 
-    costs = {label: cost(label) for label in neighbours if label not in kept}
-    queue = [(c, label) for label, c in costs.items()]
+    fill = {label: fill_in(label) for label in neighbours if label not in kept}
+    queue = [(cost(label), label) for label in fill]
     heapq.heapify(queue)
+    current = {label: found for found, label in queue}
     order = []
     while queue:
         found, label = heapq.heappop(queue)
-        if costs.get(label) != found:
+        if current.get(label) != found:
             continue  # the label is gone, or its cost has changed since
         order.append(label)
-        del costs[label]
+        del current[label], fill[label]
         around = neighbours.pop(label)
-        changed = set(around)
+        changed = around & fill.keys()
         for a in around:
             neighbours[a].discard(label)
-            if added := around - neighbours[a] - {a}:
-                neighbours[a] |= added
-                changed |= neighbours[a]
-        for a in sorted(changed & costs.keys()):
-            costs[a] = cost(a)
-            heapq.heappush(queue, (costs[a], a))
+        for a, b in combinations(sorted(around), 2):
+            if b not in neighbours[a]:
+                # Labels beside both lack one edge less; those in ``around`` are counted anew.
+                for c in (neighbours[a] & neighbours[b] & fill.keys()) - around:
+                    fill[c] -= size[a] * size[b] if weighted else 1.0
+                    changed.add(c)
+                neighbours[a].add(b)
+                neighbours[b].add(a)
+        for a in around & fill.keys():
+            fill[a] = fill_in(a)
+        for a in sorted(changed):
+            current[a] = cost(a)
+            heapq.heappush(queue, (current[a], a))
     return [*order, *({SOURCE} & set(chain(*scopes)) - kept)]
 
 
