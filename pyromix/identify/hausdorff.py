@@ -150,9 +150,9 @@ def project(
     The canonical moments p_1, p_2, .. of a sequence say where each moment lies, from 0 to 1, in
     the interval that the moments before it leave open. The first one outside [0, 1] is moved to
     the end it passed: the law is then at the border of the moment space, where all later moments
-    are determined. So low moments, which have the least noise, are kept as they are. (Projection
-    in the metric of the noise, by a semidefinite programme, gained nothing that a likelihood
-    step does not: median Wasserstein-1 errors within 10% of these for k = 2..5.)
+    are determined. So low moments, which have the least noise, are kept as they are. (The
+    projection in the metric of the noise, a semidefinite programme, lowered the median
+    Wasserstein-1 error by 0 to 17% for k = 2..5 at 1e3 units, by nothing at 1e5.)
 
     Args:
         centres: a_0..a_{k-1} of the unprojected moments.
