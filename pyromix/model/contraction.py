@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.errors import ContractionSizeError
+from pyromix.model import logspace
 from pyromix.model.spec import SOURCE
 
 SCENARIO = -2
@@ -142,27 +143,14 @@ def log_contract(
     plan = find_plan(tuple(f.scope for f in factors), tuple(sizes.items()), kept)
     check_size(plan.widest_union, sizes, name, memory_limit)
     scopes = dict(enumerate(f.scope for f in factors))
-    tables = dict(enumerate(log_table(f.table) for f in factors))
+    tables = dict(enumerate(logspace.log(f.table) for f in factors))
     for number, step in enumerate(plan.steps, len(factors)):
         first, *others = (align(tables.pop(i), scopes[i], step.union) for i in step.operands)
         product = sum(others, first)
         dropped = tuple(i for i, a in enumerate(step.union) if a not in step.scope)
         scopes[number] = step.scope
-        tables[number] = log_sum(product, dropped) if dropped else product
+        tables[number] = logspace.logsumexp(product, dropped) if dropped else product
     return _result(tables, plan, kept)
-
-
-def log_table(table: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Logarithms, -inf for zero, whose derivative at zero is zero and not nan."""
-    positive = table > 0
-    return table.where(positive, 1.0).log().masked_fill(~positive, -torch.inf)
-
-
-def log_sum(logs: Float[Tensor, ...], axes: tuple[int, ...]) -> Float[Tensor, ...]:
-    """Sum logarithms over axes; torch's ``logsumexp`` has derivative nan where all are -inf."""
-    peak = logs.detach().amax(axes, keepdim=True)
-    peak = peak.masked_fill(peak == -torch.inf, 0.0)
-    return log_table((logs - peak).exp().sum(axes)) + peak.squeeze(axes)
 
 
 def align(table: Float[Tensor, ...], scope: Scope, target: Scope) -> Float[Tensor, ...]:

@@ -13,8 +13,8 @@ def log(table: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.where(positive, table, 1.0).log().masked_fill(~positive, -torch.inf)
 
 
-def logsumexp(terms: Float[Tensor, ...], dim: int) -> Float[Tensor, ...]:
-    """Log-sum-exp over one axis; minus infinity, with derivative zero, where all terms are."""
+def logsumexp(terms: Float[Tensor, ...], dim: int | tuple[int, ...]) -> Float[Tensor, ...]:
+    """Log-sum-exp over axes; minus infinity, with derivative zero, where all terms are."""
     impossible = (terms == -torch.inf).all(dim, keepdim=True)
     total = terms.masked_fill(impossible, 0.0).logsumexp(dim)
     return total.masked_fill(impossible.squeeze(dim), -torch.inf)

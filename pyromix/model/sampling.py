@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import QueryError
+from pyromix.model import logspace
 from pyromix.model.contraction import (
     BATCH,
     MEMORY_LIMIT,
@@ -19,8 +20,6 @@ from pyromix.model.contraction import (
     align,
     check_size,
     elimination_order,
-    log_sum,
-    log_table,
 )
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoValue
@@ -111,7 +110,7 @@ def _eliminate(
     order = elimination_order([f.scope for f in factors], sizes, (BATCH,))
     for clique in _cliques(order, [f.scope for f in factors]):
         check_size(clique, sizes, name, memory_limit)
-    pool = [Factor(f.scope, log_table(f.table)) for f in factors]
+    pool = [Factor(f.scope, logspace.log(f.table)) for f in factors]
     conditionals = []
     for v in order:
         holding = [f for f in pool if v in f.scope]
@@ -119,7 +118,7 @@ def _eliminate(
         scope = _clique(v, [f.scope for f in holding])
         first, *others = (align(f.table, f.scope, scope) for f in holding)
         product = sum(others, first)
-        message = log_sum(product, (-1,))
+        message = logspace.logsumexp(product, -1)
         # Rows that are impossible as a whole are never drawn from; any finite number will do.
         peak = message.masked_fill(message == -torch.inf, 0.0)
         conditionals.append((v, Factor(scope, (product - peak.unsqueeze(-1)).exp())))
