@@ -117,6 +117,21 @@ def test_sampled_cells_give_the_rank_of_all_cells():
     assert certificate.locally_identified
 
 
+@pytest.mark.parametrize("n_children", [1, 3])
+def test_a_sample_visits_every_parent_row(n_children):
+    parents = {f"W{j}": [f"V{v}" for v in range(8)] for j in range(n_children)}
+    names = [*(f"V{v}" for v in range(14)), *parents]
+    certificate = certify(MixtureSpec.from_parents(dict.fromkeys(names, BINARY), parents, 3))
+    assert certificate.rank == certificate.n_parameters  # 812 of 32,768 cells, 2348 of 131,072
+
+
+def test_a_sample_does_not_hide_a_deficient_rank():
+    names = [f"V{v}" for v in range(14)]
+    spec = MixtureSpec.from_parents(dict.fromkeys(names, BINARY), {}, 2, uninfluenced=names[2:])
+    certificate = certify(spec)  # 16,384 cells; of U, V0, V1 three numbers are seen, five exist
+    assert (certificate.rank, certificate.n_parameters) == (12 + 3, 12 + 5)
+
+
 def test_one_source_is_an_ordinary_network():
     assert certify(binary_spec(4, PROXY, 1)).locally_identified
 

@@ -1,12 +1,14 @@
 """Local certificates: which directions of parameter space the law of the observed variables sees.
 
 THEORY section 7(b) and (c). The Jacobian of theta -> P(V) is taken in closed form at a generic
-mixture: one row per cell of the joint table, or per sampled cell where the table is large.
+mixture: one row per cell of the joint table, or per sampled cell where the table is large. Samples
+visit every CPT row: one met less often than it has parameters would make these seem free.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
@@ -25,6 +27,15 @@ MAX_PARAMETERS = 5000
 
 RANK_TOLERANCE = 1e-9
 """Singular values below this share of the largest are zero."""
+
+NEW_TOLERANCE = 1e-6
+"""Largest share of further scores in the null space that counts as none; others show over 1e-4."""
+
+ALL_CELLS = 4096
+"""Joint tables up to this size are never sampled."""
+
+EXTRA_CELLS = 64
+"""Cells sampled without regard to any CPT, for the weights."""
 
 POWER_STEPS = 20
 """Steps of power iteration: the condition number to within a few per cent."""
@@ -57,13 +68,33 @@ def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
     # Halfway to uniform, so that no direction is faint merely because a cell is rare.
     halfway = tuple((c + 1 / c.shape[-1]) / 2 for c in drawn.cpts)
     point = BayesNetMixture(spec, drawn.weights, halfway)
-    jacobian = score_matrix(point, _cells(spec, size + size // 4 + 64, generator))
-    if jacobian.shape[0] > size:
-        jacobian = torch.linalg.qr(jacobian, mode="r").R
-        condition = _condition(jacobian, generator)
+    samples = _cells(spec, generator)
+    seen = _triangle(score_matrix(point, next(samples)))
+    found = _certificate(point, seen, generator)
+    while not found.locally_identified and (more := next(samples, None)) is not None:
+        # What further cells do not see either is no accident of the sample.
+        scores = score_matrix(point, more)
+        if float((scores @ found.null_space.T).norm() / scores.norm()) <= NEW_TOLERANCE:
+            break
+        seen = _triangle(torch.cat([seen, scores]))
+        found = _certificate(point, seen, generator)
+    return found
+
+
+def _triangle(scores: Float[Tensor, "m p"]) -> Float[Tensor, "rows p"]:
+    """At most p rows with the row space and the singular values of all."""
+    return torch.linalg.qr(scores, mode="r").R
+
+
+def _certificate(
+    point: BayesNetMixture, scores: Float[Tensor, "rows p"], generator: torch.Generator
+) -> Certificate:
+    """The null space of some scores, at most as many as there are parameters."""
+    if scores.shape[0] == scores.shape[1]:
+        condition = _condition(scores, generator)
         if condition < 1 / RANK_TOLERANCE:
-            return Certificate(point, jacobian.new_zeros(0, size), condition)
-    _, values, basis = torch.linalg.svd(jacobian, full_matrices=True)
+            return Certificate(point, scores.new_zeros(0, scores.shape[1]), condition)
+    _, values, basis = torch.linalg.svd(scores, full_matrices=True)
     rank = int((values > RANK_TOLERANCE * values[0]).sum())
     return Certificate(point, basis[rank:], float(values[0] / values[rank - 1]))
 
@@ -116,11 +147,32 @@ def score_matrix(
     return flatten_tangent(spec, blocks)
 
 
-def _cells(spec: MixtureSpec, n: int, generator: torch.Generator) -> Int[Tensor, "m n"]:
-    """All cells of the joint table where they are few, else ``n`` uniform ones."""
+def _cells(spec: MixtureSpec, generator: torch.Generator) -> Iterator[Int[Tensor, "m n"]]:
+    """All cells of the joint table where they are few, else samples without end.
+
+    In a sample every CPT row has rows of its own, one more than its parameters, that go through the
+    states of its vertex; the other variables are uniform.
+    """
     device = generator.device
-    if spec.n_cells <= max(n, 4096):
+    n_each = [
+        (1 if v in spec.uninfluenced else spec.n_sources) * (card - 1) + 1
+        for v, card in enumerate(spec.cards)
+    ]
+    parent_cards = [[spec.cards[p] for p in parents] for parents in spec.parents]
+    sizes = [n * math.prod(cards) for n, cards in zip(n_each, parent_cards, strict=True)]
+    n = sum(sizes) + EXTRA_CELLS
+    if spec.n_cells <= max(n, ALL_CELLS):
         codes = torch.arange(spec.n_cells, device=device)
-        return torch.stack(torch.unravel_index(codes, spec.cards), -1)
-    columns = [torch.randint(c, (n,), generator=generator, device=device) for c in spec.cards]
-    return torch.stack(columns, -1)
+        yield torch.stack(torch.unravel_index(codes, spec.cards), -1)
+        return
+    while True:
+        columns = [torch.randint(c, (n,), generator=generator, device=device) for c in spec.cards]
+        rows = torch.stack(columns, -1)
+        for v, own in enumerate(rows.split([*sizes, EXTRA_CELLS])[:-1]):
+            number = torch.arange(len(own), device=device)
+            own[:, v] = number % n_each[v] % spec.cards[v]
+            number = number // n_each[v]
+            for p, card in zip(reversed(spec.parents[v]), reversed(parent_cards[v]), strict=True):
+                own[:, p] = number % card
+                number = number // card
+        yield rows
