@@ -1,0 +1,221 @@
+"""Weighted rows in strata, and mean products of functions of a row, one matrix per stratum.
+
+A missing cell is a state of its own. When missingness of different variables is independent within
+each source, a view with that extra state is as good a view as any, and its proper states can be
+read off afterwards: see ``cover``.
+
+Rows of one stratum lie in blocks of equal length, the last one filled up with weight zero, so that
+any number of strata is one batched matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.data.codes import collapse, locate
+from pyromix.data.counts import Counts, MomentSource
+from pyromix.model.randomness import RandomState, torch_generator
+
+MAX_CELLS = 2**16
+"""Largest number of joint states, over all strata, that are turned into rows."""
+
+LONGEST_BLOCK = 4096
+SHORTEST_BLOCK = 32
+
+CHUNK = 2**22
+"""Numbers that one batched product holds at a time."""
+
+RowFunction = Callable[[Int[Tensor, "b l n"], Int[Tensor, " b"]], Float[Tensor, "b l p"]]
+"""A vector of p functions of a row: from blocks of rows and their strata to its values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """Weighted rows of some variables, given the assignment of each stratum.
+
+    Attributes:
+        rows: ``(m, n)`` state numbers, int16; a missing cell has the number after the last state.
+        blocks: ``(b, l)`` numbers of the rows of each block.
+        weights: ``(b, l)``; those of a stratum sum to one, or to zero where it has no row.
+        strata: ``(b,)``, the stratum of each block.
+        n_rows: ``(r,)`` total weight behind each stratum; infinite where moments are exact.
+        cards: per variable the number of states, the missing one included.
+        states: per variable the number of proper states.
+    """
+
+    rows: Int[Tensor, "m n"]
+    blocks: Int[Tensor, "b l"]
+    weights: Float[Tensor, "b l"]
+    strata: Int[Tensor, " b"]
+    n_rows: Float[Tensor, " r"]
+    cards: tuple[int, ...]
+    states: tuple[int, ...]
+
+    @property
+    def n_strata(self) -> int:
+        """Number of strata r."""
+        return self.n_rows.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Device of rows and weights."""
+        return self.rows.device
+
+    def mean_product(
+        self, left: RowFunction, left_size: int, right: RowFunction, right_size: int
+    ) -> Float[Tensor, "r p q"]:
+        """Mean over the rows of each stratum of every product of two row functions.
+
+        Args:
+            left: p functions.
+            left_size: p.
+            right: q functions.
+            right_size: q.
+
+        Returns:
+            ``(r, p, q)``; zeros where a stratum has no row. Time m p q.
+        """
+        length = self.blocks.shape[1]
+        per_block = length * (left_size + right_size) + left_size * right_size
+        step = max(1, CHUNK // per_block)
+        total = torch.zeros(
+            self.n_strata, left_size, right_size, dtype=torch.float64, device=self.device
+        )
+        for start in range(0, self.blocks.shape[0], step):
+            piece = slice(start, start + step)
+            rows, strata = self.rows[self.blocks[piece]], self.strata[piece]
+            one = left(rows, strata) * self.weights[piece].unsqueeze(-1)
+            total.index_add_(0, strata, one.mT @ right(rows, strata))
+        return total
+
+
+def patterns_of(
+    source: MomentSource,
+    variables: Sequence[int],
+    given: Sequence[int],
+    assignments: Int[Tensor, "r c"],
+) -> Patterns:
+    """Rows of some variables in each assignment.
+
+    ``Counts`` gives its rows; any other source the cells of its joint table.
+
+    Args:
+        source: data or a population.
+        variables: vertices, one column each.
+        given: vertices conditioned on; perhaps none.
+        assignments: ``(r, len(given))``, distinct; one stratum each.
+
+    Raises:
+        DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
+    """
+    states = tuple(source.spec.cards[v] for v in variables)
+    mass = source.mass(given, assignments)
+    n_rows = torch.full_like(mass, math.inf) if math.isinf(source.n_rows) else mass
+    if isinstance(source, Counts):
+        return _patterns_of_counts(source, variables, given, assignments, states, n_rows)
+    table = source.table(variables, given, assignments).flatten(1)
+    axes = [torch.arange(card, device=table.device) for card in states]
+    cells = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+    occupied = (table > 0).any(0)
+    cells, table = cells[occupied].to(torch.int16), table[:, occupied]
+    r, m = table.shape
+    strata = torch.arange(r, device=table.device).repeat_interleave(m)
+    return _blocked(cells.repeat(r, 1), table.flatten(), strata, n_rows, states, states)
+
+
+def thinned(patterns: Patterns, n: int, random_state: RandomState) -> Patterns:
+    """Draw rows at random, so that a first look at many distinct rows takes a bounded time.
+
+    Args:
+        patterns: with finite numbers of rows.
+        n: how many rows to draw over all strata, with replacement.
+        random_state: of the draws.
+    """
+    generator = torch_generator(random_state)
+    share = patterns.n_rows / patterns.n_rows.sum()
+    heights = (patterns.weights * share[patterns.strata].unsqueeze(1)).flatten().cumsum(0)
+    draws = torch.rand(n, dtype=torch.float64, generator=generator, device=generator.device)
+    drawn = torch.searchsorted(heights, draws.to(heights.device) * heights[-1])
+    slots, counts = drawn.clamp_max(len(heights) - 1).unique(return_counts=True)
+    strata = patterns.strata[slots // patterns.blocks.shape[1]]
+    weights = counts.to(torch.float64)
+    totals = torch.zeros_like(patterns.n_rows).index_add_(0, strata, weights)
+    rows = patterns.rows[patterns.blocks.flatten()[slots]]
+    n_rows = torch.minimum(patterns.n_rows, totals)
+    weights = weights / totals[strata]
+    return _blocked(rows, weights, strata, n_rows, patterns.cards, patterns.states)
+
+
+def fits(source: MomentSource, variables: Sequence[int], n_strata: int) -> bool:
+    """Whether ``patterns_of`` can hold the rows of all these variables."""
+    if isinstance(source, Counts):
+        return True
+    return math.prod(source.spec.cards[v] for v in variables) * n_strata <= MAX_CELLS
+
+
+def _patterns_of_counts(
+    counts: Counts,
+    variables: Sequence[int],
+    given: Sequence[int],
+    assignments: Tensor,
+    states: tuple[int, ...],
+    n_rows: Tensor,
+) -> Patterns:
+    """Distinct rows of the variables within each distinct assignment, one stratum after another."""
+    rows, weights, spec = counts.rows, counts.weights, counts.spec
+    known = (rows[:, list(given)] >= 0).all(1)
+    if not bool(known.all()):
+        rows, weights = rows[known], weights[known]
+    conditioned = [spec.cards[v] for v in given]
+    place, group, n_groups = locate(rows[:, list(given)], assignments.to(rows.device), conditioned)
+    wanted = place >= 0
+    strata, weights = place[wanted], weights[wanted]
+    cells = rows[wanted][:, list(variables)].to(torch.int16)
+    if len(variables) < spec.n_variables and len(cells):
+        codes = torch.cat([strata.unsqueeze(1), cells], 1)
+        codes, weights = collapse(codes, (n_groups, *states), weights)
+        strata, cells = codes[:, 0], codes[:, 1:].to(torch.int16)
+    cards = tuple(
+        card + int(gaps) for card, gaps in zip(states, (cells < 0).any(0).tolist(), strict=True)
+    )
+    last = torch.tensor(states, dtype=cells.dtype, device=cells.device)
+    cells = torch.where(cells < 0, last, cells) if cards != states else cells
+    totals = torch.zeros(n_groups, dtype=torch.float64, device=cells.device)
+    totals = totals.index_add_(0, strata, weights)
+    weights = weights / totals[strata]
+    order = torch.zeros_like(group)
+    order[group] = torch.arange(n_groups, device=group.device)
+    return _blocked(cells, weights, order[strata], n_rows, cards, states)
+
+
+def _blocked(
+    rows: Int[Tensor, "m n"],
+    weights: Float[Tensor, " m"],
+    strata: Int[Tensor, " m"],
+    n_rows: Float[Tensor, " r"],
+    cards: tuple[int, ...],
+    states: tuple[int, ...],
+) -> Patterns:
+    """Sort rows into blocks of one stratum each, as long as the strata are on average."""
+    r, m = n_rows.shape[0], rows.shape[0]
+    length = min(max(m // max(r, 1), SHORTEST_BLOCK), LONGEST_BLOCK)
+    order = strata.argsort(stable=True)
+    per_stratum = torch.bincount(strata, minlength=r)
+    blocks_of = (per_stratum + length - 1) // length
+    first_row = per_stratum.cumsum(0) - per_stratum
+    first_block = blocks_of.cumsum(0) - blocks_of
+    place = torch.arange(m, device=rows.device) - first_row[strata[order]]
+    slot = first_block[strata[order]] * length + place
+    n_blocks = int(blocks_of.sum())
+    blocks = torch.zeros(n_blocks * length, dtype=torch.int64, device=rows.device)
+    filled = torch.zeros(n_blocks * length, dtype=torch.float64, device=rows.device)
+    blocks[slot], filled[slot] = order, weights[order]
+    owner = torch.arange(r, device=rows.device).repeat_interleave(blocks_of)
+    shape = (n_blocks, length)
+    return Patterns(rows, blocks.view(shape), filled.view(shape), owner, n_rows, cards, states)
