@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyromix import datasets
 from pyromix.bridges.files import read, write
 from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy
+from pyromix.coins import IIDFit
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.population import Population, population
 from pyromix.errors import (
@@ -18,13 +19,16 @@ from pyromix.errors import (
     DataRepairWarning,
     DimensionLimitError,
     FileError,
+    IdentificationError,
     NotCertifiedError,
     NumericalWarning,
     PositivityError,
     PyromixError,
     PyromixWarning,
     QueryError,
+    RankError,
     RefinementError,
+    SeparationError,
     SpecError,
     StartsDisagreeWarning,
     StateNameError,
@@ -33,12 +37,15 @@ from pyromix.errors import (
 )
 from pyromix.fit import fit, fit_product
 from pyromix.fit_bundle import load
+from pyromix.fit_iid import fit_iid
+from pyromix.identify.iid import identify_iid
 from pyromix.model.certificate import Certificate
 from pyromix.model.match import match_sources
 from pyromix.model.mixture import BayesNetMixture, ProductMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.status import Status
 from pyromix.query.answer import Answer
 from pyromix.query.do import query
 from pyromix.query.effect import Effect, effect
@@ -82,6 +89,8 @@ __all__ = [
     "DoQuery",
     "Effect",
     "FileError",
+    "IIDFit",
+    "IdentificationError",
     "MixtureEstimator",
     "MixtureFit",
     "MixtureSpec",
@@ -94,18 +103,23 @@ __all__ = [
     "PyromixError",
     "PyromixWarning",
     "QueryError",
+    "RankError",
     "RefinementError",
+    "SeparationError",
     "SpecError",
     "StartsDisagreeWarning",
     "StateNameError",
+    "Status",
     "UnsupportedRowsWarning",
     "WeakIdentificationWarning",
     "datasets",
     "effect",
     "fit",
+    "fit_iid",
     "fit_product",
     "from_pgmpy",
     "from_pyro",
+    "identify_iid",
     "load",
     "match_sources",
     "mixture_from_pgmpy",

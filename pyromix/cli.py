@@ -16,8 +16,14 @@ import typer
 import pyromix as px
 from pyromix.bridges.bundle import read_bundle
 from pyromix.bridges.toml_spec import edges_to_structure
-from pyromix.data.frames import read_frame, write_frame
-from pyromix.errors import NotCertifiedError, PyromixError, PyromixWarning, QueryError
+from pyromix.data.frames import read_frame, read_numbers, write_frame
+from pyromix.errors import (
+    IdentificationError,
+    NotCertifiedError,
+    PyromixError,
+    PyromixWarning,
+    QueryError,
+)
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
 from pyromix.result import MixtureFit
@@ -196,6 +202,44 @@ def simulate(
 
 
 @app.command()
+def iid(
+    data: Annotated[str, typer.Argument(help="Table of units: csv, parquet or arrow; - is csv.")],
+    n_sources: Annotated[int, typer.Option("--n-sources", "-k", help="Number of coins k.")],
+    successes: Annotated[str, typer.Option(help="Column of successes.")] = "successes",
+    trials: Annotated[str, typer.Option(help="Column of trials.")] = "trials",
+    sample_weight: Annotated[str | None, typer.Option(help="Column of weights.")] = None,
+    random_state: Annotated[int, typer.Option(help="Seed.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a mixture of k coins to successes in trials per unit.
+
+    Example: pyromix iid units.csv -k 2 --successes x --trials n --sample-weight count
+    """
+    columns = [successes, trials, *([sample_weight] if sample_weight else [])]
+    values = read_numbers(_table(data), columns)
+    result = px.fit_iid(
+        values[0],
+        values[1],
+        n_sources,
+        sample_weight=values[2] if sample_weight else None,
+        random_state=random_state,
+    )
+    content = {
+        "probs": result.probs.tolist(),
+        "weights": result.weights.tolist(),
+        "log_likelihood": result.log_likelihood,
+        "bic": result.bic,
+        "status": result.status.name,
+    }
+    typer.echo(json.dumps(content, indent=1) if as_json else str(result))
+    if result.status is px.Status.NOT_CONVERGED:
+        raise typer.Exit(NOT_CONVERGED)
+    if result.status is not px.Status.OK:
+        raise typer.Exit(NOT_IDENTIFIED)
+
+
+@app.command()
 def demo(as_json: Json = False, quiet: Quiet = False) -> None:
     """Recover causal effects whose confounder was never observed, on shipped data."""
     from pyromix.demo import run
@@ -220,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         app(arguments, prog_name="pyromix")
-    except NotCertifiedError as error:
+    except (NotCertifiedError, IdentificationError) as error:
         typer.echo(f"{type(error).__name__}: {error}", err=True)
         return NOT_IDENTIFIED
     except PyromixError as error:

@@ -162,6 +162,21 @@ def test_a_mistake_exits_with_one_and_says_which(folder, fitted, arguments, matc
     assert match in err
 
 
+def test_iid_fits_coins_to_a_table_of_units():
+    path = px.datasets.read_card("thumbtacks").folder / "data.csv"
+    code, out, _ = call("iid", path, "-k", 2, "--sample-weight", "count", "--json")
+    assert code == 0
+    assert json.loads(out)["log_likelihood"] == pytest.approx(-640.4808, abs=1e-3)
+
+
+def test_too_few_flips_for_the_coins_exit_with_two(tmp_path):
+    path = tmp_path / "units.csv"
+    pd.DataFrame({"successes": [0, 1, 2, 1], "trials": 2}).to_csv(path, index=False)
+    code, out, err = call("iid", path, "-k", 2)
+    assert (code, out) == (2, "")
+    assert "IdentificationError" in err
+
+
 def test_help_exits_with_zero():
     code, out, _ = call("fit", "--help")
     assert code == 0

@@ -22,7 +22,7 @@ from narwhals.exceptions import DuplicateError
 from torch import Tensor
 
 from pyromix.data.codes import smallest_dtype
-from pyromix.data.columns import observed, read_levels, state_numbers
+from pyromix.data.columns import numbers_of, observed, read_levels, state_numbers
 from pyromix.data.report import DataReport, warn_of_repairs
 from pyromix.data.text import header
 from pyromix.data.weights import read_weights
@@ -122,6 +122,17 @@ def observed_states(table: Any, column: str) -> tuple[Hashable, ...]:
     table = read_frame(table)
     _check_columns(table, [column])
     return observed(read_levels(column, table.frame[column], text=table.text))
+
+
+def read_numbers(data: Any, names: Sequence[str]) -> list[Float[np.ndarray, " rows"]]:
+    """Read columns as float64, NaN where a cell is missing.
+
+    Raises:
+        DataError: a column is missing or holds something else than numbers.
+    """
+    table = read_frame(data)
+    _check_columns(table, names)
+    return [numbers_of(name, table.frame[name]) for name in names]
 
 
 def encode(
