@@ -83,8 +83,9 @@ def fit_iid(
         QueryError: unknown method.
     """
     check_n_sources(n_sources)
-    if isinstance(n_init, bool) or not isinstance(n_init, int) or n_init < 0:
-        raise DataError(f"n_init must be an integer >= 0, found {n_init!r}")
+    for name, value in (("n_init", n_init), ("max_iter", max_iter)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise DataError(f"{name} must be an integer >= 0, found {value!r}")
     k = int(n_sources)
     flips = Flips.from_units(*read_units(successes, trials, sample_weight))
     _check_longest(flips, k)
@@ -95,7 +96,7 @@ def fit_iid(
     fits = refine_binomial(flips, *_starts(flips, start, n_init, random_state), max_iter=max_iter)
     reduced, loss = _reduced(flips, fits)
     bound = nonparametric_bound(flips, reduced)
-    fits = _with_merged_bound(flips, fits, bound)
+    fits = _with_merged_bound(flips, fits, bound, max_iter)
     if fits.best == len(fits.probs) - 1:
         reduced, loss = _reduced(flips, fits)
     fit = _assemble(flips, fits, reduced, loss, start, bound)
@@ -157,12 +158,13 @@ def _tolerance(nats: float, fits: BinomialMixtures) -> float:
 
 
 def _with_merged_bound(
-    flips: Flips, fits: BinomialMixtures, bound: NonparametricBound
+    flips: Flips, fits: BinomialMixtures, bound: NonparametricBound, max_iter: int
 ) -> BinomialMixtures:
     """Add one more start: the coins of the nonparametric mixture, merged down to k."""
     k, mixture = fits.probs.shape[-1], bound.mixture
     while mixture.probs.shape[-1] > k:
-        merged = refine_binomial(flips, *merge_neighbours(mixture.probs[0], mixture.weights[0]))
+        joined = merge_neighbours(mixture.probs[0], mixture.weights[0])
+        merged = refine_binomial(flips, *joined, max_iter=max_iter)
         mixture = merged[merged.best : merged.best + 1]
     probs, weights = _padded(mixture, k)
     return replace(

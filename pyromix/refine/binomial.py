@@ -18,7 +18,7 @@ from torch.nn.functional import logsigmoid
 EM_STEPS = 30
 """Plain EM steps before Newton: enough to leave the worst of a random start."""
 
-CORRECTOR_STEPS = 4
+CORRECTOR_STEPS = 8
 """EM steps after each Newton step."""
 
 LARGEST_LOGIT = 40.0
@@ -171,7 +171,7 @@ def refine_binomial(
 
 
 def drop_redundant(
-    flips: Flips, mixture: BinomialMixtures, *, tol: float
+    flips: Flips, mixture: BinomialMixtures, *, tol: float, max_iter: int = 200
 ) -> tuple[BinomialMixtures, float]:
     """Merge neighbouring coins of one mixture while that costs less than ``tol`` nats.
 
@@ -179,13 +179,15 @@ def drop_redundant(
         flips: the data.
         mixture: a single start.
         tol: largest loss of log-likelihood from the mixture given.
+        max_iter: largest number of Newton steps after each merger.
 
     Returns:
         The mixture that is left, and how many nats one coin fewer would cost; inf for one coin.
     """
     floor = float(mixture.log_likelihood[0]) - tol
     while mixture.probs.shape[-1] > 1:
-        merged = refine_binomial(flips, *merge_neighbours(mixture.probs[0], mixture.weights[0]))
+        joined = merge_neighbours(mixture.probs[0], mixture.weights[0])
+        merged = refine_binomial(flips, *joined, max_iter=max_iter, tol=0.01 * tol)
         merged = merged[merged.best : merged.best + 1]
         if float(merged.log_likelihood[0]) < floor:
             return mixture, float(mixture.log_likelihood[0] - merged.log_likelihood[0])

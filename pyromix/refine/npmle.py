@@ -31,6 +31,10 @@ CELLS_AT_ONCE = 1 << 22
 """Largest table of patterns by grid points held at once."""
 
 MAX_ROUNDS = 30
+"""Coins are added at most this often; a gap that is left is reported."""
+
+MAX_STEPS = 50
+"""Newton steps in a round. A coin that is hardly needed makes a valley too long to walk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +76,15 @@ def nonparametric_bound(
     for _ in range(MAX_ROUNDS):
         if gap <= tol:
             break
-        grown = refine_binomial(flips, *_insert(flips, mixture, peaks[heights > tol]))
-        mixture, _ = drop_redundant(flips, grown, tol=0.01 * tol)
+        before, last_gap = float(mixture.log_likelihood[0]), float(heights.max())
+        started = _insert(flips, mixture, peaks[heights > tol])
+        grown = refine_binomial(flips, *started, max_iter=MAX_STEPS, tol=0.01 * tol)
+        mixture, _ = drop_redundant(flips, grown, tol=0.1 * tol, max_iter=MAX_STEPS)
         peaks, heights = _peaks(flips, mixture)
         if float(heights.max()) < gap:
             best, gap = mixture, max(float(heights.max()), 0.0)
-        if float(grown.log_likelihood[0]) <= float(best.log_likelihood[0]) and best is not mixture:
+        stalled = float(mixture.log_likelihood[0]) - before <= tol
+        if stalled and float(heights.max()) > last_gap / 2:
             break
     return NonparametricBound(best, gap)
 
