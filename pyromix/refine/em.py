@@ -66,12 +66,12 @@ def fit_em(
     Args:
         counts: distinct rows and their weights, on the variables and states of ``starts``.
         starts: batch shape ``(n_init,)``.
-        max_iter: limit on EM steps.
+        max_iter: limit on EM steps; a round of two (with acceleration three) is finished.
         tol: nats per row.
         prior: None for maximum likelihood; a number for that pseudo-count in every CPT cell and on
             every source, and then the objective is the penalised log-likelihood.
-        accelerate: extrapolate along EM's path (SQUAREM); the same optima in a fourth to a tenth
-            of the steps where EM is slow.
+        accelerate: extrapolate along EM's path (SQUAREM); a third to a tenth of the steps, the
+            fewer the slower EM is.
         check_saddle: whether to jitter the best point; costs up to 120 steps of a single start.
         progress: told after each round.
 
