@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.errors import DataError
+from pyromix.errors import DataError, PositivityError
 from pyromix.identify.iid import MomentSolution, as_float_tensor
 from pyromix.model.status import Status
 from pyromix.refine.binomial import Flips, log_joint
@@ -130,11 +130,19 @@ class IIDFit:
 
         Raises:
             DataError: as for ``fit_iid``.
+            PositivityError: a unit is impossible under every coin.
         """
         h, n, mass = read_units(successes, trials, None)
-        flips = Flips(h, n, mass)
-        device = h.device
-        return log_joint(flips, self.probs.to(device), self.weights.to(device)).softmax(-1)
+        joint = log_joint(Flips(h, n, mass), self.probs.to(h.device), self.weights.to(h.device))
+        impossible = (joint == -math.inf).all(-1)
+        if bool(impossible.any()):
+            i = int(impossible.nonzero()[0])
+            raise PositivityError(
+                "expected units that some coin can produce; found "
+                f"{int(impossible.sum())} that none can, the first at {i}: successes {int(h[i])}, "
+                f"trials {int(n[i])}; fit again with these units, or leave them out"
+            )
+        return joint.softmax(-1)
 
     def __str__(self) -> str:
         """Summarise as a few lines of text."""

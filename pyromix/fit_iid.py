@@ -201,7 +201,7 @@ def _assemble(
         status = Status.MERGED
     elif not bool(reduced.converged[0]):
         status = Status.NOT_CONVERGED
-    # Half of what BIC asks of the two parameters of a coin, since gain is not doubled.
+    # By BIC a coin, two parameters, must gain log N nats.
     elif int(start.status) == Status.RANK_TOO_SMALL and gain < math.log(max(n_units, math.e)):
         status = Status.RANK_TOO_SMALL
     else:

@@ -21,6 +21,7 @@ from pyromix.errors import (
     ConvergenceWarning,
     DataError,
     IdentificationError,
+    PositivityError,
     PyromixWarning,
     QueryError,
     StartsDisagreeWarning,
@@ -256,6 +257,12 @@ def test_responsibilities_are_bayes_rule():
     for row, a, b in zip(found, h.tolist(), n.tolist(), strict=True):
         joint = [w * p**a * (1 - p) ** (b - a) for p, w in pairs]
         np.testing.assert_allclose(row, np.array(joint) / math.fsum(joint), atol=1e-12)
+
+
+def test_unit_that_no_coin_can_produce_is_named():
+    fit = fit_iid([3] * 10, 3, 1)
+    with pytest.raises(PositivityError, match="the first at 1: successes 2, trials 3"):
+        fit.predict_proba([3, 2], 3)
 
 
 def test_criteria_count_two_k_minus_one_parameters():
