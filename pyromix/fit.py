@@ -19,7 +19,7 @@ from pyromix.data.frames import observed_states, read_frame
 from pyromix.data.population import Population
 from pyromix.errors import DataError, DataRepairWarning, QueryError, SpecError
 from pyromix.model.randomness import RandomState
-from pyromix.model.spec import near_matches
+from pyromix.model.spec import MixtureSpec, near_matches
 from pyromix.refine.em import fit_em, random_starts
 from pyromix.result import MixtureFit, from_em
 
@@ -113,7 +113,9 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
         DataError: the table or a weight is unusable.
     """
     if isinstance(data, Counts | Population):
-        return fit(data.spec.with_n_sources(n_sources), data, n_sources, **options)
+        states = dict(zip(data.spec.variables, data.spec.states, strict=True))
+        spec = MixtureSpec.from_parents(states, {}, n_sources, source=data.spec.source)
+        return fit(spec, data, n_sources, **options)
     frame = read_frame(data)
     weight = options.get("sample_weight")
     names = [name for name in frame.columns if not (isinstance(weight, str) and name == weight)]

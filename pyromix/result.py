@@ -17,13 +17,13 @@ from pyromix.data.counts import Counts
 from pyromix.data.frames import encode, to_pandas
 from pyromix.diagnostics import FitDiagnostics
 from pyromix.errors import DataError, QueryError
-from pyromix.identify.certify import certify
+from pyromix.identify.certify import MAX_PARAMETERS, certify
 from pyromix.model.certificate import Certificate
 from pyromix.model.likelihood import log_prob, responsibilities
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.query import DoQuery
+from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState
-from pyromix.model.spec import MixtureSpec
+from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.query.answer import Answer
 from pyromix.query.do import query
 from pyromix.query.effect import Effect, effect
@@ -53,7 +53,7 @@ class MixtureFit:
         converged: whether the iterations ended by the tolerance.
         n_iter: iterations of the best start.
         row_masses: per vertex the expected number of data rows behind each CPT row,
-            ``(k, *card(parents))``.
+            ``(k, *card(parents))``; for uninfluenced vertices, of all sources together.
         entropy: entropy of P(U | row), summed over rows, in nats: 0 when every row is certain.
         diagnostics: starts, stages and notes.
         stored: the table it was fitted to; empty when it was saved without.
@@ -130,9 +130,7 @@ class MixtureFit:
             PositivityError: the evidence is impossible under the do, or every world of the answer
                 uses rows no data reached.
         """
-        certainty = admit(
-            self.certificate, DoQuery.from_names(self.spec, variables, do, evidence), require
-        )
+        certainty = self._certainty(DoQuery.from_names(self.spec, variables, do, evidence), require)
         return query(
             self.mixture,
             variables,
@@ -150,6 +148,7 @@ class MixtureFit:
         *,
         contrast: tuple[Hashable, Hashable] | None = None,
         evidence: Mapping[str, Hashable] | None = None,
+        per_source: bool = False,
         require: str = "local",
         **options: Any,
     ) -> Effect:
@@ -160,8 +159,9 @@ class MixtureFit:
             outcome: the variable looked at; by default the model's one outcome.
             contrast: ``(from, to)`` states of the treatment; may be left out for two states.
             evidence: conditions of both arms.
-            require: least certainty, as in ``query``.
-            **options: ``outcome_state``, ``per_source``, ``engine``, as in ``px.effect``.
+            per_source: also ask within each source, which data determine less often.
+            require: least certainty, as in ``query``, of all arms under the do.
+            **options: ``outcome_state`` and ``engine``, as in ``px.effect``.
 
         Raises:
             QueryError: a name, state or option is unknown.
@@ -172,16 +172,28 @@ class MixtureFit:
         outcome = self._role("outcomes", "outcome") if outcome is None else outcome
         states = self.spec.states_of(self.spec.vertex(treatment))
         probe = DoQuery.from_names(self.spec, outcome, {treatment: states[0]}, evidence)
+        certainty = source_certainty = self._certainty(probe, require)
+        if per_source and SOURCE not in (*probe.outcomes, *probe.do, *probe.evidence):
+            within = replace(probe, evidence={**probe.evidence, SOURCE: 0})
+            source_certainty = self._certainty(within, require)
         return effect(
             self.mixture,
             treatment,
             outcome,
             contrast=contrast,
             evidence=evidence,
-            certainty=admit(self.certificate, probe, require),
+            per_source=per_source,
+            certainty=certainty,
+            source_certainty=source_certainty,
             reached=self.reached,
             **options,
         )
+
+    def _certainty(self, query: DoQuery, require: str) -> Certainty:
+        """How certain an answer is, or a refusal; a certificate too large to take is no bar."""
+        if require == Certainty.NONE.value and self.n_parameters > MAX_PARAMETERS:
+            return Certainty.NONE
+        return admit(self.certificate, query, require)
 
     def _role(self, role: str, argument: str) -> str:
         """The one variable that carries a role."""
@@ -283,13 +295,14 @@ class MixtureFit:
         if method != "em":
             raise QueryError(f'unknown method {method!r} of refine; expected "em"')
         counts = self.counts if data is None else _counted(data, self.spec)
+        counts = counts.to(self.mixture.device)
         start = replace(
             self.mixture,
             weights=self.mixture.weights.unsqueeze(0),
             cpts=tuple(c.unsqueeze(0) for c in self.mixture.cpts),
         )
         options.setdefault("prior", self.diagnostics.prior or None)
-        result = fit_em(counts.to(self.mixture.device), start, **options)
+        result = fit_em(counts, start, **options)
         return from_em(result, counts, "refine: em", options["prior"], ())
 
     def to_pgmpy(self) -> DiscreteBayesianNetwork:

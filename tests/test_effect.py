@@ -229,7 +229,8 @@ def test_differences_per_source_must_be_asked_for():
 
 
 def test_printed_effect_shows_arms_and_differences():
-    found = effect(toy(), "X", "Y", per_source=True, certainty=Certainty.LOCAL)
+    local = Certainty.LOCAL
+    found = effect(toy(), "X", "Y", per_source=True, certainty=local, source_certainty=local)
     assert str(found).splitlines() == [
         "Effect of X='control' -> X='treated' on Y",
         "P(Y='better')  X='control'  X='treated'  difference",

@@ -572,6 +572,21 @@ def test_duplicates_are_told_by_the_vertex_where_they_differ_most(shift, found):
     assert duplicate_sources(mixture, masses) == found
 
 
+def test_a_vertex_that_was_never_observed_does_not_hide_duplicates():
+    spec = MixtureSpec.from_parents(dict.fromkeys("ABC", ("0", "1")), {}, 2)
+    rows = torch.cartesian_prod(*(torch.arange(2, dtype=torch.int8) for _ in range(3)))
+    rows[:, 2] = -1
+    single = random_mixture(spec.with_n_sources(1), 0)
+    start = BayesNetMixture(
+        spec,
+        torch.tensor([[0.5, 0.5]], dtype=torch.float64),
+        tuple(c.expand(1, 2, 2).clone() for c in single.cpts),
+    )
+    with pytest.warns(WeakIdentificationWarning, match="one source in disguise"):
+        result = fit_em(Counts.from_codes(spec, rows), start, check_saddle=False)
+    assert result.duplicates == ((0, 1),)
+
+
 def test_rows_that_one_source_alone_uses_do_not_hide_duplicates():
     spec = MixtureSpec.from_parents({"A": ("0", "1"), "B": ("0", "1")}, {"B": ["A"]}, 2)
     a = torch.tensor([[0.0, 1.0], [0.005, 0.995]], dtype=torch.float64)

@@ -207,6 +207,37 @@ def test_an_answer_that_is_not_determined_is_refused():
         fit.effect("X", "Y")
 
 
+def test_within_a_source_less_is_determined_than_over_all():
+    """X -> Y <- U: P(Y | do(X)) is P(Y | X), and nobody sees U."""
+    spec = MixtureSpec.from_parents({"X": (0, 1), "Y": (0, 1)}, {"Y": ["X"]}, 2, uninfluenced=["X"])
+    fit = px.fit(spec, px.simulate(px.random_mixture(spec, 0), 500), n_init=2)
+    assert fit.effect("X", "Y").certainty.value == "local"
+    with pytest.raises(px.NotCertifiedError, match="U=0"):
+        fit.effect("X", "Y", per_source=True)
+    bold = fit.effect("X", "Y", per_source=True, require="none")
+    assert bold.certainty.value == "local"
+    assert {arm.certainty.value for arms in bold.source_arms for arm in arms} == {"none"}
+    assert "per source, certainty: none" in str(bold)
+    with pytest.raises(px.QueryError, match="already"):
+        fit.effect("X", "Y", per_source=True, evidence={"U": 0}, require="none")
+
+
+def test_a_model_too_large_for_its_certificate_answers_without_one():
+    names = [f"V{v}" for v in range(13)]
+    spec = MixtureSpec.from_parents(dict.fromkeys(names, (0, 1)), {"V12": names[:12]}, 2)
+    fit = px.fit(spec, px.simulate(px.random_mixture(spec, 0), 200), n_init=1)
+    with pytest.raises(px.SpecError, match=r'8217 parameters.*require="none"'):
+        fit.query("V1", do={"V0": 1})
+    assert fit.query("V1", do={"V0": 1}, require="none").certainty.value == "none"
+
+
+def test_a_product_has_no_edges_whatever_the_counts_were_for(toy, fitted):
+    for data in (fitted.counts, px.population(toy)):
+        fit = px.fit_product(data, 2, n_init=2)
+        assert fit.spec.variables == toy.spec.variables
+        assert not any(fit.spec.parents)
+
+
 def test_a_global_state_is_left_as_found(toy, frame):
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002 - the global state is what is looked at

@@ -155,7 +155,10 @@ class Effect:
                 header.append("95% interval")
             rows = [self._row(kind, arms, state) for kind, arms in kinds.items()]
             lines += columns_of_text(header, rows, n_left=1)
-        return "\n".join([*lines, certainty_line(self.certainty)])
+        lines.append(certainty_line(self.certainty))
+        within = {arm.certainty for arms in self.source_arms for arm in arms}
+        lines += [f"per source, {certainty_line(c)}" for c in within - {self.certainty}]
+        return "\n".join(lines)
 
     __repr__ = __str__
 
@@ -190,6 +193,7 @@ def effect(
     per_source: bool = False,
     engine: str = "auto",
     certainty: Certainty = Certainty.NONE,
+    source_certainty: Certainty = Certainty.NONE,
     reached: Sequence[Tensor] = (),
     point: BayesNetMixture | None = None,
 ) -> Effect:
@@ -207,6 +211,7 @@ def effect(
         per_source: also ask within each source.
         engine: as in ``query``.
         certainty: how firmly data determine the do difference, when somebody certified it.
+        source_certainty: the same of the differences within each source.
         reached: as in ``query``; applied to the arms under the do.
         point: as in ``query``.
 
@@ -237,7 +242,7 @@ def effect(
             "outcome or evidence already"
         )
 
-    def under_do(given: dict[str, Hashable]) -> tuple[Answer, Answer]:
+    def under_do(given: dict[str, Hashable], certainty: Certainty) -> tuple[Answer, Answer]:
         one, other = (
             query(
                 mixture,
@@ -264,9 +269,11 @@ def effect(
         contrast=pair,
         headline=headline,
         naive_arms=(seen[0], seen[1]),
-        do_arms=under_do(evidence),
+        do_arms=under_do(evidence, certainty),
         source_arms=tuple(
-            under_do({**evidence, spec.source: u}) for u in spec.source_states if per_source
+            under_do({**evidence, spec.source: u}, source_certainty)
+            for u in spec.source_states
+            if per_source
         ),
     )
 

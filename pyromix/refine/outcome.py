@@ -87,6 +87,8 @@ def duplicate_sources(
     k = mixture.n_sources
     farthest = torch.zeros(k, k, dtype=torch.float64, device=mixture.device)
     for cpt, masses in zip(mixture.cpts, row_masses, strict=True):
+        if float(masses.sum()) <= REACHED_ROWS:
+            continue  # a vertex that was never observed tells nobody apart
         rows, mass = cpt.reshape(k, -1, cpt.shape[-1]), masses.reshape(k, -1)
         shared = torch.minimum(mass[:, None], mass[None])
         gaps = (rows[:, None] - rows[None]).abs().sum(-1) / 2
