@@ -115,7 +115,7 @@ def _solve(
     u, v = u[..., :k], v.mT[..., :k]
 
     noise = rows.rsqrt().clamp_min(EXACT_NOISE)
-    floor = noise_floor(*((m > 0).sum(-1) for m in margins[:2]), k, noise)
+    floor = noise_floor((margins[0] > 0).sum(-1), (margins[1] > 0).sum(-1), k, noise)
     signal = values[..., k - 1]
     status = torch.full(rows.shape, Status.OK, dtype=torch.int64, device=joint.device)
     status = mark(status, floor >= 1, Status.TOO_FEW_ROWS)
@@ -125,8 +125,9 @@ def _solve(
     full = torch.einsum("...abc,...ai,...bj,...c->...cij", joint, left_map, right_map, inverse[2])
     turn = third_coordinates(full, three, k)
     core = torch.einsum("...cij,...cd->...dij", full, turn)
-    ones = [(m * r.unsqueeze(-1)).sum(-2) for m, r in ((u, one), (v, two))]
-    solved = solve_core(core, signal_values(values, k), *ones, noise, random_state)
+    left_one, right_one = ((m * r.unsqueeze(-1)).sum(-2) for m, r in ((u, one), (v, two)))
+    signals = signal_values(values, k)
+    solved = solve_core(core, signals, left_one, right_one, noise, random_state)
 
     maps = (u, v, turn)
     coordinates = (solved.left, solved.right, solved.third)

@@ -178,7 +178,15 @@ def assemble(
     third: Float[Tensor, "*batch k c"],
 ) -> Float[Tensor, "*batch c i j"]:
     """Third moments of a mixture: sum over u of the outer products."""
-    return torch.einsum("...u,...uc,...ui,...uj->...cij", weights, third, left, right)
+    pairs = (weights.unsqueeze(-1) * third).mT @ khatri_rao(left, right)
+    return pairs.unflatten(-1, (left.shape[-1], right.shape[-1]))
+
+
+def khatri_rao(
+    one: Float[Tensor, "*batch k i"], other: Float[Tensor, "*batch k j"]
+) -> Float[Tensor, "*batch k ij"]:
+    """Outer products of the rows of two matrices, flattened, the first index slowest."""
+    return (one.unsqueeze(-1) * other.unsqueeze(-2)).flatten(-2)
 
 
 def error_factor(
@@ -218,8 +226,8 @@ def fit_weights(
     third: Float[Tensor, "*batch k c"],
 ) -> Float[Tensor, "*batch k"]:
     """Weights on the simplex that fit the third moments best."""
-    design = torch.einsum("...uc,...ui,...uj->...ucij", third, left, right)
-    return simplex_least_squares(design.flatten(-3).mT, core.flatten(-3))
+    design = khatri_rao(third, khatri_rao(left, right))
+    return simplex_least_squares(design.mT, core.flatten(-3))
 
 
 def alternating_least_squares(
@@ -247,16 +255,12 @@ def alternating_least_squares(
     if not bool(noisy.any()):
         return left, right, third
     views = (left, right, third)
+    by_left, by_right = (core.movedim(axis, -3).flatten(-2) for axis in (-2, -1))
+    by_third = core.flatten(-2)
     for _ in range(SWEEPS):
-        left = _solve_view(
-            torch.einsum("...cij,...uj,...uc->...ui", core, right, third), right, third
-        )
-        right = _solve_view(
-            torch.einsum("...cij,...ui,...uc->...uj", core, left, third), left, third
-        )
-        third = _solve_view(
-            torch.einsum("...cij,...ui,...uj->...uc", core, left, right), left, right
-        )
+        left = _solve_view(by_left, third, right)
+        right = _solve_view(by_right, third, left)
+        third = _solve_view(by_third, left, right)
     better = noisy & (misfit(left, right, third) < before)
     chosen = better[..., None, None]
     new = (left, right, third)
@@ -264,11 +268,18 @@ def alternating_least_squares(
     return first, second, last
 
 
-def _solve_view(products: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """Least squares for one view: the normal matrix is a product of two k x k Gram matrices."""
+def _solve_view(unfolded: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Least squares for one view: the normal matrix is a product of two k x k Gram matrices.
+
+    Args:
+        unfolded: the core, the coordinates of the view sought first, those of the others joined.
+        one: means of the view whose coordinates run slowest.
+        other: means of the third view.
+    """
     gram = (one @ one.mT) * (other @ other.mT)
     ridge = 1e-12 * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    products = khatri_rao(one, other) @ unfolded.mT
     return torch.linalg.solve_ex(gram + ridge.clamp_min(1e-300) * eye, products).result
 
 

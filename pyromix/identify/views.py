@@ -1,4 +1,4 @@
-"""Views of many variables: features, whitening, and the choice among splits into three views.
+"""Views of many variables: their features, whitened, and three of them solved.
 
 A view with few joint states is its joint table. One with many is described by the indicators of its
 variables, or of pairs of them (first- and second-order features): their within-source means have
@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.identify.patterns import Patterns
+from pyromix.identify.splits import Views
 from pyromix.identify.three_views import (
     EXACT_NOISE,
     CoreSolution,
@@ -46,11 +46,6 @@ WHITENING_CUT = 1e-10
 
 LEAST = 1e-12
 """Probability in place of zero where logarithms are taken."""
-
-MANY_VARIABLES = 24
-"""Number of variables beyond which only views of equal size are tried."""
-
-Views = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
 class Features(Protocol):
@@ -293,8 +288,11 @@ def solve_views(
     full = (white[2].mT @ third).unflatten(-1, (k, k))
     turn = third_coordinates(full, ones[2], k)
     core = torch.einsum("rcij,rcd->rdij", full, turn)
-    turned = [(m.mT @ one.unsqueeze(-1)).squeeze(-1) for m, one in zip((u, v), ones, strict=False)]
-    solved = solve_core(core, signal_values(values, k), *turned, noise, random_state)
+    left_one, right_one = (
+        (m.mT @ one.unsqueeze(-1)).squeeze(-1) for m, one in zip((u, v), ones, strict=False)
+    )
+    signals = signal_values(values, k)
+    solved = solve_core(core, signals, left_one, right_one, noise, random_state)
     coordinates = (left, right, Coordinates(features[2], white[2] @ turn))
     return SolvedViews(views, coordinates, values, floor, solved)
 
@@ -307,8 +305,8 @@ def indicator_features(
     Joint states where they are few; otherwise first-order indicators if they have twice k
     dimensions, else second-order ones.
     """
-    smallest = float(patterns.n_rows.max())
-    allowed = MAX_FEATURES if math.isinf(smallest) else int(smallest / ROWS_PER_FEATURE)
+    n_rows = float(patterns.n_rows.mean())
+    allowed = MAX_FEATURES if math.isinf(n_rows) else int(n_rows / ROWS_PER_FEATURE)
     budget = min(max(allowed, 4 * n_sources), MAX_FEATURES)
     one, two, three = (
         Indicators(groups, patterns.cards, patterns.device)
@@ -324,17 +322,17 @@ def _groups(
     if math.prod(cards[v] for v in view) <= min(budget, MAX_JOINT):
         return (tuple(view),)
     singles = tuple((v,) for v in view)
-    if 1 + sum(cards[v] - 1 for v in view) >= 2 * n_sources:
+    dimension = 1 + sum(cards[v] - 1 for v in view)
+    if dimension >= 2 * n_sources:
         return singles
     pairs, size = [], 0
-    for pair in sorted(
-        itertools.combinations(view, 2), key=lambda p: (cards[p[0]] * cards[p[1]], p)
-    ):
-        size += cards[pair[0]] * cards[pair[1]]
-        if size > MAX_FEATURES:
+    for i, j in sorted(itertools.combinations(view, 2), key=lambda p: cards[p[0]] * cards[p[1]]):
+        size += cards[i] * cards[j]
+        if pairs and size > MAX_FEATURES:
             break
-        pairs.append(pair)
-    return tuple(pairs) if len(pairs) > 1 else singles
+        pairs.append((i, j))
+        dimension += (cards[i] - 1) * (cards[j] - 1)
+    return (*singles, *pairs) if dimension >= n_sources else (tuple(view),)
 
 
 def _whitening(gram: Float[Tensor, "r d d"]) -> tuple[Float[Tensor, "r d d"], Int[Tensor, " r"]]:
@@ -343,70 +341,3 @@ def _whitening(gram: Float[Tensor, "r d d"]) -> tuple[Float[Tensor, "r d d"], In
     kept = values > WHITENING_CUT * values[..., -1:]
     scale = torch.where(kept, values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0.0)
     return basis * scale.unsqueeze(-2), kept.sum(-1)
-
-
-# -- splits ----------------------------------------------------------------------------------
-
-
-def candidate_splits(
-    cards: Sequence[int], n_sources: int, rng: np.random.Generator, n: int
-) -> list[Views]:
-    """Different splits of all variables into three views, the first two with k joint states.
-
-    From three views of equal size to a single variable as the third view, a few of each kind: for
-    generic sources equal views are best, for the worst case k - 1 binary variables are needed in
-    each of the first two [gordon24colt].
-
-    Args:
-        cards: number of proper states per variable.
-        n_sources: k.
-        rng: of the random order.
-        n: how many at most.
-
-    Returns:
-        Perhaps none: then no split shows k sources.
-    """
-    found: dict[Views, None] = {}
-    if (sure := _certain_split(cards, n_sources)) is None:
-        return []
-    n_variables = len(cards)
-    largest = (n_variables - 1) // 2
-    third = max(1, n_variables // 3)
-    sizes = range(third, largest + 1) if n_variables <= MANY_VARIABLES else [third]
-    for _ in range(n):
-        for size in sizes:
-            order = rng.permutation(n_variables).tolist()
-            views = (order[:size], order[size : 2 * size], order[2 * size :])
-            one, two, three = (tuple(sorted(view)) for view in views)
-            if min(math.prod(cards[v] for v in view) for view in (one, two)) >= n_sources:
-                found[(min(one, two), max(one, two), three)] = None
-        if len(found) >= n:
-            break
-    found[sure] = None
-    return list(found)[:n] if n < len(found) else list(found)
-
-
-def _certain_split(cards: Sequence[int], n_sources: int) -> Views | None:
-    """A split whose first two views have k joint states, or none where there is no such split.
-
-    The variable with the fewest states is the third view. Two views of the others exist if and
-    only if some subset and its complement both have k joint states; with many variables filling
-    the smaller view first finds one.
-    """
-    order = sorted(range(len(cards)), key=lambda v: -cards[v])
-    if len(order) < 3:
-        return None
-    *rest, third = order
-    if len(rest) <= 12:
-        for size in range(1, len(rest)):
-            for one in itertools.combinations(rest, size):
-                two = tuple(v for v in rest if v not in one)
-                if min(math.prod(cards[v] for v in view) for view in (one, two)) >= n_sources:
-                    return tuple(sorted(one)), tuple(sorted(two)), (third,)
-        return None
-    views: tuple[list[int], list[int]] = ([], [])
-    for v in rest:
-        min(views, key=lambda view: math.prod(cards[w] for w in view)).append(v)
-    if min(math.prod(cards[v] for v in view) for view in views) < n_sources:
-        return None
-    return tuple(sorted(views[0])), tuple(sorted(views[1])), (third,)

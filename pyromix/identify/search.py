@@ -1,0 +1,184 @@
+"""The search for a split into three views on which many variables can be solved.
+
+Every candidate is solved and judged by the standard error of its within-source means. It follows
+the actual error far better than the k-th singular value or the eigenvalue gap do: over 24 splits
+each of 8 samples (9 binary variables, 5 sources, 1e5 rows) the rank correlation with the error
+was 0.85, that of the separation 0.34 and that of the singular value -0.44.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.data.counts import MomentSource
+from pyromix.identify.cover import OTHERS, cover
+from pyromix.identify.patterns import Patterns, fits, patterns_of, thinned
+from pyromix.identify.splits import Views, candidate_splits
+from pyromix.identify.views import SolvedViews, indicator_features, posteriors, solve_views
+from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.status import Status
+
+MAX_SPLITS = 24
+"""Largest number of splits tried."""
+
+MANY_ROWS = 2**17
+"""Distinct rows beyond which splits are tried on as many rows drawn at random."""
+
+MAX_ROWS = 2**19
+"""Distinct rows over all splits tried."""
+
+GOOD_SEPARATION = 10.0
+"""Standard errors of separation at which large data stop the search."""
+
+SMALL_ROWS = 2**13
+"""Distinct rows up to which every split is tried, however good the first."""
+
+SUBSET_CELLS = 2**14
+"""Joint states of the variables of a split where there are no rows, only tables."""
+
+UNSOLVED = 1e-6
+"""Factor on the precision of a split whose outcome is not OK, so that any that is comes first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One split that was solved.
+
+    Attributes:
+        columns: the vertex of each column of the patterns.
+        patterns: rows of these vertices, from which the views were solved.
+        solved: the three views.
+        precision: inverse standard error of the within-source means, the share of noise in the
+            signal discounted; mean over strata.
+        separation: smallest distance between sources in standard errors, mean over strata.
+    """
+
+    columns: tuple[int, ...]
+    patterns: Patterns
+    solved: SolvedViews
+    precision: float
+    separation: float
+
+
+def best_trial(
+    source: MomentSource,
+    k: int,
+    variables: tuple[int, ...],
+    given: tuple[int, ...],
+    assignments: Int[Tensor, "r c"],
+    rng: np.random.Generator,
+) -> Trial:
+    """Solve splits until time is spent, or large data are separated well, and keep the best.
+
+    Args:
+        source: data or a population.
+        k: number of sources.
+        variables: vertices to split; at least one split shows k sources.
+        given: vertices conditioned on.
+        assignments: ``(r, len(given))``, distinct, each with rows.
+        rng: of the splits and of random combinations.
+    """
+    best: list[Trial] = []
+    work = 0
+    for columns, patterns, views in _splits(source, k, variables, given, assignments, rng):
+        features = indicator_features(patterns, views, k)
+        trial = _trial(columns, patterns, solve_views(patterns, views, features, k, _seed(rng)))
+        best = [max([*best, trial], key=lambda t: t.precision)]
+        work += patterns.rows.shape[0]
+        if work > MAX_ROWS or (work > SMALL_ROWS and best[0].separation > GOOD_SEPARATION):
+            break
+    return best[0]
+
+
+def _splits(
+    source: MomentSource,
+    k: int,
+    variables: tuple[int, ...],
+    given: tuple[int, ...],
+    assignments: Int[Tensor, "r c"],
+    rng: np.random.Generator,
+) -> Iterator[tuple[tuple[int, ...], Patterns, Views]]:
+    """Splits of all variables where their rows can be had, else of random subsets of them."""
+    cards = source.spec.cards
+    if fits(source, variables, assignments.shape[0]):
+        patterns = patterns_of(source, variables, given, assignments)
+        if patterns.rows.shape[0] > MANY_ROWS:
+            patterns = thinned(patterns, MANY_ROWS, _seed(rng))
+        for views in candidate_splits([cards[v] for v in variables], k, rng, MAX_SPLITS):
+            yield variables, patterns, views
+        return
+    for _ in range(MAX_SPLITS):
+        columns = _subset(cards, variables, k, rng)
+        patterns = patterns_of(source, columns, given, assignments)
+        for views in candidate_splits([cards[v] for v in columns], k, rng, 2):
+            yield columns, patterns, views
+
+
+def _subset(
+    cards: Sequence[int], variables: Sequence[int], k: int, rng: np.random.Generator
+) -> tuple[int, ...]:
+    """Random variables, enough for three views, with few joint states."""
+    chosen: list[int] = []
+    for v in rng.permutation(variables).tolist():
+        enough = candidate_splits([cards[w] for w in chosen], k, rng, 1)
+        if enough and math.prod(cards[w] for w in (*chosen, v)) > SUBSET_CELLS:
+            break
+        chosen.append(v)
+    return tuple(sorted(chosen))
+
+
+def sharpened(trial: Trial, patterns: Patterns, rng: np.random.Generator) -> Trial:
+    """Solve the same views from all rows, each described by the probabilities of the sources."""
+    tables, _ = view_tables(trial.solved, trial.patterns)
+    weights = trial.solved.core.weights
+    one, two, three = (
+        posteriors(view, weights, [tables[c] for c in view], patterns.cards)
+        for view in trial.solved.views
+    )
+    k = weights.shape[-1]
+    again = solve_views(patterns, trial.solved.views, (one, two, three), k, _seed(rng))
+    return _trial(trial.columns, patterns, again)
+
+
+def view_tables(
+    solved: SolvedViews, patterns: Patterns
+) -> tuple[dict[int, Float[Tensor, "r k _"]], Float[Tensor, " r"]]:
+    """Tables of all variables in views, by column, and the largest move to the simplex."""
+    tables: dict[int, Tensor] = {}
+    moved = torch.zeros_like(patterns.n_rows)
+    for i, view in enumerate(solved.views):
+        found, more = cover(patterns, solved, view, OTHERS[i])
+        tables.update(zip(view, found, strict=True))
+        moved = torch.maximum(moved, more)
+    return tables, moved
+
+
+def _trial(columns: tuple[int, ...], patterns: Patterns, solved: SolvedViews) -> Trial:
+    """Judge a solved split."""
+    k = solved.core.weights.shape[-1]
+    signal = solved.singular_values[..., k - 1]
+    # The k-th singular value of data is signal and noise, which add in squares.
+    noise = solved.floor / signal.clamp_min(torch.finfo(signal.dtype).tiny)
+    share = (1 - noise.square()).clamp_min(0)
+    solvable = (signal > solved.floor) & (solved.core.status == Status.OK)
+    precision = torch.where(solvable, share.sqrt(), UNSOLVED) / solved.core.standard_error
+    separation = solved.core.separation
+    return Trial(columns, patterns, solved, float(precision.mean()), float(separation.mean()))
+
+
+def numpy_generator(random_state: RandomState) -> np.random.Generator:
+    """A generator of orders; a torch generator that was given is advanced."""
+    generator = torch_generator(random_state)
+    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
+    return np.random.default_rng(int(seed))
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**62))
