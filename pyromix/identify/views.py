@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -48,6 +48,7 @@ LEAST = 1e-12
 """Probability in place of zero where logarithms are taken."""
 
 
+@runtime_checkable
 class Features(Protocol):
     """Functions of the variables of one view; a combination of them is the constant one."""
 
