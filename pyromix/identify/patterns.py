@@ -10,6 +10,7 @@ any number of strata is one batched matrix product.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,12 @@ def patterns_of(
     r, m = table.shape
     strata = torch.arange(r, device=table.device).repeat_interleave(m)
     return _blocked(cells.repeat(r, 1), table.flatten(), strata, n_rows, states, states)
+
+
+def all_assignments(cards: Sequence[int], given: Sequence[int]) -> Int[Tensor, "r c"]:
+    """Every joint state of the given vertices in row-major order; one empty row for none."""
+    states = list(itertools.product(*(range(cards[v]) for v in given)))
+    return torch.tensor(states, dtype=torch.int64, device="cpu").reshape(len(states), len(given))
 
 
 def thinned(patterns: Patterns, n: int, random_state: RandomState) -> Patterns:

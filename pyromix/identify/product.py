@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyromix.data.counts import MomentSource
 from pyromix.identify.cover import cover, without_missing
-from pyromix.identify.patterns import patterns_of
+from pyromix.identify.patterns import all_assignments, patterns_of
 from pyromix.identify.search import Trial, best_trial, numpy_generator, sharpened, view_tables
 from pyromix.identify.solution import (
     ProductDiagnostics,
@@ -83,12 +83,7 @@ def identify_product(
         variables = [v for v in range(spec.n_variables) if v not in given]
     unbatched = assignments is None and not given
     if assignments is None:
-        axes = [torch.arange(spec.cards[v], device="cpu") for v in given]
-        assignments = (
-            torch.cartesian_prod(*axes).reshape(-1, len(given))
-            if given
-            else (torch.zeros(1, 0, dtype=torch.int64, device="cpu"))
-        )
+        assignments = all_assignments(spec.cards, given)
     distinct, inverse = _distinct(assignments)
     solution = _solve_assignments(source, k, tuple(variables), tuple(given), distinct, random_state)
     return selected(solution, inverse[0] if unbatched else inverse)
