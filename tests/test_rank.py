@@ -39,7 +39,6 @@ def rejections(m, n, k, rank, n_rows, seed):
 
 def statistic_by_loops(table, n_rows, rank):
     """The same statistic written out with matrices of all cells, one table."""
-    m, n = table.shape
     a, b = table.sum(1), table.sum(0)
     white = table / np.sqrt(np.outer(a, b))
     u, s, vt = np.linalg.svd(white)
