@@ -350,6 +350,16 @@ def test_six_hundred_observed_leaves_of_a_hub_give_the_closed_form(batch_shape):
             )
 
 
+def test_a_mass_among_the_least_numbers_keeps_its_digits():
+    # 1e-320 is a float64, with four digits; the answer has all of them.
+    spec = MixtureSpec.from_parents({f"L{i}": "ab" for i in range(16)}, {}, 2)
+    rows = torch.tensor([[1e-20, 1 - 1e-20], [1.02e-20, 1 - 1.02e-20]], dtype=torch.float64)
+    mixture = BayesNetMixture(spec, simplex(0.5, 0.5), (rows,) * 16)
+    query = DoQuery((SOURCE,), {}, dict.fromkeys(range(16), 0))
+    expected = simplex(1 / (1 + 1.02**16), 1.02**16 / (1 + 1.02**16))
+    torch.testing.assert_close(marginal(mixture, query), expected, rtol=0, atol=1e-12)
+
+
 def test_a_cell_that_underflows_beside_a_zero_still_decides_the_answer():
     # The only source that allows the last leaf has 1e-400 of the mass of the other before it.
     spec = MixtureSpec.from_parents({**{f"L{i}": "ab" for i in range(21)}}, {}, 2)

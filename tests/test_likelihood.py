@@ -332,6 +332,19 @@ def test_zeros_give_minus_infinity_and_never_nan(missing):
     assert torch.equal(log_prob(mixture, rows) == -math.inf, (wanted == -math.inf).all(-1))
 
 
+def test_a_source_that_cannot_complete_a_row_has_no_counts_there():
+    spec = MixtureSpec.from_parents({"A": "ab", "B": "ab"}, {"B": ["A"]}, 2)
+    b = torch.tensor([[[0.3, 0.7], [0.6, 0.4]], [[0.0, 1.0], [0.0, 1.0]]], dtype=torch.float64)
+    drawn = random_mixture(spec, 0)
+    mixture = BayesNetMixture(spec, drawn.weights, (drawn.cpts[0], b))
+    rows, weights = torch.tensor([[-1, 0], [-1, 1]]), torch.tensor([2.0, 3.0], dtype=torch.float64)
+    index = CellIndex(spec, rows)
+    counts = expected_counts(mixture.weights[None], stacked(mixture)[:, None], index, weights)
+    wanted = oracle_counts(mixture, rows, weights)
+    for found, want in zip(index.axis.unstack(counts.cells), wanted, strict=True):
+        torch.testing.assert_close(found[0], want, rtol=1e-12, atol=0)
+
+
 def test_expected_counts_say_that_a_row_is_impossible():
     spec = random_spec(6, 5, 2)
     mixture, rows = deterministic(spec), random_rows(spec, 200, 0)
