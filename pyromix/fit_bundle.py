@@ -17,7 +17,7 @@ from pyromix.diagnostics import FitDiagnostics
 from pyromix.errors import FileError
 from pyromix.result import MixtureFit
 
-NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "entropy")
+NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "reached_mass", "entropy")
 
 
 def save(fit: MixtureFit, path: str | PathLike[str], *, include_data: bool = True) -> None:

@@ -14,12 +14,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyromix.data.counts import Counts
-from pyromix.data.frames import encode, to_pandas
 from pyromix.diagnostics import FitDiagnostics
 from pyromix.errors import DataError, QueryError
 from pyromix.identify.certify import MAX_PARAMETERS, certify
 from pyromix.model.certificate import Certificate
-from pyromix.model.likelihood import log_prob, responsibilities
+from pyromix.model.likelihood import responsibilities
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState
@@ -28,11 +27,9 @@ from pyromix.query.answer import Answer
 from pyromix.query.do import query
 from pyromix.query.effect import Effect, effect
 from pyromix.query.gate import admit
+from pyromix.query.predict import counted, predict_proba, score
 from pyromix.query.simulate import simulate
-from pyromix.refine.em import REACHED_ROWS, EMResult, fit_em
-
-ROWS_PER_CHUNK = 100_000
-"""Rows whose responsibilities are computed at once."""
+from pyromix.refine.em import EMResult, fit_em
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +51,7 @@ class MixtureFit:
         n_iter: iterations of the best start.
         row_masses: per vertex the expected number of data rows behind each CPT row,
             ``(k, *card(parents))``; for uninfluenced vertices, of all sources together.
+        reached_mass: mass from which a CPT row counts as reached by data.
         entropy: entropy of P(U | row), summed over rows, in nats: 0 when every row is certain.
         diagnostics: starts, stages and notes.
         stored: the table it was fitted to; empty when it was saved without.
@@ -65,6 +63,7 @@ class MixtureFit:
     converged: bool
     n_iter: int
     row_masses: tuple[Float[Tensor, ...], ...]
+    reached_mass: float
     entropy: float
     diagnostics: FitDiagnostics
     stored: tuple[Counts, ...] = ()
@@ -209,7 +208,7 @@ class MixtureFit:
     @property
     def reached(self) -> tuple[Bool[Tensor, ...], ...]:
         """Per vertex, which CPT rows data reached, ``(k, *card(parents))``."""
-        return tuple(masses > REACHED_ROWS for masses in self.row_masses)
+        return tuple(masses > self.reached_mass for masses in self.row_masses)
 
     # -- rows --------------------------------------------------------------------------------
 
@@ -220,15 +219,13 @@ class MixtureFit:
             data: whatever ``fit`` accepts as a table; missing cells are summed out.
 
         Returns:
-            One row per data row, one column per source, named by the source states.
+            One row per data row, one column per source, named by the source states; nan, with a
+            NumericalWarning, where a row is impossible in every source.
 
         Raises:
             DataError: a column is missing or a value is no state.
         """
-        chunks = encode(data, self.spec).codes.to(self.mixture.device).split(ROWS_PER_CHUNK)
-        shares = torch.cat([responsibilities(self.mixture, chunk).cpu() for chunk in chunks])
-        columns = [str(s) for s in self.spec.source_states]
-        return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)))
+        return predict_proba(self.mixture, data)
 
     def score(self, data: Any, sample_weight: Any = None) -> float:
         """Mean log-likelihood per row, in nats, U and missing cells summed out.
@@ -236,8 +233,7 @@ class MixtureFit:
         Raises:
             DataError: a column is missing, a value is no state, a weight is unusable.
         """
-        counts = _counted(data, self.spec, sample_weight).to(self.mixture.device)
-        return float(counts.weights @ log_prob(self.mixture, counts.rows)) / counts.n_rows
+        return score(self.mixture, data, sample_weight)
 
     def simulate(
         self,
@@ -294,7 +290,7 @@ class MixtureFit:
         """
         if method != "em":
             raise QueryError(f'unknown method {method!r} of refine; expected "em"')
-        counts = self.counts if data is None else _counted(data, self.spec)
+        counts = self.counts if data is None else counted(data, self.spec)
         counts = counts.to(self.mixture.device)
         start = replace(
             self.mixture,
@@ -387,6 +383,7 @@ def from_em(
         converged=result.converged,
         n_iter=result.n_iter,
         row_masses=result.row_masses,
+        reached_mass=result.reached_mass,
         entropy=float(counts.weights @ torch.special.entr(shares).sum(-1)),
         diagnostics=FitDiagnostics(
             method=method,
@@ -397,9 +394,3 @@ def from_em(
         ),
         stored=(counts,),
     )
-
-
-def _counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
-    if isinstance(data, Counts):
-        return data.with_spec(spec)
-    return Counts.from_frame(data, spec, sample_weight=sample_weight)

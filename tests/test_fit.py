@@ -238,6 +238,28 @@ def test_a_product_has_no_edges_whatever_the_counts_were_for(toy, fitted):
         assert not any(fit.spec.parents)
 
 
+def test_what_data_reached_does_not_depend_on_the_scale_of_the_weights():
+    names = [f"V{v}" for v in range(6)]
+    spec = MixtureSpec.from_parents(dict.fromkeys(names, (0, 1)), {"V5": names[:5]}, 2)
+    frame = px.simulate(px.random_mixture(spec, 0), 1000)
+    plain = px.fit(spec, frame, n_init=2)
+    light = px.fit(spec, frame, n_init=2, sample_weight=np.full(1000, 1e-7))
+    for one, other in zip(plain.reached, light.reached, strict=True):
+        assert torch.equal(one, other)
+    exact = px.fit(spec, px.population(px.random_mixture(spec, 0)), n_init=2)
+    assert all(bool(rows.all()) for rows in exact.reached)
+
+
+def test_a_row_that_is_impossible_in_every_source_is_spoken_of():
+    spec = MixtureSpec.from_parents({"A": (0, 1), "B": (0, 1), "C": (0, 1)}, {"B": ["A"]}, 2)
+    data = pd.DataFrame({"A": [0, 0, 1, 1] * 9, "B": [0, 0, 1, 1] * 9, "C": [0, 1] * 18})
+    fit = px.fit(spec, data, n_init=1)
+    unseen = pd.DataFrame({"A": [0, 0], "B": [0, 1], "C": [0, 0]})
+    with pytest.warns(px.NumericalWarning, match="1 of 2 rows .* row 1"):
+        shares = fit.predict_proba(unseen)
+    assert shares.isna().all(axis=1).tolist() == [False, True]
+
+
 def test_a_global_state_is_left_as_found(toy, frame):
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002 - the global state is what is looked at

@@ -222,7 +222,7 @@ def encode(
 # -- out ---------------------------------------------------------------------------------------
 
 
-def to_pandas(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> pd.DataFrame:
+def to_pandas(columns: Mapping[Any, Sequence[Any] | np.ndarray]) -> pd.DataFrame:
     """Make a pandas DataFrame of columns of equal length."""
     import pandas as pd
 

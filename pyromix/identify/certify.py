@@ -41,7 +41,7 @@ POWER_STEPS = 20
 """Steps of power iteration: the condition number to within a few per cent."""
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)
 def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
     """Take the Jacobian of theta -> P(V) at a generic mixture and find its null space.
 

@@ -18,7 +18,6 @@ from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.refine.accelerate import FIRST_LIMIT, extrapolate, next_limit
 from pyromix.refine.outcome import (
-    REACHED_ROWS,
     SAME_OPTIMUM,
     EMResult,
     duplicate_sources,
@@ -28,7 +27,7 @@ from pyromix.refine.outcome import (
 from pyromix.refine.starts import jittered, random_starts
 from pyromix.refine.step import EMMap, Point, Step, WeightedRows
 
-__all__ = ["REACHED_ROWS", "EMResult", "fit_em", "random_starts"]
+__all__ = ["EMResult", "fit_em", "random_starts"]
 
 Progress = Callable[[int, float], None]
 """Told after each round of steps: EM steps so far, best objective so far."""
@@ -205,7 +204,7 @@ def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:
 
 def _largest_change(em: EMMap, before: Point, after: Step) -> Float[Tensor, " batch"]:
     """Largest move of a probability in a row that data reach."""
-    reached = em.spread((after.row_masses > REACHED_ROWS).to(torch.float64))
+    reached = em.spread((after.row_masses > em.reached_mass).to(torch.float64))
     table = ((after.target.table - before.table).abs() * reached).amax((0, 2))
     return (after.target.weights - before.weights).abs().amax(-1).maximum(table)
 
@@ -227,7 +226,8 @@ def _result(em: EMMap, found: _Ascent, best: int, saddle: bool) -> EMResult:
         start_log_likelihoods=found.step.log_likelihood,
         n_best=int((objective >= objective[best] - SAME_OPTIMUM * em.total_weight).sum()),
         row_masses=masses,
-        duplicates=duplicate_sources(mixture, masses),
+        reached_mass=em.reached_mass,
+        duplicates=duplicate_sources(mixture, masses, em.reached_mass),
         empty=empty_sources(mixture, em.total_weight),
         saddle=saddle,
         notes=(),

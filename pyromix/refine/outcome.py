@@ -24,7 +24,11 @@ At the default tolerance starts on one optimum end within 2e-7 of each other, ev
 """
 
 REACHED_ROWS = 1e-6
-"""Expected number of data rows from which a CPT row counts as reached."""
+"""Expected number of data rows from which a CPT row counts as reached.
+
+Where the lightest data row weighs less than one, in multiples of its weight: populations and
+normalised weights are no less seen than counts.
+"""
 
 DUPLICATE_DISTANCE = 0.01
 """Average total variation per vertex below which two sources are one."""
@@ -47,6 +51,7 @@ class EMResult:
         n_best: how many starts reached the best objective, to within ``SAME_OPTIMUM`` per row.
         row_masses: per vertex the expected number of data rows behind each CPT row,
             ``(k, *card(parents))``; for uninfluenced vertices, of all sources together.
+        reached_mass: mass from which a CPT row counts as reached, see ``REACHED_ROWS``.
         duplicates: pairs of sources whose tables hardly differ.
         empty: sources without rows to speak of.
         saddle: whether the best start had stopped at a saddle and was taken on from there.
@@ -61,6 +66,7 @@ class EMResult:
     start_log_likelihoods: Float[Tensor, " n_init"]
     n_best: int
     row_masses: tuple[Float[Tensor, ...], ...]
+    reached_mass: float
     duplicates: tuple[tuple[int, int], ...]
     empty: tuple[int, ...]
     saddle: bool
@@ -68,12 +74,14 @@ class EMResult:
 
     @property
     def reached(self) -> tuple[Bool[Tensor, ...], ...]:
-        """Per vertex which CPT rows more than ``REACHED_ROWS`` data rows stand behind."""
-        return tuple(masses > REACHED_ROWS for masses in self.row_masses)
+        """Per vertex which CPT rows more than ``reached_mass`` stands behind."""
+        return tuple(masses > self.reached_mass for masses in self.row_masses)
 
 
 def duplicate_sources(
-    mixture: BayesNetMixture, row_masses: tuple[Float[Tensor, ...], ...]
+    mixture: BayesNetMixture,
+    row_masses: tuple[Float[Tensor, ...], ...],
+    reached_mass: float = REACHED_ROWS,
 ) -> tuple[tuple[int, int], ...]:
     """Return pairs of sources that differ by less than ``DUPLICATE_DISTANCE`` at every vertex.
 
@@ -83,11 +91,12 @@ def duplicate_sources(
     Args:
         mixture: without batch axes.
         row_masses: per vertex ``(k, *card(parents))``.
+        reached_mass: mass from which a CPT row counts as reached.
     """
     k = mixture.n_sources
     farthest = torch.zeros(k, k, dtype=torch.float64, device=mixture.device)
     for cpt, masses in zip(mixture.cpts, row_masses, strict=True):
-        if float(masses.sum()) <= REACHED_ROWS:
+        if float(masses.sum()) <= reached_mass:
             continue  # a vertex that was never observed tells nobody apart
         rows, mass = cpt.reshape(k, -1, cpt.shape[-1]), masses.reshape(k, -1)
         shared = torch.minimum(mass[:, None], mass[None])
@@ -95,7 +104,7 @@ def duplicate_sources(
         total = shared.sum(-1)
         average = (shared * gaps).sum(-1) / total.clamp_min(torch.finfo(torch.float64).tiny)
         # Sources without a common row at some vertex differ there as much as they can.
-        farthest = farthest.maximum(torch.where(total > REACHED_ROWS, average, 1.0))
+        farthest = farthest.maximum(torch.where(total > reached_mass, average, 1.0))
     close = (farthest < DUPLICATE_DISTANCE).triu(1).nonzero().tolist()
     return tuple((i, j) for i, j in close)
 

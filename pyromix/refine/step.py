@@ -16,6 +16,7 @@ from pyromix.model.incidence import Incidence
 from pyromix.model.likelihood import ExpectedCounts, expected_counts
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec
+from pyromix.refine.outcome import REACHED_ROWS
 
 TABLE_BYTES = 2**30
 """Starts are worked on in groups whose tables over units and completions stay below this."""
@@ -145,6 +146,11 @@ class EMMap:
     def total_weight(self) -> float:
         """Number of data rows."""
         return float(self.row_weights.sum())
+
+    @cached_property
+    def reached_mass(self) -> float:
+        """Mass from which a CPT row counts as reached, see ``REACHED_ROWS``."""
+        return REACHED_ROWS * min(1.0, float(self.row_weights.min()))
 
     @property
     def axis(self) -> CellAxis:

@@ -1,0 +1,79 @@
+"""Rows put to a mixture: which source they are from, and how likely they are."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyromix.data.counts import Counts
+from pyromix.data.frames import encode, to_pandas
+from pyromix.errors import NumericalWarning
+from pyromix.model.likelihood import log_prob, responsibilities
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.spec import MixtureSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS_PER_CHUNK = 100_000
+"""Rows whose responsibilities are computed at once."""
+
+
+def predict_proba(mixture: BayesNetMixture, data: Any) -> pd.DataFrame:
+    """P(U | row) of every row of a table.
+
+    Args:
+        mixture: without batch axes.
+        data: whatever ``fit`` accepts as a table; missing cells are summed out.
+
+    Returns:
+        One row per data row, one column per source, named by the source states; nan, with a
+        NumericalWarning, where a row is impossible in every source.
+
+    Raises:
+        DataError: a column is missing or a value is no state.
+    """
+    spec = mixture.spec
+    chunks = encode(data, spec).codes.to(mixture.device).split(ROWS_PER_CHUNK)
+    shares = torch.cat([responsibilities(mixture, chunk).cpu() for chunk in chunks])
+    impossible = shares.isnan().any(-1).nonzero().flatten()
+    if len(impossible):
+        warnings.warn(
+            f"{len(impossible)} of {len(shares)} rows have probability zero in every source, "
+            f"the first is row {int(impossible[0])}; their P({spec.source}) is nan. Fit with a "
+            "prior, or with data that hold such rows",
+            NumericalWarning,
+            stacklevel=3,
+        )
+    columns = [str(s) for s in spec.source_states]
+    if len(set(columns)) < len(columns):
+        columns = list(spec.source_states)  # 1 and "1" are two sources
+    return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)))
+
+
+def score(mixture: BayesNetMixture, data: Any, sample_weight: Any = None) -> float:
+    """Mean log-likelihood per row, in nats, U and missing cells summed out.
+
+    Args:
+        mixture: without batch axes.
+        data: a table, or Counts.
+        sample_weight: column name or one weight per row of a table.
+
+    Raises:
+        DataError: a column is missing, a value is no state, a weight is unusable.
+    """
+    counts = counted(data, mixture.spec, sample_weight).to(mixture.device)
+    return float(counts.weights @ log_prob(mixture, counts.rows)) / counts.n_rows
+
+
+def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
+    """A table, or Counts, as Counts on a spec.
+
+    Raises:
+        DataError: the table does not fit the spec, or a weight is unusable.
+    """
+    if isinstance(data, Counts):
+        return data.with_spec(spec)
+    return Counts.from_frame(data, spec, sample_weight=sample_weight)
