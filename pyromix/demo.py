@@ -40,7 +40,7 @@ def _chest_clinic(say: Say) -> dict[str, float]:
         "naive": float(effect.naive),
         "do": float(effect.do),
         "true": card.truth["do"],
-        "log_likelihood_per_row": fitted.log_likelihood / fitted.n_rows,
+        "log_likelihood_per_row": fitted.log_likelihood_per_row,
         "true_log_likelihood_per_row": card.truth["log_likelihood_per_row"],
     }
     say(

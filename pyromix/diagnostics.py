@@ -2,7 +2,75 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from pyromix.model.status import Status
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What one run of the moment stage saw: three views of the source, given an assignment.
+
+    Attributes:
+        views: names of the variables of each view.
+        given: names of the variables conditioned on.
+        n_assignments: assignments of these.
+        outcomes: per ``Status`` name, how many assignments ended with it.
+        signal: k-th canonical correlation of the first two views, of the assignment with most rows.
+        noise_floor: what the signal must exceed there.
+        separation: smallest distance between two sources there, in standard errors.
+        rarest: expected rows of the rarest source there.
+        projected: largest amount by which a probability was moved to reach the simplex.
+        standard_error: root mean square error of within-source means there, to first order.
+    """
+
+    views: tuple[tuple[str, ...], ...]
+    given: tuple[str, ...]
+    n_assignments: int
+    outcomes: tuple[tuple[str, int], ...]
+    signal: float
+    noise_floor: float
+    separation: float
+    rarest: float
+    projected: float
+    standard_error: float
+
+    def __str__(self) -> str:
+        """One line: the views, and signal against noise."""
+        views = "  ".join("{" + ", ".join(view) + "}" for view in self.views)
+        given = f" given {{{', '.join(self.given)}}}" if self.given else ""
+        return (
+            f"{views}{given}: {_counted(self.outcomes)}; signal {self.signal:.3g} (noise floor "
+            f"{self.noise_floor:.3g}), separation {self.separation:.3g} standard errors"
+        )
+
+
+@dataclass(frozen=True)
+class MomentStage:
+    """The mixture by moments, before refinement.
+
+    Attributes:
+        status: name of a ``Status``; OK where moments determine the mixture.
+        log_likelihood: of the moment estimate, sum over rows; nan where it cannot be computed.
+        runs: what was decomposed.
+        notes: sentences.
+    """
+
+    status: str
+    log_likelihood: float
+    runs: tuple[RunReport, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether moments determine the mixture."""
+        return self.status == Status.OK.name
+
+    def __str__(self) -> str:
+        """A line for the stage, then one per run and per note."""
+        lines = [f"moments: {self.status}, logL {self.log_likelihood:.6g}"]
+        return "\n  ".join([*lines, *map(str, self.runs), *self.notes])
 
 
 @dataclass(frozen=True)
@@ -11,10 +79,11 @@ class FitDiagnostics:
 
     Attributes:
         method: the method that was asked for and the one that ran, e.g. ``"auto: em"``.
-        start_log_likelihoods: where every start ended, sum over rows.
+        start_log_likelihoods: where every start ended, sum over rows; a start from moments leads.
         n_best: how many starts reached the best optimum.
         prior: pseudo-count per cell, 0 for maximum likelihood.
         notes: sentences: an added source, repaired data, disagreeing starts.
+        moments: the moment stage; empty where there was none.
     """
 
     method: str
@@ -22,3 +91,15 @@ class FitDiagnostics:
     n_best: int
     prior: float
     notes: tuple[str, ...]
+    moments: tuple[MomentStage, ...] = ()
+
+    @property
+    def log_likelihood_moments(self) -> float:
+        """Log-likelihood of the moment estimate; nan where there was no moment stage."""
+        return self.moments[0].log_likelihood if self.moments else math.nan
+
+
+def _counted(outcomes: tuple[tuple[str, int], ...]) -> str:
+    if len(outcomes) == 1 and outcomes[0][1] == 1:
+        return outcomes[0][0]
+    return ", ".join(f"{n} {name}" for name, n in outcomes)

@@ -25,7 +25,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         latent_card: ``{"U": k}``, as in pgmpy's ``DiscreteEM``.
         state_names: states of variables, the source included, in the order wanted.
         method: as in ``px.fit``.
-        n_init: number of starts.
+        n_init: number of random starts, as in ``px.fit``.
         prior: pseudo-count per cell.
         missing: ``"mar"``, ``"drop"`` or ``"error"``.
         max_iter: iteration limit of EM.
@@ -55,7 +55,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         latent_card: Mapping[str, int] | None = None,
         state_names: Mapping[str, Sequence[Any]] | None = None,
         method: str = "auto",
-        n_init: int = 20,
+        n_init: int | None = None,
         prior: float | None = None,
         missing: str = "mar",
         max_iter: int = 2000,

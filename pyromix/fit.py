@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from pyromix.assembly import from_em, from_population
 from pyromix.bridges.pgmpy import structure_of
 from pyromix.bridges.structure import Structure
 from pyromix.data.counts import Counts
 from pyromix.data.frames import observed_states, read_frame
 from pyromix.data.population import Population
-from pyromix.errors import DataError, DataRepairWarning, QueryError, SpecError
-from pyromix.model.randomness import RandomState
+from pyromix.errors import (
+    DataError,
+    DataRepairWarning,
+    QueryError,
+    SpecError,
+    WeakIdentificationWarning,
+)
+from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec, near_matches
-from pyromix.refine.em import fit_em, random_starts
-from pyromix.result import MixtureFit, from_em
+from pyromix.moment_stage import MomentStart, start_from_moments
+from pyromix.refine.em import evaluate, fit_em, random_starts
+from pyromix.refine.restarts import climb_until_confirmed
+from pyromix.refine.starts import batch_of
+from pyromix.result import MixtureFit
 
-METHODS = ("auto", "em")
+METHODS = ("auto", "moments", "em")
+
+N_INIT = 20
+"""Random starts where moments do not determine the mixture."""
+
+N_INIT_BESIDE_MOMENTS = 4
+"""Random starts beside one from moments that do: whether they agree says something of the model."""
 
 COUNT_NAMES = ("count", "counts", "n", "freq", "frequency", "weight", "weights")
 """Names of columns that are likely to be weights."""
@@ -35,7 +53,7 @@ def fit(
     n_sources: int | None = None,
     *,
     method: str = "auto",
-    n_init: int = 20,
+    n_init: int | None = None,
     prior: float | None = None,
     sample_weight: Any = None,
     missing: str = "mar",
@@ -57,8 +75,11 @@ def fit(
             Population.
         n_sources: k; by default the cardinality of the model's latent vertex. Another number than
             that is taken, and the sources are then named 0..k-1.
-        method: ``"em"``, random starts; ``"auto"``, at present the same.
-        n_init: number of random starts.
+        method: ``"auto"``, moments where the graph has no edges, then EM from there and from
+            random starts; ``"moments"``, those alone; ``"em"``, random starts alone.
+        n_init: number of random starts. By default 4 beside a start from moments that determine
+            the mixture and 20 without one; on small tables further ones, up to 200, until the best
+            optimum has been reached by three starts or by the one from moments.
         prior: None for maximum likelihood, a number for that pseudo-count in every cell.
         sample_weight: column name of ``data`` or one weight per row.
         missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
@@ -85,19 +106,17 @@ def fit(
             f"method must be one of {list(METHODS)}, found {method!r}"
             f"{near_matches(method, METHODS)}"
         )
-    if isinstance(n_init, bool) or not isinstance(n_init, int) or n_init < 1:
-        raise SpecError(f"n_init must be an integer >= 1, found {n_init!r}")
+    if n_init is not None and (isinstance(n_init, bool) or not isinstance(n_init, int)):
+        raise SpecError(f"n_init must be an integer or left out, found {n_init!r}")
     structure = structure_of(model, n_sources)
-    counts = _counts(structure, data, n_sources, state_names, sample_weight, missing)
+    source = _source(structure, data, n_sources, state_names, sample_weight, missing)
     if device is not None:
-        counts = counts.to(device)
-    starts = random_starts(
-        counts.spec, n_init, random_state, device=counts.rows.device, counts=counts
-    )
+        source = source.to(device)
+    repairs = source.report.repairs if isinstance(source, Counts) else ()
+    notes = (*_source_note(structure), *repairs)
     with _progress(show_progress, max_iter) as progress:
-        result = fit_em(counts, starts, max_iter=max_iter, tol=tol, prior=prior, progress=progress)
-    notes = (*_source_note(structure), *counts.report.repairs)
-    return from_em(result, counts, method if method == "em" else "auto: em", prior, notes)
+        em = {"max_iter": max_iter, "tol": tol, "prior": prior, "progress": progress}
+        return _fitted(source, method, n_init, torch_generator(random_state), em, notes)
 
 
 def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
@@ -122,14 +141,75 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
     return fit(Structure(tuple(names), dict.fromkeys(names, ())), frame, n_sources, **options)
 
 
-def _counts(
+def _fitted(
+    source: Counts | Population,
+    method: str,
+    n_init: int | None,
+    generator: torch.Generator,
+    em: Mapping[str, Any],
+    notes: tuple[str, ...],
+) -> MixtureFit:
+    """Moments, then EM from there and from random starts, as the method says."""
+    spec, prior = source.spec, em["prior"]
+    exact = isinstance(source, Population)
+    found = _moments(source, method, generator)
+    stages = tuple(start.stage for start in found)
+    determined = any(stage.ok for stage in stages)
+    if determined and exact:
+        return from_population(found[0].mixture, source, f"{method}: moments", notes, stages[0])
+    counts = source.as_counts() if exact else source
+    n_rows = math.inf if exact else None
+    if method == "moments":
+        result = evaluate(counts, found[0].mixture)
+        return from_em(result, counts, method, 0.0, notes, stages, n_rows=n_rows)
+    # Exact moments that do not determine the mixture are no start: their zeros would stay.
+    given = [start.mixture for start in found if start.usable and not exact]
+    draw = partial(
+        random_starts, spec, random_state=generator, device=counts.rows.device, counts=counts
+    )
+    wanted = n_init
+    if wanted is None:
+        wanted = N_INIT_BESIDE_MOMENTS if determined else N_INIT
+        wanted = wanted if spec.n_sources > 1 else 1
+    if wanted + len(given) < 1:
+        raise SpecError("n_init=0 leaves no start: moments give none for this table; raise n_init")
+    starts = batch_of(*given, *([draw(wanted)] if wanted else []))
+    options = {"n_identified": int(determined), **em}
+    if n_init is None:
+        result = climb_until_confirmed(counts, starts, draw, **options)
+    else:
+        result = fit_em(counts, starts, **options)
+    stage = "moments, em" if given else "em"
+    label = method if method == "em" else f"{method}: {stage}"
+    return from_em(result, counts, label, prior, notes, stages, n_rows=n_rows)
+
+
+def _moments(
+    source: Counts | Population, method: str, generator: torch.Generator
+) -> tuple[MomentStart, ...]:
+    """The moment stage, where there is one; a fallback is said."""
+    spec = source.spec
+    if method == "em" or (method == "auto" and (any(spec.parents) or spec.n_sources == 1)):
+        return ()
+    start = start_from_moments(source, spec, generator, strict=method == "moments")
+    if not start.stage.ok:
+        warnings.warn(
+            f"moments do not determine the mixture, random starts take their place: "
+            f"{'; '.join(start.stage.notes)}",
+            WeakIdentificationWarning,
+            stacklevel=4,
+        )
+    return (start,)
+
+
+def _source(
     structure: Structure,
     data: Any,
     n_sources: int | None,
     state_names: Mapping[str, Sequence[Hashable]] | None,
     sample_weight: Any,
     missing: str,
-) -> Counts:
+) -> Counts | Population:
     """The table as distinct rows, on the spec that the model and the data agree on."""
     states = {name: tuple(names) for name, names in (state_names or {}).items()}
     if structure.n_sources is not None and n_sources not in (None, structure.n_sources):
@@ -141,8 +221,7 @@ def _counts(
         if sample_weight is not None:
             raise DataError("sample_weight: Counts and Population carry their own weights")
         known = dict(zip(data.spec.variables, data.spec.states, strict=True))
-        counts = data.as_counts() if isinstance(data, Population) else data
-        return counts.with_spec(structure.to_spec(n_sources, {**known, **states}))
+        return data.with_spec(structure.to_spec(n_sources, {**known, **states}))
     table = read_frame(data)
     for name in structure.missing_states:
         if name not in states:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
@@ -13,11 +14,14 @@ from torch import Tensor
 from pyromix.bridges.bundle import Bundle, read_bundle, write_bundle
 from pyromix.data.counts import Counts
 from pyromix.data.report import DataReport
-from pyromix.diagnostics import FitDiagnostics
+from pyromix.diagnostics import FitDiagnostics, MomentStage, RunReport
 from pyromix.errors import FileError
 from pyromix.result import MixtureFit
 
 NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "reached_mass", "entropy")
+
+NOT_FINITE = "float:"
+"""Prefix of nan, inf and -inf in a manifest."""
 
 
 def save(fit: MixtureFit, path: str | PathLike[str], *, include_data: bool = True) -> None:
@@ -30,7 +34,7 @@ def save(fit: MixtureFit, path: str | PathLike[str], *, include_data: bool = Tru
 
     Raises:
         FileError: another ending, or the path cannot be written to.
-        DataError: the data are wanted, but the fit has none.
+        DataError: the data are wanted, but the fit was loaded without.
     """
     path = Path(path)
     if path.suffix != ".pyromix":
@@ -40,8 +44,9 @@ def save(fit: MixtureFit, path: str | PathLike[str], *, include_data: bool = Tru
         )
     extra: dict[str, Any] = {name: getattr(fit, name) for name in NUMBERS}
     extra["diagnostics"] = asdict(fit.diagnostics)
+    extra = _finite(extra)
     tensors: dict[str, Tensor] = {f"row_masses/{v}": m for v, m in enumerate(fit.row_masses)}
-    if include_data:
+    if include_data and not fit.exact:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
     write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
@@ -74,17 +79,51 @@ def _fit_of(bundle: Bundle) -> MixtureFit:
                 DataReport(**_tuples(extra["data"])),
             ),
         )
+    numbers = _restored(dict(extra))
+    diagnostics = _tuples(numbers["diagnostics"])
+    diagnostics["moments"] = tuple(_stage(stage) for stage in diagnostics["moments"])
     return MixtureFit(
         mixture=bundle.mixture,
         row_masses=tuple(
             bundle.tensors[f"row_masses/{v}"] for v in range(bundle.mixture.spec.n_variables)
         ),
-        diagnostics=FitDiagnostics(**_tuples(extra["diagnostics"])),
+        diagnostics=FitDiagnostics(**diagnostics),
         stored=stored,
-        **{name: extra[name] for name in NUMBERS},
+        **{name: numbers[name] for name in NUMBERS},
     )
 
 
+def _stage(fields: Mapping[str, Any]) -> MomentStage:
+    runs = tuple(RunReport(**_tuples(run)) for run in fields["runs"])
+    return MomentStage(**{**_tuples(fields), "runs": runs})
+
+
 def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON fields with lists as the tuples they were."""
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    """JSON fields with lists, to any depth, as the tuples they were."""
+
+    def frozen(value: Any) -> Any:
+        return tuple(map(frozen, value)) if isinstance(value, list) else value
+
+    return {name: frozen(value) for name, value in fields.items()}
+
+
+def _finite(value: Any) -> Any:
+    """Numbers that JSON cannot hold, at any depth, as texts."""
+    if isinstance(value, Mapping):
+        return {name: _finite(v) for name, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{NOT_FINITE}{value}"
+    return value
+
+
+def _restored(value: Any) -> Any:
+    """The inverse of ``_finite``; sequences stay lists."""
+    if isinstance(value, Mapping):
+        return {name: _restored(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_restored(v) for v in value]
+    if isinstance(value, str) and value.startswith(NOT_FINITE):
+        return float(value.removeprefix(NOT_FINITE))
+    return value

@@ -9,7 +9,6 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -18,7 +17,6 @@ from pyromix.diagnostics import FitDiagnostics
 from pyromix.errors import DataError, QueryError
 from pyromix.identify.certify import MAX_PARAMETERS, certify
 from pyromix.model.certificate import Certificate
-from pyromix.model.likelihood import responsibilities
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState
@@ -27,9 +25,8 @@ from pyromix.query.answer import Answer
 from pyromix.query.do import query
 from pyromix.query.effect import Effect, effect
 from pyromix.query.gate import admit
-from pyromix.query.predict import counted, predict_proba, score
+from pyromix.query.predict import predict_proba, score
 from pyromix.query.simulate import simulate
-from pyromix.refine.em import EMResult, fit_em
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,9 +41,9 @@ class MixtureFit:
 
     Attributes:
         mixture: the estimate, without batch axes; sources by decreasing weight.
-        n_rows: total weight of the rows it was fitted to.
-        log_likelihood: sum over rows (by weight), in nats; the expected one per row for a
-            Population.
+        n_rows: total weight of the rows it was fitted to; infinite for a Population.
+        log_likelihood: sum over rows (by weight), in nats; for a Population the expected one per
+            row, nan where the joint table is too large.
         converged: whether the iterations ended by the tolerance.
         n_iter: iterations of the best start.
         row_masses: per vertex the expected number of data rows behind each CPT row,
@@ -80,18 +77,29 @@ class MixtureFit:
         """The table it was fitted to, as distinct rows.
 
         Raises:
-            DataError: the fit was saved with ``include_data=False``.
+            DataError: there is none: it was saved without, or fitted to a population.
         """
         if not self.stored:
             raise DataError(
-                "this fit was saved with include_data=False; pass the data to the method instead"
+                "this fit holds no table: it was saved with include_data=False, or fitted to a "
+                "population; pass the data to the method instead"
             )
         return self.stored[0]
 
     @property
     def log_likelihood_moments(self) -> float:
         """Log-likelihood of the moment stage; nan for a fit that did not start from moments."""
-        return math.nan
+        return self.diagnostics.log_likelihood_moments
+
+    @property
+    def exact(self) -> bool:
+        """Whether it was fitted to a population: likelihoods are then expected ones per row."""
+        return math.isinf(self.n_rows)
+
+    @property
+    def log_likelihood_per_row(self) -> float:
+        """Mean log-likelihood per row, in nats."""
+        return self.log_likelihood if self.exact else self.log_likelihood / self.n_rows
 
     @cached_property
     def certificate(self) -> Certificate:
@@ -255,25 +263,32 @@ class MixtureFit:
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion, ``2 p - 2 logL``; smaller is better."""
-        return 2 * self.n_parameters - 2 * self.log_likelihood
+        """Akaike's criterion, ``2 p - 2 logL``; smaller is better; nan for a population."""
+        return self._penalised(2.0)
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, ``p log N - 2 logL``, N the total weight; smaller is better."""
-        return self.n_parameters * math.log(self.n_rows) - 2 * self.log_likelihood
+        """Schwarz's criterion, ``p log N - 2 logL``, N the total weight; smaller is better.
+
+        Nan for a fit to a population.
+        """
+        return self._penalised(math.log(self.n_rows))
+
+    @property
+    def icl(self) -> float:
+        """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
+        return self.bic + 2 * self.entropy
 
     @property
     def entropy_r2(self) -> float:
         """``1 - entropy / (N log k)``: 1 when every row is certain, 0 when none is; 1 for k = 1."""
         if self.spec.n_sources == 1:
             return 1.0
-        return 1 - self.entropy / (self.n_rows * math.log(self.spec.n_sources))
+        n_rows = 1.0 if self.exact else self.n_rows
+        return 1 - self.entropy / (n_rows * math.log(self.spec.n_sources))
 
-    @property
-    def icl(self) -> float:
-        """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
-        return self.bic + 2 * self.entropy
+    def _penalised(self, price: float) -> float:
+        return math.nan if self.exact else price * self.n_parameters - 2 * self.log_likelihood
 
     # -- onwards -----------------------------------------------------------------------------
 
@@ -288,18 +303,9 @@ class MixtureFit:
         Raises:
             QueryError: an unknown method.
         """
-        if method != "em":
-            raise QueryError(f'unknown method {method!r} of refine; expected "em"')
-        counts = self.counts if data is None else counted(data, self.spec)
-        counts = counts.to(self.mixture.device)
-        start = replace(
-            self.mixture,
-            weights=self.mixture.weights.unsqueeze(0),
-            cpts=tuple(c.unsqueeze(0) for c in self.mixture.cpts),
-        )
-        options.setdefault("prior", self.diagnostics.prior or None)
-        result = fit_em(counts, start, **options)
-        return from_em(result, counts, "refine: em", options["prior"], ())
+        from pyromix.refinement import refine
+
+        return refine(self, data, method, **options)
 
     def to_pgmpy(self) -> DiscreteBayesianNetwork:
         """Return a pgmpy network with the source as latent vertex, every CPD and state name."""
@@ -343,7 +349,7 @@ class MixtureFit:
         return (
             f"MixtureFit of {self.spec.n_variables} variables, {self.spec.n_sources} sources "
             f"({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
-            f"logL/row {self.log_likelihood / self.n_rows:.4f}   "
+            f"logL/row {self.log_likelihood_per_row:.4f}   "
             f"best of {len(starts)} starts reached by {self.diagnostics.n_best}   "
             f"{'converged' if self.converged else 'NOT converged'} after {self.n_iter} iterations\n"
             f"P({self.spec.source}) = [{weights}]   entropy R2 {self.entropy_r2:.2f}"
@@ -369,28 +375,3 @@ class MixtureFit:
             "n_iter": self.n_iter,
             "notes": list(self.diagnostics.notes),
         }
-
-
-def from_em(
-    result: EMResult, counts: Counts, method: str, prior: float | None, notes: Sequence[str]
-) -> MixtureFit:
-    """Wrap the outcome of EM with what it was fitted to."""
-    shares = responsibilities(result.mixture, counts.rows)
-    return MixtureFit(
-        mixture=result.mixture,
-        n_rows=counts.n_rows,
-        log_likelihood=result.log_likelihood,
-        converged=result.converged,
-        n_iter=result.n_iter,
-        row_masses=result.row_masses,
-        reached_mass=result.reached_mass,
-        entropy=float(counts.weights @ torch.special.entr(shares).sum(-1)),
-        diagnostics=FitDiagnostics(
-            method=method,
-            start_log_likelihoods=tuple(result.start_log_likelihoods.tolist()),
-            n_best=result.n_best,
-            prior=prior or 0.0,
-            notes=(*notes, *result.notes),
-        ),
-        stored=(counts,),
-    )

@@ -644,7 +644,7 @@ def test_a_source_of_weight_zero_comes_to_life_by_the_jitter():
 def test_the_iteration_limit_is_said_with_numbers():
     counts, _ = latent_class("lsat7", 3)
     starts = random_starts(counts.spec, 1, 0, counts=counts)
-    with pytest.warns(ConvergenceWarning, match=r"max_iter=30 .* gained \S+ nats per row") as said:
+    with pytest.warns(ConvergenceWarning, match=r"after 30 steps.* gained \S+ nats per row") as said:
         result = fit_em(counts, starts, max_iter=30)
     assert not result.converged
     assert result.n_iter == 30

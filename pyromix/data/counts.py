@@ -183,9 +183,13 @@ class Counts:
 
     # -- sizes -------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def n_rows(self) -> float:
         """Total weight; the number of rows counted, when each has weight one."""
+        return self._total_weight
+
+    @cached_property
+    def _total_weight(self) -> float:
         return float(self.weights.sum())
 
     @property

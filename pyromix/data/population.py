@@ -57,6 +57,10 @@ class Population:
         """Device of the tables."""
         return self.mixture.device
 
+    def to(self, device: torch.device | str) -> Population:
+        """Return the same law on another device."""
+        return replace(self, mixture=self.mixture.to(device))
+
     def with_spec(self, spec: MixtureSpec) -> Population:
         """Return the same law for another graph or number of sources over the same variables.
 

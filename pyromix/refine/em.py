@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,12 +22,12 @@ from pyromix.refine.outcome import (
     EMResult,
     duplicate_sources,
     empty_sources,
-    remarks,
+    warned,
 )
-from pyromix.refine.starts import jittered, random_starts
+from pyromix.refine.starts import batch_of, jittered, random_starts
 from pyromix.refine.step import EMMap, Point, Step, WeightedRows
 
-__all__ = ["EMResult", "fit_em", "random_starts"]
+__all__ = ["EMResult", "climb", "evaluate", "fit_em", "random_starts"]
 
 Progress = Callable[[int, float], None]
 """Told after each round of steps: EM steps so far, best objective so far."""
@@ -39,10 +39,21 @@ JITTERED_STEPS = 60
 """EM steps that jittered copies get."""
 
 
-def fit_em(
+def fit_em(counts: WeightedRows, starts: BayesNetMixture, **options: Any) -> EMResult:
+    """Maximise the likelihood of a table over mixtures, from given starts, and say what to know.
+
+    Arguments, result and errors are those of ``climb``; warnings say what a reader of the numbers
+    must know, and the result keeps them as notes: ConvergenceWarning, StartsDisagreeWarning,
+    WeakIdentificationWarning.
+    """
+    return warned(climb(counts, starts, **options))
+
+
+def climb(
     counts: WeightedRows,
     starts: BayesNetMixture,
     *,
+    n_identified: int = 0,
     max_iter: int = 2000,
     tol: float = 1e-9,
     prior: float | None = None,
@@ -50,7 +61,7 @@ def fit_em(
     check_saddle: bool = True,
     progress: Progress | None = None,
 ) -> EMResult:
-    """Maximise the likelihood of a table over mixtures, from given starts.
+    """Maximise the likelihood of a table over mixtures, from given starts, without a word.
 
     All starts run as one batch; those that have converged leave it. No step lowers the objective:
     an extrapolation (see ``accelerate``) is kept only where it is no worse than EM itself. A start
@@ -65,6 +76,8 @@ def fit_em(
     Args:
         counts: distinct rows and their weights, on the variables and states of ``starts``.
         starts: batch shape ``(n_init,)``.
+        n_identified: how many of the starts, the first ones, come from moments that determine the
+            mixture.
         max_iter: limit on EM steps; a round of two (with acceleration three) is finished.
         tol: nats per row.
         prior: None for maximum likelihood; a number for that pseudo-count in every CPT cell and on
@@ -75,8 +88,7 @@ def fit_em(
         progress: told after each round.
 
     Returns:
-        The best start's estimate. Warnings say what a reader must know, and the result keeps them
-        as notes: ConvergenceWarning, StartsDisagreeWarning, WeakIdentificationWarning.
+        The best start's estimate.
 
     Raises:
         SpecError: the starts do not fit the data, or an argument is out of range.
@@ -95,11 +107,29 @@ def fit_em(
         if escaped is not None:
             saddle, found = True, found.put(best, escaped)
     best = int(found.step.objective.argmax())
-    result = _result(em, found, best, saddle)
-    said = remarks(result, em.total_weight, max_iter=max_iter, gain=float(found.gain[best]))
-    for category, sentence in said:
-        warnings.warn(sentence, category, stacklevel=2)
-    return replace(result, notes=tuple(sentence for _, sentence in said))
+    return replace(_result(em, found, best, saddle), n_identified=n_identified)
+
+
+def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:
+    """See a mixture by the data without moving it.
+
+    Args:
+        counts: on the variables and states of the mixture.
+        mixture: without batch axes.
+
+    Raises:
+        SpecError: the mixture does not fit the data.
+        RefinementError: the mixture gives a row probability zero.
+    """
+    starts = batch_of(mixture)
+    _check(counts, starts, 1, 1.0, None)
+    em = EMMap(mixture.spec, CellIndex(mixture.spec, counts.rows), counts.weights, 0.0)
+    point = Point.of(starts)
+    step = em(point)
+    none = torch.zeros(1, dtype=torch.int64, device=mixture.device)
+    _check_finite(em, point, step, none, 0)
+    found = _Ascent(point, step, none, torch.zeros_like(step.objective), none == 0)
+    return _result(em, found, 0, False)
 
 
 @dataclass(frozen=True)
@@ -224,7 +254,10 @@ def _result(em: EMMap, found: _Ascent, best: int, saddle: bool) -> EMResult:
         n_iter=int(found.n_iter[best]),
         converged=bool(found.converged[best]),
         start_log_likelihoods=found.step.log_likelihood,
-        n_best=int((objective >= objective[best] - SAME_OPTIMUM * em.total_weight).sum()),
+        start_objectives=objective,
+        n_identified=0,
+        total_weight=em.total_weight,
+        gain=float(found.gain[best]),
         row_masses=masses,
         reached_mass=em.reached_mass,
         duplicates=duplicate_sources(mixture, masses, em.reached_mass),

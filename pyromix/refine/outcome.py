@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -48,7 +49,11 @@ class EMResult:
         n_iter: EM steps from the best start (evaluations of the likelihood of every row).
         converged: whether the best start ended by the tolerance.
         start_log_likelihoods: where every start ended, ``(n_init,)``.
-        n_best: how many starts reached the best objective, to within ``SAME_OPTIMUM`` per row.
+        start_objectives: the same, of the objective.
+        n_identified: how many of the starts, the first ones, come from moments that determine the
+            mixture.
+        total_weight: number of data rows.
+        gain: nats that the last step of the best start still gained.
         row_masses: per vertex the expected number of data rows behind each CPT row,
             ``(k, *card(parents))``; for uninfluenced vertices, of all sources together.
         reached_mass: mass from which a CPT row counts as reached, see ``REACHED_ROWS``.
@@ -64,13 +69,31 @@ class EMResult:
     n_iter: int
     converged: bool
     start_log_likelihoods: Float[Tensor, " n_init"]
-    n_best: int
+    start_objectives: Float[Tensor, " n_init"]
+    n_identified: int
+    total_weight: float
+    gain: float
     row_masses: tuple[Float[Tensor, ...], ...]
     reached_mass: float
     duplicates: tuple[tuple[int, int], ...]
     empty: tuple[int, ...]
     saddle: bool
     notes: tuple[str, ...]
+
+    @property
+    def at_best(self) -> Bool[Tensor, " n_init"]:
+        """Which starts reached the best objective, to within ``SAME_OPTIMUM`` per row."""
+        return self.start_objectives >= self.objective - SAME_OPTIMUM * self.total_weight
+
+    @property
+    def n_best(self) -> int:
+        """How many starts reached the best objective."""
+        return int(self.at_best.sum())
+
+    @property
+    def identified_is_best(self) -> bool:
+        """Whether a start from moments that determine the mixture reached the best objective."""
+        return bool(self.at_best[: self.n_identified].any())
 
     @property
     def reached(self) -> tuple[Bool[Tensor, ...], ...]:
@@ -115,37 +138,40 @@ def empty_sources(mixture: BayesNetMixture, total_weight: float) -> tuple[int, .
     return tuple(u for u, w in enumerate(mixture.weights.tolist()) if w < least)
 
 
-def remarks(
-    result: EMResult, total_weight: float, *, max_iter: int, gain: float
-) -> list[tuple[type[PyromixWarning], str]]:
-    """Return what a reader of the numbers must know, as warnings to give.
+def joined(first: EMResult, more: EMResult) -> EMResult:
+    """Keep the better of two results on one table, and where the starts of both ended."""
+    better = more if more.objective > first.objective else first
+    return replace(
+        better,
+        start_log_likelihoods=torch.cat([first.start_log_likelihoods, more.start_log_likelihoods]),
+        start_objectives=torch.cat([first.start_objectives, more.start_objectives]),
+        n_identified=first.n_identified,
+    )
 
-    Args:
-        result: what EM found.
-        total_weight: number of data rows.
-        max_iter: the limit on steps.
-        gain: nats that the last step of the best start still gained.
-    """
-    n_init, names = len(result.start_log_likelihoods), result.mixture.spec.source_states
+
+def warned(result: EMResult) -> EMResult:
+    """Give the warnings a reader must have, and keep their sentences as notes."""
+    said = remarks(result)
+    for category, sentence in said:
+        warnings.warn(sentence, category, stacklevel=3)
+    return replace(result, notes=tuple(sentence for _, sentence in said))
+
+
+def remarks(result: EMResult) -> list[tuple[type[PyromixWarning], str]]:
+    """Return what a reader of the numbers must know, as warnings to give."""
+    names, total_weight = result.mixture.spec.source_states, result.total_weight
     fewer = f"Try n_sources={result.mixture.n_sources - 1}."
     said: list[tuple[type[PyromixWarning], str]] = []
     if not result.converged:
         said.append(
             (
                 ConvergenceWarning,
-                f"EM stopped at max_iter={max_iter} before its tolerance: the last step still "
-                f"gained {gain / total_weight:.2g} nats per row. Raise max_iter or loosen tol.",
+                f"EM stopped at max_iter, after {result.n_iter} steps, before its tolerance: the "
+                f"last step still gained {result.gain / total_weight:.2g} nats per row. Raise "
+                "max_iter or loosen tol.",
             )
         )
-    if n_init > 1 and result.n_best < 2:
-        ends = result.start_log_likelihoods.sort(descending=True).values
-        said.append(
-            (
-                StartsDisagreeWarning,
-                f"best log-likelihood reached by {result.n_best} of {n_init} starts "
-                f"(gap {float(ends[0] - ends[1]):.3g}). Increase n_init or start from moments.",
-            )
-        )
+    said += _starts_disagree(result)
     if result.saddle:
         said.append(
             (
@@ -173,3 +199,26 @@ def remarks(
             )
         )
     return said
+
+
+def _starts_disagree(result: EMResult) -> list[tuple[type[PyromixWarning], str]]:
+    """What is said when other starts do not confirm the best one."""
+    n_init, n_best = len(result.start_objectives), result.n_best
+    if n_init < 2 or result.identified_is_best:
+        return []
+    ends = result.start_log_likelihoods.sort(descending=True).values
+    if result.n_identified:
+        gap = float(ends[0] - result.start_log_likelihoods[: result.n_identified].max())
+        sentence = (
+            f"random starts ended above the start from moments (gap {gap:.3g}); the best was "
+            f"reached by {n_best} of {n_init} starts. Rows may be few, n_sources too small, or the "
+            "variables depend on each other beyond the graph."
+        )
+    elif n_best < 2:
+        sentence = (
+            f"best log-likelihood reached by {n_best} of {n_init} starts "
+            f"(gap {float(ends[0] - ends[1]):.3g}). Increase n_init or start from moments."
+        )
+    else:
+        return []
+    return [(StartsDisagreeWarning, sentence)]

@@ -71,6 +71,22 @@ def random_starts(
     return draws.mixture(spec).to(device)
 
 
+def batch_of(*mixtures: BayesNetMixture) -> BayesNetMixture:
+    """Stack mixtures of one spec along one batch axis; each has that axis or none.
+
+    Raises:
+        SpecError: shapes do not fit.
+    """
+    weights, cpts = [], []
+    for mixture in mixtures:
+        alone = not mixture.batch_shape
+        weights.append(mixture.weights.unsqueeze(0) if alone else mixture.weights)
+        cpts.append([c.unsqueeze(0) if alone else c for c in mixture.cpts])
+    return BayesNetMixture(
+        mixtures[0].spec, torch.cat(weights), tuple(map(torch.cat, zip(*cpts, strict=True)))
+    )
+
+
 def jittered(spec: MixtureSpec, point: Point, n: int) -> Point:
     """Return n copies of a point (one batch element), each mixed with other random tables."""
     flat = torch.ones(CellAxis(spec).n_cells, dtype=torch.float64, device="cpu")

@@ -1,0 +1,118 @@
+"""From what a stage hands back to a fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pyromix.data.counts import Counts
+from pyromix.data.population import MAX_CELLS, Population
+from pyromix.diagnostics import FitDiagnostics, MomentStage
+from pyromix.model.elimination import marginal
+from pyromix.model.likelihood import log_prob, responsibilities
+from pyromix.model.match import canonical_order
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.query import DoQuery
+from pyromix.model.spec import SOURCE
+from pyromix.refine.outcome import REACHED_ROWS, EMResult
+from pyromix.result import MixtureFit
+
+
+def from_em(
+    result: EMResult,
+    counts: Counts,
+    method: str,
+    prior: float | None,
+    notes: Sequence[str],
+    moments: tuple[MomentStage, ...] = (),
+    *,
+    n_rows: float | None = None,
+) -> MixtureFit:
+    """Wrap the outcome of EM with what it was fitted to.
+
+    Args:
+        result: of EM.
+        counts: the table.
+        method: as asked for, and what ran.
+        prior: pseudo-count per cell.
+        notes: sentences from before EM.
+        moments: the moment stage, if there was one.
+        n_rows: number of rows; infinite when the table is a population's.
+    """
+    shares = responsibilities(result.mixture, counts.rows)
+    return MixtureFit(
+        mixture=result.mixture,
+        n_rows=counts.n_rows if n_rows is None else n_rows,
+        log_likelihood=result.log_likelihood,
+        converged=result.converged,
+        n_iter=result.n_iter,
+        row_masses=result.row_masses,
+        reached_mass=result.reached_mass,
+        entropy=float(counts.weights @ torch.special.entr(shares).sum(-1)),
+        diagnostics=FitDiagnostics(
+            method=method,
+            start_log_likelihoods=tuple(result.start_log_likelihoods.tolist()),
+            n_best=result.n_best,
+            prior=prior or 0.0,
+            notes=(*notes, *result.notes),
+            moments=moments,
+        ),
+        stored=(counts,),
+    )
+
+
+def from_population(
+    mixture: BayesNetMixture,
+    population: Population,
+    method: str,
+    notes: Sequence[str],
+    moments: MomentStage,
+) -> MixtureFit:
+    """Wrap a mixture recovered from exact moments.
+
+    Args:
+        mixture: the estimate, without batch axes.
+        population: what it was recovered from.
+        method: as asked for, and what ran.
+        notes: sentences.
+        moments: the moment stage.
+    """
+    mixture = mixture.relabel(canonical_order(mixture))
+    log_likelihood = entropy = math.nan
+    if population.spec.n_cells <= MAX_CELLS:
+        cells = population.as_counts()
+        log_likelihood = float(cells.weights @ log_prob(mixture, cells.rows))
+        shares = responsibilities(mixture, cells.rows)
+        entropy = float(cells.weights @ torch.special.entr(shares).sum(-1))
+    return MixtureFit(
+        mixture=mixture,
+        n_rows=math.inf,
+        log_likelihood=log_likelihood,
+        converged=True,
+        n_iter=0,
+        row_masses=_row_masses(mixture),
+        reached_mass=REACHED_ROWS * torch.finfo(torch.float64).eps,
+        entropy=entropy,
+        diagnostics=FitDiagnostics(
+            method=method,
+            start_log_likelihoods=(log_likelihood,),
+            n_best=1,
+            prior=0.0,
+            notes=tuple(notes),
+            moments=(moments,),
+        ),
+    )
+
+
+def _row_masses(mixture: BayesNetMixture) -> tuple[Tensor, ...]:
+    """P(u, parents) of every CPT row; of all sources together where they share the table."""
+    masses = []
+    for v, parents in enumerate(mixture.spec.parents):
+        mass = marginal(mixture, DoQuery(outcomes=(SOURCE, *parents)))
+        if v in mixture.spec.uninfluenced:
+            mass = mass.sum(0, keepdim=True).expand_as(mass).clone()
+        masses.append(mass)
+    return tuple(masses)

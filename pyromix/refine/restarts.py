@@ -1,0 +1,58 @@
+"""How many random starts are enough: more of them until the best optimum has been confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.refine.em import climb
+from pyromix.refine.outcome import EMResult, joined, warned
+from pyromix.refine.step import WeightedRows
+
+BATCH = 20
+"""Random starts of one round."""
+
+MOST = 200
+"""Random starts in all."""
+
+CONFIRMED = 3
+"""Starts that must have reached the best optimum before random starts are believed."""
+
+SMALL = 2**15
+"""Distinct rows times sources up to which further rounds are worth their time: seconds in all."""
+
+Draw = Callable[[int], BayesNetMixture]
+"""Draws so many random starts, new ones at every call."""
+
+
+def climb_until_confirmed(
+    counts: WeightedRows, starts: BayesNetMixture, draw: Draw, **options: Any
+) -> EMResult:
+    """Run EM from given starts, then from further random ones while the best stands alone.
+
+    The best optimum is confirmed when a start from moments that determine the mixture reached it,
+    or when ``CONFIRMED`` starts did. On tables with more than ``SMALL`` distinct rows times sources
+    no start is added. Warnings are those of ``fit_em``.
+
+    Args:
+        counts: as for ``fit_em``.
+        starts: the first ones, ``(n,)``; those from moments lead.
+        draw: of further starts.
+        **options: as for ``climb``.
+
+    Raises:
+        SpecError: as ``climb``.
+        DataError: as ``climb``.
+        RefinementError: as ``climb``.
+    """
+    result = climb(counts, starts, **options)
+    small = counts.rows.shape[0] * starts.n_sources <= SMALL
+    options["n_identified"] = 0
+    while small and not _confirmed(result) and len(result.start_objectives) < MOST:
+        result = joined(result, climb(counts, draw(BATCH), **options))
+    return warned(result)
+
+
+def _confirmed(result: EMResult) -> bool:
+    return result.identified_is_best or result.n_best >= CONFIRMED
