@@ -51,6 +51,7 @@ from pyromix.query.do import query
 from pyromix.query.effect import Effect, effect
 from pyromix.query.simulate import simulate
 from pyromix.result import MixtureFit
+from pyromix.selection import Selection, select_n_sources
 
 if TYPE_CHECKING:
     from pyromix.bridges.pyro import from_pyro, to_pyro
@@ -105,6 +106,7 @@ __all__ = [
     "QueryError",
     "RankError",
     "RefinementError",
+    "Selection",
     "SeparationError",
     "SpecError",
     "StartsDisagreeWarning",
@@ -127,6 +129,7 @@ __all__ = [
     "query",
     "random_mixture",
     "read",
+    "select_n_sources",
     "simulate",
     "to_pyro",
     "write",

@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,20 +14,16 @@ import torch
 from tqdm import tqdm
 
 from pyromix.assembly import from_em, from_population
-from pyromix.bridges.pgmpy import structure_of
-from pyromix.bridges.structure import Structure
 from pyromix.data.counts import Counts
-from pyromix.data.frames import observed_states, read_frame
 from pyromix.data.population import Population
 from pyromix.errors import (
-    DataError,
-    DataRepairWarning,
     QueryError,
     SpecError,
     WeakIdentificationWarning,
 )
+from pyromix.intake import take_in, without_edges
 from pyromix.model.randomness import RandomState, torch_generator
-from pyromix.model.spec import MixtureSpec, near_matches
+from pyromix.model.spec import near_matches
 from pyromix.moment_stage import MomentStart, start_from_moments
 from pyromix.refine.em import evaluate, fit_em, random_starts
 from pyromix.refine.restarts import climb_until_confirmed
@@ -42,9 +37,6 @@ N_INIT = 20
 
 N_INIT_BESIDE_MOMENTS = 4
 """Random starts beside one from moments that do: whether they agree says something of the model."""
-
-COUNT_NAMES = ("count", "counts", "n", "freq", "frequency", "weight", "weights")
-"""Names of columns that are likely to be weights."""
 
 
 def fit(
@@ -106,14 +98,11 @@ def fit(
             f"method must be one of {list(METHODS)}, found {method!r}"
             f"{near_matches(method, METHODS)}"
         )
-    if n_init is not None and (isinstance(n_init, bool) or not isinstance(n_init, int)):
-        raise SpecError(f"n_init must be an integer or left out, found {n_init!r}")
-    structure = structure_of(model, n_sources)
-    source = _source(structure, data, n_sources, state_names, sample_weight, missing)
-    if device is not None:
-        source = source.to(device)
-    repairs = source.report.repairs if isinstance(source, Counts) else ()
-    notes = (*_source_note(structure), *repairs)
+    if n_init is not None and (
+        isinstance(n_init, bool) or not isinstance(n_init, int) or n_init < 0
+    ):
+        raise SpecError(f"n_init must be an integer >= 0 or left out, found {n_init!r}")
+    source, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
     with _progress(show_progress, max_iter) as progress:
         em = {"max_iter": max_iter, "tol": tol, "prior": prior, "progress": progress}
         return _fitted(source, method, n_init, torch_generator(random_state), em, notes)
@@ -131,14 +120,8 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
         SpecError: k is unusable.
         DataError: the table or a weight is unusable.
     """
-    if isinstance(data, Counts | Population):
-        states = dict(zip(data.spec.variables, data.spec.states, strict=True))
-        spec = MixtureSpec.from_parents(states, {}, n_sources, source=data.spec.source)
-        return fit(spec, data, n_sources, **options)
-    frame = read_frame(data)
     weight = options.get("sample_weight")
-    names = [name for name in frame.columns if not (isinstance(weight, str) and name == weight)]
-    return fit(Structure(tuple(names), dict.fromkeys(names, ())), frame, n_sources, **options)
+    return fit(*without_edges(data, weight), n_sources, **options)
 
 
 def _fitted(
@@ -200,55 +183,6 @@ def _moments(
             stacklevel=4,
         )
     return (start,)
-
-
-def _source(
-    structure: Structure,
-    data: Any,
-    n_sources: int | None,
-    state_names: Mapping[str, Sequence[Hashable]] | None,
-    sample_weight: Any,
-    missing: str,
-) -> Counts | Population:
-    """The table as distinct rows, on the spec that the model and the data agree on."""
-    states = {name: tuple(names) for name, names in (state_names or {}).items()}
-    if structure.n_sources is not None and n_sources not in (None, structure.n_sources):
-        structure = replace(structure, n_sources=None, source_states=())
-    if structure.source in states:
-        structure = replace(structure, source_states=states.pop(structure.source))
-        n_sources = len(structure.source_states) if n_sources is None else n_sources
-    if isinstance(data, Counts | Population):
-        if sample_weight is not None:
-            raise DataError("sample_weight: Counts and Population carry their own weights")
-        known = dict(zip(data.spec.variables, data.spec.states, strict=True))
-        return data.with_spec(structure.to_spec(n_sources, {**known, **states}))
-    table = read_frame(data)
-    for name in structure.missing_states:
-        if name not in states:
-            states[name] = observed_states(table, name)
-    spec = structure.to_spec(n_sources, states)
-    counts = Counts.from_frame(table, spec, sample_weight=sample_weight, missing=missing)
-    if sample_weight is None:
-        _warn_of_counts(counts.report.unused)
-    return counts
-
-
-def _warn_of_counts(unused: Sequence[str]) -> None:
-    """Rows that stand for many units are a common table, and silently wrong as single units."""
-    if suspects := [name for name in unused if name.lower() in COUNT_NAMES]:
-        warnings.warn(
-            f"column {suspects[0]!r} is not used: every row counts as one unit; if it says how "
-            f"many units a row stands for, pass sample_weight={suspects[0]!r}",
-            DataRepairWarning,
-            stacklevel=4,
-        )
-
-
-def _source_note(structure: Structure) -> tuple[str, ...]:
-    """The sentence about a source that the model did not name."""
-    if not structure.added_source:
-        return ()
-    return (f"A source {structure.source!r} with an edge to every variable was added.",)
 
 
 @contextmanager

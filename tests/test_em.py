@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ import torch
 from helpers import Oracle, distance_up_to_relabelling, random_spec, structures
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published import latent_class
 from torch import Tensor
 
 from pyromix.data.counts import Counts
@@ -37,8 +36,6 @@ from pyromix.refine.accelerate import extrapolate, next_limit
 from pyromix.refine.em import EMResult, fit_em, random_starts
 from pyromix.refine.outcome import duplicate_sources, empty_sources
 from pyromix.refine.step import EMMap, Point
-
-MIXPROD = Path(__file__).parents[2] / "shared" / "data" / "mixprod"
 
 
 @dataclass(frozen=True, eq=False)
@@ -430,60 +427,6 @@ def test_the_limit_of_extrapolation_follows_success():
     assert next_limit(limit, length, accepted).tolist() == [16.0, 4.0, 2.0, 1.0]
 
 
-# -- real tables -------------------------------------------------------------------------------
-
-
-def latent_class(name, k):
-    """A published table of independent items within k classes, and the best known fit."""
-    if not MIXPROD.exists():
-        pytest.skip("shared data sets are not beside this checkout")
-    card = json.loads((MIXPROD / f"{name}.json").read_text())
-    lines = (MIXPROD / f"{name}.csv").read_text().splitlines()
-    columns = lines[0].split(",")
-    cells = [dict(zip(columns, line.split(","), strict=True)) for line in lines[1:]]
-    rows = torch.tensor([[int(r[c] or -1) for c in card["items"]] for r in cells])
-    weights = torch.tensor([float(r.get("count", 1)) for r in cells], dtype=torch.float64)
-    states = {c: tuple(range(n)) for c, n in zip(card["items"], card["cards"], strict=True)}
-    spec = MixtureSpec.from_parents(states, {}, k)
-    return Counts.from_codes(spec, rows, weights), card["reference"][f"k{k}"]["loglik"]
-
-
-@pytest.mark.parametrize("k", [1, 2, 3, 4])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "abortion_bsa",
-        "alzheimer",
-        "cheating",
-        "genderrole",
-        "gss82",
-        "hivtests",
-        "lsat7",
-        "myocardial",
-        "values",
-        "wirs",
-        "wisconsin_breast",
-    ],
-)
-@pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
-def test_the_best_known_fit_of_a_published_table_is_reached(name, k):
-    counts, reference = latent_class(name, k)
-    # The share of random starts that reach it is some 1% in the first case, 4% in the next two.
-    wanted = {("alzheimer", 4): 400, ("lsat7", 3): 50, ("lsat7", 4): 50}
-    n_init = wanted.get((name, k), 20)
-    result = fit_em(counts, random_starts(counts.spec, n_init, 0, counts=counts))
-    assert result.log_likelihood >= reference - 0.01
-    assert result.log_likelihood <= reference + 0.01
-
-
-@pytest.mark.parametrize("k", [3, 4])
-@pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
-def test_a_better_fit_than_the_best_known_is_found_where_snps_outnumber_people(k):
-    counts, reference = latent_class("hapmap_ceu_yri", k)
-    result = fit_em(counts, random_starts(counts.spec, 50, 0, counts=counts))
-    assert result.log_likelihood >= reference - 0.01
-
-
 def test_a_sample_gives_the_truth_back():
     spec = three_pairs()
     truth = random_mixture(spec, 3, separation=0.4)
@@ -644,7 +587,9 @@ def test_a_source_of_weight_zero_comes_to_life_by_the_jitter():
 def test_the_iteration_limit_is_said_with_numbers():
     counts, _ = latent_class("lsat7", 3)
     starts = random_starts(counts.spec, 1, 0, counts=counts)
-    with pytest.warns(ConvergenceWarning, match=r"after 30 steps.* gained \S+ nats per row") as said:
+    with pytest.warns(
+        ConvergenceWarning, match=r"after 30 steps.* gained \S+ nats per row"
+    ) as said:
         result = fit_em(counts, starts, max_iter=30)
     assert not result.converged
     assert result.n_iter == 30

@@ -17,7 +17,7 @@ from torch import Tensor
 from pyromix.data.counts import MomentSource
 from pyromix.identify.cover import cover, without_missing
 from pyromix.identify.patterns import all_assignments, patterns_of
-from pyromix.identify.search import Trial, best_trial, numpy_generator, sharpened, view_tables
+from pyromix.identify.search import Trial, best_trial, sharpened, view_tables
 from pyromix.identify.solution import (
     ProductDiagnostics,
     ProductSolution,
@@ -30,7 +30,7 @@ from pyromix.identify.splits import candidate_splits
 from pyromix.identify.tables import identify_tables
 from pyromix.identify.three_views import EXACT_NOISE
 from pyromix.model.mixture import ProductMixture
-from pyromix.model.randomness import RandomState
+from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status, mark
 
 __all__ = ["identify_product", "identify_tables"]

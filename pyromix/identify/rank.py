@@ -28,8 +28,7 @@ from torch import Tensor
 from pyromix.data.counts import MomentSource
 from pyromix.errors import DataError, SpecError
 from pyromix.identify.patterns import all_assignments
-from pyromix.identify.search import numpy_generator
-from pyromix.model.randomness import RandomState
+from pyromix.model.randomness import RandomState, numpy_generator
 
 MAX_ENTRIES = 2**26
 """Largest number of entries (cells times restrictions) of one table's test."""

@@ -22,7 +22,6 @@ from pyromix.identify.cover import OTHERS, cover
 from pyromix.identify.patterns import Patterns, fits, patterns_of, thinned
 from pyromix.identify.splits import Views, candidate_splits
 from pyromix.identify.views import SolvedViews, indicator_features, posteriors, solve_views
-from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.status import Status
 
 MAX_SPLITS = 24
@@ -171,13 +170,6 @@ def _trial(columns: tuple[int, ...], patterns: Patterns, solved: SolvedViews) ->
     precision = torch.where(solvable, share.sqrt(), UNSOLVED) / solved.core.standard_error
     separation = solved.core.separation
     return Trial(columns, patterns, solved, float(precision.mean()), float(separation.mean()))
-
-
-def numpy_generator(random_state: RandomState) -> np.random.Generator:
-    """A generator of orders; a torch generator that was given is advanced."""
-    generator = torch_generator(random_state)
-    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
-    return np.random.default_rng(int(seed))
 
 
 def _seed(rng: np.random.Generator) -> int:

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.model.threads import one_thread_unless
+
 
 @dataclass(frozen=True, eq=False)
 class Incidence:
@@ -81,7 +83,8 @@ class _Product(torch.autograd.Function):
     def forward(ctx: Any, dense: Tensor, incidence: Incidence, transposed: bool) -> Tensor:
         ctx.incidence, ctx.transposed = incidence, transposed
         matrix = incidence._by_column if transposed else incidence._by_row
-        return matrix @ dense.contiguous()
+        with one_thread_unless(len(incidence.columns) * dense.shape[-1]):
+            return matrix @ dense.contiguous()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:

@@ -33,6 +33,13 @@ def torch_generator(
     return torch.Generator(device=device).manual_seed(int(random_state))
 
 
+def numpy_generator(random_state: RandomState) -> np.random.Generator:
+    """A generator of orders; a torch generator that was given is advanced."""
+    generator = torch_generator(random_state)
+    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
+    return np.random.default_rng(int(seed))
+
+
 def random_mixture(
     spec: MixtureSpec,
     random_state: RandomState = 0,

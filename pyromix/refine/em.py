@@ -16,6 +16,7 @@ from pyromix.model.cell_index import CellIndex
 from pyromix.model.likelihood import log_prob
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.threads import one_thread_unless
 from pyromix.refine.accelerate import FIRST_LIMIT, extrapolate, next_limit
 from pyromix.refine.outcome import (
     SAME_OPTIMUM,
@@ -99,14 +100,16 @@ def climb(
     _check(counts, starts, max_iter, tol, prior)
     em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, float(prior or 0.0))
     options = _Options(max_iter, tol, accelerate, progress)
-    found = _ascend(em, Point.of(starts), options)
-    best = int(found.step.objective.argmax())
-    saddle = False
-    if check_saddle and spec.n_sources > 1 and bool(found.converged[best]):
-        escaped = _escape(em, found.only(best), options)
-        if escaped is not None:
-            saddle, found = True, found.put(best, escaped)
-    best = int(found.step.objective.argmax())
+    work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
+    with one_thread_unless(work):
+        found = _ascend(em, Point.of(starts), options)
+        best = int(found.step.objective.argmax())
+        saddle = False
+        if check_saddle and spec.n_sources > 1 and bool(found.converged[best]):
+            escaped = _escape(em, found.only(best), options)
+            if escaped is not None:
+                saddle, found = True, found.put(best, escaped)
+        best = int(found.step.objective.argmax())
     return replace(_result(em, found, best, saddle), n_identified=n_identified)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.refine.em import climb
-from pyromix.refine.outcome import EMResult, joined, warned
+from pyromix.refine.outcome import SAME_OPTIMUM, EMResult, joined, warned
 from pyromix.refine.step import WeightedRows
 
 BATCH = 20
@@ -18,6 +20,9 @@ MOST = 200
 
 CONFIRMED = 3
 """Starts that must have reached the best optimum before random starts are believed."""
+
+UNSEEN = 0.05
+"""Probability up to which the next start may end in an optimum that no start has reached yet."""
 
 SMALL = 2**15
 """Distinct rows times sources up to which further rounds are worth their time: seconds in all."""
@@ -32,8 +37,11 @@ def climb_until_confirmed(
     """Run EM from given starts, then from further random ones while the best stands alone.
 
     The best optimum is confirmed when a start from moments that determine the mixture reached it,
-    or when ``CONFIRMED`` starts did. On tables with more than ``SMALL`` distinct rows times sources
-    no start is added. Warnings are those of ``fit_em``.
+    or when ``CONFIRMED`` starts did and few optima were reached once only: their share of the
+    starts estimates the probability of one not reached yet (I. J. Good, The population frequencies
+    of species and the estimation of population parameters, Biometrika 40, 1953). On tables with
+    more than ``SMALL`` distinct rows times sources no start is added. Warnings are those of
+    ``fit_em``.
 
     Args:
         counts: as for ``fit_em``.
@@ -55,4 +63,10 @@ def climb_until_confirmed(
 
 
 def _confirmed(result: EMResult) -> bool:
-    return result.identified_is_best or result.n_best >= CONFIRMED
+    if result.identified_is_best or result.mixture.n_sources == 1:
+        return True
+    ends = result.start_objectives.sort().values
+    apart = ends.diff() > SAME_OPTIMUM * result.total_weight
+    optimum = torch.cat([apart.new_zeros(1), apart]).cumsum(0)
+    once = int((optimum.bincount() == 1).sum())
+    return result.n_best >= CONFIRMED and once <= UNSEEN * len(ends)

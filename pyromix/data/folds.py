@@ -1,0 +1,53 @@
+"""Counts in parts, as if their rows had been dealt out at random."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from pyromix.data.counts import Counts
+from pyromix.errors import DataError
+from pyromix.model.randomness import RandomState, numpy_generator
+
+
+def folds(
+    counts: Counts, n_folds: int, random_state: RandomState = 0
+) -> list[tuple[Counts, Counts]]:
+    """Deal rows out to folds, each row to one.
+
+    A pattern of weight w is w rows; one whose weight is no whole number is the next larger number
+    of equal parts.
+
+    Args:
+        counts: the table.
+        n_folds: at least two.
+        random_state: of the dealing.
+
+    Returns:
+        Per fold the counts of the others, and its own.
+
+    Raises:
+        DataError: fewer than two folds, or fewer rows than folds need.
+    """
+    if isinstance(n_folds, bool) or not isinstance(n_folds, int) or n_folds < 2:
+        raise DataError(f"n_folds must be an integer >= 2, found {n_folds!r}")
+    units = counts.weights.ceil()
+    dealt = numpy_generator(random_state).multinomial(
+        units.to(torch.int64).cpu().numpy(), [1 / n_folds] * n_folds
+    )
+    own = torch.from_numpy(dealt).to(counts.device).T
+    if not bool((own > 0).any(1).all()):
+        raise DataError(
+            f"expected rows enough for {n_folds} folds, found {math.ceil(counts.n_rows)}; take "
+            "fewer folds"
+        )
+    unit = counts.weights / units
+    return [(_weighted(counts, (units - n) * unit), _weighted(counts, n * unit)) for n in own]
+
+
+def _weighted(counts: Counts, weights: torch.Tensor) -> Counts:
+    """The same patterns with other weights; those without any are left out."""
+    kept = weights > 0
+    return replace(counts, rows=counts.rows[kept], weights=weights[kept])

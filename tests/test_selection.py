@@ -1,0 +1,126 @@
+"""How many sources: what each criterion says, and that what is not identified does not stand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from product_cases import draw_rows, edgeless, random_product
+from published import latent_class
+
+import pyromix as px
+from pyromix.data.counts import Counts
+from pyromix.data.folds import folds
+from pyromix.selection import HELD_OUT_PRIOR
+
+
+@pytest.fixture(scope="module")
+def three() -> px.Selection:
+    cards = (2, 3, 2, 3, 2, 2, 3)
+    truth = random_product(cards, 3, 11)
+    counts = Counts.from_codes(edgeless(cards, 1), draw_rows(truth, 20_000, 0))
+    return px.select_n_sources(None, counts, range(1, 5))
+
+
+def test_every_criterion_finds_three_sources(three):
+    assert three.choices["rank"] == three.choices["bic"] == three.choices["held_out"] == 3
+    assert (three.best, three.agree) == (3, True)
+    assert "agree on 3" in str(three)
+
+
+def test_the_likelihood_of_nested_models_grows_and_the_table_holds_them_all(three):
+    ends = [c.log_likelihood for c in three.candidates]
+    assert ends == sorted(ends)
+    frame = three.to_frame()
+    assert frame["n_sources"].tolist() == [1, 2, 3, 4]
+    assert frame["n_parameters"].tolist() == [c.n_parameters for c in three.candidates]
+    assert frame["bic"].idxmin() == 2
+
+
+def test_too_few_sources_are_rejected_by_rank_and_the_right_number_is_not(three):
+    p_values = [c.rank_p_value for c in three.candidates]
+    assert p_values[0] < 1e-6
+    assert p_values[1] < 1e-6
+    assert p_values[2] > 0.05
+
+
+def test_stouffer_and_tobys_third_class_is_not_identified_and_not_elected():
+    counts, _ = latent_class("values", 2)
+    found = px.select_n_sources(None, counts, range(1, 5), n_init=4)
+    assert [c.identified for c in found.candidates] == ["yes", "yes", "no", "no"]
+    assert found.best == 2
+    # Two blocks of two binary items each show up to four: rank 2 can be contradicted, 4 cannot.
+    assert math.isnan(found.candidates[3].rank_p_value)
+
+
+def test_held_out_likelihood_is_that_of_fits_to_the_other_folds():
+    """One source: the fit of a fold is its margins with pseudo-counts, by hand."""
+    cards = (2, 3)
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.stack([torch.randint(0, c, (300,), generator=generator) for c in cards], 1)
+    counts = Counts.from_codes(edgeless(cards, 1), codes)
+    total = 0.0
+    torch_generator = torch.Generator().manual_seed(5)
+    found = px.select_n_sources(None, counts, [1], n_folds=3, random_state=torch_generator)
+    # Rank tests draw nothing of two variables' only split but the seed of their order.
+    torch_generator = torch.Generator().manual_seed(5)
+    torch.randint(2**62, (1,), generator=torch_generator)
+    for rest, own in folds(counts, 3, torch_generator):
+        for v, card in enumerate(cards):
+            shares = torch.zeros(card, dtype=torch.float64)
+            shares = shares.index_add(0, rest.rows[:, v].long(), rest.weights) + HELD_OUT_PRIOR
+            total += float(own.weights @ (shares / shares.sum()).log()[own.rows[:, v].long()])
+    assert found.candidates[0].held_out == pytest.approx(total / 300, abs=1e-9)
+
+
+def test_one_standard_error_prefers_fewer_sources():
+    def candidate(k, held_out, error):
+        return px.selection.Candidate(
+            k, "yes", k, 0.0, float(k), float(k), 1.0, held_out, error, math.nan, 1, 1
+        )
+
+    near = px.Selection((candidate(1, -1.01, 0.02), candidate(2, -1.0, 0.0)), (), 0.05, ())
+    far = px.Selection((candidate(1, -1.01, 0.005), candidate(2, -1.0, 0.0)), (), 0.05, ())
+    assert (near.choices["held_out"], far.choices["held_out"]) == (1, 2)
+
+
+def test_a_network_is_selected_by_likelihood_and_its_graph():
+    truth = px.random_mixture(
+        px.MixtureSpec.from_parents(
+            {f"V{i}": (0, 1, 2) for i in range(6)}, {"V1": ["V0"], "V3": ["V2"]}, 2
+        ),
+        3,
+        separation=0.3,
+    )
+    found = px.select_n_sources(truth.spec, px.simulate(truth, 5000), [1, 2, 3], n_init=5)
+    assert found.best == found.choices["held_out"] == 2
+
+
+@pytest.mark.parametrize("candidates", [[], [0], [True, 2], [-1]])
+def test_candidates_that_are_none_are_refused(candidates):
+    counts, _ = latent_class("values", 2)
+    with pytest.raises(px.SpecError, match="candidates"):
+        px.select_n_sources(None, counts, candidates)
+
+
+def test_a_population_is_refused():
+    truth = px.random_mixture(edgeless((2, 2, 2), 2), 0)
+    with pytest.raises(px.DataError, match="population"):
+        px.select_n_sources(None, px.population(truth))
+
+
+def test_a_frame_with_weights_is_the_table_it_stands_for():
+    counts, _ = latent_class("values", 2)
+    rng = np.random.default_rng(0)
+    names = list(counts.spec.variables)
+    frame = px.data.frames.to_pandas(
+        {**dict(zip(names, counts.rows.T.numpy(), strict=True)), "w": counts.weights.numpy()}
+    )
+    frame = frame.iloc[rng.permutation(len(frame))]
+    one = px.select_n_sources(None, frame, [2], sample_weight="w", n_init=3)
+    two = px.select_n_sources(None, counts, [2], n_init=3)
+    assert one.candidates[0].log_likelihood == pytest.approx(
+        two.candidates[0].log_likelihood, abs=1e-5
+    )
