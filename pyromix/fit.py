@@ -24,6 +24,7 @@ from pyromix.errors import (
 from pyromix.intake import take_in, without_edges
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import near_matches
+from pyromix.model.threads import one_thread_unless
 from pyromix.moment_stage import MomentStart, start_from_moments
 from pyromix.refine.em import evaluate, fit_em, random_starts
 from pyromix.refine.restarts import climb_until_confirmed
@@ -103,7 +104,8 @@ def fit(
     ):
         raise SpecError(f"n_init must be an integer >= 0 or left out, found {n_init!r}")
     source, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
-    with _progress(show_progress, max_iter) as progress:
+    size = len(source.rows) * source.spec.n_variables if isinstance(source, Counts) else 0
+    with _progress(show_progress, max_iter) as progress, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "prior": prior, "progress": progress}
         return _fitted(source, method, n_init, torch_generator(random_state), em, notes)
 

@@ -23,6 +23,7 @@ from pyromix.model.likelihood import log_prob
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.threads import one_thread_unless
 from pyromix.refine.em import climb, random_starts
 from pyromix.refine.starts import batch_of
 from pyromix.result import MixtureFit
@@ -214,18 +215,19 @@ def select_n_sources(
     assert isinstance(counts, Counts)
     generator = torch_generator(random_state)
     spec = counts.spec
-    ranks = _ranks(counts, max(numbers), level, generator)
-    parts = folds(counts, n_folds, generator)
-    fits, scores = [], []
-    for k in numbers:
-        with warnings.catch_warnings():
-            # What a fit says of its k is what the table shows.
-            warnings.simplefilter("ignore", PyromixWarning)
-            found = fit(
-                spec.with_n_sources(k), counts, prior=prior, random_state=generator, **options
-            )
-            fits.append(found)
-            scores.append(_held_out(found, parts, prior or HELD_OUT_PRIOR, generator))
+    with one_thread_unless(len(counts.rows) * spec.n_variables):
+        ranks = _ranks(counts, max(numbers), level, generator)
+        parts = folds(counts, n_folds, generator)
+        fits, scores = [], []
+        for k in numbers:
+            with warnings.catch_warnings():
+                # What a fit says of its k is what the table shows.
+                warnings.simplefilter("ignore", PyromixWarning)
+                found = fit(
+                    spec.with_n_sources(k), counts, prior=prior, random_state=generator, **options
+                )
+                fits.append(found)
+                scores.append(_held_out(found, parts, prior or HELD_OUT_PRIOR, generator))
     means, errors = _compared(scores, parts)
     table = [
         _candidate(found, mean, error, ranks)

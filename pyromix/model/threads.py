@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import torch
 
 LARGE = 2**24
-"""Multiplications from which a product is worth several threads.
+"""Multiplications of a product, or numbers in a table, from which several threads are worth it.
 
 On two cores that another program keeps busy, a sparse product of 3,000 rows took 40 times as long
-with two threads as with one, one of 30 rows 300 times; on idle cores two threads gain at most half.
+with two threads as with one, one of 30 rows 300 times, and a fit of 10,000 rows of 20 variables by
+moments and EM 16 times; on idle cores two threads gain at most half.
 """
 
 
