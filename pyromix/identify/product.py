@@ -17,7 +17,7 @@ from torch import Tensor
 from pyromix.data.counts import MomentSource
 from pyromix.identify.cover import cover, without_missing
 from pyromix.identify.patterns import all_assignments, patterns_of
-from pyromix.identify.search import Trial, best_trial, sharpened, view_tables
+from pyromix.identify.search import Trial, best_trial, judged, sharpened, view_tables
 from pyromix.identify.solution import (
     ProductDiagnostics,
     ProductSolution,
@@ -28,18 +28,11 @@ from pyromix.identify.solution import (
 )
 from pyromix.identify.splits import candidate_splits
 from pyromix.identify.tables import identify_tables
-from pyromix.identify.three_views import EXACT_NOISE
 from pyromix.model.mixture import ProductMixture
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status, mark
 
 __all__ = ["identify_product", "identify_tables"]
-
-SEARCH_MARGIN = 1.3
-"""Factor on the noise floor: choosing among splits, and features from a first estimate, raise the
-k-th singular value of noise by as much (measured: 12 seeds each of seven cases with one to three
-sources and one or two too many asked for, 9 to 100 variables; no more than one in 12 exceeded it).
-"""
 
 
 def identify_product(
@@ -138,36 +131,14 @@ def _finished(
         if v not in by_vertex:
             # The views go by columns of the rows they were solved on: one more column is added.
             wider = patterns_of(source, (*columns, v), given, assignments)
-            [by_vertex[v]], more = cover(wider, solved, [len(columns)], (0, 1))
+            [by_vertex[v]], more = cover(wider, solved, [(len(columns),)], (0, 1))
             moved = torch.maximum(moved, more)
     states = source.spec.cards
     mixture = ProductMixture(
         solved.core.weights,
         tuple(without_missing(by_vertex[v], states[v]) for v in variables),
     )
-    k = solved.core.weights.shape[-1]
-    signal = torch.maximum(
-        solved.singular_values[..., k - 1], first.solved.singular_values[..., k - 1]
-    )
-    rarest = solved.core.weights.amin(-1)
-    rows = patterns.n_rows
-    status = torch.full(rows.shape, Status.OK, dtype=torch.int64, device=rows.device)
-    floor = SEARCH_MARGIN * first.solved.floor
-    status = mark(status, floor >= 1, Status.TOO_FEW_ROWS)
-    status = mark(status, signal <= floor, Status.RANK_TOO_SMALL)
-    status = torch.where(status == Status.OK, solved.core.status, status)
-    status = mark(status, rarest * rows.clamp_max(EXACT_NOISE**-1) < 1, Status.MERGED)
-    diagnostics = ProductDiagnostics(
-        singular_values=solved.singular_values,
-        noise_floor=floor,
-        eigen_gap=solved.core.eigen_gap,
-        separation=solved.core.separation,
-        rarest=rarest * rows,
-        projected=moved,
-        imaginary=solved.core.imaginary,
-        residual=solved.core.residual,
-        standard_error=solved.core.standard_error,
-    )
+    status, diagnostics = judged(first.solved, solved, patterns.n_rows, moved)
     place = {v: i for i, v in enumerate(variables)}
     views = tuple(tuple(place[columns[c]] for c in view) for view in solved.views)
     return ProductSolution(mixture, status, diagnostics, views)

@@ -1,0 +1,178 @@
+"""One run on data: every assignment of its conditioning set solved at once, the best plan chosen.
+
+The views of a plan may hold many vertices. Data with rows use as many as there are features for;
+exact moments of a large network use the few that show k sources, since tables grow with every one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pyromix.data.counts import Counts, MomentSource
+from pyromix.identify.patterns import MAX_CELLS, Patterns, all_assignments, patterns_of
+from pyromix.identify.plan import Plan, Run
+from pyromix.identify.plan_search import complete_plan
+from pyromix.identify.search import Trial, judged, sharpened, tried, view_tables
+from pyromix.identify.separation import rank_bound
+from pyromix.identify.solution import ProductDiagnostics
+from pyromix.identify.splits import Views
+from pyromix.identify.views import MAX_FEATURES, SolvedViews, indicator_features, solve_views
+from pyromix.model.spec import MixtureSpec
+from pyromix.model.status import Status
+
+TRIMS = 3
+"""Choices of view vertices that are tried where not all of them can be used."""
+
+MAX_TRIALS = 6
+"""Plans and choices that are solved before the best goes on."""
+
+MANY_ROWS = 2**20
+"""Distinct rows over all trials after which no further one is made."""
+
+
+@dataclass(frozen=True, eq=False)
+class SolvedRun:
+    """The assignments of one run, solved.
+
+    Attributes:
+        plan: with the views that were used.
+        columns: the vertex of each column of the patterns.
+        patterns: rows, one stratum per assignment that has any.
+        assignments: ``(r, c)`` state numbers of the conditioning set, per stratum.
+        mass: P(assignment), ``(r,)``, sums to one.
+        solved: views and sources per stratum.
+        singles: per vertex of a view its table ``(r, k, card)``, the missing state included.
+        status: a ``Status`` per stratum.
+        diagnostics: per stratum.
+    """
+
+    plan: Plan
+    columns: tuple[int, ...]
+    patterns: Patterns
+    assignments: Int[Tensor, "r c"]
+    mass: Float[Tensor, " r"]
+    solved: SolvedViews
+    singles: dict[int, Float[Tensor, "r k _"]]
+    status: Int[Tensor, " r"]
+    diagnostics: ProductDiagnostics
+
+    @property
+    def run(self) -> Run:
+        """Views, conditioning set, what they cover."""
+        return self.plan.runs[0]
+
+    @property
+    def ok(self) -> Bool[Tensor, " r"]:
+        """Which strata are solved."""
+        return self.status == Status.OK
+
+    @property
+    def solved_mass(self) -> float:
+        """Probability of the assignments that are solved."""
+        return float(self.mass[self.ok].sum())
+
+
+def solve_plans(source: MomentSource, plans: Sequence[Plan], rng: np.random.Generator) -> SolvedRun:
+    """Solve the runs of several plans, and keep the one with the most precise sources.
+
+    Args:
+        source: data, or a population.
+        plans: of one spec; complete ones first.
+        rng: of the choice of view vertices and of random combinations.
+    """
+    best: list[tuple[float, Plan, Trial, Tensor]] = []
+    tries = work = 0
+    for plan in plans:
+        if best and best[0][1].complete and not plan.complete:
+            break
+        for views in _choices(source, plan, rng):
+            chosen = complete_plan(plan.spec, views, plan.runs[0].conditioning)
+            trial, assignments = _solve(source, chosen, rng)
+            best = [max([*best, (trial.precision, chosen, trial, assignments)], key=lambda t: t[0])]
+            tries, work = tries + 1, work + trial.patterns.rows.shape[0]
+            if tries >= MAX_TRIALS or work > MANY_ROWS:
+                break
+        if tries >= MAX_TRIALS or work > MANY_ROWS:
+            break
+    _, plan, first, assignments = best[0]
+    final = max(first, sharpened(first, first.patterns, rng), key=lambda t: t.precision)
+    singles, moved = view_tables(final.solved, final.patterns)
+    status, diagnostics = judged(first.solved, final.solved, final.patterns.n_rows, moved)
+    mass = source.mass(plan.runs[0].conditioning, assignments)
+    return SolvedRun(
+        plan,
+        final.columns,
+        final.patterns,
+        assignments,
+        mass / mass.sum(),
+        final.solved,
+        {final.columns[c]: table for c, table in singles.items()},
+        status,
+        diagnostics,
+    )
+
+
+def _solve(
+    source: MomentSource, plan: Plan, rng: np.random.Generator
+) -> tuple[Trial, Int[Tensor, "r c"]]:
+    """One plan: the assignments that occur, stacked."""
+    run, spec = plan.runs[0], plan.spec
+    assignments = all_assignments(spec.cards, run.conditioning)
+    mass = source.mass(run.conditioning, assignments)
+    assignments = assignments[(mass > 0).to(assignments.device)]
+    columns = tuple(v for view in run.views for v in view)
+    if isinstance(source, Counts):
+        columns = tuple(v for v in range(spec.n_variables) if v not in run.conditioning)
+    patterns = patterns_of(source, columns, run.conditioning, assignments)
+    place = {v: i for i, v in enumerate(columns)}
+    one, two, three = (tuple(place[v] for v in view) for view in run.views)
+    views: Views = (one, two, three)
+    features = indicator_features(patterns, views, spec.n_sources)
+    seed = int(rng.integers(2**62))
+    solved = solve_views(patterns, views, features, spec.n_sources, seed)
+    return tried(columns, patterns, solved), assignments
+
+
+def _choices(source: MomentSource, plan: Plan, rng: np.random.Generator) -> list[Views]:
+    """The views of a plan, or random smaller ones where they are too large."""
+    run, spec = plan.runs[0], plan.spec
+    strata = math.prod(spec.cards[z] for z in run.conditioning)
+    if isinstance(source, Counts):
+        if all(sum(spec.cards[v] - 1 for v in view) < MAX_FEATURES // 2 for view in run.views):
+            return [run.views]
+        return [_few(spec, run, rng, math.inf) for _ in range(TRIMS)]
+    cells = math.prod(spec.cards[v] for view in run.views for v in view) * strata
+    if cells <= MAX_CELLS:
+        return [run.views]
+    return [_few(spec, run, rng, MAX_CELLS / strata) for _ in range(TRIMS)]
+
+
+def _few(spec: MixtureSpec, run: Run, rng: np.random.Generator, cells: float) -> Views:
+    """Random vertices of each view: enough for k sources, and more while tables stay small."""
+    chosen: list[list[int]] = []
+    rest: list[list[int]] = []
+    for number, view in enumerate(run.views):
+        order = rng.permutation(view).tolist()
+        wanted = spec.n_sources if number < 2 else min(2, spec.n_sources)
+        n = 1
+        while n < len(order) and rank_bound(spec, order[:n], run.conditioning) < wanted:
+            n += 1
+        chosen.append(order[:n])
+        rest.append(order[n:])
+    used = math.prod(spec.cards[v] for view in chosen for v in view)
+    features = [sum(spec.cards[v] - 1 for v in view) for view in chosen]
+    while any(rest):
+        number = min((i for i in range(3) if rest[i]), key=lambda i: len(chosen[i]))
+        v = rest[number].pop()
+        if used * spec.cards[v] <= cells and features[number] < MAX_FEATURES // 4:
+            used *= spec.cards[v]
+            features[number] += spec.cards[v] - 1
+            chosen[number].append(v)
+    one, two, three = (tuple(sorted(view)) for view in chosen)
+    return one, two, three
