@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import Counts, MomentSource
-from pyromix.identify.patterns import MAX_CELLS, Patterns, all_assignments, patterns_of
+from pyromix.identify.patterns import Patterns, all_assignments, patterns_of
 from pyromix.identify.plan import Plan, Run
 from pyromix.identify.plan_search import complete_plan
 from pyromix.identify.search import Trial, judged, sharpened, tried, view_tables
@@ -28,6 +28,9 @@ from pyromix.model.status import Status
 
 TRIMS = 3
 """Choices of view vertices that are tried where not all of them can be used."""
+
+VIEW_CELLS = 2**12
+"""Joint states of all views and assignments where there are no rows: tables hold families too."""
 
 MAX_TRIALS = 6
 """Plans and choices that are solved before the best goes on."""
@@ -148,9 +151,9 @@ def _choices(source: MomentSource, plan: Plan, rng: np.random.Generator) -> list
             return [run.views]
         return [_few(spec, run, rng, math.inf) for _ in range(TRIMS)]
     cells = math.prod(spec.cards[v] for view in run.views for v in view) * strata
-    if cells <= MAX_CELLS:
+    if cells <= VIEW_CELLS:
         return [run.views]
-    return [_few(spec, run, rng, MAX_CELLS / strata) for _ in range(TRIMS)]
+    return [_few(spec, run, rng, VIEW_CELLS / strata) for _ in range(TRIMS)]
 
 
 def _few(spec: MixtureSpec, run: Run, rng: np.random.Generator, cells: float) -> Views:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from pyromix.errors import SpecError
 from pyromix.model.mixture import BayesNetMixture
+
+ENUMERATED = 4
+"""Largest k for which all permutations are tried, as one batch."""
 
 EQUAL_WEIGHTS = 1e-9
 """Weights of sources closer than this are equal for the canonical order."""
@@ -45,7 +49,7 @@ def match_sources(
     Raises:
         SpecError: the mixtures differ in structure, k, or batch shape.
     """
-    return _solve(_costs(reference, mixture, row_masses))[0]
+    return best_assignments(_costs(reference, mixture, row_masses))[0]
 
 
 def match_costs(
@@ -67,7 +71,7 @@ def match_costs(
     Raises:
         SpecError: the mixtures differ in structure, k, or batch shape.
     """
-    _, best, second = _solve(_costs(reference, mixture, row_masses), second=True)
+    _, best, second = best_assignments(_costs(reference, mixture, row_masses), second=True)
     return best, second
 
 
@@ -140,11 +144,19 @@ def _use_of_rows(mixture: BayesNetMixture) -> list[Float[Tensor, ...]]:
     return masses
 
 
-def _solve(
+def best_assignments(
     costs: Float[Tensor, "*batch k k"], *, second: bool = False
 ) -> tuple[Int[Tensor, "*batch k"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """Best assignment, its cost, and (on request) the cost of the runner-up."""
+    """Solve assignment problems: for every row its column, the cost, and that of the runner-up.
+
+    Args:
+        costs: any batch shape; finite.
+        second: also the cost of the best assignment that leaves out one pair of the best, least
+            over the pairs; infinite where it is not asked for, and for k = 1.
+    """
     k, lead = costs.shape[-1], costs.shape[:-2]
+    if 1 < k <= ENUMERATED:
+        return _enumerated(costs)
     tables = costs.detach().cpu().reshape(-1, k, k).numpy()
     orders = np.empty((len(tables), k), dtype=np.int64)
     best, runner_up = np.empty(len(tables)), np.full(len(tables), np.inf)
@@ -159,6 +171,18 @@ def _solve(
         torch.from_numpy(best).to(device).reshape(lead),
         torch.from_numpy(runner_up).to(device).reshape(lead),
     )
+
+
+def _enumerated(
+    costs: Float[Tensor, "*batch k k"],
+) -> tuple[Int[Tensor, "*batch k"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """The same by trying all permutations: any two of them differ in a pair."""
+    k = costs.shape[-1]
+    orders = torch.tensor(list(itertools.permutations(range(k))), device=costs.device)
+    rows = torch.arange(k, device=costs.device)
+    totals = costs[..., rows, orders].sum(-1)
+    best = totals.topk(2, largest=False, sorted=True)
+    return orders[best.indices[..., 0]], best.values[..., 0], best.values[..., 1]
 
 
 def _without(table: np.ndarray, row: int, column: int) -> float:

@@ -1,0 +1,171 @@
+"""CPTs from known ancestors: regression of a vertex on what its non-descendants say about U.
+
+With K an ancestral set whose CPTs are known, q(x_K) = P(U | x_K), and v a vertex with parents in K,
+
+    P(v = s | x_K) = sum over u of q_u(x_K) P(v = s | u, pa(v)),
+
+since v is independent of its other non-descendants given U and its parents. So for each joint state
+of the parents the CPT is the least-squares regression of the indicator of s on q, an exact identity
+at exact moments and a consistent estimate otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.population import MAX_CELLS, Population
+from pyromix.identify.patterns import all_assignments
+from pyromix.identify.separation import rank_bound
+from pyromix.identify.simplex import stochastic_least_squares
+from pyromix.model.elimination import marginal
+from pyromix.model.likelihood import responsibilities
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.query import DoQuery
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+RANK_TOLERANCE = 1e-12
+"""Eigenvalues of E[q q'] below this share of the largest are zero."""
+
+WITNESS_CELLS = 2**10
+"""Joint states of the ancestors that are used where there are no rows."""
+
+Cpt = Float[Tensor, "k *parents card"]
+
+
+def regress_layer(
+    source: MomentSource,
+    weights: Float[Tensor, " k"],
+    cpts: Mapping[int, Tensor],
+    layer: Sequence[int],
+) -> dict[int, tuple[Float[Tensor, ...], Bool[Tensor, ...]]]:
+    """CPTs of the vertices of one layer.
+
+    Args:
+        source: data, or a population.
+        weights: P(U).
+        cpts: known ones, by vertex.
+        layer: vertices whose parents, and their ancestors, are known.
+
+    Returns:
+        Per vertex its CPT ``(k, *card(parents), card)``, and which rows ``(k, *card(parents))``
+        are determined; the others hold equal values in all sources. Time m k (k + card) per vertex.
+    """
+    spec = source.spec
+    known: list[int] = []
+    for v, parents in enumerate(spec.parents):
+        if v in cpts and set(parents) <= set(known):
+            known.append(v)
+    part = _part(spec, known, weights, cpts)
+    if isinstance(source, Population) and spec.n_cells <= MAX_CELLS:
+        source = source.as_counts()
+    if not isinstance(source, Counts):
+        return {v: _from_tables(source, part, known, v) for v in layer}
+    shares = responsibilities(part, source.rows[:, known].contiguous())
+    found = {}
+    for v in layer:
+        axes = (*spec.parents[v], v)
+        cells = source.rows[:, list(axes)].to(torch.int64)
+        seen = (cells >= 0).all(1) & shares.isfinite().all(1)
+        row, state = _codes(cells[seen], [spec.cards[a] for a in axes])
+        found[v] = _regressed(spec, v, shares[seen], source.weights[seen], row, state)
+    return found
+
+
+def _from_tables(
+    source: MomentSource, part: BayesNetMixture, known: Sequence[int], vertex: int
+) -> tuple[Tensor, Tensor]:
+    """The same where only tables can be had: a few ancestors stand for all."""
+    spec = source.spec
+    parents = spec.parents[vertex]
+    witnesses = _witnesses(spec, known, parents)
+    axes = (*parents, *witnesses)
+    number = {v: i for i, v in enumerate(known)}
+    joint = marginal(part, DoQuery(outcomes=(SOURCE, *(number[v] for v in axes))))
+    joint = joint.flatten(1).T
+    shares = joint / joint.sum(-1, keepdim=True)
+    nothing = all_assignments(spec.cards, ())
+    table = source.table((*axes, vertex), (), nothing).reshape(len(joint), -1)
+    card, n_witness = spec.cards[vertex], math.prod(spec.cards[w] for w in witnesses)
+    cells = torch.arange(table.numel(), device=table.device)
+    weight, where = table.flatten(), cells // card
+    kept = (weight > 0) & shares[where].isfinite().all(1)
+    row = where // n_witness
+    return _regressed(
+        spec, vertex, shares[where[kept]], weight[kept], row[kept], (cells % card)[kept]
+    )
+
+
+def _witnesses(spec: MixtureSpec, known: Sequence[int], parents: Sequence[int]) -> tuple[int, ...]:
+    """Known vertices besides the parents with few joint states that can show k sources."""
+    chosen: list[int] = []
+    for v in reversed(known):
+        if v in parents or math.prod(spec.cards[w] for w in (*chosen, v)) > WITNESS_CELLS:
+            continue
+        chosen.append(v)
+        enough = math.prod(spec.cards[w] for w in chosen) >= 4 * spec.n_sources
+        if enough and rank_bound(spec, chosen, parents) >= spec.n_sources:
+            break
+    return tuple(sorted(chosen))
+
+
+def _part(
+    spec: MixtureSpec, known: Sequence[int], weights: Tensor, cpts: Mapping[int, Tensor]
+) -> BayesNetMixture:
+    """The mixture on an ancestral set."""
+    names = [spec.name(v) for v in known]
+    part = MixtureSpec.from_parents(
+        {spec.name(v): spec.states_of(v) for v in known},
+        {spec.name(v): [spec.name(p) for p in spec.parents[v]] for v in known},
+        spec.n_sources,
+        source=spec.source,
+        uninfluenced=[name for v, name in zip(known, names, strict=True) if v in spec.uninfluenced],
+    )
+    return BayesNetMixture(part, weights, tuple(cpts[v] for v in known))
+
+
+def _codes(
+    cells: Int[Tensor, "m axes"], cards: Sequence[int]
+) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+    """Joint state of the parents, and state of the vertex."""
+    row = torch.zeros_like(cells[:, 0])
+    for axis, card in enumerate(cards[:-1]):
+        row = row * card + cells[:, axis]
+    return row, cells[:, -1]
+
+
+def _regressed(
+    spec: MixtureSpec,
+    vertex: int,
+    shares: Float[Tensor, "m k"],
+    weight: Float[Tensor, " m"],
+    row: Int[Tensor, " m"],
+    state: Int[Tensor, " m"],
+) -> tuple[Tensor, Tensor]:
+    """Least squares of the indicators of the states on the shares, per joint state of parents."""
+    k, card = spec.n_sources, spec.cards[vertex]
+    cards = [spec.cards[p] for p in spec.parents[vertex]]
+    n_rows = math.prod(cards)
+    pairs = (shares.unsqueeze(-1) * shares.unsqueeze(-2)).flatten(1) * weight.unsqueeze(-1)
+    normal = pairs.new_zeros(n_rows, k * k).index_add_(0, row, pairs).reshape(n_rows, k, k)
+    hits = pairs.new_zeros(n_rows * card, k)
+    hits.index_add_(0, row * card + state, shares * weight.unsqueeze(-1))
+    hits = hits.reshape(n_rows, card, k).mT
+    values, basis = torch.linalg.eigh(normal)
+    determined = values[:, 0] > RANK_TOLERANCE * values[:, -1]
+    root = torch.where(determined.unsqueeze(-1), values, 1.0).clamp_min(0).sqrt()
+    design = root.unsqueeze(-1) * basis.mT
+    target = (basis.mT @ hits) / root.unsqueeze(-1)
+    table = stochastic_least_squares(design, target)
+    # Where sources cannot be told apart the row of all of them together is the answer for each.
+    total = hits.sum(1, keepdim=True)
+    mean = total / total.sum(-1, keepdim=True)
+    mean = torch.where(mean.isfinite(), mean, 1 / card)
+    table = torch.where(determined[:, None, None], table, mean)
+    cpt = table.movedim(1, 0).reshape(k, *cards, card)
+    return cpt, determined.expand(k, -1).reshape(k, *cards)

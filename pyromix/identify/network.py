@@ -1,0 +1,278 @@
+"""k-MixBND: from moments to a mixture on one DAG (THEORY section 5).
+
+A plan, its run solved on all assignments at once, labels aligned, families covered, the rest of the
+network covered in layers from known ancestors. What a small stratum does not show is left out and
+said.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.population import MAX_CELLS, Population
+from pyromix.errors import IdentificationError, RankError, SeparationError
+from pyromix.identify.align import Aligner, Alignment, align
+from pyromix.identify.layers import regress_layer
+from pyromix.identify.plan import Plan
+from pyromix.identify.plan_search import find_plans, layers
+from pyromix.identify.recover import assemble, boundary_code, laws_within, outside, pooled
+from pyromix.identify.runs import SolvedRun, solve_plans
+from pyromix.identify.separation import Neighbours, dependence
+from pyromix.model.likelihood import log_prob
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.randomness import RandomState, numpy_generator
+from pyromix.model.status import Status
+
+ENOUGH_MASS = 0.8
+"""Probability of the solved assignments from which the moments count as determining."""
+
+ALIGNERS = 12
+"""Alignment variables used: each costs a table per pair of assignments."""
+
+MAX_RELABELLINGS = 2000
+"""Labels of unlinked assignments that are tried by likelihood."""
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSolution:
+    """A mixture of Bayesian networks recovered from moments.
+
+    Attributes:
+        mixture: without batch axes.
+        status: OK where the graph and the data determine it; else what stood in the way most.
+        run: the run, solved.
+        alignment: of the labels of its assignments.
+        known: per vertex which CPT rows ``(k, *card(parents))`` moments determine; the others hold
+            the same values in all sources.
+        notes: sentences.
+    """
+
+    mixture: BayesNetMixture
+    status: Status
+    run: SolvedRun
+    alignment: Alignment
+    known: tuple[Bool[Tensor, ...], ...]
+    notes: tuple[str, ...]
+
+    def require(self) -> NetworkSolution:
+        """Return this solution if its status is OK.
+
+        Raises:
+            RankError: too few singular values above the noise floor.
+            SeparationError: sources are equal, or eigenvalues complex.
+            IdentificationError: any other outcome.
+        """
+        if self.status == Status.OK:
+            return self
+        text = f"moments do not determine the mixture, {self.status.name}: {'; '.join(self.notes)}"
+        found = self.run.diagnostics
+        top = int(self.run.mass.argmax())
+        if self.status == Status.RANK_TOO_SMALL:
+            values = tuple(found.singular_values[top].tolist())
+            raise RankError(text, singular_values=values, floor=float(found.noise_floor[top]))
+        if self.status in (Status.MERGED, Status.COMPLEX_PAIR):
+            raise SeparationError(text)
+        raise IdentificationError(text)
+
+
+def identify_network(
+    source: MomentSource,
+    *,
+    plans: Sequence[Plan] = (),
+    random_state: RandomState = 0,
+) -> NetworkSolution:
+    """Recover a mixture of Bayesian networks from the moments of its variables.
+
+    Args:
+        source: data, or a population; its spec has the graph and k.
+        plans: to choose from; found from the graph when left out.
+        random_state: of random combinations, and of view vertices where there are too many.
+
+    Raises:
+        PlanError: the graph has no three views of U.
+    """
+    spec = source.spec
+    rng = numpy_generator(random_state)
+    run = solve_plans(source, plans or find_plans(spec), rng)
+    near = dependence(spec, run.run.conditioning)
+    status, notes = _outcome(run)
+    alignment = _aligned(source, run, near)
+    solution = _recovered(source, run, near, alignment)
+    if run.plan.unlinked:
+        names = ", ".join(spec.name(z) for z in run.plan.unlinked)
+        notes = (
+            *notes,
+            f"nothing carries labels over {names}: they were chosen by likelihood, and another "
+            "choice may fit as well",
+        )
+    if alignment.n_inconsistent:
+        notes = (
+            *notes,
+            f"{alignment.n_inconsistent} of {alignment.n_checked} further links ask for other "
+            "labels than the alignment tree: assignments are small, or the graph is wrong",
+        )
+    mixture, known = solution
+    return NetworkSolution(mixture, status, run, alignment, known, notes)
+
+
+def _outcome(run: SolvedRun) -> tuple[Status, tuple[str, ...]]:
+    """The status of the whole, and what is to be said of assignments that are not solved."""
+    failed = ~run.ok
+    if not bool(failed.any()):
+        return Status.OK, ()
+    masses = {
+        Status(code): float(run.mass[run.status == code].sum())
+        for code in run.status[failed].unique().tolist()
+    }
+    worst = max(masses, key=masses.__getitem__)
+    parts = ", ".join(
+        f"{int((run.status == s).sum())} {s.name} (probability {m:.2g})" for s, m in masses.items()
+    )
+    given = run.plan.spec
+    names = ", ".join(given.name(z) for z in run.run.conditioning)
+    over = f" of {len(run.mass)} assignments of {{{names}}}" if names else ""
+    note = f"not solved{over}: {parts}; {worst.advice}"
+    return (Status.OK if run.solved_mass >= ENOUGH_MASS else worst), (note,)
+
+
+def _aligned(source: MomentSource, run: SolvedRun, near: Neighbours) -> Alignment:
+    """Labels joined by the variables that do not depend on what differs."""
+    given, spec = run.run.conditioning, run.plan.spec
+    usable = run.ok if bool(run.ok.any()) else run.mass >= run.mass.max()
+    reached = {z: dependence(spec, set(given) - {z})[z] for z in given}
+    candidates = list(dict.fromkeys(w for link in run.plan.links for w in link.aligners))
+    # Those that depend on least carry labels farthest.
+    candidates.sort(key=lambda w: sum(w in reached[z] for z in given))
+    chosen = candidates[:ALIGNERS]
+    for link in run.plan.links:
+        if link.aligners and not set(link.aligners) & set(chosen):
+            chosen.append(link.aligners[0])
+    laws, _ = laws_within(source, run, [(w,) for w in chosen], near)
+    aligners = [
+        Aligner(laws[w,], boundary_code(run, w, [z for z in given if w in reached[z]]))
+        for w in chosen
+        if (w,) in laws
+    ]
+    return align(
+        aligners, run.solved.core.weights, run.patterns.n_rows, run.mass, usable.to(run.mass.device)
+    )
+
+
+def _recovered(
+    source: MomentSource, run: SolvedRun, near: Neighbours, alignment: Alignment
+) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
+    """CPTs by the alignment; where it has several components, by the likeliest of their labels."""
+    spec, given = run.plan.spec, run.run.conditioning
+    covered = [v for v in run.run.covers if v not in spec.uninfluenced]
+    groups = {v: outside(spec, v, given) for v in covered}
+    laws, _ = laws_within(source, run, list(groups.values()), near)
+
+    def build(order: Tensor) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
+        used = (alignment.component >= 0).to(run.mass.dtype) * run.mass
+        weights = run.solved.core.weights.gather(1, order)
+        joint = weights * (used / used.sum()).unsqueeze(-1)
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for v, group in groups.items():
+            if group in laws:
+                law = laws[group]
+                index = order.reshape(*order.shape, *(1 for _ in law.shape[2:])).expand_as(law)
+                found[v] = assemble(run, law.gather(1, index), joint, v)
+        return _completed(source, run.plan, joint.sum(0), found)
+
+    if alignment.n_components <= 1:
+        return build(alignment.order)
+    return _likeliest(source, alignment, run.mass, build)
+
+
+def _completed(
+    source: MomentSource,
+    plan: Plan,
+    weights: Float[Tensor, " k"],
+    found: dict[int, tuple[Tensor, Tensor]],
+) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
+    """Layers from known ancestors, and pooled tables for what nothing covers."""
+    spec, k = plan.spec, plan.spec.n_sources
+    for v in spec.uninfluenced:
+        table = pooled(source, v).expand(k, *spec.cpt_shape(v)[1:]).clone()
+        found[v] = table, torch.ones_like(table[..., 0], dtype=torch.bool)
+    for layer in layers(spec, list(found)):
+        cpts = {v: cpt for v, (cpt, _) in _filled(source, found).items()}
+        found |= regress_layer(source, weights, cpts, layer)
+    found = _filled(source, found)
+    for v in range(spec.n_variables):
+        if v not in found:
+            table = pooled(source, v).expand(*spec.cpt_shape(v)).clone()
+            found[v] = table, torch.zeros_like(table[..., 0], dtype=torch.bool)
+    cpts, known = zip(*(found[v] for v in range(spec.n_variables)), strict=True)
+    return BayesNetMixture(spec, weights, cpts), known
+
+
+def _filled(
+    source: MomentSource, found: dict[int, tuple[Tensor, Tensor]]
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """CPT rows that are not known hold the row without sources."""
+    filled = {}
+    for v, (cpt, known) in found.items():
+        if not bool(known.all()):
+            cpt = torch.where(known.unsqueeze(-1), cpt, pooled(source, v).expand_as(cpt))
+        filled[v] = cpt, known
+    return filled
+
+
+def _likeliest(
+    source: MomentSource,
+    alignment: Alignment,
+    mass: Float[Tensor, " r"],
+    build: Callable[[Tensor], tuple[BayesNetMixture, tuple[Tensor, ...]]],
+) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
+    """Choose the labels of one component after another by the likelihood of the network."""
+    counts = source
+    if isinstance(source, Population) and source.spec.n_cells <= MAX_CELLS:
+        counts = source.as_counts()
+    order, best = alignment.order, build(alignment.order)
+    if not isinstance(counts, Counts):
+        return best
+    score = _score(counts, best[0])
+    k = order.shape[1]
+    budget = MAX_RELABELLINGS
+    for c in range(1, alignment.n_components):
+        members = alignment.component == c
+        start = order
+        for step in _relabellings(k, order.device):
+            budget -= 1
+            if budget < 0:
+                return best
+            tried = torch.where(members.unsqueeze(-1), start[:, step], start)
+            candidate = build(tried)
+            value = _score(counts, candidate[0])
+            if value > score:
+                order, best, score = tried, candidate, value
+    return best
+
+
+def _relabellings(k: int, device: torch.device) -> list[Int[Tensor, " k"]]:
+    """All permutations for small k, transpositions beyond; without the identity."""
+    identity = list(range(k))
+    if math.factorial(k) <= 24:
+        steps = [list(p) for p in itertools.permutations(range(k))][1:]
+    else:
+        steps = []
+        for i, j in itertools.combinations(range(k), 2):
+            swapped = identity.copy()
+            swapped[i], swapped[j] = j, i
+            steps.append(swapped)
+    return [torch.tensor(step, device=device) for step in steps]
+
+
+def _score(counts: Counts, mixture: BayesNetMixture) -> float:
+    """Log-likelihood, with a floor under rows that rounding made impossible."""
+    values = log_prob(mixture, counts.rows).clamp_min(-1e4)
+    return float(counts.weights @ values)

@@ -1,0 +1,175 @@
+"""From aligned assignments to CPTs: families that views cover, summed over assignments.
+
+With F a family and Z the conditioning set, the views give P(F outside Z | u, z) by least squares
+(``cover``), and
+
+    P(u, F) = sum over the z that agree with F of P(z) P(u | z) P(F outside Z | u, z),
+
+so that a CPT uses every assignment, and its error does not grow with depth (THEORY section 5.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pyromix.data.counts import Counts, MomentSource
+from pyromix.identify.cover import cover
+from pyromix.identify.patterns import Patterns, all_assignments, patterns_of
+from pyromix.identify.plan_search import apart
+from pyromix.identify.runs import SolvedRun
+from pyromix.identify.separation import Neighbours
+from pyromix.identify.solution import distribution_or_uniform
+from pyromix.model.spec import MixtureSpec
+
+MAX_CELLS = 2**22
+"""Largest number of joint states of views, family and assignments where there are no rows."""
+
+GROUP = 64
+"""Families whose tables are taken from the rows at once."""
+
+
+def laws_within(
+    source: MomentSource, run: SolvedRun, groups: Sequence[tuple[int, ...]], near: Neighbours
+) -> tuple[dict[tuple[int, ...], Float[Tensor, "r k *cards"]], Float[Tensor, " r"]]:
+    """P(group | u, z) of groups of vertices that the views cover, per assignment.
+
+    Args:
+        source: what the run was solved on.
+        run: solved.
+        groups: vertices outside Z, each group d-separated from one view that shows k sources, or
+            from two; perhaps empty.
+        near: dependence given Z.
+
+    Returns:
+        Per group ``(r, k, *cards)``, and the largest move of a probability to reach the simplex.
+        Groups that would need a table beyond memory are left out.
+    """
+    spec, k = run.plan.spec, run.plan.spec.n_sources
+    r = len(run.mass)
+    found: dict[tuple[int, ...], Tensor] = {}
+    moved = torch.zeros_like(run.mass)
+    by_views: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for group in dict.fromkeys(groups):
+        if not group:
+            found[group] = torch.ones(r, k, dtype=torch.float64, device=run.mass.device)
+            continue
+        by_views.setdefault(apart(run.run.views, set(group), near)[:2], []).append(group)
+    for views, alike in by_views.items():
+        step = GROUP if isinstance(source, Counts) else 1
+        for some in (alike[i : i + step] for i in range(0, len(alike), step)):
+            patterns, columns = _holding(source, run, some)
+            if patterns is None:
+                continue
+            place = {v: i for i, v in enumerate(columns)}
+            wanted = [tuple(place[v] for v in group) for group in some]
+            tables, more = cover(patterns, run.solved, wanted, views)
+            moved = torch.maximum(moved, more)
+            for group, columns_of, table in zip(some, wanted, tables, strict=True):
+                with_missing = [patterns.cards[c] for c in columns_of]
+                found[group] = _proper(table, with_missing, [spec.cards[v] for v in group])
+    return found, moved
+
+
+def _holding(
+    source: MomentSource, run: SolvedRun, groups: Sequence[tuple[int, ...]]
+) -> tuple[Patterns | None, tuple[int, ...]]:
+    """Rows with the columns of the views and of some groups; none where the table is too large."""
+    extra = tuple(dict.fromkeys(v for g in groups for v in g if v not in run.columns))
+    if not extra:
+        return run.patterns, run.columns
+    columns = (*run.columns, *extra)
+    cards = run.plan.spec.cards
+    cells = math.prod(cards[v] for v in columns) * len(run.mass)
+    if not isinstance(source, Counts) and cells > MAX_CELLS:
+        return None, columns
+    return patterns_of(source, columns, run.run.conditioning, run.assignments), columns
+
+
+def _proper(
+    table: Float[Tensor, "r k cells"], with_missing: Sequence[int], cards: Sequence[int]
+) -> Float[Tensor, "r k *cards"]:
+    """The law of the proper states, from a table that also has missing ones."""
+    shaped = table.unflatten(-1, tuple(with_missing))
+    if tuple(with_missing) == tuple(cards):
+        return shaped
+    for axis, card in enumerate(cards):
+        shaped = shaped.narrow(2 + axis, 0, card)
+    return distribution_or_uniform(shaped.flatten(2)).unflatten(-1, tuple(cards))
+
+
+def family(spec: MixtureSpec, vertex: int) -> tuple[int, ...]:
+    """Parents and vertex, in the order of the axes of the CPT."""
+    return (*spec.parents[vertex], vertex)
+
+
+def outside(spec: MixtureSpec, vertex: int, given: Sequence[int]) -> tuple[int, ...]:
+    """The part of a family that is not conditioned on."""
+    return tuple(v for v in family(spec, vertex) if v not in given)
+
+
+def assemble(
+    run: SolvedRun,
+    law: Float[Tensor, "r k *cards"],
+    joint: Float[Tensor, "r k"],
+    vertex: int,
+) -> tuple[Float[Tensor, ...], Bool[Tensor, ...]]:
+    """CPT of a vertex from the laws of its family within each assignment.
+
+    Args:
+        run: knows the assignments.
+        law: P(family outside Z | u, z), labels aligned.
+        joint: P(u, z), zero where an assignment is not used.
+        vertex: whose CPT.
+
+    Returns:
+        ``(k, *card(parents), card)``, and which rows ``(k, *card(parents))`` had any mass; the
+        others are uniform.
+    """
+    spec, given = run.plan.spec, run.run.conditioning
+    axes = family(spec, vertex)
+    inside = [v for v in axes if v in given]
+    rest = [v for v in axes if v not in given]
+    cell = _code(run.assignments, given, inside, spec.cards).to(joint.device)
+    n_inside = math.prod(spec.cards[v] for v in inside)
+    weighted = law.flatten(2) * joint.unsqueeze(-1) if rest else joint.unsqueeze(-1)
+    total = weighted.new_zeros(n_inside, *weighted.shape[1:]).index_add_(0, cell, weighted)
+    shaped = total.reshape(
+        *(spec.cards[v] for v in inside), spec.n_sources, *(spec.cards[v] for v in rest)
+    )
+    position = {v: i for i, v in enumerate([*inside, None, *rest])}
+    shaped = shaped.permute(position[None], *(position[v] for v in axes))
+    return distribution_or_uniform(shaped), shaped.sum(-1) > 0
+
+
+def _code(
+    assignments: Int[Tensor, "r c"],
+    given: Sequence[int],
+    chosen: Sequence[int],
+    cards: Sequence[int],
+) -> Int[Tensor, " r"]:
+    """Joint state of some conditioning variables in each assignment, row-major in their order."""
+    code = torch.zeros(assignments.shape[0], dtype=torch.int64, device=assignments.device)
+    for v in chosen:
+        code = code * cards[v] + assignments[:, given.index(v)]
+    return code
+
+
+def boundary_code(run: SolvedRun, vertex: int, reached: Sequence[int]) -> Int[Tensor, " r"]:
+    """Which assignments agree on the part of Z that a vertex depends on."""
+    chosen = [z for z in run.run.conditioning if z in reached]
+    return _code(run.assignments, run.run.conditioning, chosen, run.plan.spec.cards)
+
+
+def pooled(source: MomentSource, vertex: int) -> Float[Tensor, ...]:
+    """P(vertex | parents) without sources, ``(*card(parents), card)``; uniform where no row is."""
+    spec = source.spec
+    parents = spec.parents[vertex]
+    table = source.table((vertex,), parents, all_assignments(spec.cards, parents))
+    usable = table.sum(-1, keepdim=True) > 0
+    table = torch.where(usable, table, 1 / table.shape[-1])
+    return table.reshape(*(spec.cards[p] for p in parents), -1)
