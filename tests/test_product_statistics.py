@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from product_cases import (
+    aligned,
     as_network,
     draw_rows,
     edgeless,
@@ -152,11 +153,14 @@ def test_em_from_the_moments_ends_where_em_from_the_truth_ends(k):
 
 
 def test_a_hundred_variables_and_eight_sources():
-    """Over 30 seeds all OK; error median .0122, 99% .0129, most .0130."""
+    """Over 30 seeds all OK; error of the tables median .0122, 99% .0129, most .0130; largest error
+    of a weight median .0055, 99% .0102, most .0104.
+    """
     truth = random_product((2,) * 100, 8, 0)
     solution = solved(truth, 10_000, 0)
     assert int(solution.status) == Status.OK
     assert root_mean_square(solution, truth) < 0.014
+    assert float((aligned(solution, truth)[0] - truth[0]).abs().max()) < 0.012
 
 
 # -- invariance ------------------------------------------------------------------------------
@@ -463,7 +467,7 @@ def test_gaps_at_random_are_solved_exactly():
 )
 def test_a_few_rows_are_not_taken_for_a_source():
     """One source, twelve bits, 5,000 rows: OK in 15 of 120 samples, with a second source of 1 to 23
-    rows, 5 in the median.
+    rows, 4 in the median.
     """
     for seed in (14, 16, 19):
         solution = solved(random_product((2,) * 12, 1, seed), 5000, seed, 2)
