@@ -1,6 +1,6 @@
 """k-MixProd from many variables: rates, invariance, missing cells, strata, and what is refused.
 
-Numbers in docstrings and comments were measured with these very functions on more seeds than a
+Numbers in docstrings were measured with these functions, or copies of them, on more seeds than a
 test takes; bounds lie a little outside them.
 """
 
