@@ -169,7 +169,7 @@ def test_a_hundred_variables_and_eight_sources():
 @pytest.mark.parametrize(("cards", "k"), [((2,) * 5, 3), ((2,) * 7, 3), ((2, 3, 4, 2, 3), 3)])
 def test_order_of_variables_states_and_sources_does_not_matter(cards, k):
     """Over 100 seeds each, median 1e-15, 1e-15, 2e-15; 99% 4e-15, 4e-15, 2e-14; most 1.8e-14."""
-    for seed in range(4):
+    for seed in range(2):
         spec = edgeless(cards, k)
         one = px.random_mixture(spec, seed, separation=0.6 / (k - 1))
         rng = np.random.default_rng(seed)
@@ -290,12 +290,12 @@ def share_ok(make, n_rows, seeds):
 @pytest.mark.parametrize(
     ("make", "n_rows", "n_seeds"),
     [
-        (lambda seed: random_product((2,) * 5, 1, seed), 5000, 15),
-        (lambda seed: separated_bits(2, 5, seed), 5000, 15),
+        (lambda seed: random_product((2,) * 5, 1, seed), 5000, 10),
+        (lambda seed: separated_bits(2, 5, seed), 5000, 10),
         (lambda seed: separated_bits(3, 7, seed), 20_000, 5),
         (lambda seed: random_product((2,) * 9, 2, seed), 10_000, 5),
         (lambda seed: random_product(MIXED, 2, seed), 10_000, 4),
-        (lambda seed: random_product((2,) * 30, 3, seed), 5000, 3),
+        (lambda seed: random_product((2,) * 30, 3, seed), 5000, 2),
     ],
     ids=["5 bits, 1", "5 bits, 2", "7 bits, 3", "9 bits, 2", "mixed, 2", "30 bits, 3"],
 )
