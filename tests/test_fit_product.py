@@ -121,14 +121,6 @@ def test_the_start_from_moments_leads_and_is_joined_by_random_ones():
     assert sorted(name for view in run.views for name in view) == sorted(fit.spec.variables)
 
 
-def test_random_starts_above_the_one_from_moments_are_spoken_of():
-    counts, _ = latent_class(
-        "zoo", 2
-    )  # traits of animals depend on each other within any two kinds
-    with pytest.warns(px.StartsDisagreeWarning, match="above the start from moments"):
-        px.fit_product(counts, 2)
-
-
 def test_a_vertex_without_an_edge_from_the_source_is_a_margin():
     spec = px.MixtureSpec.from_parents(
         {f"V{i}": (0, 1) for i in range(6)}, {}, 2, uninfluenced=["V2"]

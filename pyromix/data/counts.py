@@ -341,6 +341,7 @@ def _collapsed(
     for column in codes.unbind(1):
         seen |= column >= 0
     empty = codes.shape[0] - int(torch.count_nonzero(seen))
+    empty_weight = float(empty) if weights is None else float(weights[~seen].sum())
     if weights is not None:
         positive = weights > 0
         zeros = int(torch.count_nonzero(seen & ~positive))
@@ -352,7 +353,9 @@ def _collapsed(
     if empty:
         sentence = f"{empty} of {report.n_rows} rows have no observed cell and were left out."
         report = replace(report, repairs=(*report.repairs, sentence))
-        report = replace(report, n_dropped_rows=report.n_dropped_rows + empty)
+        report = replace(
+            report, n_dropped_rows=report.n_dropped_rows + empty, empty_weight=empty_weight
+        )
     if not codes.shape[0]:
         raise DataError(
             f"no row is left: of {report.n_rows} rows {report.n_dropped_rows} lack cells and "

@@ -20,6 +20,7 @@ class DataReport:
         n_dropped_rows: rows left out because of missing cells; ``repairs`` says why.
         n_zero_weight_rows: rows left out because their weight is zero.
         total_weight: sum of the weights of the rows kept; their number without weights.
+        empty_weight: the same of the rows that have no observed cell, which are left out.
         unused: columns of the table that the model does not name.
         repairs: sentences, one for each column or rule.
     """
@@ -31,6 +32,7 @@ class DataReport:
     n_dropped_rows: int = 0
     n_zero_weight_rows: int = 0
     total_weight: float = 0.0
+    empty_weight: float = 0.0
     unused: tuple[str, ...] = ()
     repairs: tuple[str, ...] = ()
 
@@ -49,6 +51,7 @@ class DataReport:
             n_dropped_rows=self.n_dropped_rows + other.n_dropped_rows,
             n_zero_weight_rows=self.n_zero_weight_rows + other.n_zero_weight_rows,
             total_weight=self.total_weight + other.total_weight,
+            empty_weight=self.empty_weight + other.empty_weight,
             unused=tuple(dict.fromkeys((*self.unused, *other.unused))),
             repairs=tuple(dict.fromkeys((*self.repairs, *other.repairs))),
         )

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pyromix.data.codes import collapse, locate
 from pyromix.data.counts import Counts, MomentSource
+from pyromix.errors import DataError
 from pyromix.model.randomness import RandomState, torch_generator
 
 MAX_CELLS = 2**16
@@ -115,6 +116,10 @@ def patterns_of(
     Raises:
         DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
     """
+    if len({*variables, *given}) != len(variables) + len(given):
+        raise DataError(
+            f"vertices must be distinct, found variables {list(variables)} given {list(given)}"
+        )
     states = tuple(source.spec.cards[v] for v in variables)
     mass = source.mass(given, assignments)
     n_rows = torch.full_like(mass, math.inf) if math.isinf(source.n_rows) else mass
@@ -176,6 +181,10 @@ def _patterns_of_counts(
 ) -> Patterns:
     """Distinct rows of the variables within each distinct assignment, one stratum after another."""
     rows, weights, spec = counts.rows, counts.weights, counts.spec
+    if not given and counts.report.empty_weight > 0:
+        # Without them gaps would not be independent of each other within a source.
+        rows = torch.cat([rows, torch.full_like(rows[:1], -1)])
+        weights = torch.cat([weights, weights.new_tensor([counts.report.empty_weight])])
     known = (rows[:, list(given)] >= 0).all(1)
     if not bool(known.all()):
         rows, weights = rows[known], weights[known]
@@ -184,7 +193,7 @@ def _patterns_of_counts(
     wanted = place >= 0
     strata, weights = place[wanted], weights[wanted]
     cells = rows[wanted][:, list(variables)].to(torch.int16)
-    if len(variables) < spec.n_variables and len(cells):
+    if len(variables) + len(given) < spec.n_variables and len(cells):
         codes = torch.cat([strata.unsqueeze(1), cells], 1)
         codes, weights = collapse(codes, (n_groups, *states), weights)
         strata, cells = codes[:, 0], codes[:, 1:].to(torch.int16)

@@ -57,6 +57,46 @@ def candidate_splits(
     return list(found)[:n] if n < len(found) else list(found)
 
 
+def dealt_splits(
+    cards: Sequence[int],
+    n_sources: int,
+    association: np.ndarray,
+    rng: np.random.Generator,
+    n: int,
+) -> list[Views]:
+    """Splits that deal variables which say the same to different views.
+
+    A view shows k sources only if its variables differ in what they say. Where few splits are good,
+    such as when every variable marks one source, random ones miss them.
+
+    Args:
+        cards: number of proper states per variable.
+        n_sources: k.
+        association: ``(n, n)``, squared dependence of every pair; the diagonal plays no role.
+        rng: of the order in which variables are dealt.
+        n: how many at most.
+    """
+    n_variables = len(cards)
+    if n_variables < 3:
+        return []
+    third = max(1, n_variables // 3)
+    found: dict[Views, None] = {}
+    for _ in range(2 * n):
+        size = int(rng.integers(third, max(third, (n_variables - 1) // 2) + 1))
+        rooms = [size, size, n_variables - 2 * size]
+        dealt: list[list[int]] = [[], [], []]
+        for v in rng.permutation(n_variables).tolist():
+            open_views = [i for i in range(3) if len(dealt[i]) < rooms[i]]
+            alike = [association[v, dealt[i]].sum() for i in open_views]
+            dealt[open_views[int(np.argmin(alike))]].append(v)
+        one, two, last = (tuple(sorted(view)) for view in dealt)
+        if min(math.prod(cards[v] for v in view) for view in (one, two)) >= n_sources:
+            found[(min(one, two), max(one, two), last)] = None
+        if len(found) >= n:
+            break
+    return list(found)
+
+
 def _certain_split(cards: Sequence[int], n_sources: int) -> Views | None:
     """A split whose first two views have k joint states, or none where there is no such split.
 
