@@ -51,16 +51,25 @@ class MomentStage:
     """The mixture by moments, before refinement.
 
     Attributes:
-        status: name of a ``Status``; OK where moments determine the mixture.
+        status: name of a ``Status``, or NO_PLAN; OK where moments determine the mixture.
         log_likelihood: of the moment estimate, sum over rows; nan where it cannot be computed.
         runs: what was decomposed.
         notes: sentences.
+        plan: in words; empty for variables without edges.
+        weakest_link: smallest margin between the best matching of two assignments' sources and the
+            runner-up, in nats; infinite where nothing had to be aligned.
+        n_links_checked: links off the alignment tree that were checked.
+        n_links_inconsistent: how many of these ask for other labels.
     """
 
     status: str
     log_likelihood: float
     runs: tuple[RunReport, ...]
     notes: tuple[str, ...] = ()
+    plan: str = ""
+    weakest_link: float = math.inf
+    n_links_checked: int = 0
+    n_links_inconsistent: int = 0
 
     @property
     def ok(self) -> bool:
@@ -70,6 +79,7 @@ class MomentStage:
     def __str__(self) -> str:
         """A line for the stage, then one per run and per note."""
         lines = [f"moments: {self.status}, logL {self.log_likelihood:.6g}"]
+        lines += self.plan.splitlines()
         return "\n  ".join([*lines, *map(str, self.runs), *self.notes])
 
 

@@ -68,8 +68,8 @@ def fit(
             Population.
         n_sources: k; by default the cardinality of the model's latent vertex. Another number than
             that is taken, and the sources are then named 0..k-1.
-        method: ``"auto"``, moments where the graph has no edges, then EM from there and from
-            random starts; ``"moments"``, those alone; ``"em"``, random starts alone.
+        method: ``"auto"``, moments, then EM from there and from random starts; ``"moments"``,
+            those alone; ``"em"``, random starts alone.
         n_init: number of random starts. By default 4 beside a start from moments that determine
             the mixture and 20 without one; on small tables further ones, up to 200, until the best
             optimum has been reached by three starts or by the one from moments.
@@ -139,16 +139,17 @@ def _fitted(
     exact = isinstance(source, Population)
     found = _moments(source, method, generator)
     stages = tuple(start.stage for start in found)
+    given = [mixture for start in found for mixture in start.mixtures]
     determined = any(stage.ok for stage in stages)
     if determined and exact:
-        return from_population(found[0].mixture, source, f"{method}: moments", notes, stages[0])
+        return from_population(given[0], source, f"{method}: moments", notes, stages[0])
     counts = source.as_counts() if exact else source
     n_rows = math.inf if exact else None
     if method == "moments":
-        result = evaluate(counts, found[0].mixture)
+        result = evaluate(counts, given[0])
         return from_em(result, counts, method, 0.0, notes, stages, n_rows=n_rows)
     # Exact moments that do not determine the mixture are no start: their zeros would stay.
-    given = [start.mixture for start in found if start.usable and not exact]
+    given = [] if exact else given
     draw = partial(
         random_starts, spec, random_state=generator, device=counts.rows.device, counts=counts
     )
@@ -174,13 +175,13 @@ def _moments(
 ) -> tuple[MomentStart, ...]:
     """The moment stage, where there is one; a fallback is said."""
     spec = source.spec
-    if method == "em" or (method == "auto" and (any(spec.parents) or spec.n_sources == 1)):
+    if method == "em" or (method == "auto" and spec.n_sources == 1):
         return ()
-    start = start_from_moments(source, spec, generator, strict=method == "moments")
+    start = start_from_moments(source, generator, strict=method == "moments")
     if not start.stage.ok:
         warnings.warn(
-            f"moments do not determine the mixture, random starts take their place: "
-            f"{'; '.join(start.stage.notes)}",
+            f"moments alone do not determine the mixture, so random starts "
+            f"{'join' if start.mixtures else 'replace'} them: {'; '.join(start.stage.notes)}",
             WeakIdentificationWarning,
             stacklevel=4,
         )

@@ -345,12 +345,13 @@ class MixtureFit:
     def __str__(self) -> str:
         """Three lines: size, fit, sources."""
         starts = self.diagnostics.start_log_likelihoods
+        moments = " (one from moments)" if "moments" in self.diagnostics.method else ""
         weights = ", ".join(f"{w:.3f}" for w in self.mixture.weights.tolist())
         return (
             f"MixtureFit of {self.spec.n_variables} variables, {self.spec.n_sources} sources "
             f"({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
             f"logL/row {self.log_likelihood_per_row:.4f}   "
-            f"best of {len(starts)} starts reached by {self.diagnostics.n_best}   "
+            f"best of {len(starts)} starts{moments} reached by {self.diagnostics.n_best}   "
             f"{'converged' if self.converged else 'NOT converged'} after {self.n_iter} iterations\n"
             f"P({self.spec.source}) = [{weights}]   entropy R2 {self.entropy_r2:.2f}"
         )

@@ -52,7 +52,7 @@ def call(*arguments: object) -> tuple[int, str, str]:
 def test_fit_prints_the_fit(folder):
     code, out, _ = call("fit", folder / "data.csv", "--model", folder / "net.bif", "--n-init", 3)
     assert code == 0
-    assert "best of 3 starts" in out
+    assert "best of 4 starts (one from moments)" in out
 
 
 def test_fit_takes_edges_and_adds_the_source(folder):

@@ -192,6 +192,14 @@ class Counts:
     def _total_weight(self) -> float:
         return float(self.weights.sum())
 
+    @cached_property
+    def unit(self) -> float:
+        """Weight of one row: that of the lightest pattern where it is below one, else one.
+
+        Normalised weights are no fewer rows than counts.
+        """
+        return min(1.0, float(self.weights.min()))
+
     @property
     def n_patterns(self) -> int:
         """Number of distinct rows."""

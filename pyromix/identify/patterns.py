@@ -121,8 +121,7 @@ def patterns_of(
             f"vertices must be distinct, found variables {list(variables)} given {list(given)}"
         )
     states = tuple(source.spec.cards[v] for v in variables)
-    mass = source.mass(given, assignments)
-    n_rows = torch.full_like(mass, math.inf) if math.isinf(source.n_rows) else mass
+    n_rows = rows_behind(source, given, assignments)
     if isinstance(source, Counts):
         return _patterns_of_counts(source, variables, given, assignments, states, n_rows)
     table = source.table(variables, given, assignments).flatten(1)
@@ -133,6 +132,22 @@ def patterns_of(
     r, m = table.shape
     strata = torch.arange(r, device=table.device).repeat_interleave(m)
     return _blocked(cells.repeat(r, 1), table.flatten(), strata, n_rows, states, states)
+
+
+def rows_behind(
+    source: MomentSource, given: Sequence[int], assignments: Int[Tensor, "r c"]
+) -> Float[Tensor, " r"]:
+    """Number of rows behind each assignment; infinite where moments are exact.
+
+    Args:
+        source: data or a population.
+        given: vertices conditioned on.
+        assignments: ``(r, len(given))``.
+    """
+    mass = source.mass(given, assignments)
+    if isinstance(source, Counts):
+        return mass / source.unit
+    return torch.full_like(mass, math.inf) if math.isinf(source.n_rows) else mass
 
 
 def all_assignments(cards: Sequence[int], given: Sequence[int]) -> Int[Tensor, "r c"]:

@@ -175,14 +175,14 @@ def known_alone(views: Views, near: Neighbours) -> tuple[int, ...]:
     return tuple(w for w in sorted(near) if len(apart(views, {w}, near)) >= 2)
 
 
-def _merit(plan: Plan) -> tuple[float, ...]:
+def _merit(plan: Plan) -> tuple[int, ...]:
     """More is better."""
     spec, run = plan.spec, plan.runs[0]
     sizes = sorted(
         min(math.prod(spec.cards[v] for v in view), spec.n_sources**2) for view in run.views
     )
     return (
-        plan.complete,
+        int(plan.complete),
         -len(plan.uncovered),
         -len(plan.unlinked),
         -plan.n_assignments,

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pyromix.data.counts import MomentSource
 from pyromix.errors import DataError, SpecError
-from pyromix.identify.patterns import all_assignments
+from pyromix.identify.patterns import all_assignments, rows_behind
 from pyromix.model.randomness import RandomState, numpy_generator
 
 MAX_ENTRIES = 2**26
@@ -224,13 +224,12 @@ def product_rank(
         )
     if assignments is None:
         assignments = all_assignments(spec.cards, given)
-    mass = source.mass(given, assignments)
-    rows = torch.full_like(mass, math.inf) if math.isinf(source.n_rows) else mass
+    rows = rows_behind(source, given, assignments)
     pairs = []
     for one, other in block_pairs([spec.cards[v] for v in chosen], max_rank, n_pairs, random_state):
         vertices = [chosen[i] for i in (*one, *other)]
         size = math.prod(spec.cards[chosen[i]] for i in one)
-        table = source.table(vertices, given, assignments).reshape(len(mass), size, -1)
+        table = source.table(vertices, given, assignments).reshape(len(rows), size, -1)
         pairs.append((merge_rare(table, rows), rows))
     return estimate_rank(pairs, max_rank=max_rank, level=level)
 

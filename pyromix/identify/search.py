@@ -37,7 +37,7 @@ from pyromix.model.status import Status, mark
 MAX_SPLITS = 24
 """Number of splits tried."""
 
-MANY_ROWS = 2**17
+MANY_ROWS = 2**15
 """Distinct rows beyond which splits are tried on as many rows drawn at random."""
 
 MAX_ROWS = 2**19

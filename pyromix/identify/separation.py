@@ -49,7 +49,7 @@ def tells(spec: MixtureSpec, given: Collection[int]) -> set[int]:
     return _reached(parents, children, SOURCE, set(given), above) - {SOURCE}
 
 
-def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -> float:
+def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -> int:
     """Largest rank that P(view | u, given) can have, by the graph: bounded by k, never above it.
 
     Whatever separates U from the view given Z passes on all that the view knows of U: the smallest
@@ -80,7 +80,7 @@ def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -
     for v in view:
         flow.add_edge((v, "out"), "view")
     cut = nx.minimum_cut_value(flow, (SOURCE, "out"), "view")
-    return min(k, round(math.exp(min(cut, math.log(k) + 1)), 6))
+    return min(k, round(math.exp(min(cut, math.log(k) + 1))))
 
 
 def _reached(

@@ -119,9 +119,11 @@ class Indicators:
             for v in group[1:]:
                 code = code * self.cards[v] + rows[..., v]
             codes.append(code)
-        which, state = self._wanted
-        found = torch.stack(codes, -1)[..., which] == state
-        values = torch.ones(*found.shape[:-1], self.size, dtype=torch.float64, device=rows.device)
+        found = torch.stack(codes, -1)
+        if max(self.sizes) > 2:
+            which, state = self._wanted
+            found = found[..., which] == state
+        values = torch.ones(*rows.shape[:-1], self.size, dtype=torch.float64, device=rows.device)
         values[..., 1:] = found
         return values
 
