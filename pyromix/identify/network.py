@@ -23,7 +23,14 @@ from pyromix.identify.align import Aligner, Alignment, align
 from pyromix.identify.layers import regress_layer
 from pyromix.identify.plan import Plan
 from pyromix.identify.plan_search import find_plans, layers
-from pyromix.identify.recover import assemble, boundary_code, laws_within, outside, pooled
+from pyromix.identify.recover import (
+    assemble,
+    boundary_code,
+    laws_within,
+    outside,
+    pooled,
+    without_sources,
+)
 from pyromix.identify.runs import SolvedRun, solve_plans
 from pyromix.identify.separation import Neighbours, dependence
 from pyromix.model.likelihood import log_prob
@@ -174,17 +181,24 @@ def _recovered(
     covered = [v for v in run.run.covers if v not in spec.uninfluenced]
     groups = {v: outside(spec, v, given) for v in covered}
     laws, _ = laws_within(source, run, list(groups.values()), near)
+    laws = {
+        group: without_sources(source, run, group, law, alignment.component < 0)
+        for group, law in laws.items()
+    }
+    used = alignment.component >= 0
 
     def build(order: Tensor) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
-        used = (alignment.component >= 0).to(run.mass.dtype) * run.mass
         weights = run.solved.core.weights.gather(1, order)
-        joint = weights * (used / used.sum()).unsqueeze(-1)
+        solved = (weights * run.mass.unsqueeze(-1))[used]
+        # An assignment that is not solved says nothing about U.
+        weights = torch.where(used.unsqueeze(-1), weights, solved.sum(0) / solved.sum())
+        joint = weights * run.mass.unsqueeze(-1)
         found: dict[int, tuple[Tensor, Tensor]] = {}
         for v, group in groups.items():
             if group in laws:
                 law = laws[group]
                 index = order.reshape(*order.shape, *(1 for _ in law.shape[2:])).expand_as(law)
-                found[v] = assemble(run, law.gather(1, index), joint, v)
+                found[v] = assemble(run, law.gather(1, index), joint, used, v)
         return _completed(source, run.plan, joint.sum(0), found)
 
     if alignment.n_components <= 1:

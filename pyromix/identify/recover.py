@@ -112,10 +112,37 @@ def outside(spec: MixtureSpec, vertex: int, given: Sequence[int]) -> tuple[int, 
     return tuple(v for v in family(spec, vertex) if v not in given)
 
 
+def without_sources(
+    source: MomentSource,
+    run: SolvedRun,
+    group: tuple[int, ...],
+    law: Float[Tensor, "r k *cards"],
+    where: Bool[Tensor, " r"],
+) -> Float[Tensor, "r k *cards"]:
+    """Replace the laws of some assignments by those of all sources together.
+
+    Args:
+        source: what the run was solved on.
+        run: knows the assignments.
+        group: the vertices of the law.
+        law: P(group | u, z).
+        where: assignments whose sources are not known.
+    """
+    if not group or not bool(where.any()):
+        return law
+    rows = where.to(run.assignments.device)
+    table = source.table(group, run.run.conditioning, run.assignments[rows])
+    cells = distribution_or_uniform(table.flatten(1)).reshape(table.shape)
+    law = law.clone()
+    law[where] = cells.unsqueeze(1).expand(-1, law.shape[1], *table.shape[1:])
+    return law
+
+
 def assemble(
     run: SolvedRun,
     law: Float[Tensor, "r k *cards"],
     joint: Float[Tensor, "r k"],
+    used: Bool[Tensor, " r"],
     vertex: int,
 ) -> tuple[Float[Tensor, ...], Bool[Tensor, ...]]:
     """CPT of a vertex from the laws of its family within each assignment.
@@ -123,12 +150,13 @@ def assemble(
     Args:
         run: knows the assignments.
         law: P(family outside Z | u, z), labels aligned.
-        joint: P(u, z), zero where an assignment is not used.
+        joint: P(u, z).
+        used: assignments whose sources are known.
         vertex: whose CPT.
 
     Returns:
-        ``(k, *card(parents), card)``, and which rows ``(k, *card(parents))`` had any mass; the
-        others are uniform.
+        ``(k, *card(parents), card)``, and for which rows ``(k, *card(parents))`` most of the mass
+        lies in assignments that are used; a row without any mass is uniform.
     """
     spec, given = run.plan.spec, run.run.conditioning
     axes = family(spec, vertex)
@@ -136,14 +164,18 @@ def assemble(
     rest = [v for v in axes if v not in given]
     cell = _code(run.assignments, given, inside, spec.cards).to(joint.device)
     n_inside = math.prod(spec.cards[v] for v in inside)
-    weighted = law.flatten(2) * joint.unsqueeze(-1) if rest else joint.unsqueeze(-1)
-    total = weighted.new_zeros(n_inside, *weighted.shape[1:]).index_add_(0, cell, weighted)
-    shaped = total.reshape(
-        *(spec.cards[v] for v in inside), spec.n_sources, *(spec.cards[v] for v in rest)
-    )
     position = {v: i for i, v in enumerate([*inside, None, *rest])}
-    shaped = shaped.permute(position[None], *(position[v] for v in axes))
-    return distribution_or_uniform(shaped), shaped.sum(-1) > 0
+    shape = [*(spec.cards[v] for v in inside), spec.n_sources, *(spec.cards[v] for v in rest)]
+
+    def total(mass: Tensor) -> Tensor:
+        weighted = law.flatten(2) * mass.unsqueeze(-1) if rest else mass.unsqueeze(-1)
+        sums = weighted.new_zeros(n_inside, *weighted.shape[1:]).index_add_(0, cell, weighted)
+        return sums.reshape(shape).permute(position[None], *(position[v] for v in axes))
+
+    everything = total(joint)
+    known = total(torch.where(used.unsqueeze(-1), joint, 0.0)).sum(-1)
+    mass = everything.sum(-1)
+    return distribution_or_uniform(everything), (mass > 0) & (known >= 0.5 * mass)
 
 
 def _code(
