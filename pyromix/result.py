@@ -15,8 +15,8 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.diagnostics import FitDiagnostics
 from pyromix.errors import DataError, QueryError
-from pyromix.identify.certify import MAX_PARAMETERS, certify
-from pyromix.model.certificate import Certificate
+from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
+from pyromix.model.certificate import Certificate, graph_covers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState
@@ -198,9 +198,14 @@ class MixtureFit:
 
     def _certainty(self, query: DoQuery, require: str) -> Certainty:
         """How certain an answer is, or a refusal; a certificate too large to take is no bar."""
-        if require == Certainty.NONE.value and self.n_parameters > MAX_PARAMETERS:
+        graphical = graphical_vertices(self.spec)
+        if (
+            require == Certainty.NONE.value
+            and self.n_parameters > MAX_PARAMETERS
+            and not graph_covers(self.spec, graphical, query)
+        ):
             return Certainty.NONE
-        return admit(self.certificate, query, require)
+        return admit(self.spec, graphical, lambda: self.certificate, query, require)
 
     def _role(self, role: str, argument: str) -> str:
         """The one variable that carries a role."""

@@ -16,7 +16,7 @@ from pyromix.data.frames import to_pandas
 from pyromix.data.population import Population
 from pyromix.errors import DataError, PyromixWarning, SpecError
 from pyromix.fit import fit
-from pyromix.identify.certify import MAX_PARAMETERS, certify
+from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
 from pyromix.identify.rank import RankEstimate, product_rank
 from pyromix.intake import take_in, without_edges
 from pyromix.model.likelihood import log_prob
@@ -308,6 +308,8 @@ def _candidate(
 
 
 def _identified(spec: MixtureSpec) -> str:
+    if len(graphical_vertices(spec)) == spec.n_variables + 1:
+        return "yes"
     if spec.n_parameters > MAX_PARAMETERS:
         return "unknown"
     return "yes" if certify(spec).locally_identified else "no"

@@ -1,29 +1,42 @@
-"""Local certificates: which directions of parameter space the law of the observed variables sees.
+"""Certificates: what the graph recovers, and which directions of parameter space the law sees.
 
-THEORY section 7(b) and (c). The Jacobian of theta -> P(V) is taken in closed form at a generic
-mixture: one row per cell of the joint table, or per sampled cell where the table is large. Samples
-visit every CPT row: one met less often than it has parameters would make these seem free.
+THEORY section 7: (a) a plan; (b) and (c) the Jacobian of theta -> P(V), taken in closed form at a
+generic mixture: one row per cell of the joint table, or per sampled cell where the table is large.
+Samples visit every CPT row: one met less often than it has parameters would make these seem free.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.errors import SpecError
+from pyromix.data.population import population
+from pyromix.errors import PlanError, PyromixError, SpecError
+from pyromix.identify.network import identify_network
+from pyromix.identify.plan import Plan
+from pyromix.identify.plan_search import find_plan
 from pyromix.model.certificate import Certificate, flatten_tangent
 from pyromix.model.likelihood import responsibilities
+from pyromix.model.match import match_sources
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.randomness import random_mixture, torch_generator
-from pyromix.model.spec import MixtureSpec
+from pyromix.model.randomness import RandomState, random_mixture, torch_generator
+from pyromix.model.spec import SOURCE, MixtureSpec
+from pyromix.model.status import Status
 
 MAX_PARAMETERS = 5000
 """Largest number of parameters for which the dense factorisation is done."""
+
+MAX_CHECKED = 60
+"""Largest number of variables of a plan that is checked on a generic mixture."""
+
+RECOVERED = 1e-5
+"""Largest error of a generic mixture that counts as recovered; rank deficits give over 1e-2."""
 
 RANK_TOLERANCE = 1e-9
 """Singular values below this share of the largest are zero."""
@@ -41,6 +54,56 @@ POWER_STEPS = 20
 """Steps of power iteration: the condition number to within a few per cent."""
 
 
+@lru_cache(maxsize=64)
+def graphical_vertices(spec: MixtureSpec) -> frozenset[int]:
+    """Vertices whose CPTs a plan recovers for almost all parameters, from the graph alone.
+
+    Three views and what they cover are sufficient [kruskal77]: where U points at every vertex, the
+    ranks that a plan asks for are those of products of distributions, a special case of the model,
+    and so of almost all mixtures. Where it does not, the ranks are checked by recovering one
+    generic mixture from its exact moments.
+
+    Args:
+        spec: graph, cardinalities and k.
+
+    Returns:
+        Vertices, and ``SOURCE`` for P(U); empty without a plan that aligns all labels.
+    """
+    everything = frozenset(range(SOURCE, spec.n_variables))
+    if spec.n_sources == 1:
+        return everything
+    try:
+        plan = find_plan(spec)
+    except PlanError:
+        return frozenset()
+    if plan.unlinked:
+        return frozenset()
+    covered = everything - set(plan.uncovered)
+    if not spec.uninfluenced:
+        return covered
+    return covered if _recovers(plan) else frozenset()
+
+
+def _recovers(plan: Plan) -> bool:
+    """Whether the plan gives one generic mixture back."""
+    spec = plan.spec
+    if spec.n_variables > MAX_CHECKED:
+        return False
+    truth = random_mixture(spec, 0)
+    try:
+        found = identify_network(population(truth), plans=[plan])
+    except PyromixError:
+        return False
+    mixture = found.mixture.relabel(match_sources(truth, found.mixture))
+    gaps = [(truth.weights - mixture.weights).abs().max()]
+    gaps += [
+        (a - b).abs().max()
+        for v, (a, b) in enumerate(zip(truth.cpts, mixture.cpts, strict=True))
+        if v not in plan.uncovered
+    ]
+    return found.status == Status.OK and float(torch.stack(gaps).max()) < RECOVERED
+
+
 @lru_cache(maxsize=4)
 def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
     """Take the Jacobian of theta -> P(V) at a generic mixture and find its null space.
@@ -56,18 +119,27 @@ def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
     Raises:
         SpecError: more parameters than ``MAX_PARAMETERS``.
     """
-    size = spec.n_parameters
-    if size > MAX_PARAMETERS:
-        raise SpecError(
-            f"the certificate of this model needs the rank of a Jacobian in {size} parameters, "
-            f'more than {MAX_PARAMETERS}: it is not computed; answers need require="none", or a '
-            "model of an ancestral part of the network"
-        )
+    _check_size(spec)
     generator = torch_generator(random_state)
     drawn = random_mixture(spec, generator)
     # Halfway to uniform, so that no direction is faint merely because a cell is rare.
     halfway = tuple((c + 1 / c.shape[-1]) / 2 for c in drawn.cpts)
-    point = BayesNetMixture(spec, drawn.weights, halfway)
+    return certify_at(BayesNetMixture(spec, drawn.weights, halfway), generator)
+
+
+def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certificate:
+    """Take the Jacobian at a given mixture, such as an estimate.
+
+    Args:
+        point: without batch axes; no probability should be zero, since nothing can be seen there.
+        random_state: of the sampled cells.
+
+    Raises:
+        SpecError: more parameters than ``MAX_PARAMETERS``.
+    """
+    spec = point.spec
+    _check_size(spec)
+    generator = torch_generator(random_state)
     samples = _cells(spec, generator)
     seen = _triangle(score_matrix(point, next(samples)))
     found = _certificate(point, seen, generator)
@@ -78,7 +150,16 @@ def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
             break
         seen = _triangle(torch.cat([seen, scores]))
         found = _certificate(point, seen, generator)
-    return found
+    return replace(found, graphical=graphical_vertices(spec))
+
+
+def _check_size(spec: MixtureSpec) -> None:
+    if spec.n_parameters > MAX_PARAMETERS:
+        raise SpecError(
+            "the local certificate of this model needs the rank of a Jacobian in "
+            f"{spec.n_parameters} parameters, more than {MAX_PARAMETERS}: it is not computed; "
+            'answers need require="none", or a model of an ancestral part of the network'
+        )
 
 
 def _triangle(scores: Float[Tensor, "m p"]) -> Float[Tensor, "rows p"]:

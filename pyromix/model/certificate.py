@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from pyromix.model.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
-from pyromix.model.spec import MixtureSpec
+from pyromix.model.spec import SOURCE, MixtureSpec
 
 RESIDUAL_TOLERANCE = 1e-6
 """Largest share of a query's gradient in the null space that counts as none.
@@ -35,11 +36,13 @@ class Certificate:
         null_space: orthonormal rows, ``(nullity, n_parameters)``: the directions that leave P(V)
             alone.
         condition: largest over smallest singular value that counts towards the rank.
+        graphical: vertices whose CPTs a plan recovers from the graph alone, ``SOURCE`` for P(U).
     """
 
     point: BayesNetMixture
     null_space: Float[Tensor, "nullity parameters"]
     condition: float
+    graphical: frozenset[int] = frozenset()
 
     @property
     def n_parameters(self) -> int:
@@ -76,9 +79,50 @@ class Certificate:
 
     def admits(self, query: DoQuery) -> Certainty:
         """How certain an answer to this query can be."""
+        if graph_covers(self.point.spec, self.graphical, query):
+            return Certainty.GRAPHICAL
         if self.locally_identified or self.residual(query) <= RESIDUAL_TOLERANCE:
             return Certainty.LOCAL
         return Certainty.NONE
+
+    def moved_by(self, query: DoQuery) -> tuple[str, ...]:
+        """Tables whose unseen directions move a query, those that move it most first.
+
+        The gradient of the answer, projected on the null space, has a part in every table; tables
+        with less than a tenth of the largest part are left out.
+
+        Returns:
+            Names of vertices, the source for P(U); empty where nothing moves the answer.
+        """
+        spec = self.point.spec
+        gradients = query_gradient(self.point, query)
+        unseen = (gradients @ self.null_space.T @ self.null_space).square().sum(0)
+        sizes = [spec.n_sources - 1]
+        for v, card in enumerate(spec.cards):
+            rows = math.prod(spec.cards[p] for p in spec.parents[v])
+            rows *= 1 if v in spec.uninfluenced else spec.n_sources
+            sizes.append(rows * (card - 1))
+        parts = {v - 1: float(part.sum().sqrt()) for v, part in enumerate(unseen.split(sizes))}
+        largest = max(parts.values())
+        if largest <= RESIDUAL_TOLERANCE:
+            return ()
+        order = sorted(parts, key=lambda v: -parts[v])
+        return tuple(spec.name(v) for v in order if parts[v] >= 0.1 * largest)
+
+
+def graph_covers(spec: MixtureSpec, graphical: frozenset[int], query: DoQuery) -> bool:
+    """Whether every table that a query depends on is recovered from the graph alone.
+
+    Args:
+        spec: the structure.
+        graphical: vertices whose CPTs are, ``SOURCE`` for P(U).
+        query: the question.
+    """
+    asked = (*query.outcomes, *query.evidence)
+    relevant = spec.ancestors(asked, removed=query.do.keys()) - query.do.keys()
+    if SOURCE not in query.do and (SOURCE in asked or relevant - spec.uninfluenced):
+        relevant.add(SOURCE)
+    return relevant <= graphical
 
 
 def flatten_tangent(spec: MixtureSpec, blocks: Sequence[Tensor]) -> Tensor:
