@@ -35,6 +35,18 @@ class QueryError(PyromixError, ValueError):
     """A query names something unknown, or asks for a contradiction."""
 
 
+class PlanError(PyromixError):
+    """No plan recovers the mixture of this graph and this number of sources from moments.
+
+    Attributes:
+        uncovered: names of the variables whose tables stay unknown.
+    """
+
+    def __init__(self, message: str, *, uncovered: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.uncovered = uncovered
+
+
 class IdentificationError(PyromixError):
     """The moments do not determine the mixture."""
 
