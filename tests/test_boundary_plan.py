@@ -21,6 +21,7 @@ SOLVABLE = {
     "tree": TREE,
     "collider": COLLIDER,
     "mixed cardinalities": MIXED,
+    "two pairs and one more": network({"B": ["A"], "D": ["C"], "E": []}),
     "no edges": network({f"V{i}": [] for i in range(5)}, 3),
     "two uninfluenced": network(
         {"B": ["A"], "C": ["B"], "D": ["C"], "E": [], "F": ["E"], "G": []}, uninfluenced=("A", "C")
@@ -201,12 +202,21 @@ def test_one_source_needs_no_runs():
             4,
             "at least 3 variables here; the largest found has 1",
         ),
+        (network({"B": ["A"], "D": ["C"]}), 4, "around A there are 2: {A, C} given {}"),
         (path(5), 2, "around V01 there are 2: {V01, V03} given {V00, V02}"),
         (path(9, 3), 4, "at least 5 variables"),
         (STAR, 6, "runs around L0 exist but cannot be aligned"),
         (network({"B": ["A"]}, uninfluenced=("A", "B")), 0, "found none"),
     ],
-    ids=["path of 3", "complete", "path of 5", "path of 9, k = 3", "star", "no edge from U"],
+    ids=[
+        "path of 3",
+        "complete",
+        "two pairs",
+        "path of 5",
+        "path of 9, k = 3",
+        "star",
+        "no edge from U",
+    ],
 )
 def test_a_graph_without_a_good_collection_is_refused_with_reasons(spec, uncovered, words):
     with pytest.raises(px.PlanError) as caught:
