@@ -77,7 +77,7 @@ def identify_by_boundaries(
     *,
     max_runs: int = MAX_RUNS,
 ) -> BoundarySolution:
-    """Recover a mixture of Bayesian networks from runs on disjoint Markov boundaries.
+    """Recover a mixture of Bayesian networks from runs on Markov boundaries.
 
     Args:
         source: data, or a population, over the variables of ``spec`` in the same order.
