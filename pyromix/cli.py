@@ -65,7 +65,7 @@ def fit(
     ] = None,
     latent: Annotated[str, typer.Option(help="Name of the source, with --edge.")] = "U",
     n_sources: Annotated[int | None, typer.Option(help="Number of sources k.")] = None,
-    method: Annotated[str, typer.Option(help="auto, moments or em.")] = "auto",
+    method: Annotated[str, typer.Option(help="auto, moments, markov-boundary or em.")] = "auto",
     n_init: Annotated[int | None, typer.Option(help="Number of random starts.")] = None,
     prior: Annotated[float | None, typer.Option(help="Pseudo-count per cell.")] = None,
     sample_weight: Annotated[str | None, typer.Option(help="Column of weights.")] = None,

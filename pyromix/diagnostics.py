@@ -56,10 +56,11 @@ class MomentStage:
         runs: what was decomposed.
         notes: sentences.
         plan: in words; empty for variables without edges.
-        weakest_link: smallest margin between the best matching of two assignments' sources and the
-            runner-up, in nats; infinite where nothing had to be aligned.
-        n_links_checked: links off the alignment tree that were checked.
-        n_links_inconsistent: how many of these ask for other labels.
+        weakest_link: least confidence on the alignment tree: by how much the best matching of two
+            assignments' sources beats the runner-up, in squared standard errors; infinite where
+            nothing had to be aligned.
+        n_links: links between assignments, those of the tree and those that check it.
+        n_links_inconsistent: how many of these contradict the tree.
     """
 
     status: str
@@ -68,7 +69,7 @@ class MomentStage:
     notes: tuple[str, ...] = ()
     plan: str = ""
     weakest_link: float = math.inf
-    n_links_checked: int = 0
+    n_links: int = 0
     n_links_inconsistent: int = 0
 
     @property

@@ -31,7 +31,9 @@ from pyromix.refine.restarts import climb_until_confirmed
 from pyromix.refine.starts import batch_of
 from pyromix.result import MixtureFit
 
-METHODS = ("auto", "moments", "em")
+METHODS = ("auto", "moments", "markov-boundary", "em")
+
+MOMENTS_ALONE = ("moments", "markov-boundary")
 
 N_INIT = 20
 """Random starts where moments do not determine the mixture."""
@@ -69,7 +71,8 @@ def fit(
         n_sources: k; by default the cardinality of the model's latent vertex. Another number than
             that is taken, and the sources are then named 0..k-1.
         method: ``"auto"``, moments, then EM from there and from random starts; ``"moments"``,
-            those alone; ``"em"``, random starts alone.
+            those alone; ``"markov-boundary"``, moments alone by the runs of [gordon23clear];
+            ``"em"``, random starts alone.
         n_init: number of random starts. By default 4 beside a start from moments that determine
             the mixture and 20 without one; on small tables further ones, up to 200, until the best
             optimum has been reached by three starts or by the one from moments.
@@ -142,10 +145,11 @@ def _fitted(
     given = [mixture for start in found for mixture in start.mixtures]
     determined = any(stage.ok for stage in stages)
     if determined and exact:
-        return from_population(given[0], source, f"{method}: moments", notes, stages[0])
+        label = method if method in MOMENTS_ALONE else f"{method}: moments"
+        return from_population(given[0], source, label, notes, stages[0])
     counts = source.as_counts() if exact else source
     n_rows = math.inf if exact else None
-    if method == "moments":
+    if method in MOMENTS_ALONE:
         result = evaluate(counts, given[0])
         return from_em(result, counts, method, 0.0, notes, stages, n_rows=n_rows)
     # Exact moments that do not determine the mixture are no start: their zeros would stay.
@@ -177,7 +181,12 @@ def _moments(
     spec = source.spec
     if method == "em" or (method == "auto" and spec.n_sources == 1):
         return ()
-    start = start_from_moments(source, generator, strict=method == "moments")
+    start = start_from_moments(
+        source,
+        generator,
+        strict=method in MOMENTS_ALONE,
+        boundaries=method == "markov-boundary",
+    )
     if not start.stage.ok:
         warnings.warn(
             f"moments alone do not determine the mixture, so random starts "

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.diagnostics import MomentStage, RunReport
-from pyromix.errors import PlanError
-from pyromix.identify.network import identify_network
-from pyromix.identify.patterns import all_assignments, rows_behind
-from pyromix.identify.plan import Plan
-from pyromix.identify.plan_search import find_plans
-from pyromix.identify.product import identify_product
-from pyromix.identify.recover import pooled
-from pyromix.identify.solution import ProductDiagnostics
+from pyromix.errors import IdentificationError, PlanError
+from pyromix.identify.boundary.solver import identify_by_boundaries
+from pyromix.identify.network.plan import Plan
+from pyromix.identify.network.recover import pooled
+from pyromix.identify.network.search import find_plans
+from pyromix.identify.network.solver import identify_network
+from pyromix.identify.product.patterns import all_assignments, rows_behind
+from pyromix.identify.product.solution import ProductDiagnostics
+from pyromix.identify.product.solver import identify_product
 from pyromix.model.likelihood import log_prob
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState
@@ -31,6 +32,9 @@ PSEUDO_ROWS = 1.0
 
 A probability that came out as zero would stay zero, and forbid rows that occur.
 """
+
+ENOUGH_ROWS = 0.8
+"""Share of the CPT rows from which runs on Markov boundaries count as determining."""
 
 NOTHING = (Status.TOO_MANY_SOURCES, Status.TOO_FEW_ROWS, Status.INVALID_INPUT)
 """Outcomes of a product whose tables are the margins: no start at all."""
@@ -53,7 +57,11 @@ class MomentStart:
 
 
 def start_from_moments(
-    source: MomentSource, random_state: RandomState = 0, *, strict: bool = False
+    source: MomentSource,
+    random_state: RandomState = 0,
+    *,
+    strict: bool = False,
+    boundaries: bool = False,
 ) -> MomentStart:
     """Recover a mixture from the moments of its variables.
 
@@ -61,6 +69,7 @@ def start_from_moments(
         source: data, or a population; its spec has the graph and k.
         random_state: of the splits tried and of random combinations.
         strict: raise where moments do not determine the mixture.
+        boundaries: by the Markov boundaries of [gordon23clear] instead of by views.
 
     Returns:
         The mixture, mixed with ``PSEUDO_ROWS`` uniform rows per CPT row unless moments are exact.
@@ -72,6 +81,8 @@ def start_from_moments(
         IdentificationError: strict, and any other outcome.
     """
     spec = source.spec
+    if boundaries:
+        return _of_boundaries(source, random_state, strict)
     if not any(spec.parents) or spec.n_sources == 1:
         return _of_product(source, random_state, strict)
     try:
@@ -101,10 +112,35 @@ def _of_network(
         solution.notes,
         plan=str(run.plan),
         weakest_link=solution.alignment.weakest,
-        n_links_checked=solution.alignment.n_checked,
-        n_links_inconsistent=solution.alignment.n_inconsistent,
+        n_links=len(solution.alignment.links),
+        n_links_inconsistent=len(solution.alignment.inconsistent),
     )
     return _start(source, solution.mixture, stage)
+
+
+def _of_boundaries(source: MomentSource, random_state: RandomState, strict: bool) -> MomentStart:
+    """k-MixBND as in [gordon23clear]."""
+    found = identify_by_boundaries(source, source.spec, random_state)
+    n_rows = sum(known.numel() for known in found.determined)
+    n_known = sum(int(known.sum()) for known in found.determined)
+    status = Status.OK if n_known >= ENOUGH_ROWS * n_rows else found.status
+    if strict and status != Status.OK:
+        raise IdentificationError(
+            f"expected runs that determine the CPTs, found {n_known} of {n_rows} rows determined, "
+            f"{found.status.name}: {'; '.join(found.notes)}. Bring more data, or take "
+            'method="auto", which conditions on less'
+        )
+    stage = MomentStage(
+        status.name,
+        math.nan,
+        (),
+        found.notes,
+        plan=str(found.plan),
+        weakest_link=found.alignment.weakest,
+        n_links=len(found.alignment.links),
+        n_links_inconsistent=len(found.alignment.inconsistent),
+    )
+    return _start(source, found.mixture, stage)
 
 
 def _of_product(source: MomentSource, random_state: RandomState, strict: bool) -> MomentStart:

@@ -17,7 +17,7 @@ from pyromix.data.population import Population
 from pyromix.errors import DataError, PyromixWarning, SpecError
 from pyromix.fit import fit
 from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
-from pyromix.identify.rank import RankEstimate, product_rank
+from pyromix.identify.product.rank import RankEstimate, product_rank
 from pyromix.intake import take_in, without_edges
 from pyromix.model.likelihood import log_prob
 from pyromix.model.mixture import BayesNetMixture

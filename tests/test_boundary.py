@@ -12,12 +12,12 @@ from boundary_cases import COLLIDER, MIXED, TREE, network, path
 from helpers import Oracle, distance_up_to_relabelling, random_spec
 
 import pyromix as px
-from pyromix.identify.boundary import identify_by_boundaries, recover_cpts, source_weights
-from pyromix.identify.boundary_align import align
-from pyromix.identify.boundary_plan import BoundaryPlan, RunFamily
-from pyromix.identify.boundary_runs import pooled_table, solve_runs
-from pyromix.identify.boundary_search import plan_boundaries
-from pyromix.identify.boundary_sets import BoundaryGraph
+from pyromix.identify.align import align
+from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily
+from pyromix.identify.boundary.runs import pooled_table, solve_runs
+from pyromix.identify.boundary.search import plan_boundaries
+from pyromix.identify.boundary.sets import BoundaryGraph
+from pyromix.identify.boundary.solver import identify_by_boundaries, recover_cpts, source_weights
 from pyromix.model.sampling import sample
 from pyromix.model.status import Status
 from pyromix.refine.em import fit_em

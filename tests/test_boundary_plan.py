@@ -10,8 +10,8 @@ from boundary_cases import COLLIDER, MIXED, STAR, TREE, connected, network, path
 from helpers import random_spec
 
 import pyromix as px
-from pyromix.identify.boundary_search import plan_boundaries
-from pyromix.identify.boundary_sets import BoundaryGraph
+from pyromix.identify.boundary.search import plan_boundaries
+from pyromix.identify.boundary.sets import BoundaryGraph
 
 SOLVABLE = {
     "path of 6": path(6),

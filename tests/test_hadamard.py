@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from product_cases import joint_by_loops, random_product, separated_bits
 
 from pyromix.errors import DataError
-from pyromix.identify.hadamard import (
+from pyromix.identify.product.hadamard import (
     hadamard_extension,
     multilinear_extension,
     multilinear_moments,

@@ -11,8 +11,8 @@ from helpers import BATCH_SHAPES
 from product_cases import identical_bits, joint_by_loops, random_product, separated_bits
 
 from pyromix.errors import DataError
-from pyromix.identify.hadamard import multilinear_extension, multilinear_moments
-from pyromix.identify.pencil import (
+from pyromix.identify.product.hadamard import multilinear_extension, multilinear_moments
+from pyromix.identify.product.pencil import (
     line_1,
     line_2,
     line_3,

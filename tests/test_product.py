@@ -7,9 +7,9 @@ import torch
 from helpers import distance_up_to_relabelling
 
 import pyromix as px
-from pyromix.identify.hadamard import hadamard_extension, multilinear_moments
-from pyromix.identify.pencil import two_slice_pencil
-from pyromix.identify.product import identify_product, identify_tables
+from pyromix.identify.product.hadamard import hadamard_extension, multilinear_moments
+from pyromix.identify.product.pencil import two_slice_pencil
+from pyromix.identify.product.solver import identify_product, identify_tables
 from pyromix.model.status import Status
 
 

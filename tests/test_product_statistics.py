@@ -26,8 +26,8 @@ from product_cases import (
 )
 
 import pyromix as px
-from pyromix.identify.hadamard import hadamard_extension
-from pyromix.identify.product import identify_product, identify_tables
+from pyromix.identify.product.hadamard import hadamard_extension
+from pyromix.identify.product.solver import identify_product, identify_tables
 from pyromix.model.status import Status
 from pyromix.refine.em import fit_em
 

@@ -15,7 +15,7 @@ from scipy.stats import chi2, chi2_contingency
 from pyromix.data.counts import Counts
 from pyromix.data.population import population
 from pyromix.errors import DataError, SpecError
-from pyromix.identify.rank import (
+from pyromix.identify.product.rank import (
     block_pairs,
     estimate_rank,
     holm,

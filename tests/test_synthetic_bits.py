@@ -12,9 +12,9 @@ from product_cases import as_network, error, joint_by_loops, random_product, sep
 from synthetic_bits import ROUNDING, choose_greedily, singular_value, subsets, synthetic_bits
 
 import pyromix as px
-from pyromix.identify.hadamard import multilinear_moments
-from pyromix.identify.pencil import two_slice_pencil
-from pyromix.identify.product import identify_product
+from pyromix.identify.product.hadamard import multilinear_moments
+from pyromix.identify.product.pencil import two_slice_pencil
+from pyromix.identify.product.solver import identify_product
 from pyromix.model.status import Status
 
 

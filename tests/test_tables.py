@@ -30,9 +30,9 @@ from pyromix.errors import (
     SeparationError,
     SpecError,
 )
-from pyromix.identify.hadamard import hadamard_extension
-from pyromix.identify.tables import identify_tables
-from pyromix.identify.three_views import (
+from pyromix.identify.product.hadamard import hadamard_extension
+from pyromix.identify.product.tables import identify_tables
+from pyromix.identify.product.three_views import (
     alternating_least_squares,
     assemble,
     error_factor,

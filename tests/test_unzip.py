@@ -10,7 +10,7 @@ from boundary_cases import network
 from helpers import BATCH_SHAPES, Oracle
 
 import pyromix as px
-from pyromix.identify.unzip import children_log_likelihood, unzip, unzipped_cpt
+from pyromix.identify.boundary.unzip import children_log_likelihood, unzip, unzipped_cpt
 
 FAMILY = {"Y": ["P", "Q"], "C": ["Y", "P"], "D": ["S", "Y"], "E": ["D"]}
 """Y has two parents, a child that shares one of them, and a child with a parent of its own."""

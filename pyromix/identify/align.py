@@ -1,14 +1,13 @@
-"""Labels that agree: which source of one assignment is which source of another (THEORY 5.4).
+"""One order of the sources for all runs: alignment along a tree (THEORY sections 4.2 and 5.4).
 
-Every assignment of a conditioning set is solved with labels of its own. A variable whose law within
-a source does not depend on what differs between two assignments tells which labels belong together:
-an alignment variable of [gordon23clear, Sec. 4.1]. All such variables count at once, each by its
-variance, and the assignments are joined along the spanning tree of the clearest links. Moments are
-not seen here.
+Runs that share an alignment variable, a vertex with its boundary, and agree on the assignment of
+the boundary have the same within-source table of that vertex; the permutation that makes the tables
+equal aligns their sources. Neither a graph nor moments are seen here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,167 +18,179 @@ from torch import Tensor
 
 from pyromix.model.match import best_assignments
 
-LARGEST_MARGIN = 1e12
-"""Margins of exact tables are cut here, so that sums of them are numbers."""
+MOST_ROWS = 1e12
+"""Rows beyond which more of them do not count: rounding is worse than their noise."""
 
-EXACT_ROWS = 1e28
-"""In place of infinitely many rows, so that none of them times a weight of zero is a number."""
-
-LEAST_VARIANCE = 1e-24
-"""Variance of a probability that is exact but for rounding."""
-
-CHECKED_LINKS = 200
-"""Links off the tree whose agreement with it is checked."""
-
-MANY_LINKS = 4000
-"""Links beyond which assignments are linked to the heaviest with the same key only."""
+DOUBTFUL = 9.0
+"""Confidence below which a link says little: three standard errors between two permutations."""
 
 
-@dataclass(frozen=True, eq=False)
-class Aligner:
-    """Laws of one variable, per assignment and source.
+@dataclass(frozen=True)
+class AlignmentLink:
+    """Two runs with at least one alignment variable in common.
 
     Attributes:
-        table: ``(r, k, card)``.
-        key: ``(r,)``; assignments with one key have one law.
+        first: number of a run.
+        second: number of the other.
+        variables: numbers of the alignment variables on whose boundaries both agree.
+        order: source i of the first is source ``order[i]`` of the second.
+        confidence: cost of the second-best permutation less that of the best, in squared standard
+            errors.
+        in_tree: whether the link belongs to the alignment tree.
+        consistent: whether it says what the tree says.
     """
 
-    table: Float[Tensor, "r k _"]
-    key: Int[Tensor, " r"]
+    first: int
+    second: int
+    variables: tuple[int, ...]
+    order: tuple[int, ...]
+    confidence: float
+    in_tree: bool
+    consistent: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Labels of all assignments, as far as they can be joined.
+    """Sources of all runs in one order.
 
     Attributes:
-        order: ``(r, k)``: source j of the joint labelling is source ``order[a, j]`` of assignment
-            a.
-        component: ``(r,)``; labels of different components have nothing to do with each other.
-            Component 0 holds the heaviest assignment; -1 where an assignment was left out.
-        weakest: smallest margin on the tree between the best matching and the runner-up, in half
-            chi-squares; infinite where nothing had to be joined.
-        n_checked: links off the tree that were checked.
-        n_inconsistent: how many of these ask for other labels.
+        orders: source i is source ``orders[a, i]`` of run a, ``(runs, k)``; between components
+            orders have nothing to do with each other.
+        component: 0 for the runs of the heaviest tree, then 1, 2, ...; -1 where a run is not
+            usable, ``(runs,)``.
+        links: within components, those of the trees and those that check them.
     """
 
-    order: Int[Tensor, "r k"]
-    component: Int[Tensor, " r"]
-    weakest: float
-    n_checked: int
-    n_inconsistent: int
+    orders: Int[Tensor, "runs k"]
+    component: Int[Tensor, " runs"]
+    links: tuple[AlignmentLink, ...]
+
+    @property
+    def aligned(self) -> Bool[Tensor, " runs"]:
+        """Runs that the heaviest tree reaches."""
+        return self.component == 0
 
     @property
     def n_components(self) -> int:
-        """Number of components."""
+        """Number of trees."""
         return int(self.component.max()) + 1 if len(self.component) else 0
+
+    @property
+    def weakest(self) -> float:
+        """Least confidence on a tree; infinite where nothing had to be aligned."""
+        return min((link.confidence for link in self.links if link.in_tree), default=math.inf)
+
+    @property
+    def inconsistent(self) -> tuple[AlignmentLink, ...]:
+        """Links that contradict the tree although they are not doubtful."""
+        return tuple(
+            link for link in self.links if not link.consistent and link.confidence > DOUBTFUL
+        )
 
 
 def align(
-    aligners: Sequence[Aligner],
-    weights: Float[Tensor, "r k"],
-    n_rows: Float[Tensor, " r"],
-    mass: Float[Tensor, " r"],
-    usable: Bool[Tensor, " r"],
+    keys: Int[Tensor, "runs variables"],
+    tables: Sequence[Float[Tensor, "runs k _"]],
+    rows: Float[Tensor, "runs k"],
+    usable: Bool[Tensor, " runs"],
 ) -> Alignment:
-    """Join the labels of assignments along the clearest links.
+    """Align the sources of all runs along the tree of the most confident links.
 
-    The cost of a pair of sources is the squared difference of their laws over its variance, summed
-    over the variables that the two assignments share; Hungarian assignment; a maximum spanning
-    tree by a lower bound of the margin over the runner-up. Time r^2 k^2 states.
+    [gordon23clear] takes one alignment variable, the largest difference and any spanning tree. Here
+    all alignment variables of two runs count, squared differences are weighted by inverse variance,
+    the tree is the one of maximum confidence, and the links outside it check it. Among runs that
+    share a variable and an assignment, the one with most rows is linked with all others; doubtful
+    links align nothing.
 
     Args:
-        aligners: variables.
-        weights: P(u) within each assignment.
-        n_rows: behind each assignment; infinite where tables are exact.
-        mass: of each assignment.
-        usable: which assignments take part.
+        keys: per run and alignment variable the number of the assignment of the boundary; -1 where
+            the run does not have the variable.
+        tables: per variable its within-source table in every run; anything where the run does not
+            have it.
+        rows: labelled rows that each source of each run is worth.
+        usable: runs that are solved.
     """
-    r, k = weights.shape
-    cost = weights.new_zeros(r, r, k, k)
-    shared = torch.zeros(r, r, dtype=torch.bool, device=weights.device)
-    behind = (n_rows.clamp_max(EXACT_ROWS).unsqueeze(-1) * weights).clamp_min(1.0)
-    for aligner in aligners:
-        table = aligner.table
-        variance = (table * (1 - table)).clamp_min(0) / behind.unsqueeze(-1) + LEAST_VARIANCE
-        apart = (table[:, None, :, None] - table[None, :, None, :]).square()
-        spread = variance[:, None, :, None] + variance[None, :, None, :]
-        same = aligner.key[:, None] == aligner.key[None, :]
-        cost += torch.where(same[..., None, None], (apart / spread).sum(-1) / 2, 0.0)
-        shared |= same
-    shared &= usable[:, None] & usable[None, :]
-    if int(shared.sum()) > 2 * MANY_LINKS:
-        shared &= _hubs([aligner.key for aligner in aligners], mass, usable)
-    return _joined(cost, shared, mass, usable)
-
-
-def _hubs(
-    keys: Sequence[Int[Tensor, " r"]], mass: Float[Tensor, " r"], usable: Bool[Tensor, " r"]
-) -> Bool[Tensor, "r r"]:
-    """Pairs in which one is the heaviest usable assignment of a key."""
-    weight = torch.where(usable, mass, -1.0)
-    hub = torch.zeros_like(usable)
-    for key in keys:
-        top = weight.new_full((int(key.max()) + 1,), -1.0).scatter_reduce(0, key, weight, "amax")
-        hub |= weight >= top[key]
-    return hub[:, None] | hub[None, :]
-
-
-def _joined(
-    cost: Float[Tensor, "r r k k"],
-    shared: Bool[Tensor, "r r"],
-    mass: Float[Tensor, " r"],
-    usable: Bool[Tensor, " r"],
-) -> Alignment:
-    """Spanning forest of the clearest links, and the labels along it."""
-    r, k = cost.shape[0], cost.shape[-1]
-    links = shared.triu(1).nonzero()
-    orders, margins = _matched(cost[links[:, 0], links[:, 1]])
+    n_runs, k = rows.shape
+    pairs, shared = _pairs(keys, rows.sum(1), usable)
+    orders, best, second = best_assignments(_costs(pairs, shared, tables, rows).cpu(), second=True)
+    confidence = torch.where(second.isinf(), second, second - best)
     graph = nx.Graph()
     graph.add_nodes_from(usable.nonzero().flatten().tolist())
-    graph.add_weighted_edges_from(
-        (a, b, margin) for (a, b), margin in zip(links.tolist(), margins.tolist(), strict=True)
+    ends = [tuple(pair) for pair in pairs.tolist()]
+    for e in (confidence > DOUBTFUL).nonzero().flatten().tolist():
+        graph.add_edge(*ends[e], link=e, confidence=float(confidence[e]))
+    found = torch.arange(k, device="cpu").repeat(n_runs, 1)
+    component = torch.full((n_runs,), -1, dtype=torch.int64, device="cpu")
+    heights = rows.sum(1).clamp_max(MOST_ROWS).tolist()
+    trees = sorted(
+        nx.connected_components(graph), key=lambda c: (-sum(heights[a] for a in c), min(c))
     )
-    place = {(a, b): i for i, (a, b) in enumerate(links.tolist())}
-    tree = nx.maximum_spanning_tree(graph)
-    order = torch.arange(k, device=cost.device).repeat(r, 1)
-    component = torch.full((r,), -1, dtype=torch.int64, device=cost.device)
-    heaviest = mass.argsort(descending=True, stable=True).tolist()
-    n_components, weakest = 0, torch.inf
-    for root in heaviest:
-        if root not in tree or int(component[root]) >= 0:
-            continue
-        component[root] = n_components
-        for a, b in nx.bfs_edges(tree, root):
-            step = _step(orders, place, a, b)
-            order[b] = step[order[a]]
-            component[b] = n_components
-            weakest = min(weakest, float(tree[a][b]["weight"]))
-        n_components += 1
-    off = [e for e in links.tolist() if not tree.has_edge(*e)]
-    off.sort(key=lambda e: -float(margins[place[tuple(e)]]))
-    wrong = sum(
-        not torch.equal(_step(orders, place, a, b)[order[a]], order[b])
-        for a, b in off[:CHECKED_LINKS]
+    in_tree: set[int] = set()
+    for number, runs in enumerate(trees):
+        root = max(runs, key=lambda a: (heights[a], -a))
+        component[list(runs)] = number
+        branches = nx.maximum_spanning_tree(graph.subgraph(runs), weight="confidence")
+        for a, b in nx.bfs_edges(branches, root):
+            link = branches.edges[a, b]["link"]
+            order = orders[link] if ends[link] == (a, b) else orders[link].argsort()
+            found[b] = order[found[a]]
+            in_tree.add(link)
+    consistent = (orders.gather(1, found[pairs[:, 0]]) == found[pairs[:, 1]]).all(1)
+    links = tuple(
+        AlignmentLink(
+            first=a,
+            second=b,
+            variables=tuple(shared[e].nonzero().flatten().tolist()),
+            order=tuple(orders[e].tolist()),
+            confidence=float(confidence[e]),
+            in_tree=e in in_tree,
+            consistent=bool(consistent[e]),
+        )
+        for e, (a, b) in enumerate(ends)
+        if component[a] == component[b]
     )
-    return Alignment(order, component, weakest, len(off[:CHECKED_LINKS]), wrong)
+    return Alignment(found.to(rows.device), component.to(rows.device), links)
 
 
-def _matched(
-    costs: Float[Tensor, "links k k"],
-) -> tuple[Int[Tensor, "links k"], Float[Tensor, " links"]]:
-    """Best assignment per link, and by how much it beats the runner-up."""
-    if costs.shape[-1] == 1:
-        zero = torch.zeros(len(costs), 1, dtype=torch.int64, device=costs.device)
-        return zero, torch.full_like(costs[:, 0, 0], LARGEST_MARGIN)
-    order, best, second = best_assignments(costs, second=True)
-    return order, (second - best).clamp(0.0, LARGEST_MARGIN)
+def _pairs(
+    keys: Int[Tensor, "runs variables"], rows: Float[Tensor, " runs"], usable: Bool[Tensor, " runs"]
+) -> tuple[Int[Tensor, "links 2"], Bool[Tensor, "links variables"]]:
+    """Pairs of runs to compare, on the CPU, and the variables on which they agree."""
+    keys = torch.where(usable.unsqueeze(1), keys, -1).cpu()
+    heaviest_first = rows.cpu().argsort(descending=True, stable=True)
+    pairs: list[Tensor] = [torch.zeros(0, 2, dtype=torch.int64, device="cpu")]
+    for key in keys.unbind(1):
+        runs = heaviest_first[key[heaviest_first] >= 0]
+        groups, place = key[runs].unique(return_inverse=True)
+        count = torch.arange(len(runs), device="cpu")
+        hub = torch.zeros_like(groups).scatter_reduce(0, place, count, "amin", include_self=False)
+        ends = torch.stack([runs[hub[place]], runs], 1)
+        pairs.append(ends[ends[:, 0] != ends[:, 1]].sort(1).values)
+    found = torch.cat(pairs).unique(dim=0)
+    one, other = keys[found[:, 0]], keys[found[:, 1]]
+    return found, (one == other) & (one >= 0)
 
 
-def _step(
-    orders: Int[Tensor, "links k"], place: dict[tuple[int, int], int], a: int, b: int
-) -> Int[Tensor, " k"]:
-    """For every source of assignment a, the source of b that it is."""
-    if (a, b) in place:
-        return orders[place[a, b]]
-    return orders[place[b, a]].argsort()
+def _costs(
+    pairs: Int[Tensor, "links 2"],
+    shared: Bool[Tensor, "links variables"],
+    tables: Sequence[Float[Tensor, "runs k _"]],
+    rows: Float[Tensor, "runs k"],
+) -> Float[Tensor, "links k k"]:
+    """Squared differences of tables in squared standard errors, summed over shared variables.
+
+    Pearson's sum over states of squared differences by p / n: for two states this is the squared
+    difference by the variance p (1 - p) / n. Probabilities count for at least 1 / n.
+    """
+    k = rows.shape[1]
+    first, second = pairs.to(rows.device).unbind(1)
+    rows = rows.clamp(1.0, MOST_ROWS)
+    costs = rows.new_zeros(len(pairs), k, k)
+    for table, at in zip(tables, shared.to(rows.device).unbind(1), strict=True):
+        n = rows.unsqueeze(-1)
+        variance = torch.maximum(table, 1 / n) / n
+        a, b = first[at], second[at]
+        gaps = (table[a].unsqueeze(2) - table[b].unsqueeze(1)).square()
+        spread = variance[a].unsqueeze(2) + variance[b].unsqueeze(1)
+        costs[at] += (gaps / spread).sum(-1)
+    return costs

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from pyromix.data.population import population
 from pyromix.errors import PlanError, PyromixError, SpecError
-from pyromix.identify.network import identify_network
-from pyromix.identify.plan import Plan
-from pyromix.identify.plan_search import find_plan
+from pyromix.identify.network.plan import Plan
+from pyromix.identify.network.search import find_plan
+from pyromix.identify.network.solver import identify_network
 from pyromix.model.certificate import Certificate, flatten_tangent
 from pyromix.model.likelihood import responsibilities
 from pyromix.model.match import match_sources

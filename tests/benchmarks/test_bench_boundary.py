@@ -12,7 +12,7 @@ import torch
 
 import pyromix as px
 from pyromix.data.counts import Counts
-from pyromix.identify.boundary import identify_by_boundaries
+from pyromix.identify.boundary.solver import identify_by_boundaries
 from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
 from pyromix.refine.em import fit_em

@@ -27,9 +27,9 @@ from product_cases import (
 from synthetic_bits import ROUNDING, synthetic_bits
 
 import pyromix as px
-from pyromix.identify.hadamard import multilinear_moments
-from pyromix.identify.pencil import two_slice_pencil
-from pyromix.identify.product import identify_product, identify_tables
+from pyromix.identify.product.hadamard import multilinear_moments
+from pyromix.identify.product.pencil import two_slice_pencil
+from pyromix.identify.product.solver import identify_product, identify_tables
 from pyromix.model.cell_index import CellIndex
 from pyromix.model.status import Status
 from pyromix.refine.em import random_starts

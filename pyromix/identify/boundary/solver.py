@@ -19,14 +19,14 @@ from torch import Tensor
 from pyromix.data.counts import MomentSource
 from pyromix.data.moments import check_same_variables
 from pyromix.errors import DataError
-from pyromix.identify.boundary_align import Alignment, align
-from pyromix.identify.boundary_plan import BoundaryPlan, RunFamily
-from pyromix.identify.boundary_runs import SolvedRuns, pooled_table, solve_runs
-from pyromix.identify.boundary_search import MAX_RUNS, plan_boundaries
-from pyromix.identify.boundary_sets import influenced
-from pyromix.identify.patterns import all_assignments
-from pyromix.identify.solution import distribution_or_uniform
-from pyromix.identify.unzip import LEAST, unzipped_cpt
+from pyromix.identify.align import Alignment, align
+from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily
+from pyromix.identify.boundary.runs import SolvedRuns, pooled_table, solve_runs
+from pyromix.identify.boundary.search import MAX_RUNS, plan_boundaries
+from pyromix.identify.boundary.sets import influenced
+from pyromix.identify.boundary.unzip import LEAST, unzipped_cpt
+from pyromix.identify.product.patterns import all_assignments
+from pyromix.identify.product.solution import distribution_or_uniform
 from pyromix.model.elimination import marginal
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture

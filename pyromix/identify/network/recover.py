@@ -18,12 +18,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import Counts, MomentSource
-from pyromix.identify.cover import cover
-from pyromix.identify.patterns import Patterns, all_assignments, patterns_of
-from pyromix.identify.plan_search import apart
-from pyromix.identify.runs import SolvedRun
-from pyromix.identify.separation import Neighbours
-from pyromix.identify.solution import distribution_or_uniform
+from pyromix.identify.network.runs import SolvedRun
+from pyromix.identify.network.search import apart
+from pyromix.identify.network.separation import Neighbours
+from pyromix.identify.product.cover import cover
+from pyromix.identify.product.patterns import Patterns, all_assignments, patterns_of
+from pyromix.identify.product.solution import distribution_or_uniform
 from pyromix.model.spec import MixtureSpec
 
 MAX_CELLS = 2**22

@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import MomentSource
-from pyromix.identify.cover import cover, without_missing
-from pyromix.identify.patterns import all_assignments, patterns_of
-from pyromix.identify.search import Trial, best_trial, judged, sharpened, view_tables
-from pyromix.identify.solution import (
+from pyromix.identify.product.cover import cover, without_missing
+from pyromix.identify.product.patterns import all_assignments, patterns_of
+from pyromix.identify.product.search import Trial, best_trial, judged, sharpened, view_tables
+from pyromix.identify.product.solution import (
     ProductDiagnostics,
     ProductSolution,
     check_n_sources,
@@ -26,8 +26,8 @@ from pyromix.identify.solution import (
     replaced,
     selected,
 )
-from pyromix.identify.splits import candidate_splits
-from pyromix.identify.tables import identify_tables
+from pyromix.identify.product.splits import candidate_splits
+from pyromix.identify.product.tables import identify_tables
 from pyromix.model.mixture import ProductMixture
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status, mark

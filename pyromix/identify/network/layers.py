@@ -20,9 +20,9 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.population import MAX_CELLS, Population
-from pyromix.identify.patterns import all_assignments
-from pyromix.identify.separation import rank_bound
-from pyromix.identify.simplex import stochastic_least_squares
+from pyromix.identify.network.separation import rank_bound
+from pyromix.identify.product.patterns import all_assignments
+from pyromix.identify.product.simplex import stochastic_least_squares
 from pyromix.model.elimination import marginal
 from pyromix.model.likelihood import responsibilities
 from pyromix.model.mixture import BayesNetMixture

@@ -25,8 +25,8 @@ from typing import Any
 import networkx as nx
 
 from pyromix.errors import PlanError
-from pyromix.identify.boundary_plan import BoundaryPlan, RunFamily, given_text
-from pyromix.identify.boundary_sets import BoundaryGraph, IndependentSet
+from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily, given_text
+from pyromix.identify.boundary.sets import BoundaryGraph, IndependentSet
 from pyromix.model.spec import MixtureSpec
 
 MAX_RUNS = 1024

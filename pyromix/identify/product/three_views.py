@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.identify.joint_diagonalisation import best_combination, joint_diagonalise
-from pyromix.identify.simplex import simplex_least_squares
+from pyromix.identify.product.joint_diagonalisation import best_combination, joint_diagonalise
+from pyromix.identify.product.simplex import simplex_least_squares
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.status import Status, mark
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from pyromix.identify.boundary_sets import AlignmentVariable, IndependentSet, influenced
+from pyromix.identify.boundary.sets import AlignmentVariable, IndependentSet, influenced
 from pyromix.model.spec import MixtureSpec
 
 

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.identify.patterns import Patterns, RowFunction
-from pyromix.identify.simplex import stochastic_least_squares, unconstrained_table
-from pyromix.identify.solution import distribution_or_uniform
-from pyromix.identify.views import Indicators, SolvedViews, products
+from pyromix.identify.product.patterns import Patterns, RowFunction
+from pyromix.identify.product.simplex import stochastic_least_squares, unconstrained_table
+from pyromix.identify.product.solution import distribution_or_uniform
+from pyromix.identify.product.views import Indicators, SolvedViews, products
 
 OTHERS = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
 """The two views that do not contain a variable of each view."""

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import MomentSource
-from pyromix.identify.boundary_plan import BoundaryPlan
-from pyromix.identify.product import identify_product
+from pyromix.identify.boundary.plan import BoundaryPlan
+from pyromix.identify.product.solver import identify_product
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status

@@ -19,11 +19,10 @@ from torch import Tensor
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.population import MAX_CELLS, Population
 from pyromix.errors import IdentificationError, RankError, SeparationError
-from pyromix.identify.align import Aligner, Alignment, align
-from pyromix.identify.layers import regress_layer
-from pyromix.identify.plan import Plan
-from pyromix.identify.plan_search import find_plans, layers
-from pyromix.identify.recover import (
+from pyromix.identify.align import Alignment, align
+from pyromix.identify.network.layers import regress_layer
+from pyromix.identify.network.plan import Plan
+from pyromix.identify.network.recover import (
     assemble,
     boundary_code,
     laws_within,
@@ -31,8 +30,9 @@ from pyromix.identify.recover import (
     pooled,
     without_sources,
 )
-from pyromix.identify.runs import SolvedRun, solve_plans
-from pyromix.identify.separation import Neighbours, dependence
+from pyromix.identify.network.runs import SolvedRun, solve_plans
+from pyromix.identify.network.search import find_plans, layers
+from pyromix.identify.network.separation import Neighbours, dependence
 from pyromix.model.likelihood import log_prob
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, numpy_generator
@@ -120,11 +120,11 @@ def identify_network(
             f"nothing carries labels over {names}: they were chosen by likelihood, and another "
             "choice may fit as well",
         )
-    if alignment.n_inconsistent:
+    if wrong := alignment.inconsistent:
         notes = (
             *notes,
-            f"{alignment.n_inconsistent} of {alignment.n_checked} further links ask for other "
-            "labels than the alignment tree: assignments are small, or the graph is wrong",
+            f"{len(wrong)} of {len(alignment.links)} links between assignments contradict the "
+            "alignment tree: the graph or n_sources may be wrong",
         )
     mixture, known = solution
     return NetworkSolution(mixture, status, run, alignment, known, notes)
@@ -152,7 +152,7 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[str, ...]]:
 
 def _aligned(source: MomentSource, run: SolvedRun, near: Neighbours) -> Alignment:
     """Labels joined by the variables that do not depend on what differs."""
-    given, spec = run.run.conditioning, run.plan.spec
+    given, spec, k = run.run.conditioning, run.plan.spec, run.plan.spec.n_sources
     usable = run.ok if bool(run.ok.any()) else run.mass >= run.mass.max()
     reached = {z: dependence(spec, set(given) - {z})[z] for z in given}
     candidates = list(dict.fromkeys(w for link in run.plan.links for w in link.aligners))
@@ -163,13 +163,16 @@ def _aligned(source: MomentSource, run: SolvedRun, near: Neighbours) -> Alignmen
         if link.aligners and not set(link.aligners) & set(chosen):
             chosen.append(link.aligners[0])
     laws, _ = laws_within(source, run, [(w,) for w in chosen], near)
-    aligners = [
-        Aligner(laws[w,], boundary_code(run, w, [z for z in given if w in reached[z]]))
-        for w in chosen
-        if (w,) in laws
-    ]
+    known = [w for w in chosen if (w,) in laws]
+    keys = [boundary_code(run, w, [z for z in given if w in reached[z]]) for w in known]
+    none = torch.zeros(len(run.mass), 0, dtype=torch.int64, device=run.mass.device)
+    # As many labelled rows as would have the standard error of the run.
+    worth = k * run.solved.core.weights / run.solved.core.standard_error.square().unsqueeze(1)
     return align(
-        aligners, run.solved.core.weights, run.patterns.n_rows, run.mass, usable.to(run.mass.device)
+        torch.stack(keys, 1).to(run.mass.device) if keys else none,
+        [laws[w,] for w in known],
+        worth.nan_to_num(0.0),
+        usable,
     )
 
 
@@ -202,7 +205,7 @@ def _recovered(
         return _completed(source, run.plan, joint.sum(0), found)
 
     if alignment.n_components <= 1:
-        return build(alignment.order)
+        return build(alignment.orders)
     return _likeliest(source, alignment, run.mass, build)
 
 
@@ -251,7 +254,7 @@ def _likeliest(
     counts = source
     if isinstance(source, Population) and source.spec.n_cells <= MAX_CELLS:
         counts = source.as_counts()
-    order, best = alignment.order, build(alignment.order)
+    order, best = alignment.orders, build(alignment.orders)
     if not isinstance(counts, Counts):
         return best
     score = _score(counts, best[0])

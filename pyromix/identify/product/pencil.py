@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError
-from pyromix.identify.hadamard import multilinear_extension, number_of_bits
+from pyromix.identify.product.hadamard import multilinear_extension, number_of_bits
 from pyromix.model.status import Status, mark
 
 RANK_TOLERANCE = 1e-13

@@ -7,7 +7,8 @@ import itertools
 import pytest
 import torch
 
-from pyromix.identify.boundary_align import DOUBTFUL, align, best_orders
+from pyromix.identify.align import DOUBTFUL, align
+from pyromix.model.match import best_assignments
 
 
 def tables_of(n_sources, n_assignments, card, seed):
@@ -149,7 +150,8 @@ def test_permuting_the_sources_of_a_run_permutes_its_order_alone():
 def test_best_order_and_margin_are_those_of_all_permutations(n_sources):
     torch.manual_seed(n_sources)
     costs = torch.rand(20, n_sources, n_sources, dtype=torch.float64)
-    orders, margins = best_orders(costs)
+    orders, best, runner_up = best_assignments(costs, second=True)
+    margins = runner_up - best
     for cost, order, margin in zip(costs, orders.tolist(), margins.tolist(), strict=True):
         sums = sorted(
             (sum(float(cost[i, j]) for i, j in enumerate(p)), p)

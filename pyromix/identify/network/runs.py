@@ -15,14 +15,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import Counts, MomentSource
-from pyromix.identify.patterns import Patterns, all_assignments, patterns_of
-from pyromix.identify.plan import Plan, Run
-from pyromix.identify.plan_search import complete_plan
-from pyromix.identify.search import Trial, judged, sharpened, tried, view_tables
-from pyromix.identify.separation import rank_bound
-from pyromix.identify.solution import ProductDiagnostics
-from pyromix.identify.splits import Views
-from pyromix.identify.views import MAX_FEATURES, SolvedViews, indicator_features, solve_views
+from pyromix.identify.network.plan import Plan, Run
+from pyromix.identify.network.search import complete_plan
+from pyromix.identify.network.separation import rank_bound
+from pyromix.identify.product.patterns import Patterns, all_assignments, patterns_of
+from pyromix.identify.product.search import Trial, judged, sharpened, tried, view_tables
+from pyromix.identify.product.solution import ProductDiagnostics
+from pyromix.identify.product.splits import Views
+from pyromix.identify.product.views import (
+    MAX_FEATURES,
+    SolvedViews,
+    indicator_features,
+    solve_views,
+)
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
 

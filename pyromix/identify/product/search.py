@@ -19,12 +19,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import MomentSource
-from pyromix.identify.cover import OTHERS, cover
-from pyromix.identify.patterns import Patterns, fits, patterns_of, thinned
-from pyromix.identify.solution import ProductDiagnostics
-from pyromix.identify.splits import Views, candidate_splits, dealt_splits
-from pyromix.identify.three_views import EXACT_NOISE
-from pyromix.identify.views import (
+from pyromix.identify.product.cover import OTHERS, cover
+from pyromix.identify.product.patterns import Patterns, fits, patterns_of, thinned
+from pyromix.identify.product.solution import ProductDiagnostics
+from pyromix.identify.product.splits import Views, candidate_splits, dealt_splits
+from pyromix.identify.product.three_views import EXACT_NOISE
+from pyromix.identify.product.views import (
     Indicators,
     SolvedViews,
     indicator_features,

@@ -8,8 +8,8 @@ import random
 from collections.abc import Iterator, Sequence
 
 from pyromix.errors import PlanError
-from pyromix.identify.plan import Link, Plan, Run, Views
-from pyromix.identify.separation import Neighbours, dependence, rank_bound, tells
+from pyromix.identify.network.plan import Link, Plan, Run, Views
+from pyromix.identify.network.separation import Neighbours, dependence, rank_bound, tells
 from pyromix.model.spec import MixtureSpec
 
 MAX_SEPARATOR = 3

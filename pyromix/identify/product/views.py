@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.identify.patterns import Patterns
-from pyromix.identify.splits import Views
-from pyromix.identify.three_views import (
+from pyromix.identify.product.patterns import Patterns
+from pyromix.identify.product.splits import Views
+from pyromix.identify.product.three_views import (
     EXACT_NOISE,
     CoreSolution,
     noise_floor,

@@ -1,0 +1,1 @@
+"""k-MixBND by Markov boundaries, as in [gordon23clear], corrected (THEORY section 4)."""
