@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pyromix import datasets
 from pyromix.bridges.files import read, write
 from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy
+from pyromix.check import IdentifiabilityReport, check
 from pyromix.coins import IIDFit
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.population import Population, population
@@ -92,6 +93,7 @@ __all__ = [
     "Effect",
     "FileError",
     "IIDFit",
+    "IdentifiabilityReport",
     "IdentificationError",
     "MixtureEstimator",
     "MixtureFit",
@@ -116,6 +118,7 @@ __all__ = [
     "Status",
     "UnsupportedRowsWarning",
     "WeakIdentificationWarning",
+    "check",
     "datasets",
     "effect",
     "fit",
