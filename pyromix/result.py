@@ -153,7 +153,7 @@ class MixtureFit:
         treatment: str | None = None,
         outcome: str | None = None,
         *,
-        contrast: tuple[Hashable, Hashable] | None = None,
+        contrast: Sequence[Hashable] | None = None,
         evidence: Mapping[str, Hashable] | None = None,
         per_source: bool = False,
         require: str = "local",

@@ -16,6 +16,7 @@ from pyromix.model.cell_index import CellIndex
 from pyromix.model.likelihood import log_prob
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import Prior, PseudoCounts
 from pyromix.model.threads import one_thread_unless
 from pyromix.refine.accelerate import FIRST_LIMIT, extrapolate, next_limit
 from pyromix.refine.outcome import (
@@ -57,7 +58,7 @@ def climb(
     n_identified: int = 0,
     max_iter: int = 2000,
     tol: float = 1e-9,
-    prior: float | None = None,
+    prior: Prior | PseudoCounts | None = None,
     accelerate: bool = True,
     check_saddle: bool = True,
     progress: Progress | None = None,
@@ -81,8 +82,9 @@ def climb(
             mixture.
         max_iter: limit on EM steps; a round of two (with acceleration three) is finished.
         tol: nats per row.
-        prior: None for maximum likelihood; a number for that pseudo-count in every CPT cell and on
-            every source, and then the objective is the penalised log-likelihood.
+        prior: None for maximum likelihood; else pseudo-counts (a number stands for that one in
+            every CPT cell and on every source), and then the objective is the penalised
+            log-likelihood.
         accelerate: extrapolate along EM's path (SQUAREM); a third to a tenth of the steps, the
             fewer the slower EM is.
         check_saddle: whether to jitter the best point; costs up to 120 steps of a single start.
@@ -97,8 +99,10 @@ def climb(
         RefinementError: a start gives a row probability zero, or a number is not finite.
     """
     spec = starts.spec
-    _check(counts, starts, max_iter, tol, prior)
-    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, float(prior or 0.0))
+    _check(counts, starts, max_iter, tol)
+    if not isinstance(prior, PseudoCounts):
+        prior = PseudoCounts.of(spec, prior, starts.device)
+    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, prior)
     options = _Options(max_iter, tol, accelerate, progress)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
@@ -125,8 +129,9 @@ def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:
         RefinementError: the mixture gives a row probability zero.
     """
     starts = batch_of(mixture)
-    _check(counts, starts, 1, 1.0, None)
-    em = EMMap(mixture.spec, CellIndex(mixture.spec, counts.rows), counts.weights, 0.0)
+    _check(counts, starts, 1, 1.0)
+    prior = PseudoCounts.of(mixture.spec, None, mixture.device)
+    em = EMMap(mixture.spec, CellIndex(mixture.spec, counts.rows), counts.weights, prior)
     point = Point.of(starts)
     step = em(point)
     none = torch.zeros(1, dtype=torch.int64, device=mixture.device)
@@ -270,9 +275,7 @@ def _result(em: EMMap, found: _Ascent, best: int, saddle: bool) -> EMResult:
     )
 
 
-def _check(
-    counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: float, prior: float | None
-) -> None:
+def _check(counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: float) -> None:
     spec = starts.spec
     if len(starts.batch_shape) != 1 or not starts.batch_shape[0]:
         raise SpecError(
@@ -293,8 +296,6 @@ def _check(
         raise SpecError(f"max_iter must be an integer >= 1, found {max_iter!r}")
     if not (math.isfinite(tol) and tol > 0):
         raise SpecError(f"tol must be a positive number of nats per row, found {tol!r}")
-    if prior is not None and not (math.isfinite(prior) and prior > 0):
-        raise SpecError(f"prior must be None or a positive pseudo-count, found {prior!r}")
     weights = counts.weights
     if not len(weights) or not bool((weights.isfinite() & (weights > 0)).all()):
         bad = int((~(weights.isfinite() & (weights > 0))).sum())

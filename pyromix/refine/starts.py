@@ -11,6 +11,7 @@ from pyromix.errors import SpecError
 from pyromix.model.cell_index import CellIndex
 from pyromix.model.cells import CellAxis
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec
 from pyromix.refine.step import EMMap, Point, WeightedRows
@@ -100,8 +101,9 @@ def jittered(spec: MixtureSpec, point: Point, n: int) -> Point:
 def _centre(spec: MixtureSpec, counts: WeightedRows) -> Float[Tensor, " cells"]:
     """CPTs of the data without sources, each cell times the cardinality of its vertex."""
     single = spec.with_n_sources(1)
-    em = EMMap(single, CellIndex(single, counts.rows), counts.weights, 0.0)
     device = counts.rows.device
+    none = PseudoCounts.of(single, None, device)
+    em = EMMap(single, CellIndex(single, counts.rows), counts.weights, none)
     one = torch.ones(1, 1, dtype=torch.float64, device=device)
     flat = torch.ones(em.axis.n_cells, 1, 1, dtype=torch.float64, device=device)
     cards = em.spread(em.row_sums(flat))

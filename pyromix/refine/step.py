@@ -15,6 +15,7 @@ from pyromix.model.cells import CellAxis
 from pyromix.model.incidence import Incidence
 from pyromix.model.likelihood import ExpectedCounts, expected_counts
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
 from pyromix.refine.outcome import REACHED_ROWS
 
@@ -134,13 +135,13 @@ class EMMap:
         spec: the structure.
         index: the rows.
         row_weights: their weights.
-        prior: pseudo-count of every CPT cell and of every source; 0 for maximum likelihood.
+        prior: pseudo-counts of every source and CPT cell.
     """
 
     spec: MixtureSpec
     index: CellIndex
     row_weights: Float[Tensor, " rows"]
-    prior: float
+    prior: PseudoCounts
 
     @cached_property
     def total_weight(self) -> float:
@@ -151,6 +152,14 @@ class EMMap:
     def reached_mass(self) -> float:
         """Mass from which a CPT row counts as reached, see ``REACHED_ROWS``."""
         return REACHED_ROWS * min(1.0, float(self.row_weights.min()))
+
+    @cached_property
+    def _maximum_likelihood(self) -> bool:
+        return self.prior.is_zero
+
+    @cached_property
+    def _pseudo_cells(self) -> Float[Tensor, "cells 1 k"]:
+        return self.axis.stack(self.prior.cpts).unsqueeze(1)
 
     @property
     def axis(self) -> CellAxis:
@@ -187,7 +196,7 @@ class EMMap:
             pooled = cells[self._shared].sum(-1, keepdim=True)
             cells[self._shared] = pooled.expand(-1, -1, cells.shape[-1])
         masses = self.row_sums(cells)
-        sources = counts.sources + self.prior
+        sources = counts.sources + self.prior.weights
         weights = sources / sources.sum(-1, keepdim=True)
         return Step(
             counts.log_likelihood,
@@ -218,8 +227,11 @@ class EMMap:
         A row that no data reached is that of all sources together, and uniform where no source
         reached it: any choice has the same likelihood, and this one is sharper in nothing.
         """
-        totals = masses + self.prior * self._cards
-        table = (cells + self.prior) / self.spread(totals)
+        totals = masses
+        if not self._maximum_likelihood:
+            cells = cells + self._pseudo_cells
+            totals = self.row_sums(cells)
+        table = cells / self.spread(totals)
         if not bool((totals <= NO_MASS).any()):
             return table
         pooled = totals.sum(-1, keepdim=True)
@@ -232,9 +244,11 @@ class EMMap:
 
     def _log_prior(self, point: Point) -> Float[Tensor, " batch"]:
         """Log-density of the pseudo-counts, up to a constant; shared cells count once."""
-        if not self.prior:
+        if self._maximum_likelihood:
             return torch.zeros_like(point.weights[:, 0])
-        logs = point.table.log()
+        tiny = torch.finfo(torch.float64).tiny
+        terms = self._pseudo_cells * point.table.clamp_min(tiny).log()
         if len(self._shared):
-            logs[self._shared, :, 1:] = 0.0
-        return self.prior * (logs.sum((0, 2)) + point.weights.log().sum(-1))
+            terms[self._shared, :, 1:] = 0.0
+        weights = self.prior.weights * point.weights.clamp_min(tiny).log()
+        return terms.sum((0, 2)) + weights.sum(-1)
