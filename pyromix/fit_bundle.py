@@ -16,6 +16,7 @@ from pyromix.data.counts import Counts
 from pyromix.data.report import DataReport
 from pyromix.diagnostics import FitDiagnostics, MomentStage, RunReport
 from pyromix.errors import FileError
+from pyromix.model.prior import PseudoCounts
 from pyromix.result import MixtureFit
 
 NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "reached_mass", "entropy")
@@ -46,6 +47,8 @@ def save(fit: MixtureFit, path: str | PathLike[str], *, include_data: bool = Tru
     extra["diagnostics"] = asdict(fit.diagnostics)
     extra = _finite(extra)
     tensors: dict[str, Tensor] = {f"row_masses/{v}": m for v, m in enumerate(fit.row_masses)}
+    tensors |= {f"prior/{v}": table for v, table in enumerate(fit.prior.cpts)}
+    tensors["prior/weights"] = fit.prior.weights
     if include_data and not fit.exact:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
@@ -88,6 +91,10 @@ def _fit_of(bundle: Bundle) -> MixtureFit:
             bundle.tensors[f"row_masses/{v}"] for v in range(bundle.mixture.spec.n_variables)
         ),
         diagnostics=FitDiagnostics(**diagnostics),
+        prior=PseudoCounts(
+            bundle.tensors["prior/weights"],
+            tuple(bundle.tensors[f"prior/{v}"] for v in range(bundle.mixture.spec.n_variables)),
+        ),
         stored=stored,
         **{name: numbers[name] for name in NUMBERS},
     )

@@ -18,6 +18,7 @@ from pyromix.errors import DataError, QueryError
 from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
 from pyromix.model.certificate import Certificate, graph_covers
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -51,6 +52,7 @@ class MixtureFit:
         reached_mass: mass from which a CPT row counts as reached by data.
         entropy: entropy of P(U | row), summed over rows, in nats: 0 when every row is certain.
         diagnostics: starts, stages and notes.
+        prior: pseudo-counts of the fit; zeros for maximum likelihood.
         stored: the table it was fitted to; empty when it was saved without.
     """
 
@@ -63,6 +65,7 @@ class MixtureFit:
     reached_mass: float
     entropy: float
     diagnostics: FitDiagnostics
+    prior: PseudoCounts
     stored: tuple[Counts, ...] = ()
 
     # -- the model ---------------------------------------------------------------------------
@@ -303,7 +306,7 @@ class MixtureFit:
         Args:
             data: a table; the one of the fit when left out.
             method: ``"em"``.
-            **options: ``max_iter``, ``tol``, ``prior`` of the EM.
+            **options: ``max_iter``, ``tol``, ``prior`` of the EM; by default the prior of this fit.
 
         Raises:
             QueryError: an unknown method.

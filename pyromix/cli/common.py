@@ -121,3 +121,17 @@ def numbers(text: str) -> list[int]:
         raise QueryError(
             f"expected a number, a range 2..5 or a list 1,2,4; found {text!r}"
         ) from None
+
+
+def prior_of(text: str) -> str | float | None:
+    """``pooled``, ``none``, or a number.
+
+    Raises:
+        QueryError: the text is none of these.
+    """
+    if text in ("pooled", "none"):
+        return None if text == "none" else text
+    try:
+        return float(text)
+    except ValueError:
+        raise QueryError(f"--prior expects pooled, none or a number, found {text!r}") from None

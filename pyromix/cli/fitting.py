@@ -26,6 +26,7 @@ from pyromix.cli.common import (
     Weight,
     model_of,
     numbers,
+    prior_of,
     table_of,
 )
 from pyromix.data.frames import read_numbers
@@ -99,7 +100,9 @@ def fit(
     n_sources: Annotated[int | None, typer.Option(help="Number of sources k.")] = None,
     method: Annotated[str, typer.Option(help="auto, moments, markov-boundary or em.")] = "auto",
     n_init: Annotated[int | None, typer.Option(help="Number of random starts.")] = None,
-    prior: Annotated[float | None, typer.Option(help="Pseudo-count per cell.")] = None,
+    prior: Annotated[
+        str, typer.Option(help="pooled, none, or a pseudo-count per cell.")
+    ] = "pooled",
     sample_weight: Weight = None,
     missing: Missing = "mar",
     max_iter: Annotated[int, typer.Option(help="Iteration limit of EM.")] = 2000,
@@ -119,7 +122,7 @@ def fit(
         n_sources,
         method=method,
         n_init=n_init,
-        prior=prior,
+        prior=prior_of(prior),
         sample_weight=sample_weight,
         missing=missing,
         device=device,

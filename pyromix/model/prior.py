@@ -74,6 +74,17 @@ class PseudoCounts:
         return PseudoCounts(self.weights.to(device), tuple(c.to(device) for c in self.cpts))
 
 
+def prior_words(prior: Prior | PseudoCounts | None) -> str:
+    """A prior as one would say it."""
+    if prior is None:
+        return "none"
+    if isinstance(prior, PseudoCounts):
+        return "none" if prior.is_zero else "pseudo-counts"
+    if isinstance(prior, Mapping):
+        return f"pseudo-counts of {', '.join(prior)}"
+    return f"pseudo-count {prior:g} per cell"
+
+
 def _table(
     name: str, value: float | Tensor, shape: tuple[int, ...], device: torch.device | str
 ) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -29,6 +31,9 @@ FLATTENED = 0.1
 
 WEIGHT_CONCENTRATION = 10.0
 """Dirichlet concentration of the weights of the sources."""
+
+INSIDE = 0.01
+"""Share of the uniform distribution that brings a boundary point inside."""
 
 JITTER = 0.05
 """Share of random tables in a jittered copy."""
@@ -85,6 +90,15 @@ def batch_of(*mixtures: BayesNetMixture) -> BayesNetMixture:
         cpts.append([c.unsqueeze(0) if alone else c for c in mixture.cpts])
     return BayesNetMixture(
         mixtures[0].spec, torch.cat(weights), tuple(map(torch.cat, zip(*cpts, strict=True)))
+    )
+
+
+def inside(mixture: BayesNetMixture) -> BayesNetMixture:
+    """Mix a little of the uniform distribution into every table, so that zeros can move."""
+    return replace(
+        mixture,
+        weights=(1 - INSIDE) * mixture.weights + INSIDE / mixture.n_sources,
+        cpts=tuple((1 - INSIDE) * c + INSIDE / c.shape[-1] for c in mixture.cpts),
     )
 
 

@@ -191,10 +191,7 @@ class EMMap:
     def __call__(self, point: Point) -> Step:
         """Run the E-step at a point and the M-step from it."""
         counts = self._expected_counts(point)
-        cells = counts.cells
-        if len(self._shared):
-            pooled = cells[self._shared].sum(-1, keepdim=True)
-            cells[self._shared] = pooled.expand(-1, -1, cells.shape[-1])
+        cells = self._shared_pooled(counts.cells)
         masses = self.row_sums(cells)
         sources = counts.sources + self.prior.weights
         weights = sources / sources.sum(-1, keepdim=True)
@@ -204,6 +201,16 @@ class EMMap:
             masses,
             Point(weights, self._normalised(cells, masses)),
         )
+
+    def expected_cells(self, point: Point) -> Float[Tensor, "cells batch k"]:
+        """Expected number of rows of each cell; of all sources together where they share it."""
+        return self._shared_pooled(self._expected_counts(point).cells)
+
+    def _shared_pooled(self, cells: Float[Tensor, "cells batch k"]) -> Tensor:
+        if len(self._shared):
+            pooled = cells[self._shared].sum(-1, keepdim=True)
+            cells[self._shared] = pooled.expand(-1, -1, cells.shape[-1])
+        return cells
 
     def _expected_counts(self, point: Point) -> ExpectedCounts:
         """The E-step, in groups of starts where memory asks for them."""

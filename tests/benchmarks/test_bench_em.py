@@ -63,7 +63,12 @@ def a_million_rows(spec):
 def test_an_iteration_against_a_copy_of_the_index(benchmark, threads, n_starts, capsys):
     spec = binary_network(30, 3)
     rows = a_million_rows(spec)
-    em = EMMap(spec, CellIndex(spec, rows), torch.ones(len(rows), dtype=torch.float64), none)
+    em = EMMap(
+        spec,
+        CellIndex(spec, rows),
+        torch.ones(len(rows), dtype=torch.float64),
+        PseudoCounts.of(spec, None),
+    )
     point = Point.of(random_mixture(spec, 0, batch_shape=(n_starts,)))
     source = torch.zeros(rows.shape, dtype=torch.int64)
     target = torch.empty_like(source)
