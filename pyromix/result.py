@@ -13,10 +13,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyromix.data.counts import Counts
+from pyromix.describe import in_lines, in_numbers
 from pyromix.diagnostics import FitDiagnostics
 from pyromix.errors import DataError, QueryError
 from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
 from pyromix.model.certificate import Certificate, graph_covers
+from pyromix.model.information import Information, observed_information
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import Certainty, DoQuery
@@ -28,6 +30,9 @@ from pyromix.query.effect import Effect, effect
 from pyromix.query.gate import admit
 from pyromix.query.predict import predict_proba, score
 from pyromix.query.simulate import simulate
+
+CHEAP_INFORMATION = 2**31
+"""Rows times squared parameters up to which standard errors are worked out unasked: a second."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +59,7 @@ class MixtureFit:
         diagnostics: starts, stages and notes.
         prior: pseudo-counts of the fit; zeros for maximum likelihood.
         stored: the table it was fitted to; empty when it was saved without.
+        drawn: draws around the estimate as one mixture ``(n,)``; empty for a point estimate.
     """
 
     mixture: BayesNetMixture
@@ -67,6 +73,7 @@ class MixtureFit:
     diagnostics: FitDiagnostics
     prior: PseudoCounts
     stored: tuple[Counts, ...] = ()
+    drawn: tuple[BayesNetMixture, ...] = ()
 
     # -- the model ---------------------------------------------------------------------------
 
@@ -113,6 +120,33 @@ class MixtureFit:
         """
         return certify(self.spec)
 
+    @cached_property
+    def information(self) -> Information:
+        """Observed information at the estimate, prior included.
+
+        Raises:
+            DataError: the fit holds no table, or one with missing cells.
+            SpecError: too many parameters for the dense matrix.
+        """
+        counts = self.counts.to(self.mixture.device)
+        return observed_information(
+            self.mixture, counts.rows, counts.weights / counts.unit, self.prior
+        )
+
+    @property
+    def draws(self) -> BayesNetMixture:
+        """Draws around the estimate, batch shape ``(n,)``: replicates or a posterior.
+
+        Raises:
+            QueryError: this is a point estimate.
+        """
+        if not self.drawn:
+            raise QueryError(
+                "this fit is a point estimate; fit.bootstrap() and fit.refine(method=...) have "
+                "draws"
+            )
+        return self.drawn[0]
+
     # -- questions ---------------------------------------------------------------------------
 
     def query(
@@ -123,6 +157,7 @@ class MixtureFit:
         *,
         require: str = "local",
         engine: str = "auto",
+        interval: bool | None = None,
     ) -> Answer:
         """Answer P(variables | do, evidence).
 
@@ -133,22 +168,27 @@ class MixtureFit:
             evidence: per variable a state name.
             require: least certainty, ``"graphical"``, ``"local"`` or ``"none"``.
             engine: ``"auto"``, ``"elimination"`` or ``"pyro"``.
+            interval: whether a point estimate's answer comes with standard errors (draws always
+                give an interval); by default where the information matrix is cheap.
 
         Raises:
             QueryError: a name, state or option is unknown.
+            DataError, SpecError: an interval was asked for that cannot be had.
             NotCertifiedError: the certainty falls short of ``require``.
             PositivityError: the evidence is impossible under the do, or every world of the answer
                 uses rows no data reached.
         """
         certainty = self._certainty(DoQuery.from_names(self.spec, variables, do, evidence), require)
         return query(
-            self.mixture,
+            self._asked,
             variables,
             do,
             evidence,
             engine,
             certainty=certainty,
             reached=self.reached,
+            point=self.mixture,
+            information=self._informed(interval),
         )
 
     def effect(
@@ -160,6 +200,7 @@ class MixtureFit:
         evidence: Mapping[str, Hashable] | None = None,
         per_source: bool = False,
         require: str = "local",
+        interval: bool | None = None,
         **options: Any,
     ) -> Effect:
         """Compare the naive difference of an outcome with the difference under a do.
@@ -171,6 +212,7 @@ class MixtureFit:
             evidence: conditions of both arms.
             per_source: also ask within each source, which data determine less often.
             require: least certainty, as in ``query``, of all arms under the do.
+            interval: as in ``query``.
             **options: ``outcome_state`` and ``engine``, as in ``px.effect``.
 
         Raises:
@@ -187,7 +229,7 @@ class MixtureFit:
             within = replace(probe, evidence={**probe.evidence, SOURCE: 0})
             source_certainty = self._certainty(within, require)
         return effect(
-            self.mixture,
+            self._asked,
             treatment,
             outcome,
             contrast=contrast,
@@ -196,8 +238,23 @@ class MixtureFit:
             certainty=certainty,
             source_certainty=source_certainty,
             reached=self.reached,
+            point=self.mixture,
+            information=self._informed(interval),
             **options,
         )
+
+    @property
+    def _asked(self) -> BayesNetMixture:
+        """The draws, or the estimate where there are none."""
+        return self.drawn[0] if self.drawn else self.mixture
+
+    def _informed(self, interval: bool | None) -> tuple[Information, ...]:
+        """What an interval of a point estimate needs, where it is wanted, or cheap."""
+        if interval is None:
+            stored, p = self.stored, self.n_parameters
+            cheap = bool(stored) and stored[0].complete
+            interval = cheap and stored[0].n_patterns * p**2 <= CHEAP_INFORMATION
+        return (self.information,) if interval and not self.drawn and not self.exact else ()
 
     def _certainty(self, query: DoQuery, require: str) -> Certainty:
         """How certain an answer is, or a refusal; a certificate too large to take is no bar."""
@@ -352,35 +409,8 @@ class MixtureFit:
 
     def __str__(self) -> str:
         """Three lines: size, fit, sources."""
-        starts = self.diagnostics.start_log_likelihoods
-        moments = " (one from moments)" if "moments" in self.diagnostics.method else ""
-        weights = ", ".join(f"{w:.3f}" for w in self.mixture.weights.tolist())
-        return (
-            f"MixtureFit of {self.spec.n_variables} variables, {self.spec.n_sources} sources "
-            f"({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
-            f"logL/row {self.log_likelihood_per_row:.4f}   "
-            f"best of {len(starts)} starts{moments} reached by {self.diagnostics.n_best}   "
-            f"{'converged' if self.converged else 'NOT converged'} after {self.n_iter} iterations\n"
-            f"P({self.spec.source}) = [{weights}]   entropy R2 {self.entropy_r2:.2f}"
-        )
+        return in_lines(self)
 
     def summary(self) -> dict[str, Any]:
         """The same as plain numbers and texts, ready for JSON."""
-        return {
-            "method": self.diagnostics.method,
-            "n_variables": self.spec.n_variables,
-            "n_sources": self.spec.n_sources,
-            "n_parameters": self.n_parameters,
-            "n_rows": self.n_rows,
-            "log_likelihood": self.log_likelihood,
-            "aic": self.aic,
-            "bic": self.bic,
-            "icl": self.icl,
-            "entropy_r2": self.entropy_r2,
-            "weights": self.mixture.weights.tolist(),
-            "n_init": len(self.diagnostics.start_log_likelihoods),
-            "n_best": self.diagnostics.n_best,
-            "converged": self.converged,
-            "n_iter": self.n_iter,
-            "notes": list(self.diagnostics.notes),
-        }
+        return in_numbers(self)
