@@ -85,6 +85,25 @@ def diagnosed(
     )
 
 
+def with_draws(
+    fit: MixtureFit, draws: BayesNetMixture, method: str, notes: Sequence[str]
+) -> MixtureFit:
+    """Return the same fit with draws around its estimate.
+
+    Args:
+        fit: whose estimate stays the point of every answer.
+        draws: batch shape ``(n,)``, sources in the order of the estimate's.
+        method: what drew them.
+        notes: sentences; those the fit had stay.
+    """
+    found = replace(
+        fit.diagnostics,
+        method=f"{fit.diagnostics.method}; {method}",
+        notes=tuple(dict.fromkeys((*fit.diagnostics.notes, *notes))),
+    )
+    return replace(fit, drawn=(draws,), diagnostics=found)
+
+
 def from_population(
     mixture: BayesNetMixture,
     population: Population,

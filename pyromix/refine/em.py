@@ -140,6 +140,40 @@ def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:
     return _result(em, found, 0, False)
 
 
+def climb_replicates(
+    counts: WeightedRows,
+    starts: BayesNetMixture,
+    row_weights: Float[Tensor, "rows n"],
+    *,
+    prior: PseudoCounts,
+    max_iter: int = 2000,
+    tol: float = 1e-9,
+) -> tuple[BayesNetMixture, Bool[Tensor, " n"]]:
+    """Run EM on several weightings of one table at once, each from a start of its own.
+
+    Args:
+        counts: distinct rows; their weights are not used.
+        starts: batch shape ``(n,)``.
+        row_weights: one column per start; zeros allowed.
+        prior: pseudo-counts, the same for all.
+        max_iter: as for ``climb``.
+        tol: as for ``climb``.
+
+    Returns:
+        Where every start ended, and whether by the tolerance.
+
+    Raises:
+        SpecError: the starts do not fit the data, or an argument is out of range.
+        RefinementError: a start gives a row probability zero, or a number is not finite.
+    """
+    spec = starts.spec
+    _check(counts, starts, max_iter, tol)
+    em = EMMap(spec, CellIndex(spec, counts.rows), row_weights, prior)
+    with one_thread_unless(counts.rows.shape[0] * spec.n_variables * starts.weights.numel()):
+        found = _ascend(em, Point.of(starts), _Options(max_iter, tol, True, None))
+    return found.point.mixture(spec), found.converged
+
+
 @dataclass(frozen=True)
 class _Options:
     """How long and how to climb."""
@@ -199,7 +233,7 @@ def _ascend(em: EMMap, start: Point, options: _Options) -> _Ascent:
     n_iter = torch.zeros(n, dtype=torch.int64, device=device)
     gain = torch.full((n,), math.inf, dtype=torch.float64, device=device)
     converged = torch.zeros(n, dtype=torch.bool, device=device)
-    point, active = start, torch.arange(n, device=device)
+    point, active, everything = start, torch.arange(n, device=device), em
     limit = torch.full((n,), FIRST_LIMIT, dtype=torch.float64, device=device)
     while len(active) and n_steps < options.max_iter:
         first = em(point)
@@ -222,9 +256,10 @@ def _ascend(em: EMMap, start: Point, options: _Options) -> _Ascent:
         n_iter[active], gain[active], converged[active] = n_steps, gained, done
         best = max(best, float(second.objective.max()))
         point, active, limit = following[~done], active[~done], limit[~done]
+        em = em.only(~done)
         if options.progress is not None:
             options.progress(n_steps, best)
-    return _Ascent(ended, em(ended), n_iter, gain, converged)
+    return _Ascent(ended, everything(ended), n_iter, gain, converged)
 
 
 def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -134,24 +134,32 @@ class EMMap:
     Attributes:
         spec: the structure.
         index: the rows.
-        row_weights: their weights.
+        row_weights: their weights, the same for all batch elements or one column for each.
         prior: pseudo-counts of every source and CPT cell.
     """
 
     spec: MixtureSpec
     index: CellIndex
-    row_weights: Float[Tensor, " rows"]
+    row_weights: Float[Tensor, " rows"] | Float[Tensor, "rows batch"]
     prior: PseudoCounts
 
     @cached_property
     def total_weight(self) -> float:
-        """Number of data rows."""
-        return float(self.row_weights.sum())
+        """Number of data rows; the mean where batch elements differ."""
+        columns = 1 if self.row_weights.ndim == 1 else self.row_weights.shape[1]
+        return float(self.row_weights.sum()) / columns
 
     @cached_property
     def reached_mass(self) -> float:
         """Mass from which a CPT row counts as reached, see ``REACHED_ROWS``."""
-        return REACHED_ROWS * min(1.0, float(self.row_weights.min()))
+        positive = self.row_weights[self.row_weights > 0]
+        return REACHED_ROWS * min(1.0, float(positive.min()))
+
+    def only(self, chosen: Bool[Tensor, " batch"]) -> EMMap:
+        """The map of some batch elements."""
+        if self.row_weights.ndim == 1 or bool(chosen.all()):
+            return self
+        return replace(self, row_weights=self.row_weights[:, chosen])
 
     @cached_property
     def _maximum_likelihood(self) -> bool:
@@ -216,10 +224,12 @@ class EMMap:
         """The E-step, in groups of starts where memory asks for them."""
         n_numbers = self.index.n_units + self.index.open.completions.n_rows
         size = max(1, TABLE_BYTES // (24 * n_numbers * self.spec.n_sources))
-        parts = [
-            expected_counts(part.weights, part.table, self.index, self.row_weights)
-            for part in (point[i : i + size] for i in range(0, len(point), size))
-        ]
+        shared = self.row_weights.ndim == 1
+        parts = []
+        for i in range(0, len(point), size):
+            part = point[i : i + size]
+            weights = self.row_weights if shared else self.row_weights[:, i : i + size]
+            parts.append(expected_counts(part.weights, part.table, self.index, weights))
         if len(parts) == 1:
             return parts[0]
         return ExpectedCounts(
