@@ -17,6 +17,7 @@ from pyromix.data.population import Population
 from pyromix.errors import DataError, PyromixWarning, SpecError
 from pyromix.fit import fit
 from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
+from pyromix.identify.network.ranks import network_rank
 from pyromix.identify.product.rank import RankEstimate, product_rank
 from pyromix.intake import take_in, without_edges
 from pyromix.model.likelihood import log_prob
@@ -239,7 +240,7 @@ def _ranks(
 ) -> tuple[RankEstimate, ...]:
     """Rank tests between blocks that are independent within each source."""
     if any(counts.spec.parents):
-        return ()
+        return network_rank(counts, max_rank=most, level=level, random_state=generator)
     return (product_rank(counts, max_rank=most, level=level, random_state=generator),)
 
 
