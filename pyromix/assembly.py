@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from pyromix.model.elimination import marginal
 from pyromix.model.likelihood import log_prob, responsibilities
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE
 from pyromix.refine.outcome import REACHED_ROWS, EMResult
@@ -24,22 +26,18 @@ from pyromix.result import MixtureFit
 def from_em(
     result: EMResult,
     counts: Counts,
-    method: str,
-    prior: float | None,
-    notes: Sequence[str],
-    moments: tuple[MomentStage, ...] = (),
+    diagnostics: FitDiagnostics,
+    prior: PseudoCounts,
     *,
     n_rows: float | None = None,
 ) -> MixtureFit:
     """Wrap the outcome of EM with what it was fitted to.
 
     Args:
-        result: of EM.
+        result: of EM; its notes are added to those of the diagnostics.
         counts: the table.
-        method: as asked for, and what ran.
-        prior: pseudo-count per cell.
-        notes: sentences from before EM.
-        moments: the moment stage, if there was one.
+        diagnostics: how it came about.
+        prior: pseudo-counts of the fit.
         n_rows: number of rows; infinite when the table is a population's.
     """
     shares = responsibilities(result.mixture, counts.rows)
@@ -52,16 +50,58 @@ def from_em(
         row_masses=result.row_masses,
         reached_mass=result.reached_mass,
         entropy=float(counts.weights @ torch.special.entr(shares).sum(-1)),
-        diagnostics=FitDiagnostics(
-            method=method,
-            start_log_likelihoods=tuple(result.start_log_likelihoods.tolist()),
-            n_best=result.n_best,
-            prior=prior or 0.0,
-            notes=(*notes, *result.notes),
-            moments=moments,
+        diagnostics=replace(
+            diagnostics,
+            notes=tuple(dict.fromkeys((*diagnostics.notes, *result.notes))),
         ),
+        prior=prior,
         stored=(counts,),
     )
+
+
+def diagnosed(
+    method: str,
+    result: EMResult,
+    prior: str,
+    notes: Sequence[str],
+    moments: tuple[MomentStage, ...] = (),
+) -> FitDiagnostics:
+    """How EM came about: where every start ended.
+
+    Args:
+        method: as asked for, and what ran.
+        result: of EM from all starts.
+        prior: in words.
+        notes: sentences from before EM.
+        moments: the moment stage, if there was one.
+    """
+    return FitDiagnostics(
+        method=method,
+        start_log_likelihoods=tuple(result.start_log_likelihoods.tolist()),
+        n_best=result.n_best,
+        prior=prior,
+        notes=(*notes, *result.notes),
+        moments=moments,
+    )
+
+
+def with_draws(
+    fit: MixtureFit, draws: BayesNetMixture, method: str, notes: Sequence[str]
+) -> MixtureFit:
+    """Return the same fit with draws around its estimate.
+
+    Args:
+        fit: whose estimate stays the point of every answer.
+        draws: batch shape ``(n,)``, sources in the order of the estimate's.
+        method: what drew them.
+        notes: sentences; those the fit had stay.
+    """
+    found = replace(
+        fit.diagnostics,
+        method=f"{fit.diagnostics.method}; {method}",
+        notes=tuple(dict.fromkeys((*fit.diagnostics.notes, *notes))),
+    )
+    return replace(fit, drawn=(draws,), diagnostics=found)
 
 
 def from_population(
@@ -100,10 +140,11 @@ def from_population(
             method=method,
             start_log_likelihoods=(log_likelihood,),
             n_best=1,
-            prior=0.0,
+            prior="none",
             notes=tuple(notes),
             moments=(moments,),
         ),
+        prior=PseudoCounts.of(mixture.spec, None, mixture.device),
     )
 
 

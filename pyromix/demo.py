@@ -35,7 +35,7 @@ def _chest_clinic(say: Say) -> dict[str, float]:
         "   on U, two kinds of patients that nobody recorded. Does smoking cause lung cancer?"
     )
     fitted = fit(model, frame, card.n_sources)
-    effect = fitted.effect(outcome_state=card.outcome_state)
+    effect = fitted.effect(contrast=card.contrast, outcome_state=card.outcome_state)
     figures = {
         "naive": float(effect.naive),
         "do": float(effect.do),
@@ -72,7 +72,11 @@ def _job_training(say: Say) -> dict[str, float]:
     shares = fitted.predict_proba(frame)
     programme = int(shares[treated.to_numpy()].mean().to_numpy().argmax())
     source = fitted.spec.source
-    effect = fitted.effect(evidence={source: fitted.spec.source_states[programme]})
+    effect = fitted.effect(
+        contrast=card.contrast,
+        outcome_state=card.outcome_state,
+        evidence={source: fitted.spec.source_states[programme]},
+    )
     experiment = (frame["sample"] == "NSW").to_numpy()
     members = shares.to_numpy()[experiment, programme].mean()
     figures = {

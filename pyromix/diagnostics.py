@@ -92,17 +92,20 @@ class FitDiagnostics:
         method: the method that was asked for and the one that ran, e.g. ``"auto: em"``.
         start_log_likelihoods: where every start ended, sum over rows; a start from moments leads.
         n_best: how many starts reached the best optimum.
-        prior: pseudo-count per cell, 0 for maximum likelihood.
+        prior: in words; ``"none"`` for maximum likelihood.
         notes: sentences: an added source, repaired data, disagreeing starts.
         moments: the moment stage; empty where there was none.
+        prior_held_out: where a prior was chosen by held-out rows, each candidate with their mean
+            log-likelihood.
     """
 
     method: str
     start_log_likelihoods: tuple[float, ...]
     n_best: int
-    prior: float
+    prior: str
     notes: tuple[str, ...]
     moments: tuple[MomentStage, ...] = ()
+    prior_held_out: tuple[tuple[str, float], ...] = ()
 
     @property
     def log_likelihood_moments(self) -> float:

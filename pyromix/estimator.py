@@ -26,7 +26,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         state_names: states of variables, the source included, in the order wanted.
         method: as in ``px.fit``.
         n_init: number of random starts, as in ``px.fit``.
-        prior: pseudo-count per cell.
+        prior: as in ``px.fit``.
         missing: ``"mar"``, ``"drop"`` or ``"error"``.
         max_iter: iteration limit of EM.
         random_state: an integer or a Generator.
@@ -56,7 +56,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         state_names: Mapping[str, Sequence[Any]] | None = None,
         method: str = "auto",
         n_init: int | None = None,
-        prior: float | None = None,
+        prior: str | float | None = "pooled",
         missing: str = "mar",
         max_iter: int = 2000,
         random_state: RandomState = 0,

@@ -7,13 +7,14 @@ import sys
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from pyromix.assembly import from_em, from_population
+from pyromix.assembly import diagnosed, from_em, from_population
 from pyromix.data.counts import Counts
 from pyromix.data.population import Population
 from pyromix.errors import (
@@ -22,11 +23,15 @@ from pyromix.errors import (
     WeakIdentificationWarning,
 )
 from pyromix.intake import take_in, without_edges
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import Prior, PseudoCounts, prior_words
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import near_matches
 from pyromix.model.threads import one_thread_unless
 from pyromix.moment_stage import MomentStart, start_from_moments
 from pyromix.refine.em import evaluate, fit_em, random_starts
+from pyromix.refine.outcome import EMResult
+from pyromix.refine.pooled import POOLED, shrink
 from pyromix.refine.restarts import climb_until_confirmed
 from pyromix.refine.starts import batch_of
 from pyromix.result import MixtureFit
@@ -49,7 +54,7 @@ def fit(
     *,
     method: str = "auto",
     n_init: int | None = None,
-    prior: float | None = None,
+    prior: str | Prior | None = POOLED,
     sample_weight: Any = None,
     missing: str = "mar",
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
@@ -76,7 +81,9 @@ def fit(
         n_init: number of random starts. By default 4 beside a start from moments that determine
             the mixture and 20 without one; on small tables further ones, up to 200, until the best
             optimum has been reached by three starts or by the one from moments.
-        prior: None for maximum likelihood, a number for that pseudo-count in every cell.
+        prior: ``"pooled"``, pseudo-counts whose kind and strength held-out rows choose (see
+            ``refine.pooled``); None for maximum likelihood; a number for that pseudo-count in every
+            cell and on every source; or a mapping from names of vertices to numbers or tables.
         sample_weight: column name of ``data`` or one weight per row.
         missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
             ``"error"`` refuses.
@@ -106,11 +113,14 @@ def fit(
         isinstance(n_init, bool) or not isinstance(n_init, int) or n_init < 0
     ):
         raise SpecError(f"n_init must be an integer >= 0 or left out, found {n_init!r}")
+    if isinstance(prior, str) and prior != POOLED:
+        raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
     source, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
     size = len(source.rows) * source.spec.n_variables if isinstance(source, Counts) else 0
     with _progress(show_progress, max_iter) as progress, one_thread_unless(size):
-        em = {"max_iter": max_iter, "tol": tol, "prior": prior, "progress": progress}
-        return _fitted(source, method, n_init, torch_generator(random_state), em, notes)
+        em = {"max_iter": max_iter, "tol": tol, "progress": progress}
+        generator = torch_generator(random_state)
+        return _fitted(source, method, n_init, prior, generator, em, notes)
 
 
 def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
@@ -119,13 +129,14 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
     Args:
         data: as in ``fit``; every column is a variable, but for the column of weights.
         n_sources: k.
-        **options: as in ``fit``.
+        **options: as in ``fit``; the prior is none by default, as latent class analysis has it.
 
     Raises:
         SpecError: k is unusable.
         DataError: the table or a weight is unusable.
     """
     weight = options.get("sample_weight")
+    options.setdefault("prior", None)
     return fit(*without_edges(data, weight), n_sources, **options)
 
 
@@ -133,12 +144,13 @@ def _fitted(
     source: Counts | Population,
     method: str,
     n_init: int | None,
+    prior: str | Prior | None,
     generator: torch.Generator,
     em: Mapping[str, Any],
     notes: tuple[str, ...],
 ) -> MixtureFit:
     """Moments, then EM from there and from random starts, as the method says."""
-    spec, prior = source.spec, em["prior"]
+    spec = source.spec
     exact = isinstance(source, Population)
     found = _moments(source, method, generator)
     stages = tuple(start.stage for start in found)
@@ -151,9 +163,35 @@ def _fitted(
     n_rows = math.inf if exact else None
     if method in MOMENTS_ALONE:
         result = evaluate(counts, given[0])
-        return from_em(result, counts, method, 0.0, notes, stages, n_rows=n_rows)
+        none = PseudoCounts.of(spec, None, counts.device)
+        said = diagnosed(method, result, prior_words(None), notes, stages)
+        return from_em(result, counts, said, none, n_rows=n_rows)
     # Exact moments that do not determine the mixture are no start: their zeros would stay.
     given = [] if exact else given
+    stage = "moments, em" if given else "em"
+    label = method if method == "em" else f"{method}: {stage}"
+    pooled = isinstance(prior, str)
+    fixed = PseudoCounts.of(spec, None if pooled else prior, counts.device)
+    em = {**em, "prior": fixed}
+    result = _climbed(counts, given, determined, n_init, generator, em)
+    said = diagnosed(label, result, prior_words(None if pooled else prior), notes, stages)
+    if not pooled or exact:
+        return from_em(result, counts, said, fixed, n_rows=n_rows)
+    shrunk = shrink(counts, result, generator, max_iter=em["max_iter"], tol=em["tol"])
+    said = replace(said, prior=f"chosen: {shrunk.choice}", prior_held_out=shrunk.held_out)
+    return from_em(shrunk.result, counts, said, shrunk.prior)
+
+
+def _climbed(
+    counts: Counts,
+    given: Sequence[BayesNetMixture],
+    determined: bool,
+    n_init: int | None,
+    generator: torch.Generator,
+    em: Mapping[str, Any],
+) -> EMResult:
+    """EM from given starts and random ones, until the best optimum is confirmed."""
+    spec = counts.spec
     draw = partial(
         random_starts, spec, random_state=generator, device=counts.rows.device, counts=counts
     )
@@ -166,12 +204,8 @@ def _fitted(
     starts = batch_of(*given, *([draw(wanted)] if wanted else []))
     options = {"n_identified": int(determined), **em}
     if n_init is None:
-        result = climb_until_confirmed(counts, starts, draw, **options)
-    else:
-        result = fit_em(counts, starts, **options)
-    stage = "moments, em" if given else "em"
-    label = method if method == "em" else f"{method}: {stage}"
-    return from_em(result, counts, label, prior, notes, stages, n_rows=n_rows)
+        return climb_until_confirmed(counts, starts, draw, **options)
+    return fit_em(counts, starts, **options)
 
 
 def _moments(

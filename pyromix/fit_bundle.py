@@ -16,6 +16,8 @@ from pyromix.data.counts import Counts
 from pyromix.data.report import DataReport
 from pyromix.diagnostics import FitDiagnostics, MomentStage, RunReport
 from pyromix.errors import FileError
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.result import MixtureFit
 
 NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "reached_mass", "entropy")
@@ -46,6 +48,11 @@ def save(fit: MixtureFit, path: str | PathLike[str], *, include_data: bool = Tru
     extra["diagnostics"] = asdict(fit.diagnostics)
     extra = _finite(extra)
     tensors: dict[str, Tensor] = {f"row_masses/{v}": m for v, m in enumerate(fit.row_masses)}
+    tensors |= {f"prior/{v}": table for v, table in enumerate(fit.prior.cpts)}
+    tensors["prior/weights"] = fit.prior.weights
+    for draws in fit.drawn:
+        tensors |= {f"draws/{v}": cpt for v, cpt in enumerate(draws.cpts)}
+        tensors["draws/weights"] = draws.weights
     if include_data and not fit.exact:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
@@ -88,9 +95,22 @@ def _fit_of(bundle: Bundle) -> MixtureFit:
             bundle.tensors[f"row_masses/{v}"] for v in range(bundle.mixture.spec.n_variables)
         ),
         diagnostics=FitDiagnostics(**diagnostics),
+        prior=PseudoCounts(
+            bundle.tensors["prior/weights"],
+            tuple(bundle.tensors[f"prior/{v}"] for v in range(bundle.mixture.spec.n_variables)),
+        ),
         stored=stored,
+        drawn=_draws(bundle),
         **{name: numbers[name] for name in NUMBERS},
     )
+
+
+def _draws(bundle: Bundle) -> tuple[BayesNetMixture, ...]:
+    spec, found = bundle.mixture.spec, bundle.tensors
+    if "draws/weights" not in found:
+        return ()
+    cpts = tuple(found[f"draws/{v}"] for v in range(spec.n_variables))
+    return (BayesNetMixture(spec, found["draws/weights"], cpts),)
 
 
 def _stage(fields: Mapping[str, Any]) -> MomentStage:

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
+from pyromix.answering import Answering
 from pyromix.data.counts import Counts
+from pyromix.describe import in_lines, in_numbers
 from pyromix.diagnostics import FitDiagnostics
-from pyromix.errors import DataError, QueryError
-from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
-from pyromix.model.certificate import Certificate, graph_covers
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
-from pyromix.model.spec import SOURCE, MixtureSpec
-from pyromix.query.answer import Answer
-from pyromix.query.do import query
-from pyromix.query.effect import Effect, effect
-from pyromix.query.gate import admit
 from pyromix.query.predict import predict_proba, score
 from pyromix.query.simulate import simulate
 
@@ -36,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureFit:
+class MixtureFit(Answering):
     """A fitted mixture of Bayesian networks; answers carry how certain they are.
 
     Attributes:
@@ -51,7 +44,9 @@ class MixtureFit:
         reached_mass: mass from which a CPT row counts as reached by data.
         entropy: entropy of P(U | row), summed over rows, in nats: 0 when every row is certain.
         diagnostics: starts, stages and notes.
+        prior: pseudo-counts of the fit; zeros for maximum likelihood.
         stored: the table it was fitted to; empty when it was saved without.
+        drawn: draws around the estimate as one mixture ``(n,)``; empty for a point estimate.
     """
 
     mixture: BayesNetMixture
@@ -63,165 +58,9 @@ class MixtureFit:
     reached_mass: float
     entropy: float
     diagnostics: FitDiagnostics
+    prior: PseudoCounts
     stored: tuple[Counts, ...] = ()
-
-    # -- the model ---------------------------------------------------------------------------
-
-    @property
-    def spec(self) -> MixtureSpec:
-        """Structure: variables, states, parents, sources."""
-        return self.mixture.spec
-
-    @property
-    def counts(self) -> Counts:
-        """The table it was fitted to, as distinct rows.
-
-        Raises:
-            DataError: there is none: it was saved without, or fitted to a population.
-        """
-        if not self.stored:
-            raise DataError(
-                "this fit holds no table: it was saved with include_data=False, or fitted to a "
-                "population; pass the data to the method instead"
-            )
-        return self.stored[0]
-
-    @property
-    def log_likelihood_moments(self) -> float:
-        """Log-likelihood of the moment stage; nan for a fit that did not start from moments."""
-        return self.diagnostics.log_likelihood_moments
-
-    @property
-    def exact(self) -> bool:
-        """Whether it was fitted to a population: likelihoods are then expected ones per row."""
-        return math.isinf(self.n_rows)
-
-    @property
-    def log_likelihood_per_row(self) -> float:
-        """Mean log-likelihood per row, in nats."""
-        return self.log_likelihood if self.exact else self.log_likelihood / self.n_rows
-
-    @cached_property
-    def certificate(self) -> Certificate:
-        """What this graph, these cardinalities and this k identify.
-
-        Raises:
-            SpecError: the model is too large for the dense certificate.
-        """
-        return certify(self.spec)
-
-    # -- questions ---------------------------------------------------------------------------
-
-    def query(
-        self,
-        variables: str | Sequence[str],
-        do: Mapping[str, Any] | None = None,
-        evidence: Mapping[str, Hashable] | None = None,
-        *,
-        require: str = "local",
-        engine: str = "auto",
-    ) -> Answer:
-        """Answer P(variables | do, evidence).
-
-        Args:
-            variables: outcome or outcomes, in the order of the answer's axes.
-            do: per variable a state name, a mapping from states to probabilities, or a list of
-                either (scenarios).
-            evidence: per variable a state name.
-            require: least certainty, ``"graphical"``, ``"local"`` or ``"none"``.
-            engine: ``"auto"``, ``"elimination"`` or ``"pyro"``.
-
-        Raises:
-            QueryError: a name, state or option is unknown.
-            NotCertifiedError: the certainty falls short of ``require``.
-            PositivityError: the evidence is impossible under the do, or every world of the answer
-                uses rows no data reached.
-        """
-        certainty = self._certainty(DoQuery.from_names(self.spec, variables, do, evidence), require)
-        return query(
-            self.mixture,
-            variables,
-            do,
-            evidence,
-            engine,
-            certainty=certainty,
-            reached=self.reached,
-        )
-
-    def effect(
-        self,
-        treatment: str | None = None,
-        outcome: str | None = None,
-        *,
-        contrast: tuple[Hashable, Hashable] | None = None,
-        evidence: Mapping[str, Hashable] | None = None,
-        per_source: bool = False,
-        require: str = "local",
-        **options: Any,
-    ) -> Effect:
-        """Compare the naive difference of an outcome with the difference under a do.
-
-        Args:
-            treatment: the variable intervened on; by default the model's one exposure.
-            outcome: the variable looked at; by default the model's one outcome.
-            contrast: ``(from, to)`` states of the treatment; may be left out for two states.
-            evidence: conditions of both arms.
-            per_source: also ask within each source, which data determine less often.
-            require: least certainty, as in ``query``, of all arms under the do.
-            **options: ``outcome_state`` and ``engine``, as in ``px.effect``.
-
-        Raises:
-            QueryError: a name, state or option is unknown.
-            NotCertifiedError: the certainty falls short of ``require``.
-            PositivityError: an arm has no support.
-        """
-        treatment = self._role("exposures", "treatment") if treatment is None else treatment
-        outcome = self._role("outcomes", "outcome") if outcome is None else outcome
-        states = self.spec.states_of(self.spec.vertex(treatment))
-        probe = DoQuery.from_names(self.spec, outcome, {treatment: states[0]}, evidence)
-        certainty = source_certainty = self._certainty(probe, require)
-        if per_source and SOURCE not in (*probe.outcomes, *probe.do, *probe.evidence):
-            within = replace(probe, evidence={**probe.evidence, SOURCE: 0})
-            source_certainty = self._certainty(within, require)
-        return effect(
-            self.mixture,
-            treatment,
-            outcome,
-            contrast=contrast,
-            evidence=evidence,
-            per_source=per_source,
-            certainty=certainty,
-            source_certainty=source_certainty,
-            reached=self.reached,
-            **options,
-        )
-
-    def _certainty(self, query: DoQuery, require: str) -> Certainty:
-        """How certain an answer is, or a refusal; a certificate too large to take is no bar."""
-        graphical = graphical_vertices(self.spec)
-        if (
-            require == Certainty.NONE.value
-            and self.n_parameters > MAX_PARAMETERS
-            and not graph_covers(self.spec, graphical, query)
-        ):
-            return Certainty.NONE
-        return admit(self.spec, graphical, lambda: self.certificate, query, require)
-
-    def _role(self, role: str, argument: str) -> str:
-        """The one variable that carries a role."""
-        vertices = dict(self.spec.roles).get(role, ())
-        if len(vertices) != 1:
-            names = [self.spec.name(v) for v in vertices]
-            raise QueryError(
-                f"{argument} is not given and the model declares {names} as {role}; name one of "
-                f"{list(self.spec.variables)}"
-            )
-        return self.spec.name(vertices[0])
-
-    @property
-    def reached(self) -> tuple[Bool[Tensor, ...], ...]:
-        """Per vertex, which CPT rows data reached, ``(k, *card(parents))``."""
-        return tuple(masses > self.reached_mass for masses in self.row_masses)
+    drawn: tuple[BayesNetMixture, ...] = ()
 
     # -- rows --------------------------------------------------------------------------------
 
@@ -262,11 +101,6 @@ class MixtureFit:
     # -- criteria ----------------------------------------------------------------------------
 
     @property
-    def n_parameters(self) -> int:
-        """Number of free probabilities."""
-        return self.spec.n_parameters
-
-    @property
     def aic(self) -> float:
         """Akaike's criterion, ``2 p - 2 logL``; smaller is better; nan for a population."""
         return self._penalised(2.0)
@@ -303,7 +137,7 @@ class MixtureFit:
         Args:
             data: a table; the one of the fit when left out.
             method: ``"em"``.
-            **options: ``max_iter``, ``tol``, ``prior`` of the EM.
+            **options: ``max_iter``, ``tol``, ``prior`` of the EM; by default the prior of this fit.
 
         Raises:
             QueryError: an unknown method.
@@ -311,6 +145,26 @@ class MixtureFit:
         from pyromix.refinement import refine
 
         return refine(self, data, method, **options)
+
+    def bootstrap(self, data: Any = None, n: int = 200, **options: Any) -> MixtureFit:
+        """Return this fit with n replicates on reweighted tables as its draws.
+
+        All replicates are one batched EM from this estimate, under its prior; their sources are
+        matched to this fit's, and a doubtful matching is said.
+
+        Args:
+            data: a table; the one of the fit when left out.
+            n: number of replicates.
+            **options: ``kind`` (``"multinomial"`` or ``"dirichlet"``), ``random_state``,
+                ``max_iter``.
+
+        Raises:
+            QueryError: an option is unknown, or n is no positive integer.
+            DataError: the fit holds no table, or the data do not fit.
+        """
+        from pyromix.refinement import bootstrap
+
+        return bootstrap(self, data, n, **options)
 
     def to_pgmpy(self) -> DiscreteBayesianNetwork:
         """Return a pgmpy network with the source as latent vertex, every CPD and state name."""
@@ -349,35 +203,8 @@ class MixtureFit:
 
     def __str__(self) -> str:
         """Three lines: size, fit, sources."""
-        starts = self.diagnostics.start_log_likelihoods
-        moments = " (one from moments)" if "moments" in self.diagnostics.method else ""
-        weights = ", ".join(f"{w:.3f}" for w in self.mixture.weights.tolist())
-        return (
-            f"MixtureFit of {self.spec.n_variables} variables, {self.spec.n_sources} sources "
-            f"({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
-            f"logL/row {self.log_likelihood_per_row:.4f}   "
-            f"best of {len(starts)} starts{moments} reached by {self.diagnostics.n_best}   "
-            f"{'converged' if self.converged else 'NOT converged'} after {self.n_iter} iterations\n"
-            f"P({self.spec.source}) = [{weights}]   entropy R2 {self.entropy_r2:.2f}"
-        )
+        return in_lines(self)
 
     def summary(self) -> dict[str, Any]:
         """The same as plain numbers and texts, ready for JSON."""
-        return {
-            "method": self.diagnostics.method,
-            "n_variables": self.spec.n_variables,
-            "n_sources": self.spec.n_sources,
-            "n_parameters": self.n_parameters,
-            "n_rows": self.n_rows,
-            "log_likelihood": self.log_likelihood,
-            "aic": self.aic,
-            "bic": self.bic,
-            "icl": self.icl,
-            "entropy_r2": self.entropy_r2,
-            "weights": self.mixture.weights.tolist(),
-            "n_init": len(self.diagnostics.start_log_likelihoods),
-            "n_best": self.diagnostics.n_best,
-            "converged": self.converged,
-            "n_iter": self.n_iter,
-            "notes": list(self.diagnostics.notes),
-        }
+        return in_numbers(self)

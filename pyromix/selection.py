@@ -5,27 +5,27 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pyromix.data.counts import Counts
-from pyromix.data.folds import folds
+from pyromix.data.folds import compared, folds
 from pyromix.data.frames import to_pandas
 from pyromix.data.population import Population
 from pyromix.errors import DataError, PyromixWarning, SpecError
 from pyromix.fit import fit
 from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
+from pyromix.identify.network.ranks import network_rank
 from pyromix.identify.product.rank import RankEstimate, product_rank
 from pyromix.intake import take_in, without_edges
 from pyromix.model.likelihood import log_prob
-from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.threads import one_thread_unless
 from pyromix.refine.em import climb, random_starts
-from pyromix.refine.starts import batch_of
+from pyromix.refine.starts import batch_of, inside
 from pyromix.result import MixtureFit
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ Without any, a held-out row that holds a combination new to a source has probabi
 
 HELD_OUT_STARTS = 2
 """Random starts of a fold beside the estimate from all rows."""
-
-START_SHARE = 0.01
-"""Share of the uniform distribution in the start of a fold."""
 
 CRITERIA = ("rank", "bic", "icl", "held_out")
 
@@ -190,8 +187,8 @@ def select_n_sources(
         candidates: numbers of sources.
         n_folds: of the held-out likelihood.
         level: of the rank tests, over all blocks of one rank.
-        prior: as in ``fit``; the fits that are scored on held-out rows use ``HELD_OUT_PRIOR`` when
-            it is left out.
+        prior: a pseudo-count per cell; by default none, as BIC supposes, and ``HELD_OUT_PRIOR`` for
+            the fits that are scored on held-out rows.
         sample_weight: as in ``fit``.
         missing: as in ``fit``.
         state_names: as in ``fit``.
@@ -228,7 +225,9 @@ def select_n_sources(
                 )
                 fits.append(found)
                 scores.append(_held_out(found, parts, prior or HELD_OUT_PRIOR, generator))
-    means, errors = _compared(scores, parts)
+    weights = torch.cat([own.weights for _, own in parts])
+    rows = torch.stack([torch.cat(one) for one in scores])
+    means, errors = (t.tolist() for t in compared(rows, weights))
     table = [
         _candidate(found, mean, error, ranks)
         for found, mean, error in zip(fits, means, errors, strict=True)
@@ -241,7 +240,7 @@ def _ranks(
 ) -> tuple[RankEstimate, ...]:
     """Rank tests between blocks that are independent within each source."""
     if any(counts.spec.parents):
-        return ()
+        return network_rank(counts, max_rank=most, level=level, random_state=generator)
     return (product_rank(counts, max_rank=most, level=level, random_state=generator),)
 
 
@@ -255,35 +254,12 @@ def _held_out(
     scores = []
     for rest, own in parts:
         starts = batch_of(
-            _inside(found.mixture),
+            inside(found.mixture),
             random_starts(found.spec, HELD_OUT_STARTS, generator, device=rest.device, counts=rest),
         )
         result = climb(rest.with_spec(found.spec), starts, prior=prior, check_saddle=False)
         scores.append(log_prob(result.mixture, own.rows))
     return scores
-
-
-def _inside(mixture: BayesNetMixture) -> BayesNetMixture:
-    """A start a little off the boundary, where held-out rows forbid nothing."""
-    share = START_SHARE
-    return replace(
-        mixture,
-        weights=(1 - share) * mixture.weights + share / mixture.n_sources,
-        cpts=tuple((1 - share) * c + share / c.shape[-1] for c in mixture.cpts),
-    )
-
-
-def _compared(
-    scores: Sequence[Sequence[torch.Tensor]], parts: Sequence[tuple[Counts, Counts]]
-) -> tuple[list[float], list[float]]:
-    """Mean per row of each candidate, and the standard error of its difference from the best."""
-    weights = torch.cat([own.weights for _, own in parts])
-    total = weights.sum()
-    rows = torch.stack([torch.cat(list(one)) for one in scores])
-    means = rows @ weights / total
-    apart = rows - rows[means.argmax()]
-    spread = ((apart - apart @ weights[:, None] / total).square() @ weights / total).sqrt()
-    return means.tolist(), (spread / total.sqrt()).tolist()
 
 
 def _candidate(

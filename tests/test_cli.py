@@ -187,3 +187,42 @@ def test_no_thread_count_is_changed(folder):
     before = torch.get_num_threads()
     call("do", folder / "net.bif", "--query", "D")
     assert torch.get_num_threads() == before
+
+
+def test_check_says_what_can_be_learnt_before_a_fit(folder):
+    edges = [x for e in ("U->A", "U->B", "U->C", "U->D", "C->D") for x in ("--edge", e)]
+    code, out, _ = call("check", *edges, "--n-sources", "2")
+    assert code == 0
+    assert "IDENTIFIED" in out
+    code, out, _ = call("check", folder / "data.csv", *edges, "--n-sources", "2..3", "--json")
+    reports = json.loads(out)
+    assert [r["n_sources"] for r in reports] == [2, 3]
+    assert [r["verdict"] for r in reports] == ["identified", "not identified"]
+    assert reports[0]["signal"] > reports[0]["noise_floor"]
+    assert code == 2  # the last of them
+
+
+def test_check_of_an_effect_that_is_not_identified_exits_with_two():
+    edges = [x for e in ("U->X", "U->Y", "X->Y") for x in ("--edge", e)]
+    code, out, _ = call("check", *edges, "--outcome", "Y", "--treatment", "X")
+    assert code == 2
+    assert out.splitlines()[0].split() == ["k", "signal", "/", "noise", "parameters", "/", "df",
+                                           "verdict"]  # fmt: skip
+    assert "P(Y | do(X)) with 2 sources: NOT IDENTIFIED" in out
+
+
+def test_select_prints_the_table_and_json(folder):
+    arguments = ["select", folder / "data.csv", "--model", folder / "net.bif", "--n-sources"]
+    code, out, _ = call(*arguments, "1..2", "--n-init", 2)
+    assert code == 0
+    assert "chosen:" in out
+    code, out, _ = call(*arguments, "1,2", "--n-init", 2, "--json")
+    found = json.loads(out)
+    assert found["best"] == 2
+    assert [c["n_sources"] for c in found["candidates"]] == [1, 2]
+
+
+def test_a_number_of_sources_that_is_none_is_a_usage_error(folder):
+    code, _, err = call("select", folder / "data.csv", "--n-sources", "two")
+    assert code == 1
+    assert "2..5" in err

@@ -28,6 +28,7 @@ from pyromix.errors import (
 from pyromix.model.cell_index import CellIndex
 from pyromix.model.likelihood import log_prob
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
@@ -82,7 +83,12 @@ def assert_same_mixture(left, right, atol):
 
 
 def em_map(table, prior=0.0):
-    return EMMap(table.spec, CellIndex(table.spec, table.rows), table.weights, prior)
+    return EMMap(
+        table.spec,
+        CellIndex(table.spec, table.rows),
+        table.weights,
+        PseudoCounts.of(table.spec, prior or None),
+    )
 
 
 def three_pairs(k=2):

@@ -120,7 +120,7 @@ def test_a_column_of_counts_that_is_not_used_is_spoken_of(toy, frame):
 
 
 def test_one_source_is_the_ordinary_network(toy, frame):
-    fit = px.fit(toy.spec, frame, 1, n_init=1)
+    fit = px.fit(toy.spec, frame, 1, n_init=1, prior=None)
     assert fit.spec.n_sources == 1
     share = frame.groupby("X", observed=True)["Y"].value_counts(normalize=True)
     answer = fit.query("Y", do={"X": "treated"})
@@ -259,7 +259,7 @@ def test_what_data_reached_does_not_depend_on_the_scale_of_the_weights():
 def test_a_row_that_is_impossible_in_every_source_is_spoken_of():
     spec = MixtureSpec.from_parents({"A": (0, 1), "B": (0, 1), "C": (0, 1)}, {"B": ["A"]}, 2)
     data = pd.DataFrame({"A": [0, 0, 1, 1] * 9, "B": [0, 0, 1, 1] * 9, "C": [0, 1] * 18})
-    fit = px.fit(spec, data, n_init=1)
+    fit = px.fit(spec, data, n_init=1, prior=None)
     unseen = pd.DataFrame({"A": [0, 0], "B": [0, 1], "C": [0, 0]})
     with pytest.warns(px.NumericalWarning, match="1 of 2 rows .* row 1"):
         shares = fit.predict_proba(unseen)

@@ -345,7 +345,7 @@ def test_the_card_of_nsw_reports_what_a_fit_finds(
     if not controls:
         kept = ~(programme & (frame["treat"] == "no"))
         frame, programme = frame[kept], programme[kept]
-    fit = px.fit(model, frame, n_sources=2, n_init=10, random_state=0, show_progress=False)
+    fit = px.fit(model, frame, n_sources=2, n_init=10, prior=None, random_state=0)
     effect = px.effect(fit.mixture, "treat", "employed78", contrast=("no", "yes"), per_source=True)
     smaller = fit.predict_proba(frame)["1"].to_numpy() > 0.5
     assert (int(smaller[programme].sum()), int(smaller[~programme].sum())) == persons

@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError
@@ -47,7 +49,25 @@ def folds(
     return [(_weighted(counts, (units - n) * unit), _weighted(counts, n * unit)) for n in own]
 
 
-def _weighted(counts: Counts, weights: torch.Tensor) -> Counts:
+def compared(
+    scores: Float[Tensor, "candidates rows"], weights: Float[Tensor, " rows"], per_unit: float = 1.0
+) -> tuple[Float[Tensor, " candidates"], Float[Tensor, " candidates"]]:
+    """Mean score of each candidate, and the standard error of its difference from the best.
+
+    Args:
+        scores: of every held-out row.
+        weights: of the rows.
+        per_unit: rows per unit of weight.
+    """
+    total = weights.sum()
+    means = scores @ weights / total
+    apart = scores - scores[means.argmax()]
+    centred = apart - (apart @ weights / total).unsqueeze(1)
+    variance = centred.square() @ weights / total
+    return means, (variance / (total * per_unit)).sqrt()
+
+
+def _weighted(counts: Counts, weights: Tensor) -> Counts:
     """The same patterns with other weights; those without any are left out."""
     kept = weights > 0
     return replace(counts, rows=counts.rows[kept], weights=weights[kept])

@@ -99,7 +99,7 @@ def expected_counts(
     weights: Float[Tensor, "batch k"],
     table: Float[Tensor, "cells batch k"],
     index: CellIndex,
-    row_weights: Float[Tensor, " m"],
+    row_weights: Float[Tensor, " m"] | Float[Tensor, "m batch"],
 ) -> ExpectedCounts:
     """Run the E-step: per block of rows one sparse product, a softmax, and the transpose.
 
@@ -109,7 +109,7 @@ def expected_counts(
         weights: P(U) of each batch element.
         table: all CPTs on the stacked axis of ``index``.
         index: the rows.
-        row_weights: weight of each row, positive.
+        row_weights: weight of each row, the same for all batch elements or one for each.
     """
     batch, k = weights.shape
     log_table, log_weights = table.reshape(-1, batch * k).log(), weights.log()
@@ -125,8 +125,10 @@ def expected_counts(
         torch.add(joint.movedim(-1, 0), log_weights.T[:, None], out=share)
         top = share.amax(0).clamp_min_(least)
         total = share.sub_(top).exp_().sum(0)
-        log_likelihood += row_weight @ (total.log() + top)
-        torch.mul(share, row_weight[:, None] / total, out=joint.movedim(-1, 0))
+        if row_weight.ndim == 1:
+            row_weight = row_weight[:, None]
+        log_likelihood += (row_weight * (total.log() + top)).sum(0)
+        torch.mul(share, row_weight / total, out=joint.movedim(-1, 0))
         sources += joint.sum(0)
         counts += block.scatter_sums(joint.view(-1, batch * k))
     cells = index.cell_counts(counts, log_table)

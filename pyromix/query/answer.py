@@ -15,6 +15,7 @@ from torch import Tensor
 from pyromix.errors import QueryError
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
+from pyromix.query.delta import Delta, probability_interval
 from pyromix.query.wording import certainty_line, columns_of_text, question, scenarios
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Answer:
         certainty: how firmly data determine the answer; ``NONE`` unless somebody certified it.
         unsupported: ``(*batch, [scenarios])``, the probability under the do of using rows of
             tables that no data reached; zero where nobody counted.
+        delta: standard errors of a point estimate, one entry; empty where nobody asked.
     """
 
     spec: MixtureSpec
@@ -49,6 +51,7 @@ class Answer:
     point: Float[Tensor, ...]
     certainty: Certainty
     unsupported: Float[Tensor, ...]
+    delta: tuple[Delta, ...] = ()
 
     @property
     def title(self) -> str:
@@ -71,19 +74,50 @@ class Answer:
         """Whether there are at least two draws, and so an interval."""
         return self._draws().shape[0] > 1
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is one: from draws, or by the delta method."""
+        return self.has_draws or bool(self.delta)
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Of every value, shaped like ``values``: of the draws, or by the delta method.
+
+        Raises:
+            QueryError: there are neither draws nor an information matrix.
+        """
+        if self.has_draws:
+            return self._draws().std(0).cpu().numpy()
+        return self._delta().standard_errors.reshape(self.values.shape)
+
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Return the equal-tailed interval of the draws.
+        """Return an interval for every value.
+
+        Equal-tailed from the draws where there are any; for a point estimate by the delta method,
+        normal in log-odds.
 
         Args:
-            level: the share of the draws between the two ends.
+            level: the share of the draws, or of the probability, between the two ends.
 
         Returns:
             ``(low, high)``, each shaped like ``values``.
 
         Raises:
-            QueryError: there are no draws, or the level does not lie between 0 and 1.
+            QueryError: there are neither draws nor an information matrix, or the level does not
+                lie between 0 and 1.
         """
-        return interval(self._draws(), level)
+        if self.has_draws:
+            return interval(self._draws(), level)
+        errors = self._delta().standard_errors.reshape(self.values.shape)
+        return probability_interval(self.values, errors, level)
+
+    def _delta(self) -> Delta:
+        if not self.delta:
+            raise QueryError(
+                f"{self.title} has no interval: it is one answer of a mixture without draws; ask a "
+                "fit (fit.query(..., interval=True)), or one with draws (fit.bootstrap())"
+            )
+        return self.delta[0]
 
     def prob(self, /, **states: Hashable) -> float:
         """Return the probability that the named outcomes have these states.
@@ -126,11 +160,11 @@ class Answer:
         """Return a DataFrame with one row per cell.
 
         Args:
-            level: of the interval, for answers with draws.
+            level: of the interval, for answers that have one.
 
         Returns:
             A column per outcome with its state names, before them ``scenario`` where there are
-            some, after them ``probability``, and ``low`` and ``high`` where there are draws.
+            some, after them ``probability``, and ``low`` and ``high`` where there is an interval.
 
         Raises:
             QueryError: an outcome has the name of one of these columns.
@@ -142,7 +176,7 @@ class Answer:
             name: [cell[i] for cell in cells] for i, name in enumerate(names)
         }
         numbers = {"probability": self.values.ravel()}
-        if self.has_draws:
+        if self.has_interval:
             low, high = self.interval(level)
             numbers |= {"low": low.ravel(), "high": high.ravel()}
         if taken := [name for name in self.state_names if name in {"scenario", *numbers}]:
@@ -157,7 +191,7 @@ class Answer:
         cells, values = self._cells()[:PRINTED_CELLS], self.values.ravel()
         header = [*self._header(), "probability"]
         rows = [[*map(str, cell), f"{p:.4f}"] for cell, p in zip(cells, values, strict=False)]
-        if self.has_draws:
+        if self.has_interval:
             header.append("95% interval")
             ends = zip(*(end.ravel() for end in self.interval()), strict=True)
             for row, (low, high) in zip(rows, ends, strict=False):
@@ -168,6 +202,7 @@ class Answer:
         worst = float(self.unsupported.max())
         if worst > SAID_UNSUPPORTED:
             lines.append(f"unsupported: up to {worst:.2g} rests on rows that no data reached")
+        lines += dominated_line(self.delta)
         return "\n".join([*lines, certainty_line(self.certainty)])
 
     __repr__ = __str__
@@ -185,6 +220,15 @@ class Answer:
         if self.query.n_scenarios is not None:
             axes = [list(scenarios(self.spec, self.query)), *axes]
         return list(itertools.product(*axes))
+
+
+def dominated_line(delta: tuple[Delta, ...]) -> list[str]:
+    """A line under an answer whose standard error means little; perhaps none."""
+    if not any(one.dominated for one in delta):
+        return []
+    return [
+        "interval: rests mostly on directions that the data hardly determine; take fit.bootstrap()"
+    ]
 
 
 def interval(draws: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndarray, np.ndarray]:

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from pyromix.errors import PositivityError, QueryError, UnsupportedRowsWarning
 from pyromix.model import elimination
+from pyromix.model.certificate import query_gradient
+from pyromix.model.information import Information
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec, near_matches
 from pyromix.query.answer import SAID_UNSUPPORTED, Answer
+from pyromix.query.delta import Delta, finite_gradients
 from pyromix.query.wording import question
 
 ENGINES = ("auto", "elimination", "pyro")
@@ -46,6 +49,7 @@ def query(
     certainty: Certainty = Certainty.NONE,
     reached: Sequence[Tensor] = (),
     point: BayesNetMixture | None = None,
+    information: tuple[Information, ...] = (),
 ) -> Answer:
     """Answer P(variables | do, evidence), exactly, for every batch element of a mixture.
 
@@ -63,6 +67,8 @@ def query(
         reached: per vertex a bool tensor that broadcasts to the rows ``(k, *card(parents))`` of
             its CPT, false where no data reached the row; empty when nobody counted.
         point: the estimate itself, without batch axes, when ``mixture`` holds draws around it.
+        information: how sharply data determine the mixture, for standard errors of its answers;
+            empty when nobody asks.
 
     Raises:
         QueryError: an unknown name, state or engine, or a variable in two roles.
@@ -86,7 +92,10 @@ def query(
     if reached:
         unsupported = elimination.unsupported_mass(mixture, asked, tuple(reached))
         _check_support(spec, asked, reached, float(unsupported.max()))
-    return Answer(spec, asked, probs, at_point, certainty, unsupported)
+    delta = tuple(
+        Delta(finite_gradients(query_gradient(mixture, asked)), known) for known in information
+    )
+    return Answer(spec, asked, probs, at_point, certainty, unsupported, delta)
 
 
 def marginal(mixture: BayesNetMixture, query: DoQuery, engine: str = "auto") -> Tensor:

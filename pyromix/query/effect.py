@@ -11,10 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.errors import QueryError
+from pyromix.model.information import Information
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE, MixtureSpec
-from pyromix.query.answer import Answer, interval
+from pyromix.query.answer import Answer, dominated_line, interval
+from pyromix.query.delta import Delta, difference_interval
 from pyromix.query.do import Fitted, mixture_of, query
 from pyromix.query.wording import certainty_line, columns_of_text
 
@@ -32,6 +34,7 @@ class Difference:
         headline: number of the headline state, -1 where there is none.
         draws: ``(*batch, card)``, one difference per draw.
         point: ``(card,)``, the difference of the estimate.
+        delta: standard errors of a point estimate, one entry; empty where nobody asked.
     """
 
     outcome: str
@@ -39,19 +42,64 @@ class Difference:
     headline: int
     draws: Float[Tensor, "*batch card"]
     point: Float[Tensor, " card"]
+    delta: tuple[Delta, ...] = ()
 
     @property
     def values(self) -> np.ndarray:
         """Differences per outcome state; they sum to zero."""
         return self.point.detach().cpu().numpy()
 
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``(low, high)`` of the draws, each shaped like ``values``.
+    @property
+    def has_interval(self) -> bool:
+        """Whether there is one: from draws, or by the delta method."""
+        return self._draws().shape[0] > 1 or bool(self.delta)
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Per outcome state: of the draws, or by the delta method.
 
         Raises:
-            QueryError: there are no draws, or the level does not lie between 0 and 1.
+            QueryError: there are neither draws nor an information matrix.
         """
-        return interval(self.draws.detach().reshape(-1, len(self.states)), level)
+        if self._draws().shape[0] > 1:
+            return self._draws().std(0).cpu().numpy()
+        return self._delta().standard_errors
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(low, high)``, each shaped like ``values``.
+
+        Equal-tailed from the draws where there are any; for a point estimate by the delta method.
+
+        Raises:
+            QueryError: there are neither draws nor an information matrix, or the level does not
+                lie between 0 and 1.
+        """
+        if self._draws().shape[0] > 1:
+            return interval(self._draws(), level)
+        return difference_interval(self.values, self._delta().standard_errors, level)
+
+    def minus(self, other: Difference) -> Difference:
+        """The difference between two differences of one outcome."""
+        delta = tuple(a.minus(b) for a, b in zip(self.delta, other.delta, strict=False))
+        return Difference(
+            self.outcome,
+            self.states,
+            self.headline,
+            self.draws - other.draws,
+            self.point - other.point,
+            delta,
+        )
+
+    def _draws(self) -> Tensor:
+        return self.draws.detach().reshape(-1, len(self.states))
+
+    def _delta(self) -> Delta:
+        if not self.delta:
+            raise QueryError(
+                "this difference has no interval: it is one answer of a mixture without draws; ask "
+                "a fit (fit.effect(..., interval=True)), or one with draws (fit.bootstrap())"
+            )
+        return self.delta[0]
 
     def __float__(self) -> float:
         """The entry of the headline state."""
@@ -109,10 +157,7 @@ class Effect:
     @property
     def confounding(self) -> Difference:
         """Naive difference less the difference under the do."""
-        naive, do = self.naive, self.do
-        return Difference(
-            do.outcome, do.states, do.headline, naive.draws - do.draws, naive.point - do.point
-        )
+        return self.naive.minus(self.do)
 
     @property
     def per_source(self) -> tuple[Difference, ...]:
@@ -151,10 +196,11 @@ class Effect:
         for state in shown:
             header = [f"P({outcome}={spec.states_of(self.outcome)[state]!r})", low, high]
             header.append("difference")
-            if self.do_arms[0].has_draws:
+            if self.do_arms[0].has_interval:
                 header.append("95% interval")
             rows = [self._row(kind, arms, state) for kind, arms in kinds.items()]
             lines += columns_of_text(header, rows, n_left=1)
+        lines += dominated_line(self.do.delta)
         lines.append(certainty_line(self.certainty))
         within = {arm.certainty for arms in self.source_arms for arm in arms}
         lines += [f"per source, {certainty_line(c)}" for c in within - {self.certainty}]
@@ -166,7 +212,7 @@ class Effect:
         difference = self._difference(arms)
         row = [kind, *(f"{arm.values[state]:.4f}" for arm in arms)]
         row.append(f"{difference.values[state]:+.4f}")
-        if arms[0].has_draws:
+        if arms[0].has_interval:
             low, high = difference.interval()
             row.append(f"[{low[state]:+.4f}, {high[state]:+.4f}]")
         return row
@@ -179,6 +225,7 @@ class Effect:
             self.headline,
             other.probs - one.probs,
             other.point - one.point,
+            tuple(b.minus(a) for a, b in zip(one.delta, other.delta, strict=True)),
         )
 
 
@@ -196,6 +243,7 @@ def effect(
     source_certainty: Certainty = Certainty.NONE,
     reached: Sequence[Tensor] = (),
     point: BayesNetMixture | None = None,
+    information: tuple[Information, ...] = (),
 ) -> Effect:
     """Compare the outcome between two states of the treatment, seen and set.
 
@@ -214,6 +262,7 @@ def effect(
         source_certainty: the same of the differences within each source.
         reached: as in ``query``; applied to the arms under the do.
         point: as in ``query``.
+        information: as in ``query``.
 
     Raises:
         QueryError: an unknown name or state, treatment and outcome not distinct, one of them in
@@ -253,13 +302,22 @@ def effect(
                 certainty=certainty,
                 reached=reached,
                 point=point,
+                information=information,
             )
             for state in arms
         )
         return one, other
 
     seen = [
-        query(mixture, outcome, None, {**evidence, treatment: state}, engine, point=point)
+        query(
+            mixture,
+            outcome,
+            None,
+            {**evidence, treatment: state},
+            engine,
+            point=point,
+            information=information,
+        )
         for state in arms
     ]
     return Effect(

@@ -16,6 +16,7 @@ from pyromix.model.cell_index import CellIndex
 from pyromix.model.likelihood import log_prob
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import Prior, PseudoCounts
 from pyromix.model.threads import one_thread_unless
 from pyromix.refine.accelerate import FIRST_LIMIT, extrapolate, next_limit
 from pyromix.refine.outcome import (
@@ -57,7 +58,7 @@ def climb(
     n_identified: int = 0,
     max_iter: int = 2000,
     tol: float = 1e-9,
-    prior: float | None = None,
+    prior: Prior | PseudoCounts | None = None,
     accelerate: bool = True,
     check_saddle: bool = True,
     progress: Progress | None = None,
@@ -81,8 +82,9 @@ def climb(
             mixture.
         max_iter: limit on EM steps; a round of two (with acceleration three) is finished.
         tol: nats per row.
-        prior: None for maximum likelihood; a number for that pseudo-count in every CPT cell and on
-            every source, and then the objective is the penalised log-likelihood.
+        prior: None for maximum likelihood; else pseudo-counts (a number stands for that one in
+            every CPT cell and on every source), and then the objective is the penalised
+            log-likelihood.
         accelerate: extrapolate along EM's path (SQUAREM); a third to a tenth of the steps, the
             fewer the slower EM is.
         check_saddle: whether to jitter the best point; costs up to 120 steps of a single start.
@@ -97,8 +99,10 @@ def climb(
         RefinementError: a start gives a row probability zero, or a number is not finite.
     """
     spec = starts.spec
-    _check(counts, starts, max_iter, tol, prior)
-    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, float(prior or 0.0))
+    _check(counts, starts, max_iter, tol)
+    if not isinstance(prior, PseudoCounts):
+        prior = PseudoCounts.of(spec, prior, starts.device)
+    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, prior)
     options = _Options(max_iter, tol, accelerate, progress)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
@@ -125,14 +129,49 @@ def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:
         RefinementError: the mixture gives a row probability zero.
     """
     starts = batch_of(mixture)
-    _check(counts, starts, 1, 1.0, None)
-    em = EMMap(mixture.spec, CellIndex(mixture.spec, counts.rows), counts.weights, 0.0)
+    _check(counts, starts, 1, 1.0)
+    prior = PseudoCounts.of(mixture.spec, None, mixture.device)
+    em = EMMap(mixture.spec, CellIndex(mixture.spec, counts.rows), counts.weights, prior)
     point = Point.of(starts)
     step = em(point)
     none = torch.zeros(1, dtype=torch.int64, device=mixture.device)
     _check_finite(em, point, step, none, 0)
     found = _Ascent(point, step, none, torch.zeros_like(step.objective), none == 0)
     return _result(em, found, 0, False)
+
+
+def climb_replicates(
+    counts: WeightedRows,
+    starts: BayesNetMixture,
+    row_weights: Float[Tensor, "rows n"],
+    *,
+    prior: PseudoCounts,
+    max_iter: int = 2000,
+    tol: float = 1e-9,
+) -> tuple[BayesNetMixture, Bool[Tensor, " n"]]:
+    """Run EM on several weightings of one table at once, each from a start of its own.
+
+    Args:
+        counts: distinct rows; their weights are not used.
+        starts: batch shape ``(n,)``.
+        row_weights: one column per start; zeros allowed.
+        prior: pseudo-counts, the same for all.
+        max_iter: as for ``climb``.
+        tol: as for ``climb``.
+
+    Returns:
+        Where every start ended, and whether by the tolerance.
+
+    Raises:
+        SpecError: the starts do not fit the data, or an argument is out of range.
+        RefinementError: a start gives a row probability zero, or a number is not finite.
+    """
+    spec = starts.spec
+    _check(counts, starts, max_iter, tol)
+    em = EMMap(spec, CellIndex(spec, counts.rows), row_weights, prior)
+    with one_thread_unless(counts.rows.shape[0] * spec.n_variables * starts.weights.numel()):
+        found = _ascend(em, Point.of(starts), _Options(max_iter, tol, True, None))
+    return found.point.mixture(spec), found.converged
 
 
 @dataclass(frozen=True)
@@ -194,7 +233,7 @@ def _ascend(em: EMMap, start: Point, options: _Options) -> _Ascent:
     n_iter = torch.zeros(n, dtype=torch.int64, device=device)
     gain = torch.full((n,), math.inf, dtype=torch.float64, device=device)
     converged = torch.zeros(n, dtype=torch.bool, device=device)
-    point, active = start, torch.arange(n, device=device)
+    point, active, everything = start, torch.arange(n, device=device), em
     limit = torch.full((n,), FIRST_LIMIT, dtype=torch.float64, device=device)
     while len(active) and n_steps < options.max_iter:
         first = em(point)
@@ -217,9 +256,10 @@ def _ascend(em: EMMap, start: Point, options: _Options) -> _Ascent:
         n_iter[active], gain[active], converged[active] = n_steps, gained, done
         best = max(best, float(second.objective.max()))
         point, active, limit = following[~done], active[~done], limit[~done]
+        em = em.only(~done)
         if options.progress is not None:
             options.progress(n_steps, best)
-    return _Ascent(ended, em(ended), n_iter, gain, converged)
+    return _Ascent(ended, everything(ended), n_iter, gain, converged)
 
 
 def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:
@@ -270,9 +310,7 @@ def _result(em: EMMap, found: _Ascent, best: int, saddle: bool) -> EMResult:
     )
 
 
-def _check(
-    counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: float, prior: float | None
-) -> None:
+def _check(counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: float) -> None:
     spec = starts.spec
     if len(starts.batch_shape) != 1 or not starts.batch_shape[0]:
         raise SpecError(
@@ -293,8 +331,6 @@ def _check(
         raise SpecError(f"max_iter must be an integer >= 1, found {max_iter!r}")
     if not (math.isfinite(tol) and tol > 0):
         raise SpecError(f"tol must be a positive number of nats per row, found {tol!r}")
-    if prior is not None and not (math.isfinite(prior) and prior > 0):
-        raise SpecError(f"prior must be None or a positive pseudo-count, found {prior!r}")
     weights = counts.weights
     if not len(weights) or not bool((weights.isfinite() & (weights > 0)).all()):
         bad = int((~(weights.isfinite() & (weights > 0))).sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -11,6 +13,7 @@ from pyromix.errors import SpecError
 from pyromix.model.cell_index import CellIndex
 from pyromix.model.cells import CellAxis
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec
 from pyromix.refine.step import EMMap, Point, WeightedRows
@@ -28,6 +31,9 @@ FLATTENED = 0.1
 
 WEIGHT_CONCENTRATION = 10.0
 """Dirichlet concentration of the weights of the sources."""
+
+INSIDE = 0.01
+"""Share of the uniform distribution that brings a boundary point inside."""
 
 JITTER = 0.05
 """Share of random tables in a jittered copy."""
@@ -87,6 +93,15 @@ def batch_of(*mixtures: BayesNetMixture) -> BayesNetMixture:
     )
 
 
+def inside(mixture: BayesNetMixture) -> BayesNetMixture:
+    """Mix a little of the uniform distribution into every table, so that zeros can move."""
+    return replace(
+        mixture,
+        weights=(1 - INSIDE) * mixture.weights + INSIDE / mixture.n_sources,
+        cpts=tuple((1 - INSIDE) * c + INSIDE / c.shape[-1] for c in mixture.cpts),
+    )
+
+
 def jittered(spec: MixtureSpec, point: Point, n: int) -> Point:
     """Return n copies of a point (one batch element), each mixed with other random tables."""
     flat = torch.ones(CellAxis(spec).n_cells, dtype=torch.float64, device="cpu")
@@ -100,8 +115,9 @@ def jittered(spec: MixtureSpec, point: Point, n: int) -> Point:
 def _centre(spec: MixtureSpec, counts: WeightedRows) -> Float[Tensor, " cells"]:
     """CPTs of the data without sources, each cell times the cardinality of its vertex."""
     single = spec.with_n_sources(1)
-    em = EMMap(single, CellIndex(single, counts.rows), counts.weights, 0.0)
     device = counts.rows.device
+    none = PseudoCounts.of(single, None, device)
+    em = EMMap(single, CellIndex(single, counts.rows), counts.weights, none)
     one = torch.ones(1, 1, dtype=torch.float64, device=device)
     flat = torch.ones(em.axis.n_cells, 1, 1, dtype=torch.float64, device=device)
     cards = em.spread(em.row_sums(flat))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -15,6 +15,7 @@ from pyromix.model.cells import CellAxis
 from pyromix.model.incidence import Incidence
 from pyromix.model.likelihood import ExpectedCounts, expected_counts
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
 from pyromix.refine.outcome import REACHED_ROWS
 
@@ -133,24 +134,40 @@ class EMMap:
     Attributes:
         spec: the structure.
         index: the rows.
-        row_weights: their weights.
-        prior: pseudo-count of every CPT cell and of every source; 0 for maximum likelihood.
+        row_weights: their weights, the same for all batch elements or one column for each.
+        prior: pseudo-counts of every source and CPT cell.
     """
 
     spec: MixtureSpec
     index: CellIndex
-    row_weights: Float[Tensor, " rows"]
-    prior: float
+    row_weights: Float[Tensor, " rows"] | Float[Tensor, "rows batch"]
+    prior: PseudoCounts
 
     @cached_property
     def total_weight(self) -> float:
-        """Number of data rows."""
-        return float(self.row_weights.sum())
+        """Number of data rows; the mean where batch elements differ."""
+        columns = 1 if self.row_weights.ndim == 1 else self.row_weights.shape[1]
+        return float(self.row_weights.sum()) / columns
 
     @cached_property
     def reached_mass(self) -> float:
         """Mass from which a CPT row counts as reached, see ``REACHED_ROWS``."""
-        return REACHED_ROWS * min(1.0, float(self.row_weights.min()))
+        positive = self.row_weights[self.row_weights > 0]
+        return REACHED_ROWS * min(1.0, float(positive.min()))
+
+    def only(self, chosen: Bool[Tensor, " batch"]) -> EMMap:
+        """The map of some batch elements."""
+        if self.row_weights.ndim == 1 or bool(chosen.all()):
+            return self
+        return replace(self, row_weights=self.row_weights[:, chosen])
+
+    @cached_property
+    def _maximum_likelihood(self) -> bool:
+        return self.prior.is_zero
+
+    @cached_property
+    def _pseudo_cells(self) -> Float[Tensor, "cells 1 k"]:
+        return self.axis.stack(self.prior.cpts).unsqueeze(1)
 
     @property
     def axis(self) -> CellAxis:
@@ -182,12 +199,9 @@ class EMMap:
     def __call__(self, point: Point) -> Step:
         """Run the E-step at a point and the M-step from it."""
         counts = self._expected_counts(point)
-        cells = counts.cells
-        if len(self._shared):
-            pooled = cells[self._shared].sum(-1, keepdim=True)
-            cells[self._shared] = pooled.expand(-1, -1, cells.shape[-1])
+        cells = self._shared_pooled(counts.cells)
         masses = self.row_sums(cells)
-        sources = counts.sources + self.prior
+        sources = counts.sources + self.prior.weights
         weights = sources / sources.sum(-1, keepdim=True)
         return Step(
             counts.log_likelihood,
@@ -196,14 +210,26 @@ class EMMap:
             Point(weights, self._normalised(cells, masses)),
         )
 
+    def expected_cells(self, point: Point) -> Float[Tensor, "cells batch k"]:
+        """Expected number of rows of each cell; of all sources together where they share it."""
+        return self._shared_pooled(self._expected_counts(point).cells)
+
+    def _shared_pooled(self, cells: Float[Tensor, "cells batch k"]) -> Tensor:
+        if len(self._shared):
+            pooled = cells[self._shared].sum(-1, keepdim=True)
+            cells[self._shared] = pooled.expand(-1, -1, cells.shape[-1])
+        return cells
+
     def _expected_counts(self, point: Point) -> ExpectedCounts:
         """The E-step, in groups of starts where memory asks for them."""
         n_numbers = self.index.n_units + self.index.open.completions.n_rows
         size = max(1, TABLE_BYTES // (24 * n_numbers * self.spec.n_sources))
-        parts = [
-            expected_counts(part.weights, part.table, self.index, self.row_weights)
-            for part in (point[i : i + size] for i in range(0, len(point), size))
-        ]
+        shared = self.row_weights.ndim == 1
+        parts = []
+        for i in range(0, len(point), size):
+            part = point[i : i + size]
+            weights = self.row_weights if shared else self.row_weights[:, i : i + size]
+            parts.append(expected_counts(part.weights, part.table, self.index, weights))
         if len(parts) == 1:
             return parts[0]
         return ExpectedCounts(
@@ -218,8 +244,11 @@ class EMMap:
         A row that no data reached is that of all sources together, and uniform where no source
         reached it: any choice has the same likelihood, and this one is sharper in nothing.
         """
-        totals = masses + self.prior * self._cards
-        table = (cells + self.prior) / self.spread(totals)
+        totals = masses
+        if not self._maximum_likelihood:
+            cells = cells + self._pseudo_cells
+            totals = self.row_sums(cells)
+        table = cells / self.spread(totals)
         if not bool((totals <= NO_MASS).any()):
             return table
         pooled = totals.sum(-1, keepdim=True)
@@ -232,9 +261,11 @@ class EMMap:
 
     def _log_prior(self, point: Point) -> Float[Tensor, " batch"]:
         """Log-density of the pseudo-counts, up to a constant; shared cells count once."""
-        if not self.prior:
+        if self._maximum_likelihood:
             return torch.zeros_like(point.weights[:, 0])
-        logs = point.table.log()
+        tiny = torch.finfo(torch.float64).tiny
+        terms = self._pseudo_cells * point.table.clamp_min(tiny).log()
         if len(self._shared):
-            logs[self._shared, :, 1:] = 0.0
-        return self.prior * (logs.sum((0, 2)) + point.weights.log().sum(-1))
+            terms[self._shared, :, 1:] = 0.0
+        weights = self.prior.weights * point.weights.clamp_min(tiny).log()
+        return terms.sum((0, 2)) + weights.sum(-1)

@@ -15,6 +15,7 @@ from pyromix.data.counts import Counts
 from pyromix.errors import PyromixWarning
 from pyromix.model import cell_index
 from pyromix.model.cell_index import CellIndex
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
@@ -62,7 +63,12 @@ def a_million_rows(spec):
 def test_an_iteration_against_a_copy_of_the_index(benchmark, threads, n_starts, capsys):
     spec = binary_network(30, 3)
     rows = a_million_rows(spec)
-    em = EMMap(spec, CellIndex(spec, rows), torch.ones(len(rows), dtype=torch.float64), 0.0)
+    em = EMMap(
+        spec,
+        CellIndex(spec, rows),
+        torch.ones(len(rows), dtype=torch.float64),
+        PseudoCounts.of(spec, None),
+    )
     point = Point.of(random_mixture(spec, 0, batch_shape=(n_starts,)))
     source = torch.zeros(rows.shape, dtype=torch.int64)
     target = torch.empty_like(source)
@@ -83,10 +89,10 @@ def test_joint_cells_against_single_cells(benchmark, monkeypatch, capsys):
     rows = a_million_rows(spec)
     weights = torch.ones(len(rows), dtype=torch.float64)
     point = Point.of(random_mixture(spec, 0, batch_shape=(1,)))
-    joined = EMMap(spec, CellIndex(spec, rows), weights, 0.0)
+    joined = EMMap(spec, CellIndex(spec, rows), weights, PseudoCounts.of(spec, None))
     benchmark.pedantic(joined, (point,), rounds=7, warmup_rounds=1)
     monkeypatch.setattr(cell_index, "JOINT_CELLS", 0)
-    single = EMMap(spec, CellIndex(spec, rows), weights, 0.0)
+    single = EMMap(spec, CellIndex(spec, rows), weights, PseudoCounts.of(spec, None))
     ratio = seconds(lambda: single(point)) / benchmark.stats.stats.min
     with capsys.disabled():
         print(  # noqa: T201
@@ -184,7 +190,7 @@ def test_a_whole_fit_against_pgmpy(benchmark, capsys):
     counts = Counts.from_frame(frame, spec)
     starts = random_starts(spec, 1, 0, counts=counts)
     plain = fit_em(counts, starts, accelerate=False, check_saddle=False).n_iter
-    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, 0.0)
+    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, PseudoCounts.of(spec, None))
     step = seconds(lambda: em(Point.of(starts)))
     first, third = theirs(1), theirs(3)
     per_step = (third - first) / 2

@@ -31,6 +31,7 @@ from pyromix.identify.product.hadamard import multilinear_moments
 from pyromix.identify.product.pencil import two_slice_pencil
 from pyromix.identify.product.solver import identify_product, identify_tables
 from pyromix.model.cell_index import CellIndex
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.status import Status
 from pyromix.refine.em import random_starts
 from pyromix.refine.step import EMMap, Point
@@ -160,7 +161,7 @@ def test_moments_against_an_em_iteration(benchmark, n, k, n_rows, capsys):
     truth = random_product((2,) * n, k, 0)
     spec = edgeless((2,) * n, k)
     counts = px.Counts.from_codes(spec, draw_rows(truth, n_rows, 1).to(torch.int8))
-    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, 0.0)
+    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, PseudoCounts.of(spec, None))
     point = Point.of(random_starts(spec, 1, 0, counts=counts))
     step = seconds(lambda: em(point))
     found = benchmark.pedantic(identify_product, (counts, k), rounds=3, warmup_rounds=1)

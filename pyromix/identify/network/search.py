@@ -54,7 +54,8 @@ def find_plans(spec: MixtureSpec, limit: int = ENOUGH) -> list[Plan]:
         PlanError: there is none.
     """
     found: dict[tuple[Views, tuple[int, ...]], Plan] = {}
-    for given in _separators(spec):
+    sizes = range(max(0, min(MAX_SEPARATOR, spec.n_variables - 3)) + 1)
+    for given in itertools.chain.from_iterable(separators(spec, size) for size in sizes):
         complete = [plan for plan in found.values() if plan.complete]
         if complete and len(given) > min(len(p.runs[0].conditioning) for p in complete):
             break
@@ -191,18 +192,24 @@ def _merit(plan: Plan) -> tuple[int, ...]:
     )
 
 
-def _separators(spec: MixtureSpec) -> Iterator[tuple[int, ...]]:
-    """Conditioning sets by size; where they are many, of the vertices with most neighbours."""
+def separators(spec: MixtureSpec, size: int) -> list[tuple[int, ...]]:
+    """Conditioning sets of one size; where they are many, of the vertices with most neighbours.
+
+    Args:
+        spec: the graph.
+        size: number of vertices.
+    """
     n = spec.n_variables
     degree = [len(spec.parents[v]) + len(spec.children[v]) for v in range(n)]
     ranked = sorted(range(n), key=lambda v: -degree[v])
-    for size in range(min(MAX_SEPARATOR, n - 3) + 1):
-        pool = n
-        while pool > size and math.comb(pool, size) > SEPARATORS:
-            pool -= 1
-        for given in itertools.combinations(sorted(ranked[:pool]), size):
-            if math.prod(spec.cards[z] for z in given) <= MAX_ASSIGNMENTS:
-                yield given
+    pool = n
+    while pool > size and math.comb(pool, size) > SEPARATORS:
+        pool -= 1
+    return [
+        given
+        for given in itertools.combinations(sorted(ranked[:pool]), size)
+        if math.prod(spec.cards[z] for z in given) <= MAX_ASSIGNMENTS
+    ]
 
 
 def _views(spec: MixtureSpec, given: tuple[int, ...], near: Neighbours) -> Iterator[Views]:

@@ -1,0 +1,75 @@
+"""The command line: data to stdout, messages to stderr, flags named as the Python keywords."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from pyromix.cli import asking, files, fitting
+from pyromix.cli.common import FINE, NOT_IDENTIFIED, USAGE_OR_DATA, Stopped
+from pyromix.errors import (
+    IdentificationError,
+    NotCertifiedError,
+    PlanError,
+    PyromixError,
+    PyromixWarning,
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Causal effects despite an unobserved global confounder with few states.",
+)
+for command in (
+    files.demo,
+    fitting.check,
+    fitting.fit,
+    asking.do,
+    fitting.select,
+    asking.simulate,
+    files.convert,
+    fitting.iid,
+):
+    app.command()(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code.
+
+    0 fine, 1 usage or data error, 2 not identified, 3 not converged.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PyromixWarning)
+        warnings.showwarning = _silent if {"-q", "--quiet"} & set(given) else _say
+        raise SystemExit(_run(given))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        app(arguments, prog_name="pyromix")
+    except Stopped as stopped:
+        return stopped.code
+    except (NotCertifiedError, IdentificationError, PlanError) as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        return NOT_IDENTIFIED
+    except PyromixError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        return USAGE_OR_DATA
+    except SystemExit as stopped:
+        # The parser says 2 for a usage error, which is 1 here.
+        return USAGE_OR_DATA if stopped.code == 2 else int(stopped.code or FINE)
+    return FINE
+
+
+def _say(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    typer.echo(f"{category.__name__}: {message}", err=True)
+
+
+def _silent(*_: Any, **__: Any) -> None:
+    return

@@ -1,0 +1,5 @@
+"""``python -m pyromix.cli``."""
+
+from pyromix.cli import main
+
+main()

@@ -1,0 +1,137 @@
+"""What all commands share: exit codes, options, and names read from texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable, Sequence
+from enum import StrEnum
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import pyromix as px
+from pyromix.bridges.bundle import read_bundle
+from pyromix.bridges.toml_spec import edges_to_structure
+from pyromix.data.frames import read_frame
+from pyromix.errors import QueryError
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.spec import MixtureSpec, near_matches
+from pyromix.result import MixtureFit
+
+FINE, USAGE_OR_DATA, NOT_IDENTIFIED, NOT_CONVERGED = 0, 1, 2, 3
+
+
+class Stopped(Exception):  # noqa: N818 - no error: the command has printed what it had to say
+    """A command is done, with an exit code of its own.
+
+    Attributes:
+        code: the exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Format(StrEnum):
+    """How an answer is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+    CSV = "csv"
+
+
+Data = Annotated[str, typer.Argument(help="Table: csv, parquet or arrow; - reads csv.")]
+Model = Annotated[
+    Path | None, typer.Option(help="Network file: bif, xmlbif, xdsl, net, uai or toml.")
+]
+Edge = Annotated[
+    list[str] | None, typer.Option(help="An edge 'A->B', repeatable, in place of --model.")
+]
+Latent = Annotated[str, typer.Option(help="Name of the source, with --edge.")]
+Weight = Annotated[str | None, typer.Option(help="Column of weights.")]
+Missing = Annotated[str, typer.Option(help="mar, drop or error.")]
+Seed = Annotated[int, typer.Option(help="Seed.")]
+Source = Annotated[str, typer.Option(help="Name of the source in a network file.")]
+Fitted = Annotated[Path, typer.Argument(help="FILE.pyromix, or a network file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages on stderr.")]
+Do = Annotated[list[str] | None, typer.Option("--do", help="VARIABLE=STATE, repeatable.")]
+Evidence = Annotated[
+    list[str] | None, typer.Option("--evidence", help="VARIABLE=STATE, repeatable.")
+]
+
+
+def model_of(model: Path | None, edge: Sequence[str] | None, latent: str) -> Any:
+    """The model that ``--model`` or ``--edge`` names.
+
+    Raises:
+        typer.BadParameter: both are given, or neither.
+    """
+    if (model is None) == (not edge):
+        raise typer.BadParameter("give either --model FILE or --edge 'A->B' (repeatable)")
+    return edges_to_structure(edge, latent) if edge else model
+
+
+def table_of(argument: str) -> Any:
+    """A path as it is; ``-`` is csv on standard input."""
+    return read_frame(BytesIO(sys.stdin.buffer.read())) if argument == "-" else Path(argument)
+
+
+def loaded(path: Path, source: str) -> MixtureFit | BayesNetMixture:
+    """A fit from its bundle, a mixture from any other file."""
+    if path.suffix == ".pyromix" and read_bundle(path).kind == "fit":
+        return px.load(path)
+    return px.read(path, source=source)
+
+
+def assignments(spec: MixtureSpec, given: Sequence[str] | None, flag: str) -> dict[str, Hashable]:
+    """``VARIABLE=STATE`` texts as a dict of state names, matched by their text."""
+    result: dict[str, Hashable] = {}
+    for text in given or ():
+        name, equals, state = text.partition("=")
+        if not equals:
+            raise QueryError(f"{flag} expects VARIABLE=STATE, found {text!r}")
+        if name in result:
+            raise QueryError(f"{flag} sets {name!r} twice")
+        states = {str(s): s for s in spec.states_of(spec.vertex(name))}
+        if state not in states:
+            raise QueryError(
+                f"{flag}: unknown state {state!r} of {name!r}{near_matches(state, states)}; "
+                f"its states are {list(states)}"
+            )
+        result[name] = states[state]
+    return result
+
+
+def numbers(text: str) -> list[int]:
+    """``3``, ``2..5`` or ``1,2,4`` as whole numbers.
+
+    Raises:
+        QueryError: the text is none of these.
+    """
+    try:
+        low, dots, high = text.partition("..")
+        if dots:
+            return list(range(int(low), int(high) + 1))
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise QueryError(
+            f"expected a number, a range 2..5 or a list 1,2,4; found {text!r}"
+        ) from None
+
+
+def prior_of(text: str) -> str | float | None:
+    """``pooled``, ``none``, or a number.
+
+    Raises:
+        QueryError: the text is none of these.
+    """
+    if text in ("pooled", "none"):
+        return None if text == "none" else text
+    try:
+        return float(text)
+    except ValueError:
+        raise QueryError(f"--prior expects pooled, none or a number, found {text!r}") from None

@@ -1,0 +1,217 @@
+"""Commands that look at a table: check, fit, select, iid."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import pyromix as px
+from pyromix.check import LOCAL, IdentifiabilityReport
+from pyromix.cli.common import (
+    NOT_CONVERGED,
+    NOT_IDENTIFIED,
+    Data,
+    Edge,
+    Json,
+    Latent,
+    Missing,
+    Model,
+    Quiet,
+    Seed,
+    Stopped,
+    Weight,
+    model_of,
+    numbers,
+    prior_of,
+    table_of,
+)
+from pyromix.data.frames import read_numbers
+from pyromix.query.wording import columns_of_text
+
+
+def check(
+    data: Annotated[
+        str | None, typer.Argument(help="Table: csv, parquet or arrow; - reads csv. Not needed.")
+    ] = None,
+    model: Model = None,
+    edge: Edge = None,
+    latent: Latent = "U",
+    n_sources: Annotated[str, typer.Option(help="Number of sources: 2, 2..5 or 2,4.")] = "2",
+    outcome: Annotated[str | None, typer.Option(help="Outcome of the effect.")] = None,
+    treatment: Annotated[str | None, typer.Option(help="Treatment of the effect.")] = None,
+    sample_weight: Weight = None,
+    missing: Missing = "mar",
+    random_state: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what can be learnt, before anything is fitted.
+
+    Exits with 0 where it is identified or locally identified for the last number of sources.
+
+    Example: pyromix check data.csv --edge 'U->X' --edge 'U->Y' --edge 'X->Y' --n-sources 2..3
+    """
+    given = model_of(model, edge, latent)
+    table = None if data is None else table_of(data)
+    reports = [
+        px.check(
+            given,
+            k,
+            table,
+            outcome=outcome,
+            treatment=treatment,
+            sample_weight=sample_weight,
+            missing=missing,
+            random_state=random_state,
+        )
+        for k in numbers(n_sources)
+    ]
+    if as_json:
+        typer.echo(json.dumps([report.summary() for report in reports], indent=1))
+    else:
+        typer.echo("\n".join(_table(reports)))
+        for report in reports:
+            typer.echo(f"\n{report}")
+    if not reports[-1] and reports[-1].verdict != LOCAL:
+        raise Stopped(NOT_IDENTIFIED)
+
+
+def _table(reports: list[IdentifiabilityReport]) -> list[str]:
+    """One line per number of sources."""
+    rows = []
+    for report in reports:
+        found = report.summary()
+        run = [run for stage in report.stages for run in stage.runs][:1]
+        noise = f"{run[0].signal:.3g} / {run[0].noise_floor:.3g}" if run else "-"
+        size = f"{found['n_parameters']} / {found['n_cells'] - 1}"
+        rows.append([str(found["n_sources"]), noise, size, report.verdict])
+    return columns_of_text(["k", "signal / noise", "parameters / df", "verdict"], rows, n_left=4)
+
+
+def fit(
+    data: Data,
+    model: Model = None,
+    edge: Edge = None,
+    latent: Latent = "U",
+    n_sources: Annotated[int | None, typer.Option(help="Number of sources k.")] = None,
+    method: Annotated[str, typer.Option(help="auto, moments, markov-boundary or em.")] = "auto",
+    n_init: Annotated[int | None, typer.Option(help="Number of random starts.")] = None,
+    prior: Annotated[
+        str, typer.Option(help="pooled, none, or a pseudo-count per cell.")
+    ] = "pooled",
+    sample_weight: Weight = None,
+    missing: Missing = "mar",
+    max_iter: Annotated[int, typer.Option(help="Iteration limit of EM.")] = 2000,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    random_state: Seed = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.pyromix")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a mixture to a table.
+
+    Example: pyromix fit data.csv --model net.bif --n-sources 2 -o fit.pyromix
+    """
+    result = px.fit(
+        model_of(model, edge, latent),
+        table_of(data),
+        n_sources,
+        method=method,
+        n_init=n_init,
+        prior=prior_of(prior),
+        sample_weight=sample_weight,
+        missing=missing,
+        device=device,
+        random_state=random_state,
+        show_progress=False if quiet else None,
+        max_iter=max_iter,
+    )
+    if output is not None:
+        result.save(output)
+    typer.echo(json.dumps(result.summary(), indent=1) if as_json else str(result))
+    if not result.converged:
+        raise Stopped(NOT_CONVERGED)
+
+
+def select(
+    data: Data,
+    model: Model = None,
+    edge: Edge = None,
+    latent: Latent = "U",
+    n_sources: Annotated[str, typer.Option(help="Candidates: 1..6 or 1,2,3.")] = "1..6",
+    n_folds: Annotated[int, typer.Option(help="Folds of the held-out likelihood.")] = 5,
+    n_init: Annotated[int | None, typer.Option(help="Number of random starts.")] = None,
+    sample_weight: Weight = None,
+    missing: Missing = "mar",
+    random_state: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare numbers of sources: rank tests, BIC, ICL, held-out likelihood.
+
+    Without --model and --edge the variables are taken to be independent within each source.
+
+    Example: pyromix select data.csv --model net.bif --n-sources 1..4
+    """
+    given = model_of(model, edge, latent) if model is not None or edge else None
+    found = px.select_n_sources(
+        given,
+        table_of(data),
+        numbers(n_sources),
+        n_folds=n_folds,
+        n_init=n_init,
+        sample_weight=sample_weight,
+        missing=missing,
+        random_state=random_state,
+    )
+    if as_json:
+        content = {
+            "choices": found.choices,
+            "best": found.best,
+            "agree": found.agree,
+            "candidates": [asdict(candidate) for candidate in found.candidates],
+        }
+        typer.echo(json.dumps(content, indent=1))
+    else:
+        typer.echo(str(found))
+
+
+def iid(
+    data: Annotated[str, typer.Argument(help="Table of units: csv, parquet or arrow; - is csv.")],
+    n_sources: Annotated[int, typer.Option("--n-sources", "-k", help="Number of coins k.")],
+    successes: Annotated[str, typer.Option(help="Column of successes.")] = "successes",
+    trials: Annotated[str, typer.Option(help="Column of trials.")] = "trials",
+    sample_weight: Weight = None,
+    random_state: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fit a mixture of k coins to successes in trials per unit.
+
+    Example: pyromix iid units.csv -k 2 --successes x --trials n --sample-weight count
+    """
+    columns = [successes, trials, *([sample_weight] if sample_weight else [])]
+    values = read_numbers(table_of(data), columns)
+    result = px.fit_iid(
+        values[0],
+        values[1],
+        n_sources,
+        sample_weight=values[2] if sample_weight else None,
+        random_state=random_state,
+    )
+    content = {
+        "probs": result.probs.tolist(),
+        "weights": result.weights.tolist(),
+        "log_likelihood": result.log_likelihood,
+        "bic": result.bic,
+        "status": result.status.name,
+    }
+    typer.echo(json.dumps(content, indent=1) if as_json else str(result))
+    if result.status is px.Status.NOT_CONVERGED:
+        raise Stopped(NOT_CONVERGED)
+    if result.status is not px.Status.OK:
+        raise Stopped(NOT_IDENTIFIED)

@@ -1,0 +1,215 @@
+"""Observed information: how sharply the rows determine a mixture, and what follows for an answer.
+
+In log-odds (as ``certificate``: every row of a table against its last state) the information of
+complete rows has a closed form [T. A. Louis, Finding the observed information matrix when using the
+EM algorithm, JRSS B 44, 1982]:
+
+    I = I_complete - sum over rows of Var(score of the complete row | the observed cells),
+
+where the complete score of source u lives in the tables of u alone and in the weights, so that
+everything is a product of matrices of (rows, parameters).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.errors import DataError, SpecError
+from pyromix.model.likelihood import responsibilities
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
+from pyromix.model.spec import MixtureSpec
+
+MAX_PARAMETERS = 3000
+"""Largest number of parameters for which the dense matrix is formed."""
+
+CHUNK = 2**24
+"""Numbers of a block of rows times parameters that are held at once."""
+
+SEEN = 1e-9
+"""A direction with less information than this, in rows, is one nothing is known of."""
+
+NEAR_NULL = 1.0
+"""Directions with less information than this many rows are nearly unseen: there a standard error
+in log-odds exceeds one, and the normal approximation means little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Information:
+    """Observed information at an estimate, by its eigenvectors.
+
+    Attributes:
+        spec: the structure.
+        values: eigenvalues, ascending, in rows; negative ones (no maximum) count as zero.
+        basis: eigenvectors, one per column.
+    """
+
+    spec: MixtureSpec
+    values: Float[Tensor, " p"]
+    basis: Float[Tensor, "p p"]
+
+    def variances(
+        self, gradients: Float[Tensor, "n p"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Variance of functions by the delta method, and how much of it is hardly determined.
+
+        Args:
+            gradients: of each function in the log-odds.
+
+        Returns:
+            Variances, infinite where a function moves in a direction that nothing is known of; and
+            the share of each that comes from directions with less than ``NEAR_NULL`` rows.
+        """
+        parts = (gradients @ self.basis).square()
+        unseen = self.values < SEEN
+        floor = 1e-12 * parts.sum(-1, keepdim=True)
+        hidden = (parts > floor) & unseen
+        each = torch.where(unseen, 0.0, parts / self.values.clamp_min(SEEN))
+        total = each.sum(-1)
+        near = torch.where(self.values < NEAR_NULL, each, 0.0).sum(-1)
+        share = torch.where(total > 0, near / total, 0.0)
+        lost = hidden.any(-1)
+        return torch.where(lost, torch.inf, total), torch.where(lost, 1.0, share)
+
+
+def observed_information(
+    mixture: BayesNetMixture,
+    rows: Int[Tensor, "m n"],
+    weights: Float[Tensor, " m"],
+    prior: PseudoCounts,
+) -> Information:
+    """Take the observed information of weighted complete rows, and of pseudo-counts, at a mixture.
+
+    Args:
+        mixture: the estimate, without batch axes.
+        rows: state numbers, no cell missing.
+        weights: of the rows.
+        prior: pseudo-counts; they add the information of as many labelled rows.
+
+    Raises:
+        DataError: a cell is missing.
+        SpecError: more parameters than ``MAX_PARAMETERS``.
+    """
+    spec, p = mixture.spec, mixture.spec.n_parameters
+    if p > MAX_PARAMETERS:
+        raise SpecError(
+            f"standard errors need the information matrix of {p} parameters, more than "
+            f"{MAX_PARAMETERS}: take fit.bootstrap() for an interval"
+        )
+    if bool((rows < 0).any()):
+        raise DataError(
+            "the observed information is taken from complete rows, found missing cells: take "
+            "fit.bootstrap() for an interval"
+        )
+    total = mixture.weights.new_zeros(p, p)
+    sources = torch.zeros_like(mixture.weights)
+    masses = [torch.zeros_like(c[..., 0]) for c in mixture.cpts]
+    places = [_places(spec, u).to(rows.device) for u in range(spec.n_sources)]
+    step = max(1, CHUNK // (p + 1))
+    for block, weight in zip(rows.split(step), weights.split(step), strict=True):
+        block = block.long()
+        shares = responsibilities(mixture, block)
+        sources += weight @ shares
+        score = torch.zeros(len(block), p, dtype=torch.float64, device=rows.device)
+        for u, place in enumerate(places):
+            mine = _complete_score(mixture, block, u)
+            part = shares[:, u : u + 1] * mine
+            total[place[:, None], place] -= mine.T @ (weight.unsqueeze(1) * part)
+            score[:, place] += part
+        total += score.T @ (weight.unsqueeze(1) * score)
+        _add_masses(spec, masses, block, shares * weight.unsqueeze(1))
+    total += _curvature(mixture, sources, masses)
+    total += _curvature(mixture, prior.weights, prior.cpts, pseudo=True)
+    values, basis = torch.linalg.eigh((total + total.T) / 2)
+    return Information(spec, values.clamp_min(0), basis)
+
+
+def _row_numbers(spec: MixtureSpec, v: int, rows: Int[Tensor, "m n"]) -> Int[Tensor, " m"]:
+    """Which CPT row of a vertex each data row uses."""
+    used = torch.zeros_like(rows[:, 0])
+    for parent in spec.parents[v]:
+        used = used * spec.cards[parent] + rows[:, parent]
+    return used
+
+
+def _places(spec: MixtureSpec, source: int) -> Int[Tensor, " q"]:
+    """Positions, among all parameters, of P(U) and of the tables of one source."""
+    numbers = torch.arange(spec.n_parameters, device=torch.device("cpu"))
+    head, rest = numbers[: spec.n_sources - 1], numbers[spec.n_sources - 1 :]
+    found = [head]
+    for v, card in enumerate(spec.cards):
+        size = math.prod(spec.cards[p] for p in spec.parents[v]) * (card - 1)
+        copies = 1 if v in spec.uninfluenced else spec.n_sources
+        own, rest = rest[: copies * size], rest[copies * size :]
+        found.append(own.reshape(copies, size)[min(source, copies - 1)])
+    return torch.cat(found)
+
+
+def _complete_score(
+    mixture: BayesNetMixture, rows: Int[Tensor, "m n"], source: int
+) -> Float[Tensor, "m q"]:
+    """Gradient of log P(U = source, row) in the log-odds of P(U) and of the source's tables."""
+    spec, m = mixture.spec, rows.shape[0]
+    number = torch.arange(m, device=rows.device)
+    indicator = torch.zeros_like(mixture.weights)
+    indicator[source] = 1
+    blocks = [(indicator - mixture.weights).expand(m, -1)[:, :-1]]
+    for v, cpt in enumerate(mixture.cpts):
+        used = _row_numbers(spec, v, rows)
+        table = cpt[source].reshape(-1, spec.cards[v])
+        block = cpt.new_zeros(m, table.shape[0], spec.cards[v] - 1)
+        observed = torch.nn.functional.one_hot(rows[:, v], spec.cards[v])
+        block[number, used] = (observed - table[used])[:, :-1]
+        blocks.append(block.flatten(1))
+    return torch.cat(blocks, 1)
+
+
+def _add_masses(
+    spec: MixtureSpec,
+    masses: Sequence[Tensor],
+    rows: Int[Tensor, "m n"],
+    shares: Float[Tensor, "m k"],
+) -> None:
+    """Expected number of rows behind every CPT row, in place."""
+    for v, mass in enumerate(masses):
+        flat = mass.reshape(spec.n_sources, -1)
+        flat.T.index_add_(0, _row_numbers(spec, v, rows), shares)
+
+
+def _curvature(
+    mixture: BayesNetMixture,
+    sources: Float[Tensor, " k"],
+    masses: Sequence[Tensor],
+    *,
+    pseudo: bool = False,
+) -> Float[Tensor, "p p"]:
+    """Information of labelled rows: a block ``n (diag(p) - p p')`` per table row.
+
+    Args:
+        mixture: the estimate.
+        sources: rows of each source, or pseudo-counts of each source.
+        masses: rows behind each CPT row, or pseudo-counts of its cells.
+        pseudo: whether pseudo-counts are given, whose sums are the rows.
+    """
+    spec = mixture.spec
+    blocks = [_block(mixture.weights, sources.sum())]
+    for v, cpt in enumerate(mixture.cpts):
+        mass = masses[v].sum(-1) if pseudo else masses[v]
+        if v in spec.uninfluenced:
+            cpt = cpt[:1]
+            mass = mass[:1] if pseudo else mass.sum(0, keepdim=True)
+        rows, behind = cpt.reshape(-1, spec.cards[v]), mass.flatten()
+        blocks.extend(_block(row, n) for row, n in zip(rows, behind, strict=True))
+    return torch.block_diag(*blocks)
+
+
+def _block(row: Float[Tensor, " card"], n: Tensor) -> Float[Tensor, "free free"]:
+    """Of one row of probabilities, its last state left out."""
+    free = row[:-1]
+    return n * (torch.diag(free) - free[:, None] * free[None, :])

@@ -1,0 +1,103 @@
+"""Priors as rows that have been seen before: pseudo-counts of every source and every CPT cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.errors import SpecError
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+Prior = float | Mapping[str, float | Tensor]
+"""A pseudo-count for every cell and source, or one (a number or a table) per named vertex."""
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoCounts:
+    """Dirichlet concentrations: what a prior adds to the counts of every source and CPT cell.
+
+    With counts n and pseudo-counts a, ``(n + a) / sum(n + a)`` is the posterior mean of a row of
+    probabilities under the Dirichlet distribution with concentrations a, and its mode in
+    log-odds.
+
+    Attributes:
+        weights: of P(U), ``(k,)``, float64, not negative.
+        cpts: per vertex ``(k, *card(parents), card)``; the k slices of an uninfluenced vertex are
+            equal, and count once.
+    """
+
+    weights: Float[Tensor, " k"]
+    cpts: tuple[Float[Tensor, ...], ...]
+
+    @staticmethod
+    def of(
+        spec: MixtureSpec, prior: Prior | None, device: torch.device | str = "cpu"
+    ) -> PseudoCounts:
+        """Read a prior as users write it.
+
+        Args:
+            spec: the structure.
+            prior: None for none at all; a number for that pseudo-count in every cell and on every
+                source; or a mapping from names of vertices, the source among them, to a number or a
+                table that broadcasts to ``(k, *card(parents), card)``, zero for those left out.
+            device: of the result.
+
+        Raises:
+            SpecError: a pseudo-count is negative or not finite, or a table does not fit.
+            QueryError: an unknown name.
+        """
+        if isinstance(prior, Mapping):
+            named = {spec.vertex(name): value for name, value in prior.items()}
+        else:
+            value = 0.0 if prior is None else prior
+            if prior is not None and not (math.isfinite(value) and value > 0):
+                raise SpecError(f"prior must be None or a positive pseudo-count, found {prior!r}")
+            named = dict.fromkeys(range(SOURCE, spec.n_variables), value)
+        tables = []
+        for v in range(SOURCE, spec.n_variables):
+            shape = (spec.n_sources,) if v == SOURCE else spec.cpt_shape(v)
+            tables.append(_table(spec.name(v), named.get(v, 0.0), shape, device))
+        return PseudoCounts(tables[0], tuple(tables[1:]))
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it adds nothing: maximum likelihood."""
+        return not any(bool((t > 0).any()) for t in (self.weights, *self.cpts))
+
+    def to(self, device: torch.device | str) -> PseudoCounts:
+        """Return the same pseudo-counts on another device."""
+        return PseudoCounts(self.weights.to(device), tuple(c.to(device) for c in self.cpts))
+
+
+def prior_words(prior: Prior | PseudoCounts | None) -> str:
+    """A prior as one would say it."""
+    if prior is None:
+        return "none"
+    if isinstance(prior, PseudoCounts):
+        return "none" if prior.is_zero else "pseudo-counts"
+    if isinstance(prior, Mapping):
+        return f"pseudo-counts of {', '.join(prior)}"
+    return f"pseudo-count {prior:g} per cell"
+
+
+def _table(
+    name: str, value: float | Tensor, shape: tuple[int, ...], device: torch.device | str
+) -> Tensor:
+    table = torch.as_tensor(value, dtype=torch.float64, device=device)
+    if not bool((table.isfinite() & (table >= 0)).all()):
+        raise SpecError(
+            f"prior of {name!r}: pseudo-counts must be finite and not negative, found least "
+            f"{float(table.min()):.3g}"
+        )
+    try:
+        return table.expand(shape).clone()
+    except RuntimeError:
+        raise SpecError(
+            f"prior of {name!r}: expected a number or a table that broadcasts to {shape}, found "
+            f"{tuple(table.shape)}"
+        ) from None

@@ -1,0 +1,113 @@
+"""Replicates: the same estimator on reweighted tables, all of them in one batched EM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pyromix.data.counts import Counts
+from pyromix.errors import QueryError
+from pyromix.model.match import match_costs, match_sources
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
+from pyromix.model.randomness import RandomState, numpy_generator
+from pyromix.model.spec import near_matches
+from pyromix.refine.em import climb_replicates
+from pyromix.refine.starts import batch_of, inside
+
+KINDS = ("multinomial", "dirichlet")
+
+CHUNK = 2**25
+"""Distinct rows times replicates times sources that are worked on at once."""
+
+AMBIGUOUS = 0.5
+"""A matching is ambiguous when it costs more than this share of the runner-up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replicates:
+    """Estimates of reweighted tables, labels those of the original.
+
+    Attributes:
+        mixtures: batch shape ``(n,)``.
+        converged: which EM ended by the tolerance.
+        ambiguous: whose sources could nearly as well be matched otherwise.
+    """
+
+    mixtures: BayesNetMixture
+    converged: Bool[Tensor, " n"]
+    ambiguous: Bool[Tensor, " n"]
+
+
+def replicate(
+    counts: Counts,
+    mixture: BayesNetMixture,
+    n: int,
+    *,
+    kind: str = "multinomial",
+    prior: PseudoCounts,
+    random_state: RandomState = 0,
+    max_iter: int = 2000,
+    tol: float = 1e-8,
+) -> Replicates:
+    """Estimate from n reweighted tables, each started at the estimate.
+
+    Args:
+        counts: the table.
+        mixture: the estimate, without batch axes.
+        n: how many.
+        kind: ``"multinomial"`` draws as many rows with replacement (the bootstrap);
+            ``"dirichlet"`` draws weights of the rows from a Dirichlet distribution (the Bayesian
+            bootstrap), which leaves no distinct row out.
+        prior: pseudo-counts of the estimator.
+        random_state: of the weights.
+        max_iter: iteration limit of EM.
+        tol: nats per row at which EM stops.
+
+    Raises:
+        QueryError: an unknown kind, or n is no positive integer.
+    """
+    if kind not in KINDS:
+        raise QueryError(
+            f"kind must be one of {list(KINDS)}, found {kind!r}{near_matches(kind, KINDS)}"
+        )
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise QueryError(f"the number of replicates must be an integer >= 1, found {n!r}")
+    rng = numpy_generator(random_state)
+    start = inside(mixture)
+    step = max(1, CHUNK // (counts.n_patterns * mixture.n_sources))
+    found, converged = [], []
+    for first in range(0, n, step):
+        size = min(step, n - first)
+        weights = torch.from_numpy(_weights(counts, size, kind, rng)).to(counts.device)
+        mixtures, ended = climb_replicates(
+            counts, batch_of(*[start] * size), weights, prior=prior, max_iter=max_iter, tol=tol
+        )
+        found.append(mixtures)
+        converged.append(ended)
+    return _relabelled(mixture, batch_of(*found), torch.cat(converged))
+
+
+def _weights(
+    counts: Counts, n: int, kind: str, rng: np.random.Generator
+) -> Float[np.ndarray, "rows n"]:
+    """One column of weights per replicate; columns have the weight of the table."""
+    units = (counts.weights / counts.unit).cpu().numpy()
+    total = units.sum()
+    if kind == "multinomial":
+        drawn = rng.multinomial(round(total), units / total, size=n).T.astype(np.float64)
+    else:
+        drawn = rng.standard_gamma(units[:, None], size=(len(units), n))
+    return drawn * (total * counts.unit / drawn.sum(0))
+
+
+def _relabelled(
+    reference: BayesNetMixture, mixtures: BayesNetMixture, converged: Tensor
+) -> Replicates:
+    order = match_sources(reference, mixtures)
+    best, second = match_costs(reference, mixtures)
+    return Replicates(mixtures.relabel(order), converged, best > AMBIGUOUS * second)
