@@ -150,7 +150,7 @@ def holm(p_values: Float[Tensor, "*batch tests"]) -> Float[Tensor, "*batch tests
 
 
 def estimate_rank(
-    pairs: Sequence[tuple[Float[Tensor, "strata _ _"], Float[Tensor, " strata"]]],
+    pairs: Sequence[tuple[Float[Tensor, "_ _ _"], Float[Tensor, " _"]]],
     *,
     max_rank: int = 10,
     level: float = 0.05,
