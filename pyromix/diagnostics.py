@@ -23,6 +23,8 @@ class RunReport:
         rarest: expected rows of the rarest source there.
         projected: largest amount by which a probability was moved to reach the simplex.
         standard_error: root mean square error of within-source means there, to first order.
+        singular_values: canonical correlations of the first two views there, descending; the
+            k-th is the signal.
     """
 
     views: tuple[tuple[str, ...], ...]
@@ -35,6 +37,7 @@ class RunReport:
     rarest: float
     projected: float
     standard_error: float
+    singular_values: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         """One line: the views, and signal against noise."""
@@ -97,6 +100,7 @@ class FitDiagnostics:
         moments: the moment stage; empty where there was none.
         prior_held_out: where a prior was chosen by held-out rows, each candidate with their mean
             log-likelihood.
+        random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
     method: str
@@ -106,6 +110,7 @@ class FitDiagnostics:
     notes: tuple[str, ...]
     moments: tuple[MomentStage, ...] = ()
     prior_held_out: tuple[tuple[str, float], ...] = ()
+    random_state: str = ""
 
     @property
     def log_likelihood_moments(self) -> float:

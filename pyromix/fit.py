@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from tqdm import tqdm
@@ -120,7 +120,9 @@ def fit(
     with _progress(show_progress, max_iter) as progress, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": progress}
         generator = torch_generator(random_state)
-        return _fitted(source, method, n_init, prior, generator, em, notes)
+        found = _fitted(source, method, n_init, prior, generator, em, notes)
+    seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
+    return replace(found, diagnostics=replace(found.diagnostics, random_state=seed))
 
 
 def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
