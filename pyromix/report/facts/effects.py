@@ -9,7 +9,7 @@ import torch
 
 from pyromix.errors import NotCertifiedError, PositivityError, QueryError
 from pyromix.query.effect import Effect
-from pyromix.report.facts.question import Question, find_question
+from pyromix.report.facts.question import Question
 from pyromix.result import MixtureFit
 
 
@@ -42,6 +42,7 @@ def find_effects(fit: MixtureFit, question: Question) -> Effects:
                 question.treatment,
                 question.outcome,
                 contrast=question.contrast,
+                outcome_state=question.outcome_state,
                 per_source=per_source,
             )
         except (NotCertifiedError, PositivityError) as error:
@@ -52,19 +53,18 @@ def find_effects(fit: MixtureFit, question: Question) -> Effects:
     return Effects(question, (), tuple(refusals[-1:]), _raw(fit, question))
 
 
-def required_effect(fit: MixtureFit, treatment: str | None, outcome: str | None) -> Effect:
+def required_effect(fit: MixtureFit, question: tuple[Question, ...]) -> Effect:
     """The effect of a plot: it must exist.
 
     Raises:
         QueryError: no treatment and outcome, or the effect is refused.
     """
-    asked = find_question(fit, treatment, outcome)
-    if not asked:
+    if not question:
         raise QueryError(
             "an effect needs a treatment and an outcome, and the model declares neither; name two "
             f"of {list(fit.spec.variables)}"
         )
-    effects = find_effects(fit, asked[0])
+    effects = find_effects(fit, question[0])
     if not effects.found:
         raise QueryError(f"there is no effect to draw: {'; '.join(effects.refusals)}")
     return effects.found[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyromix.errors import QueryError
 from pyromix.model.spec import MixtureSpec
@@ -18,11 +19,14 @@ class Question:
         treatment: the variable intervened on.
         outcome: the variable looked at.
         contrast: states of the treatment, from and to.
+        outcome_state: state of the outcome that headline figures are about; ``...`` for the second
+            one of a binary outcome, and for all of any other.
     """
 
     treatment: str
     outcome: str
     contrast: tuple[Hashable, Hashable]
+    outcome_state: Any = ...
 
     def __str__(self) -> str:
         """The question in one line."""
@@ -35,6 +39,7 @@ def find_question(
     treatment: str | None,
     outcome: str | None,
     contrast: Sequence[Hashable] | None = None,
+    outcome_state: Any = ...,
 ) -> tuple[Question, ...]:
     """The effect that is asked for, or that the model declares; empty where neither.
 
@@ -43,6 +48,7 @@ def find_question(
         treatment: by default the model's one exposure.
         outcome: by default the model's one outcome.
         contrast: ``(from, to)`` states of the treatment; the first and the last when left out.
+        outcome_state: state that headline figures are about, as in ``fit.effect``.
 
     Raises:
         QueryError: a name or state is unknown, both are one variable, or only one is to be had.
@@ -72,7 +78,9 @@ def find_question(
         )
     for state in pair:
         spec.state(spec.vertex(one), state)
-    return (Question(one, other, (pair[0], pair[1])),)
+    if outcome_state is not ...:
+        spec.state(spec.vertex(other), outcome_state)
+    return (Question(one, other, (pair[0], pair[1]), outcome_state),)
 
 
 def _role(spec: MixtureSpec, role: str) -> tuple[str, ...]:
