@@ -65,9 +65,7 @@ def make_report(
         [f"pyromix report: {fit.spec.n_variables} variables, {fit.spec.n_sources} sources"]
         + [f"effect of {q.treatment} on {q.outcome}" for q in question]
     )
-    report = Report(
-        title, (verdict_section(subject), *sections), fit, question, subject.checks
-    )
+    report = Report(title, (verdict_section(subject), *sections), fit, question, subject.checks)
     if path is not None:
         report.save(path)
     if path is None if show is None else show:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from pyromix.predictive import LEAST_P
+
 
 def share(value: float) -> str:
     """A probability."""
@@ -48,3 +50,8 @@ def ordinal(number: int) -> str:
 def finite(value: float) -> float | None:
     """A number that JSON has; None for nan and infinities."""
     return value if math.isfinite(value) else None
+
+
+def p_value(value: float) -> str:
+    """Two digits, as far as tails are known."""
+    return f"{value:.2g}" if value >= LEAST_P else f"< {LEAST_P:g}"

@@ -43,7 +43,13 @@ def find_views(fit: MixtureFit) -> Views:
 
 def plan_lines(fit: MixtureFit, verdict: IdentifiabilityReport) -> tuple[str, ...]:
     """The plan as a person would explain it: the one that was used, or the graph's."""
-    used = [stage.plan for stage in fit.diagnostics.moments if stage.plan]
-    if used:
-        return tuple(used[0].splitlines())
+    for stage in fit.diagnostics.moments:
+        if stage.plan:
+            return tuple(stage.plan.splitlines())
+        for run in stage.runs:
+            views = "  ".join("{" + ", ".join(view) + "}" for view in run.views)
+            return (
+                f"the variables are independent given {fit.spec.source}, so any three groups of "
+                f"them are views; the data chose {views}",
+            )
     return tuple(line for plan in verdict.plans for line in str(plan).splitlines())

@@ -34,7 +34,9 @@ def draw_sources(fit: MixtureFit, ax: Any = None) -> Axes:
             values.append(margin.values[:, s])
             ends = [f"\n[{low[s]:.2f}, {high[s]:.2f}]" for low, high in _ends(margin)]
             ends = ends or [""] * spec.n_sources
-            texts.append([f"{p:.2f}{end}" for p, end in zip(margin.values[:, s], ends, strict=True)])
+            texts.append(
+                [f"{p:.2f}{end}" for p, end in zip(margin.values[:, s], ends, strict=True)]
+            )
     labels, values, texts = labels[:ROWS], values[:ROWS], texts[:ROWS]
     ax = axes_of(ax, 2.6 + 1.25 * spec.n_sources, 1.2 + 0.42 * len(labels))
     image = ax.imshow(np.stack(values), cmap="cividis", vmin=0, vmax=1, aspect="auto")

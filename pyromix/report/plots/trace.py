@@ -64,8 +64,7 @@ def _starts(fit: MixtureFit, ax: Any) -> Axes:
 def _draws(fit: MixtureFit, ax: Any) -> Axes:
     counts, draws = fit.counts.to(fit.mixture.device), fit.draws
     values = [
-        float(counts.weights @ log_prob(draws[i], counts.rows))
-        for i in range(draws.batch_shape[0])
+        float(counts.weights @ log_prob(draws[i], counts.rows)) for i in range(draws.batch_shape[0])
     ]
     level = float(counts.weights @ log_prob(fit.mixture, counts.rows))
     ax = axes_of(ax, 6.0, 3.4)

@@ -95,7 +95,9 @@ def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Ta
         kinds.append((f"do, {spec.source}={u}", arms, effect.per_source[number]))
     for kind, arms, difference in kinds:
         cells = [share(float(arm.values[state])) for arm in arms]
-        rows.append((kind, *cells, signed(float(difference.values[state])), _ends(difference, state)))
+        rows.append(
+            (kind, *cells, signed(float(difference.values[state])), _ends(difference, state))
+        )
     rows.append(
         ("naive less do", "", "", signed(float(effect.confounding.values[state])),
          _ends(effect.confounding, state))
@@ -122,13 +124,10 @@ def sensitivity_section(subject: Subject) -> Section:
     """The effect under other assumptions that one could have made."""
     title = "Sensitivity"
     if not subject.sensitivities:
-        why = (
-            "Not computed: "
-            + (
-                "there is no effect to vary."
-                if not subject.question
-                else "sensitivity=False, or the fit holds no table."
-            )
+        why = "Not computed: " + (
+            "there is no effect to vary."
+            if not subject.question
+            else "sensitivity=False, or the fit holds no table."
         )
         return Section("sensitivity", title, words=(why,))
     found, question = subject.sensitivities[0], subject.question[0]

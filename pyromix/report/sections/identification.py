@@ -108,7 +108,9 @@ def _facts(run: RunReport, k: int) -> list[tuple[str, str]]:
     if math.isfinite(run.rarest) and k > 1:
         facts.append(("Rarest source", f"about {run.rarest:,.0f} rows"))
     if run.projected > 1e-9:
-        facts.append(("Moved", f"probabilities by at most {small(run.projected)}, to lie in [0, 1]"))
+        facts.append(
+            ("Moved", f"probabilities by at most {small(run.projected)}, to lie in [0, 1]")
+        )
     return facts
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from pyromix.data.counts import Counts
 from pyromix.model.spec import MixtureSpec
 from pyromix.report.document import Drawing, Section, Table
+from pyromix.report.numbers import p_value
 from pyromix.report.subject import Subject
 
 PAIRS = 5
@@ -32,7 +33,7 @@ def predictive_section(subject: Subject) -> Section:
             f"{pair.observed:.4f}",
             f"{pair.expected:.4f}",
             f"{pair.residual:+z.1f}",
-            f"{pair.adjusted:.2g}",
+            p_value(pair.adjusted),
         )
         for pair in found.pairs[:PAIRS]
     )
@@ -40,7 +41,7 @@ def predictive_section(subject: Subject) -> Section:
     tables = [Table(header, rows, n_left=2, title="Pair margins that deviate most")] if rows else []
     blocks = tuple(
         (str(block).rpartition(": ")[0], f"{block.statistic:.1f}", str(block.dof),
-         f"{block.adjusted:.2g}")
+         p_value(block.adjusted))
         for block in found.blocks[:PAIRS]
     )  # fmt: skip
     if blocks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyromix.report.document import Drawing, Section, Table
 from pyromix.report.facts.profile import Margin, TableDifference, margins, table_differences
-from pyromix.report.numbers import between, count, share
+from pyromix.report.numbers import between, count, finite, share
 from pyromix.report.subject import Subject
 from pyromix.result import MixtureFit
 
@@ -56,12 +56,11 @@ def sources_section(subject: Subject) -> Section:
         drawings=tuple(drawings),
         numbers={
             "weights": weights,
-            "entropy": fit.entropy,
-            "entropy_r2": fit.entropy_r2,
+            "entropy": finite(fit.entropy),
+            "entropy_r2": finite(fit.entropy_r2),
             "margins": {
                 spec.name(m.vertex): {
-                    str(s): m.values[:, i].tolist()
-                    for i, s in enumerate(spec.states_of(m.vertex))
+                    str(s): m.values[:, i].tolist() for i, s in enumerate(spec.states_of(m.vertex))
                 }
                 for m in found
             },

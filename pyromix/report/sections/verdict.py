@@ -7,8 +7,9 @@ import math
 from pyromix.check import IDENTIFIED, LOCAL, NOT, WEAK
 from pyromix.report.document import Section
 from pyromix.report.facts.effects import Effects, interval_source
-from pyromix.report.numbers import between, braces, count, ordinal, share, signed, small
+from pyromix.report.numbers import between, braces, count, finite, ordinal, share, signed, small
 from pyromix.report.subject import Subject
+from pyromix.sensitivity import N_SOURCES, VIEW
 
 BADGES = {IDENTIFIED: "PASS", LOCAL: "PASS, locally", WEAK: "WEAK", NOT: "FAIL"}
 
@@ -34,7 +35,10 @@ def verdict_section(subject: Subject) -> Section:
             f"{starts} start{'s' * (starts != 1)} reached by {found.n_best}, entropy R2 "
             f"{fit.entropy_r2:.2f}",
         ),
-        *((f"Effect {e.question}", _effect(subject, e)) for e in subject.effects),
+        *(
+            (f"Effect {e.question.treatment} -> {e.question.outcome}", _effect(subject, e))
+            for e in subject.effects
+        ),
         *(("Model check", _check(subject)) for _ in subject.checks),
         ("Leans on", _leaning(subject)),
     ]
@@ -54,8 +58,8 @@ def verdict_section(subject: Subject) -> Section:
             "verdict": subject.verdict,
             "asked": subject.identified.asked,
             "reasons": list(subject.identified.reasons),
-            "log_likelihood_per_row": fit.log_likelihood_per_row,
-            "entropy_r2": fit.entropy_r2,
+            "log_likelihood_per_row": finite(fit.log_likelihood_per_row),
+            "entropy_r2": finite(fit.entropy_r2),
             "doubts": doubts,
         },
     )
@@ -83,8 +87,10 @@ def _effect(subject: Subject, effects: Effects) -> str:
     if s < 0:
         s = int(abs(effect.do.values).argmax())
     outcome = subject.fit.spec.states_of(effect.outcome)[s]
+    one, other = effects.question.contrast
     words = [
-        f"P({effects.question.outcome}={outcome}): naive {signed(float(effect.naive.values[s]))}",
+        f"P({effects.question.outcome}={outcome}), {other} less {one}: naive "
+        f"{signed(float(effect.naive.values[s]))}",
         f"do {signed(float(effect.do.values[s]))}",
     ]
     if effect.do.has_interval:
@@ -100,8 +106,8 @@ def _check(subject: Subject) -> str:
     check = subject.checks[0]
     if check.fits:
         return (
-            f"PASS  {len(check.pairs)} pair margins and {len(check.blocks)} ranks of blocks: none "
-            f"contradicts the model"
+            f"PASS  none of {len(check.pairs)} pair margins and {len(check.blocks)} ranks of blocks "
+            "contradicts the model"
         )
     bad = sum(pair.adjusted < check.level for pair in check.pairs)
     blocks = sum(block.adjusted < check.level for block in check.blocks)
@@ -117,13 +123,21 @@ def _leaning(subject: Subject) -> str:
         return "nothing unmeasured links the variables beyond the given graph"
     runs = [run for stage in subject.stages for run in stage.runs]
     links = "links these views" if runs else "links the variables beyond the given graph"
-    later = " -> sensitivity: drop a view, k+-1" if subject.sensitivities else ""
-    return f"{spec.source} has {spec.n_sources} states; nothing else unmeasured {links}{later}"
+    said = f"{spec.source} has {spec.n_sources} states; nothing else unmeasured {links}"
+    if not subject.sensitivities:
+        return said
+    needed = [
+        v.words.removeprefix("without ")
+        for v in subject.sensitivities[0].variations
+        if v.kind == VIEW and v.note.startswith("not identified")
+    ]
+    said += f"; without {' or without '.join(needed)} nothing is determined" if needed else ""
+    return f"{said} -> sensitivity: drop a view, k+-1"
 
 
 def _doubts(subject: Subject) -> list[str]:
     """What should keep a reader from trusting the figures, the gravest first."""
-    fit, found = subject.fit, subject.fit.diagnostics
+    fit, found, own = subject.fit, subject.fit.diagnostics, subject.fit.spec.n_sources
     doubts = []
     if subject.verdict in (WEAK, NOT):
         why = subject.identified.reasons if subject.verdict == NOT else subject.stages[0].notes
@@ -145,13 +159,17 @@ def _doubts(subject: Subject) -> list[str]:
             )
     if subject.checks and not subject.checks[0].fits:
         doubts.append(f"the model does not reproduce the table: worst, {subject.checks[0].worst}")
+    for effect in [effect for effects in subject.effects for effect in effects.found]:
+        if any(delta.dominated for delta in effect.do.delta):
+            doubts.append(
+                "the interval of the effect rests mostly on directions that the data hardly determine"
+            )
     for sensitivity in subject.sensitivities:
-        first = sensitivity.variations[0]
+        first = sensitivity.variations[0].answer.values
         for v in sensitivity.variations[1:]:
-            if v.answers:
-                moved = float(abs(v.answer.values - first.answer.values).max())
+            # Fewer sources are fewer explanations: that the answer moves with them is no doubt.
+            if v.answers and not (v.kind == N_SOURCES and v.answer.spec.n_sources < own):
+                moved = float(abs(v.answer.values - first).max())
                 if moved > MOVED:
                     doubts.append(f"{v.words}: a probability under the do moves by {share(moved)}")
-            elif v.kind == "view":
-                doubts.append(f"{v.words}: {v.note}")
     return [*doubts, *subject.notes]
