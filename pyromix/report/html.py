@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from pyromix.errors import PyromixWarning, QueryError
 from pyromix.report.document import Drawing, Report, Section
-from pyromix.report.plots.draw import plot
+from pyromix.report.plots.draw import DRAWERS
 from pyromix.report.plots.residuals import draw_residuals
 
 WIDTH = 720
@@ -64,11 +64,7 @@ def _drawn(report: Report, section: Section) -> list[tuple[Drawing, Markup]]:
 def _axes(report: Report, kind: str) -> Axes:
     if kind == "residuals":
         return draw_residuals(report.fit, None, report.checks[0])
-    asked = {}
-    for q in report.question:
-        asked = {"treatment": q.treatment, "outcome": q.outcome}
-        asked |= {"contrast": q.contrast, "outcome_state": q.outcome_state}
-    return plot(report.fit, kind, **asked)
+    return DRAWERS[kind](report.fit, report.question, None)
 
 
 def svg(axes: Axes, prefix: str) -> Markup:
@@ -91,6 +87,6 @@ def svg(axes: Axes, prefix: str) -> Markup:
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = text.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
     width = min(WIDTH, round(figure.get_figwidth() * 72 * PIXELS))
-    text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>',
-                  rf'<svg viewBox="\1" width="{width}" aria-hidden="true">', text, count=1)  # fmt: skip
+    head = rf'<svg viewBox="\1" width="{width}" aria-hidden="true">'
+    text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', head, text, count=1)
     return Markup(text.strip())

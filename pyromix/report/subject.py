@@ -60,8 +60,8 @@ def look_at(
         selection: over k.
         sensitivity: whether the fit is varied.
     """
-    asked = {"treatment": q.treatment for q in question} | {"outcome": q.outcome for q in question}
-    identified = check(fit.spec, **asked)
+    treatment, outcome = next(((q.treatment, q.outcome) for q in question), (None, None))
+    identified = check(fit.spec, treatment=treatment, outcome=outcome)
     try:
         stages = (find_stage(fit),)
     except QueryError:

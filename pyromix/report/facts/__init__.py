@@ -1,1 +1,1 @@
-"""Figures that plots and sections of a report share: computed once, drawn and written from there."""
+"""Figures that plots and sections of a report share: worked out once, drawn and written."""

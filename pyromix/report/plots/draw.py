@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from pyromix.errors import QueryError
 from pyromix.model.spec import near_matches
-from pyromix.report.facts.question import find_question, Question
+from pyromix.report.facts.question import Question, find_question
 from pyromix.report.kinds import KINDS
 from pyromix.report.plots.effect import draw_effect
 from pyromix.report.plots.network import draw_network

@@ -66,6 +66,6 @@ def draw_effect(fit: MixtureFit, question: tuple[Question, ...], ax: Any) -> Axe
     said = f"\n95% intervals: {intervals}" if intervals else ""
     ax.set_title(f"Effect of {x} on {y}: {effect.certainty.value}ly identified{said}", fontsize=10)
     if len(shown) > 1:
-        ax.legend(title=y, frameon=False, loc="best")
+        ax.legend(title=y, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     bare(ax)
     return ax

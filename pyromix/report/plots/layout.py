@@ -8,6 +8,7 @@ for visual understanding of hierarchical system structures, 1981]. Where graphvi
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import shutil
@@ -18,6 +19,9 @@ import networkx as nx
 
 SWEEPS = 12
 """Passes of barycentres, up and down in turn."""
+
+LANE = 0.4
+"""Width of a place where an edge passes, in widths of a vertex."""
 
 Place = tuple[float, float]
 Vertex = int | tuple[int, int, int]
@@ -62,7 +66,7 @@ def has_graphviz() -> bool:
 
 def by_graphviz(graph: nx.DiGraph) -> Layout:
     """Let ``dot`` place the vertices; edges are straight."""
-    import graphviz
+    graphviz = importlib.import_module("graphviz")  # perhaps not installed
 
     drawing = graphviz.Digraph(node_attr={"shape": "box", "width": "1.4", "height": "0.6"})
     for v in graph.nodes:
@@ -73,7 +77,7 @@ def by_graphviz(graph: nx.DiGraph) -> Layout:
     for fields in (line.split() for line in plain.splitlines()):
         if fields[0] == "node":
             places[int(fields[1].strip('"'))] = (float(fields[2]) / 1.7, -float(fields[3]) / 1.1)
-    return Layout(_centred(places), {edge: () for edge in graph.edges})
+    return Layout(_centred(places), dict.fromkeys(graph.edges, ()))
 
 
 def in_layers(graph: nx.DiGraph) -> Layout:
@@ -98,9 +102,9 @@ def in_layers(graph: nx.DiGraph) -> Layout:
     steps = [pair for chain in chains.values() for pair in itertools.pairwise(chain)]
     ordered = _fewest_crossings(layers, steps)
     places = {
-        v: (i - (len(layer) - 1) / 2, float(level))
+        v: (x, float(level))
         for level, layer in enumerate(ordered)
-        for i, v in enumerate(layer)
+        for v, x in _across(layer).items()
     }
     real = {v: place for v, place in places.items() if isinstance(v, int)}
     bends = {edge: tuple(places[v] for v in chain[1:-1]) for edge, chain in chains.items()}
@@ -159,6 +163,16 @@ def _fewest_crossings(
         if found < least:
             best, least = current, found
     return best
+
+
+def _across(layer: Sequence[Vertex]) -> dict[Vertex, float]:
+    """Places sideways, the layer's middle at zero."""
+    places, edge = {}, 0.0
+    for v in layer:
+        wide = 1.0 if isinstance(v, int) else LANE
+        places[v] = edge + wide / 2
+        edge += wide
+    return {v: x - edge / 2 for v, x in places.items()}
 
 
 def _centred(places: Mapping[int, Place]) -> dict[int, Place]:

@@ -23,6 +23,9 @@ MANY = 16
 ACROSS, DOWN = 1.35, 0.95
 """Inches per unit of the layout."""
 
+BEND = 0.3
+"""Layers above and below its bend that an edge runs straight."""
+
 WIDEST = 22.0
 """Inches of a new figure at most."""
 
@@ -32,21 +35,20 @@ def draw_network(fit: MixtureFit, question: tuple[Question, ...], ax: Any) -> Ax
     spec = fit.spec
     marks = {q.treatment: "treatment" for q in question} | {q.outcome: "outcome" for q in question}
     views = find_views(fit)
-    layout = lay_out(spec.graph())
-    width = layout.size[0]
-    top = min(y for _, y in layout.places.values()) - 1.25
-    places = {v: (x * ACROSS, y * DOWN) for v, (x, y) in layout.places.items()}
-    places[SOURCE] = (0.0, top * DOWN)
-    lowest = max(y for _, y in places.values())
-    size = (min(WIDEST, max(5.0, (width + 1.2) * ACROSS)), lowest - top * DOWN + 1.7)
-    ax = axes_of(ax, *size)
     influenced = [v for v in range(spec.n_variables) if v not in spec.uninfluenced]
-    boxes = {v: _box(ax, fit, v, place, views, marks) for v, place in places.items()}
     drawn = len(influenced) <= MANY
-    for v in influenced if drawn else ():
-        _arrow(ax, boxes[SOURCE], boxes[v], (), GREY, dashed=True)
-    for edge in spec.graph().edges:
-        _arrow(ax, boxes[edge[0]], boxes[edge[1]], _bends(layout, edge), BLACK)
+    graph = spec.graph(with_source=drawn)
+    layout = lay_out(graph)
+    places = {v: (x * ACROSS, y * DOWN) for v, (x, y) in layout.places.items()}
+    places.setdefault(SOURCE, (0.0, -1.25 * DOWN))
+    ys = [y for _, y in places.values()]
+    width = min(WIDEST, max(5.0, (layout.size[0] + 1.2) * ACROSS))
+    ax = axes_of(ax, width, max(ys) - min(ys) + 1.7)
+    boxes = {v: _box(ax, fit, v, place, views, marks) for v, place in places.items()}
+    for edge in graph.edges:
+        hidden = edge[0] == SOURCE
+        colour = GREY if hidden else BLACK
+        _arrow(ax, boxes[edge[0]], boxes[edge[1]], _bends(layout, edge), colour, dashed=hidden)
     count = "every variable" if len(influenced) == spec.n_variables else (
         f"{len(influenced)} of {spec.n_variables} variables"
     )  # fmt: skip
@@ -56,7 +58,7 @@ def draw_network(fit: MixtureFit, question: tuple[Question, ...], ax: Any) -> Ax
     xs = [x for x, _ in places.values()]
     xs += [x for edge in layout.bends for x, _ in _bends(layout, edge)]
     ax.set_xlim(min(xs) - 0.75, max(xs) + 0.75)
-    ax.set_ylim(lowest + 0.5, top * DOWN - 0.45)
+    ax.set_ylim(max(ys) + 0.5, min(ys) - 0.45)
     ax.set_axis_off()
     return ax
 
@@ -68,7 +70,7 @@ def _box(
     name = fit.spec.name(v)
     part, mark = views.role(name), marks.get(name, "")
     text = "\n".join([name, *filter(None, (part, mark))])
-    style = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": BLACK}
+    style: dict[str, Any] = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": BLACK}
     if v == SOURCE:
         style |= {"linestyle": "--", "boxstyle": "circle,pad=0.4"}
     elif part:
@@ -92,7 +94,7 @@ def _arrow(
         start, end, **head, **style, patchA=one.get_bbox_patch(), patchB=other.get_bbox_patch()
     )
     if bends:
-        arrow.set_connectionstyle(_Through(bends, ax))
+        arrow.set_connectionstyle(_Through(bends, ax))  # pyright: ignore[reportCallIssue]
     ax.add_patch(arrow)
 
 
@@ -116,8 +118,10 @@ class _Through(ConnectionStyle.Arc3):
 
 
 def _bends(layout: Layout, edge: tuple[int, int]) -> tuple[Place, ...]:
-    """In the units of the drawing."""
-    return tuple((x * ACROSS, y * DOWN) for x, y in layout.bends[edge])
+    """In the units of the drawing: each bend twice, so that an edge keeps to its lane."""
+    return tuple(
+        (x * ACROSS, (y + shift) * DOWN) for x, y in layout.bends[edge] for shift in (-BEND, BEND)
+    )
 
 
 def _legend(ax: Axes, views: Views) -> None:

@@ -57,10 +57,8 @@ def draw_residuals(fit: MixtureFit, ax: Any = None, check: PredictiveCheck | Non
     ax.set_xlim(-0.5, n - 1.5)
     ax.set_ylim(n - 0.5, 0.5)
     bad = sum(pair.adjusted < check.level for pair in check.pairs)
-    ax.set_title(
-        f"Misfit of pair margins: {bad or 'none'} of {len(check.pairs)} contradict{'s' * (bad <= 1)}"
-        " the model"
-    )
+    said = f"{bad or 'none'} of {len(check.pairs)} contradict{'s' * (bad <= 1)} the model"
+    ax.set_title(f"Misfit of pair margins: {said}", fontsize=10)
     ax.set_xlabel("variable")
     ax.set_ylabel("variable")
     ax.spines[:].set_visible(False)

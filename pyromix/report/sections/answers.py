@@ -81,7 +81,7 @@ def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Ta
     x = spec.name(effect.treatment)
     one, other = (f"{x}={spec.states_of(effect.treatment)[s]}" for s in effect.contrast)
     name, label = spec.name(effect.outcome), spec.states_of(effect.outcome)[state]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         ("naive, share of the rows", share(raw[0, state]), share(raw[1, state]),
          signed(raw[1, state] - raw[0, state]), "")
         for raw in effects.raw

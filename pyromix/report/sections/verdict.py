@@ -105,10 +105,8 @@ def _effect(subject: Subject, effects: Effects) -> str:
 def _check(subject: Subject) -> str:
     check = subject.checks[0]
     if check.fits:
-        return (
-            f"PASS  none of {len(check.pairs)} pair margins and {len(check.blocks)} ranks of blocks "
-            "contradicts the model"
-        )
+        compared = f"{len(check.pairs)} pair margins and {len(check.blocks)} ranks of blocks"
+        return f"PASS  none of {compared} contradicts the model"
     bad = sum(pair.adjusted < check.level for pair in check.pairs)
     blocks = sum(block.adjusted < check.level for block in check.blocks)
     return (
@@ -149,7 +147,8 @@ def _doubts(subject: Subject) -> list[str]:
     starts = len(found.start_log_likelihoods)
     if fit.spec.n_sources > 1 and starts > 1 and found.n_best < AGREEING:
         doubts.append(
-            f"the best log-likelihood was reached by {found.n_best} of {starts} starts; raise n_init"
+            f"the best log-likelihood was reached by {found.n_best} of {starts} starts: raise "
+            "n_init"
         )
     for run in [run for stage in subject.stages for run in stage.runs][:1]:
         if run.separation < SURE:
@@ -162,7 +161,8 @@ def _doubts(subject: Subject) -> list[str]:
     for effect in [effect for effects in subject.effects for effect in effects.found]:
         if any(delta.dominated for delta in effect.do.delta):
             doubts.append(
-                "the interval of the effect rests mostly on directions that the data hardly determine"
+                "the interval of the effect rests mostly on directions that the data hardly "
+                "determine"
             )
     for sensitivity in subject.sensitivities:
         first = sensitivity.variations[0].answer.values
