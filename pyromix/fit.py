@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, SupportsIndex
 
 import torch
-from tqdm import tqdm
 
 from pyromix.assembly import diagnosed, from_em, from_population
 from pyromix.data.counts import Counts
@@ -239,10 +238,13 @@ def _progress(show: bool | None, max_iter: int) -> Iterator[Callable[[int, float
     if not (sys.stderr.isatty() if show is None else show):
         yield None
         return
-    with tqdm(total=max_iter, desc="EM", unit="it", leave=False) as bar:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("EM", total=max_iter)
 
         def step(iteration: int, log_likelihood: float) -> None:
-            bar.update(iteration - bar.n)
-            bar.set_postfix(logL=f"{log_likelihood:.3f}")
+            bars.update(task, completed=iteration, description=f"EM, logL {log_likelihood:.3f}")
 
         yield step

@@ -218,6 +218,7 @@ class MixtureFit(Answering):
 
         Raises:
             QueryError: the kind or a name is unknown, or there is nothing of this kind to draw.
+            NotCertifiedError, PositivityError: the effect to draw is refused.
         """
         from pyromix.report.plots.draw import plot
 

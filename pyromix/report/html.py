@@ -11,7 +11,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from pyromix.errors import PyromixWarning, QueryError
+from pyromix.errors import PyromixError, PyromixWarning
 from pyromix.report.document import Drawing, Report, Section
 from pyromix.report.plots.draw import DRAWERS
 from pyromix.report.plots.residuals import draw_residuals
@@ -55,7 +55,7 @@ def _drawn(report: Report, section: Section) -> list[tuple[Drawing, Markup]]:
                 # The sections have said it.
                 warnings.simplefilter("ignore", PyromixWarning)
                 axes = _axes(report, drawing.kind)
-        except QueryError:
+        except PyromixError:
             continue
         found.append((drawing, svg(axes, f"{section.key}-{drawing.kind}")))
     return found

@@ -20,20 +20,27 @@ class Effects:
     Attributes:
         question: which effect.
         found: the effect, per source where that is determined; empty where it is refused.
-        refusals: why something is refused.
+        errors: why something is refused: within each source, of all sources together.
         raw: P(outcome | treatment) of the rows themselves, ``(2, card)`` for the two arms; empty
             without rows.
     """
 
     question: Question
     found: tuple[Effect, ...]
-    refusals: tuple[str, ...]
+    errors: tuple[NotCertifiedError | PositivityError, ...]
     raw: tuple[np.ndarray, ...]
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """The same in words."""
+        if not self.found:
+            return (f"{self.errors[-1]}",)
+        return tuple(f"within each source: {error}" for error in self.errors)
 
 
 def find_effects(fit: MixtureFit, question: Question) -> Effects:
     """Ask for the effect, per source too, and take no for an answer."""
-    refusals: list[str] = []
+    errors: list[NotCertifiedError | PositivityError] = []
     for per_source in (True, False):
         if per_source and fit.spec.n_sources == 1:
             continue
@@ -46,18 +53,18 @@ def find_effects(fit: MixtureFit, question: Question) -> Effects:
                 per_source=per_source,
             )
         except (NotCertifiedError, PositivityError) as error:
-            what = "within each source" if per_source else "of all sources together"
-            refusals.append(f"{what}: {error}")
+            errors.append(error)
             continue
-        return Effects(question, (effect,), tuple(refusals), _raw(fit, question))
-    return Effects(question, (), tuple(refusals[-1:]), _raw(fit, question))
+        return Effects(question, (effect,), tuple(errors), _raw(fit, question))
+    return Effects(question, (), tuple(errors), _raw(fit, question))
 
 
 def required_effect(fit: MixtureFit, question: tuple[Question, ...]) -> Effect:
     """The effect of a plot: it must exist.
 
     Raises:
-        QueryError: no treatment and outcome, or the effect is refused.
+        QueryError: no treatment and outcome.
+        NotCertifiedError, PositivityError: the effect is refused.
     """
     if not question:
         raise QueryError(
@@ -66,7 +73,7 @@ def required_effect(fit: MixtureFit, question: tuple[Question, ...]) -> Effect:
         )
     effects = find_effects(fit, question[0])
     if not effects.found:
-        raise QueryError(f"there is no effect to draw: {'; '.join(effects.refusals)}")
+        raise effects.errors[-1]
     return effects.found[0]
 
 

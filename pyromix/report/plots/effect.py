@@ -26,7 +26,8 @@ def draw_effect(fit: MixtureFit, question: tuple[Question, ...], ax: Any) -> Axe
         ax: where to draw.
 
     Raises:
-        QueryError: there is no treatment or outcome, or data do not determine the effect.
+        QueryError: there is no treatment or outcome.
+        NotCertifiedError, PositivityError: data do not determine the effect.
     """
     effect, spec = required_effect(fit, question), fit.spec
     rows: list[tuple[str, Difference, str, str]] = [
