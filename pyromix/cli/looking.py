@@ -20,7 +20,7 @@ from pyromix.result import MixtureFit
 FORMATS = (".svg", ".png", ".pdf")
 PAGES = (".html", ".htm", ".txt")
 
-Fit = Annotated[Path, typer.Argument(help="FILE.pyromix, made by pyromix fit -o.")]
+Fit = Annotated[Path, typer.Argument(metavar="FIT", help="FILE.pyromix, made by pyromix fit -o.")]
 Treatment = Annotated[
     str | None, typer.Option(help="Variable intervened on; else the model's exposure.")
 ]
@@ -69,7 +69,12 @@ def report(
 
 def plot(
     fitted: Fit,
-    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help=f"One of {', '.join(KINDS)}.", autocompletion=lambda: list(KINDS)
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="FILE.svg, .png or .pdf: the ending decides.")
     ],

@@ -105,9 +105,9 @@ class _Through(ConnectionStyle.Arc3):
         super().__init__()
         self.bends, self.ax = bends, ax
 
-    def connect(self, posA: Place, posB: Place) -> Path:  # noqa: N803 - matplotlib's names
+    def connect(self, posA: Any, posB: Any) -> Path:  # noqa: N803 - matplotlib's names
         """The path in display coordinates, between the middles of two boxes."""
-        points = [posA, *map(tuple, self.ax.transData.transform(self.bends)), posB]
+        points = [tuple(posA), *map(tuple, self.ax.transData.transform(self.bends)), tuple(posB)]
         places, codes = [points[0]], [Path.MOVETO]
         for i in range(1, len(points) - 1):
             (x, y), (right, down) = points[i], points[i + 1]
