@@ -5,30 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import numpy as np
+
 from pyromix.predictive import LEAST_P
 
+Number = float | int | np.floating
 
-def share(value: float) -> str:
+
+def share(value: Number) -> str:
     """A probability."""
     return f"{value:.3f}"
 
 
-def signed(value: float) -> str:
+def signed(value: Number) -> str:
     """A difference of probabilities."""
     return f"{value:+z.3f}"
 
 
-def between(low: float, high: float, form: str = "+z.3f") -> str:
+def between(low: Number, high: Number, form: str = "+z.3f") -> str:
     """An interval."""
     return f"[{low:{form}}, {high:{form}}]"
 
 
-def small(value: float) -> str:
+def small(value: Number) -> str:
     """A figure of any size, three digits; rounding noise is zero."""
     return "0" if abs(value) < 1e-9 else f"{value:.3g}"
 
 
-def count(value: float) -> str:
+def count(value: Number) -> str:
     """Rows."""
     return f"{value:,.0f}" if math.isclose(value, round(value)) else f"{value:,.1f}"
 
@@ -52,6 +56,6 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def p_value(value: float) -> str:
+def p_value(value: Number) -> str:
     """Two digits, as far as tails are known."""
     return f"{value:.2g}" if value >= LEAST_P else f"< {LEAST_P:g}"
