@@ -170,7 +170,7 @@ def select(
 
     Without --model and --edge the variables are taken to be independent within each source.
 
-    Example: pyromix select data.csv --model net.bif --n-sources 1..4
+    Example: pyromix select data.csv --model net.bif --n-sources 1..3
     """
     given = model_of(model, edge, latent) if model is not None or edge else None
     with working("fitting every number of sources", quiet=quiet):
