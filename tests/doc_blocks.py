@@ -62,7 +62,7 @@ def prepare(folder: Path) -> None:
     planted = px.datasets.read_card("hidden-group").folder
     shutil.copy(planted / "data.csv", folder)
     shutil.copy(planted / "network.bif", folder / "net.bif")
-    shutil.copy(px.datasets.read_card("thumbtacks").folder / "data.csv", folder / "units.csv")
+    px.datasets.load("thumbtacks")[1].to_csv(folder / "units.csv", index=False)
 
 
 def run(block: Block, namespace: dict[str, Any]) -> str:
