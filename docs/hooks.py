@@ -1,4 +1,4 @@
-"""Links from the reference keys of docstrings, ``[gordon23clear, Theorem 1]``, to the references."""
+"""Links from the reference keys of docstrings, ``[gordon23clear, Theorem 1]``."""
 
 from __future__ import annotations
 

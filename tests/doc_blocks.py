@@ -128,4 +128,5 @@ def rewrite(page: Path) -> bool:
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", ".*pgmpy.estimators.StructureScore", FutureWarning)
     for path in [Path(name).resolve() for name in sys.argv[1:]] or PAGES:
-        print("written " if rewrite(path) else "the same", path.relative_to(ROOT))
+        said = "written " if rewrite(path) else "the same"
+        sys.stdout.write(f"{said} {path.relative_to(ROOT)}\n")
