@@ -4,12 +4,12 @@
 # In the 1970s the National Supported Work programme (NSW) gave training to people who were mostly
 # poor, young and out of work, and drew by lot who got it. So the truth is known, within sampling
 # error. LaLonde (1986) asked: had there been no lot, and had one compared the trained with people
-# of an ordinary survey (PSID), would the methods of the day have found the truth? They did not.
+# of an ordinary survey (PSID), would the methods of the day have found the truth? Mostly not.
 #
 # Here the question is put to adjustment and to mixtures. Nothing is hidden, the failures included.
 #
-# Cells are marked `# %%`; run them one by one in an editor, or all with `python
-# tutorials/05_a_real_case.py`.
+# Cells are marked `# %%`; run them one by one in an editor, or all with
+# `python tutorials/05_a_real_case.py`.
 
 # %%
 import os
