@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from pyromix.diagnostics import FitDiagnostics
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
-from pyromix.query.predict import predict_proba, score
+from pyromix.predictive import PredictiveCheck, check_predictions
+from pyromix.query.predict import counted, predict_proba, score
 from pyromix.query.simulate import simulate
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pgmpy.models import DiscreteBayesianNetwork
 
     from pyromix.bridges.pyro import PyroProgram
+    from pyromix.sensitivity import Sensitivity
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +130,60 @@ class MixtureFit(Answering):
 
     def _penalised(self, price: float) -> float:
         return math.nan if self.exact else price * self.n_parameters - 2 * self.log_likelihood
+
+    # -- doubts ------------------------------------------------------------------------------
+
+    def predictive_check(
+        self, data: Any = None, *, level: float = 0.05, random_state: RandomState = 0
+    ) -> PredictiveCheck:
+        """Compare the fitted mixture with a table: pair margins, ranks of d-separated blocks.
+
+        Args:
+            data: a table; the one of the fit when left out. Rows that the fit has not seen test it
+                more sharply.
+            level: of each family of tests.
+            random_state: of simulated rows and of the blocks.
+
+        Raises:
+            DataError: the fit holds no table, or the data do not fit.
+        """
+        counts = (self.counts if data is None else counted(data, self.spec)).to(self.mixture.device)
+        return check_predictions(
+            self.mixture,
+            counts,
+            n_fitted=self.n_rows / (self.stored[0].unit if self.stored else 1.0),
+            prior=self.prior,
+            fresh=not (self.stored and self.stored[0].same_rows(counts)),
+            level=level,
+            random_state=random_state,
+        )
+
+    def sensitivity(
+        self,
+        variables: str | Sequence[str],
+        do: Mapping[str, Any] | None = None,
+        evidence: Mapping[str, Hashable] | None = None,
+        **options: Any,
+    ) -> Sensitivity:
+        """Ask the same question under other assumptions that one could have made.
+
+        With one source less and one more, without each of the views of U (as far as it can be left
+        out), and at other optima that fit as well.
+
+        Args:
+            variables: as in ``query``.
+            do: as in ``query``.
+            evidence: as in ``query``.
+            **options: ``n_starts`` random starts that look for other optima, ``within`` nats of
+                the best that count as fitting as well, ``random_state``.
+
+        Raises:
+            QueryError: a name, state or option is unknown.
+            DataError: the fit holds no table.
+        """
+        from pyromix.sensitivity import sensitivity
+
+        return sensitivity(self, variables, do, evidence, **options)
 
     # -- onwards -----------------------------------------------------------------------------
 

@@ -115,7 +115,8 @@ def markov(spec, joint):
     cpts = []
     for v, parents in enumerate(spec.parents):
         axes = [0, *(1 + p for p in parents), 1 + v]
-        law = joint.sum([a for a in range(joint.ndim) if a not in axes])
+        others = [a for a in range(joint.ndim) if a not in axes]
+        law = joint.sum(others) if others else joint
         law = law.permute([sorted(axes).index(a) for a in axes])
         cpts.append(law / law.sum(-1, keepdim=True))
     weights = joint.sum(tuple(range(1, joint.ndim)))

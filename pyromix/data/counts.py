@@ -233,6 +233,35 @@ class Counts:
             return replace(self, spec=spec)
         return replace(self, spec=spec, rows=self.rows[:, order])
 
+    def on(self, spec: MixtureSpec) -> Counts:
+        """Return the counts of some of the variables, by name.
+
+        Rows none of whose cells are observed are left out.
+
+        Args:
+            spec: over variables that are here, with the same states.
+
+        Raises:
+            DataError: a variable is not here, or its states differ, or no row is left.
+        """
+        here = {name: i for i, name in enumerate(self.spec.variables)}
+        for name, states in zip(spec.variables, spec.states, strict=True):
+            if name not in here or self.spec.states[here[name]] != states:
+                raise DataError(
+                    f"expected variables of {list(here)} with their states, found {name!r} with "
+                    f"states {list(states)}"
+                )
+        columns = [here[name] for name in spec.variables]
+        return Counts.from_codes(spec, self.rows[:, columns], self.weights)
+
+    def same_rows(self, other: Counts) -> bool:
+        """Whether the distinct rows and their weights are the same."""
+        return (
+            self.rows.shape == other.rows.shape
+            and bool((self.rows == other.rows.to(self.device)).all())
+            and torch.equal(self.weights, other.weights.to(self.device))
+        )
+
     def merge(self, other: Counts) -> Counts:
         """Return the counts of both tables taken together.
 

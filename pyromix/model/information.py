@@ -13,7 +13,7 @@ everything is a product of matrices of (rows, parameters).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -110,15 +110,13 @@ def observed_information(
     total = mixture.weights.new_zeros(p, p)
     sources = torch.zeros_like(mixture.weights)
     masses = [torch.zeros_like(c[..., 0]) for c in mixture.cpts]
-    places = [_places(spec, u).to(rows.device) for u in range(spec.n_sources)]
     step = max(1, CHUNK // (p + 1))
     for block, weight in zip(rows.split(step), weights.split(step), strict=True):
         block = block.long()
         shares = responsibilities(mixture, block)
         sources += weight @ shares
         score = torch.zeros(len(block), p, dtype=torch.float64, device=rows.device)
-        for u, place in enumerate(places):
-            mine = _complete_score(mixture, block, u)
+        for u, place, mine in _complete_scores(mixture, block):
             part = shares[:, u : u + 1] * mine
             total[place[:, None], place] -= mine.T @ (weight.unsqueeze(1) * part)
             score[:, place] += part
@@ -128,6 +126,52 @@ def observed_information(
     total += _curvature(mixture, prior.weights, prior.cpts, pseudo=True)
     values, basis = torch.linalg.eigh((total + total.T) / 2)
     return Information(spec, values.clamp_min(0), basis)
+
+
+def expected_information(
+    mixture: BayesNetMixture,
+    scores: Float[Tensor, "m p"],
+    n_rows: float,
+    prior: PseudoCounts,
+) -> Information:
+    """Take the information that so many rows of a mixture have on average, and pseudo-counts.
+
+    Never negative, and as noisy as the scores are few, whatever the rows at hand say.
+
+    Args:
+        mixture: without batch axes.
+        scores: of rows drawn from it.
+        n_rows: how many rows the information is of.
+        prior: pseudo-counts; they add the information of as many labelled rows.
+    """
+    total = scores.T @ scores * (n_rows / len(scores))
+    total += _curvature(mixture, prior.weights, prior.cpts, pseudo=True)
+    values, basis = torch.linalg.eigh(total)
+    return Information(mixture.spec, values.clamp_min(0), basis)
+
+
+def scores(mixture: BayesNetMixture, rows: Int[Tensor, "m n"]) -> Float[Tensor, "m p"]:
+    """Gradient of log P(row) in the log-odds, U summed out.
+
+    Args:
+        mixture: without batch axes.
+        rows: state numbers, no cell missing.
+    """
+    rows = rows.long()
+    shares = responsibilities(mixture, rows)
+    found = shares.new_zeros(len(rows), mixture.spec.n_parameters)
+    for u, place, mine in _complete_scores(mixture, rows):
+        found[:, place] += shares[:, u : u + 1] * mine
+    return found
+
+
+def _complete_scores(
+    mixture: BayesNetMixture, rows: Int[Tensor, "m n"]
+) -> Iterator[tuple[int, Int[Tensor, " q"], Float[Tensor, "m q"]]]:
+    """Per source its number, the positions of its parameters, and the gradients in these."""
+    for u in range(mixture.n_sources):
+        place = _places(mixture.spec, u).to(rows.device)
+        yield u, place, _complete_score(mixture, rows, u)
 
 
 def _row_numbers(spec: MixtureSpec, v: int, rows: Int[Tensor, "m n"]) -> Int[Tensor, " m"]:

@@ -139,6 +139,43 @@ class MixtureSpec:
         """Return the same structure with another number of sources."""
         return replace(self, n_sources=n_sources, source_states=tuple(source_states))
 
+    def without(self, vertices: Collection[int]) -> MixtureSpec:
+        """Return the network of the other variables, these summed out within each source.
+
+        A vertex without children simply goes; one with a single child leaves its parents to it.
+        One with several would leave these dependent, and no network with the same causal reading.
+
+        Args:
+            vertices: to leave out.
+
+        Raises:
+            SpecError: one of them has several children that stay, or no variable is left.
+        """
+        parents = {v: list(found) for v, found in enumerate(self.parents)}
+        free = set(self.uninfluenced)
+        for v in sorted(vertices, reverse=True):
+            children = [c for c, found in parents.items() if v in found]
+            if len(children) > 1:
+                raise SpecError(
+                    f"{self.name(v)!r} cannot be left out: it is a common cause of "
+                    f"{[self.name(c) for c in children]}"
+                )
+            own = parents.pop(v)
+            for c in children:
+                rest = [p for p in parents[c] if p != v]
+                parents[c] = [*rest, *(p for p in own if p not in rest)]
+                if v not in free:
+                    free.discard(c)
+        return MixtureSpec.from_parents(
+            {self.name(v): self.states[v] for v in parents},
+            {self.name(v): [self.name(p) for p in found] for v, found in parents.items()},
+            self.n_sources,
+            source=self.source,
+            uninfluenced=[self.name(v) for v in parents if v in free],
+            source_states=self.source_states,
+            roles={role: [self.name(v) for v in vs if v in parents] for role, vs in self.roles},
+        )
+
     # -- sizes -------------------------------------------------------------------------------
 
     @property

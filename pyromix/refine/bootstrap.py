@@ -84,11 +84,11 @@ def replicate(
     for first in range(0, n, step):
         size = min(step, n - first)
         weights = torch.from_numpy(_weights(counts, size, kind, rng)).to(counts.device)
-        mixtures, ended = climb_replicates(
+        ends = climb_replicates(
             counts, batch_of(*[start] * size), weights, prior=prior, max_iter=max_iter, tol=tol
         )
-        found.append(mixtures)
-        converged.append(ended)
+        found.append(ends.mixtures)
+        converged.append(ends.converged)
     return _relabelled(mixture, batch_of(*found), torch.cat(converged))
 
 

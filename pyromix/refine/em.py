@@ -148,7 +148,7 @@ def climb_replicates(
     prior: PseudoCounts,
     max_iter: int = 2000,
     tol: float = 1e-9,
-) -> tuple[BayesNetMixture, Bool[Tensor, " n"]]:
+) -> Ends:
     """Run EM on several weightings of one table at once, each from a start of its own.
 
     Args:
@@ -159,9 +159,6 @@ def climb_replicates(
         max_iter: as for ``climb``.
         tol: as for ``climb``.
 
-    Returns:
-        Where every start ended, and whether by the tolerance.
-
     Raises:
         SpecError: the starts do not fit the data, or an argument is out of range.
         RefinementError: a start gives a row probability zero, or a number is not finite.
@@ -171,7 +168,22 @@ def climb_replicates(
     em = EMMap(spec, CellIndex(spec, counts.rows), row_weights, prior)
     with one_thread_unless(counts.rows.shape[0] * spec.n_variables * starts.weights.numel()):
         found = _ascend(em, Point.of(starts), _Options(max_iter, tol, True, None))
-    return found.point.mixture(spec), found.converged
+    return Ends(found.point.mixture(spec), found.step.objective, found.converged)
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Where several starts ended.
+
+    Attributes:
+        mixtures: batch shape ``(n,)``.
+        objectives: log-likelihood, each of its own weighting, plus log-density of pseudo-counts.
+        converged: whether by the tolerance.
+    """
+
+    mixtures: BayesNetMixture
+    objectives: Float[Tensor, " n"]
+    converged: Bool[Tensor, " n"]
 
 
 @dataclass(frozen=True)
