@@ -29,10 +29,15 @@ class PseudoCounts:
         weights: of P(U), ``(k,)``, float64, not negative.
         cpts: per vertex ``(k, *card(parents), card)``; the k slices of an uninfluenced vertex are
             equal, and count once.
+        learned: per vertex how many of the pseudo-counts of a row lie at a place that was itself
+            learned from the table: the row of all sources together or, for a vertex whose table
+            they share, that of all parent states. What rests on it says how alike rows are, not
+            where they are. Empty where all of it is prior knowledge.
     """
 
     weights: Float[Tensor, " k"]
     cpts: tuple[Float[Tensor, ...], ...]
+    learned: tuple[float, ...] = ()
 
     @staticmethod
     def of(
@@ -71,7 +76,8 @@ class PseudoCounts:
 
     def to(self, device: torch.device | str) -> PseudoCounts:
         """Return the same pseudo-counts on another device."""
-        return PseudoCounts(self.weights.to(device), tuple(c.to(device) for c in self.cpts))
+        moved = tuple(c.to(device) for c in self.cpts)
+        return PseudoCounts(self.weights.to(device), moved, self.learned)
 
 
 def prior_words(prior: Prior | PseudoCounts | None) -> str:

@@ -148,22 +148,21 @@ def pooled_prior(counts: Counts, mixture: BayesNetMixture, strength: float = 1.0
         strength: c.
     """
     spec = mixture.spec
-    tables = []
+    tables, learned = [], []
     for v, n in enumerate(expected_counts_of(counts, mixture)):
         rows = n.flatten(1, -2) if spec.parents[v] else n.unsqueeze(1)
-        shared = v in spec.uninfluenced
-        everything = rows[0] if shared else rows.sum(0)
+        shared = v in spec.uninfluenced or spec.n_sources == 1
+        everything = rows[0] if v in spec.uninfluenced else rows.sum(0)
         marginal = everything.sum(0) + 1 / n.shape[-1]
         marginal = (marginal / marginal.sum()).expand_as(everything)
         among_rows = _strength(everything, marginal)
         mean = everything + among_rows * marginal
         mean = mean / mean.sum(-1, keepdim=True)
-        if shared or spec.n_sources == 1:
-            added = (among_rows * marginal).expand_as(rows)
-        else:
-            added = _strength(rows, mean.expand_as(rows)) * mean.expand_as(rows)
-        tables.append((strength * added + LEAST).reshape(n.shape))
-    return PseudoCounts(torch.ones_like(mixture.weights), tuple(tables))
+        place = marginal if shared else mean
+        tau = among_rows if shared else _strength(rows, mean.expand_as(rows))
+        learned.append(strength * tau)
+        tables.append((learned[-1] * place.expand_as(rows) + LEAST).reshape(n.shape))
+    return PseudoCounts(torch.ones_like(mixture.weights), tuple(tables), tuple(learned))
 
 
 def expected_counts_of(
