@@ -14,6 +14,7 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import numpy_generator
 from pyromix.refine.bootstrap import _weights, replicate
 from pyromix.refine.em import fit_em
+from pyromix.refine.pooled import pooled_prior
 from pyromix.refine.starts import batch_of, inside
 
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
@@ -125,3 +126,34 @@ def test_every_tensor_is_where_the_data_are(toy):
     with torch.device("meta"):
         found = replicate(toy.counts, toy.mixture, 2, prior=none, max_iter=5)
     assert found.mixtures.weights.device.type == "cpu"
+
+
+@QUIET
+def test_rows_that_a_replicate_leaves_out_may_be_impossible_in_it():
+    """A state seen once, maximum likelihood: without that row it has probability zero."""
+    spec = numbered(4, [(0, 1)], card=3)
+    counts = rows_of(px.random_mixture(spec, 0, separation=0.3), 150)
+    fit = px.fit(spec, counts, prior=None, n_init=3)
+    draws = fit.bootstrap(n=40).draws
+    assert all(bool(t.isfinite().all()) for t in (draws.weights, *draws.cpts))
+    assert any(bool((c == 0).any()) for c in draws.cpts)
+
+
+@QUIET
+def test_the_place_of_learned_pseudo_counts_is_learned_by_every_replicate():
+    """A vertex that sources do not move, pooled hard: the binomial spread of all rows."""
+    spec = numbered(7, [], card=2)
+    truth = px.random_mixture(spec, 1, separation=0.4)
+    same = torch.tensor([0.3, 0.7], dtype=torch.float64).expand(2, 2)
+    truth = type(truth)(spec, truth.weights, (*truth.cpts[:6], same))
+    counts = rows_of(truth, 2000)
+    prior = pooled_prior(counts, truth)
+    assert prior.learned[6] > 1e4
+    estimate = fit_em(counts, batch_of(truth), prior=prior).mixture
+    draws = replicate(counts, estimate, 300, prior=prior).mixtures
+    spread = draws.cpts[6][:, :, 1].std(0)
+    binomial = (0.21 / 2000) ** 0.5
+    assert bool((abs(spread / binomial - 1) < 0.15).all())
+    fixed = PseudoCounts(prior.weights, prior.cpts)
+    narrow = replicate(counts, estimate, 50, prior=fixed).mixtures.cpts[6][:, :, 1].std(0)
+    assert bool((narrow < 0.3 * binomial).all())
