@@ -129,3 +129,16 @@ def test_an_effect_is_not_drawn_to_the_confounded_one_where_likelihood_is_flat()
     )
     assert abs(plain - shrunk) < 0.01
     assert abs(plain - flat) > 0.05
+
+
+@QUIET
+def test_a_saved_fit_keeps_its_prior_and_its_standard_errors(tmp_path):
+    spec = bundled("asia", 2)
+    fit = px.fit(spec, rows_of(px.random_mixture(spec, 0), 2000), random_state=0)
+    prior = pooled_prior(fit.counts, fit.mixture)
+    fit = fit.refine(prior=prior)
+    fit.save(tmp_path / "fit.pyromix")
+    back = px.load(tmp_path / "fit.pyromix")
+    assert back.prior.learned == prior.learned
+    one, other = (f.query("dysp", {"smoke": "yes"}, interval=True) for f in (fit, back))
+    np.testing.assert_array_equal(one.standard_error, other.standard_error)
