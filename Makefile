@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench lint types contracts tests golden tutorials clean
+.PHONY: demo test bench lint types contracts tests golden tutorials docs clean
 
 demo: .venv/ready
 	$(BIN)/pyromix demo
@@ -32,11 +32,20 @@ golden: .venv/ready
 tutorials: .venv/ready
 	$(BIN)/pytest tests/test_tutorials.py
 
+docs: .venv/docs-ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@! grep -rlE '(src|href)="(https?:)?//[^"]*\.(js|css|woff2?)"' site --include='*.html'
+	@echo site/index.html
+
 .venv/ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
 	touch $@
 
+.venv/docs-ready: .venv/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	touch $@
+
 clean:
-	rm -rf .venv dist build
+	rm -rf .venv dist build site

@@ -46,6 +46,7 @@ def save(fit: MixtureFit, path: str | PathLike[str], *, include_data: bool = Tru
         )
     extra: dict[str, Any] = {name: getattr(fit, name) for name in NUMBERS}
     extra["diagnostics"] = asdict(fit.diagnostics)
+    extra["learned"] = fit.prior.learned
     extra = _finite(extra)
     tensors: dict[str, Tensor] = {f"row_masses/{v}": m for v, m in enumerate(fit.row_masses)}
     tensors |= {f"prior/{v}": table for v, table in enumerate(fit.prior.cpts)}
@@ -98,6 +99,7 @@ def _fit_of(bundle: Bundle) -> MixtureFit:
         prior=PseudoCounts(
             bundle.tensors["prior/weights"],
             tuple(bundle.tensors[f"prior/{v}"] for v in range(bundle.mixture.spec.n_variables)),
+            tuple(numbers.get("learned", ())),
         ),
         stored=stored,
         drawn=_draws(bundle),

@@ -364,7 +364,7 @@ def _by_holm(found: Sequence[Check]) -> tuple[Check, ...]:
     """The same comparisons with adjusted p-values, the worst first."""
     if not found:
         return ()
-    p_values = torch.tensor([c.p_value for c in found], dtype=torch.float64)
+    p_values = torch.tensor([c.p_value for c in found], dtype=torch.float64, device="cpu")
     adjusted = holm(p_values).tolist()
     checked = [replace(c, adjusted=a) for c, a in zip(found, adjusted, strict=True)]
     return tuple(sorted(checked, key=lambda c: c.p_value))

@@ -40,6 +40,10 @@ Without any, a held-out row that holds a combination new to a source has probabi
 HELD_OUT_STARTS = 2
 """Random starts of a fold beside the estimate from all rows."""
 
+NOT_REPRODUCED = (
+    "no candidate reproduces all pair margins: an edge may be missing (fit.predictive_check())"
+)
+
 CRITERIA = ("rank", "bic", "icl", "held_out")
 
 
@@ -60,6 +64,8 @@ class Candidate:
         held_out_error: standard error of its difference from the best candidate's.
         rank_p_value: smallest p-value, after Holm's correction, of the hypothesis that k sources
             suffice; nan where no table can contradict it.
+        fit_p_value: smallest p-value, after Holm's correction, over the pair margins of the fit: of
+            the hypothesis that this k and this graph are right. One where there are no pairs.
         n_starts: starts of the fit.
         n_best: starts that reached the best optimum.
     """
@@ -74,6 +80,7 @@ class Candidate:
     held_out: float
     held_out_error: float
     rank_p_value: float
+    fit_p_value: float
     n_starts: int
     n_best: int
 
@@ -127,6 +134,14 @@ class Selection:
         """
         return len({k for name, k in self.choices.items() if name != "icl"}) == 1
 
+    @property
+    def reproduced(self) -> bool:
+        """Whether some candidate reproduces all pair margins of the table, at the level.
+
+        Where none does, an edge may be missing, and a larger k may be standing in for it.
+        """
+        return any(c.fit_p_value >= self.level for c in self.candidates)
+
     def to_frame(self) -> pd.DataFrame:
         """The table, one row per candidate."""
         rows = [asdict(c) for c in self.candidates]
@@ -136,7 +151,8 @@ class Selection:
         """The table, then what each criterion chooses."""
         head = (
             f"{'k':>2} {'identified':>10} {'params':>7} {'logL':>13} {'BIC':>12} {'ICL':>12} "
-            f"{'R2':>5} {'held-out':>9} {'(s.e.)':>8} {'rank p':>8} {'starts':>9}"
+            f"{'R2':>5} {'held-out':>9} {'(s.e.)':>8} {'rank p':>8} {'fit p':>8} "
+            f"{'starts':>9}"
         )
         lines = [head]
         for c in self.candidates:
@@ -145,7 +161,7 @@ class Selection:
                 f"{c.n_sources:>2} {c.identified:>10} {c.n_parameters:>7} "
                 f"{c.log_likelihood:>13.3f} {c.bic:>12.2f} {c.icl:>12.2f} {c.entropy_r2:>5.2f} "
                 f"{c.held_out:>9.4f} {c.held_out_error:>8.4f} {p:>8} "
-                f"{f'{c.n_best}/{c.n_starts}':>9}"
+                f"{f'{c.fit_p_value:.2g}':>8} {f'{c.n_best}/{c.n_starts}':>9}"
             )
         said = ", ".join(
             f"{name} {k}{' or more' if name == 'rank' and self.rank_at_limit else ''}"
@@ -156,7 +172,8 @@ class Selection:
             if self.agree
             else "they disagree: compare the answers under each"
         )
-        return "\n".join([*lines, f"chosen: {said}", verdict, *self.notes])
+        misfit = [] if self.reproduced else [NOT_REPRODUCED]
+        return "\n".join([*lines, f"chosen: {said}", verdict, *misfit, *self.notes])
 
     @property
     def rank_at_limit(self) -> bool:
@@ -278,6 +295,7 @@ def _candidate(
         held_out=held_out,
         held_out_error=error,
         rank_p_value=min(p_values, default=math.nan),
+        fit_p_value=min((p.adjusted for p in found.predictive_check().pairs), default=1.0),
         n_starts=len(found.diagnostics.start_log_likelihoods),
         n_best=found.diagnostics.n_best,
     )

@@ -176,3 +176,53 @@ def test_meta_device_needs_no_default():
     with torch.device("meta"):
         found = observed_information(mixture, counts.rows, counts.weights, none)
     assert found.values.device.type == "cpu"
+
+
+def test_rows_drawn_together_at_a_learned_place_are_as_sure_as_all_their_rows():
+    """Sources told apart with certainty, a vertex they do not move: the binomial error of N rows.
+
+    Pseudo-counts at a known place would make it as small as they are many.
+    """
+    spec = px.MixtureSpec.from_parents({f"V{i}": (0, 1) for i in range(5)}, {}, 2)
+    sharp = torch.tensor([[0.999, 0.001], [0.001, 0.999]], dtype=torch.float64)
+    same = torch.tensor([[0.3, 0.7], [0.3, 0.7]], dtype=torch.float64)
+    weights = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    truth = px.BayesNetMixture(spec, weights, (sharp,) * 4 + (same,))
+    counts = px.Counts.from_frame(px.simulate(truth, 4000), spec)
+    none = torch.zeros(2, 2, dtype=torch.float64)
+    drawn = (none,) * 4 + (1e6 * same,)
+    expected = math.sqrt(0.3 * 0.7 / 4000)
+    for learned, at_one, at_all in (
+        ((), math.sqrt(0.21 / 1e6), math.sqrt(0.21 / 2e6)),
+        ((0.0,) * 4 + (1e6,), expected, expected),
+        ((0.0,) * 4 + (1e-9,), expected * math.sqrt(2), expected),
+    ):
+        pseudo = drawn if learned != (0.0,) * 4 + (1e-9,) else (none,) * 5
+        prior = PseudoCounts(torch.zeros_like(weights), pseudo, learned)
+        found = observed_information(truth, counts.rows, counts.weights, prior)
+        asked = [DoQuery(outcomes=(4,), evidence={-1: 0}), DoQuery(outcomes=(4,))]
+        errors = [float(found.variances(query_gradient(truth, q))[0][1].sqrt()) for q in asked]
+        np.testing.assert_allclose(errors, [at_one, at_all], rtol=0.02)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_parent_states_of_one_table_are_drawn_together_likewise(shared):
+    spec = px.MixtureSpec.from_parents(
+        {"A": (0, 1), "B": (0, 1)},
+        {"B": ["A"]},
+        2 if shared else 1,
+        uninfluenced=["A", "B"] if shared else [],
+    )
+    k = spec.n_sources
+    half = torch.full((k, 2), 0.5, dtype=torch.float64)
+    same = torch.tensor([0.3, 0.7], dtype=torch.float64).expand(k, 2, 2).clone()
+    weights = torch.full((k,), 1 / k, dtype=torch.float64)
+    truth = px.BayesNetMixture(spec, weights, (half, same))
+    codes = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    rows = torch.tensor([300.0, 700.0, 300.0, 700.0], dtype=torch.float64)
+    counts = px.Counts.from_codes(spec, codes, rows)
+    prior = PseudoCounts(torch.zeros_like(weights), (0 * half, 1e6 * same), (0.0, 1e6))
+    found = observed_information(truth, counts.rows, counts.weights, prior)
+    for query in (DoQuery(outcomes=(1,), evidence={0: 0}), DoQuery(outcomes=(1,))):
+        error = float(found.variances(query_gradient(truth, query))[0][1].sqrt())
+        assert error == pytest.approx(math.sqrt(0.21 / 2000), rel=1e-3)

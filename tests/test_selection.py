@@ -78,7 +78,7 @@ def test_held_out_likelihood_is_that_of_fits_to_the_other_folds():
 def test_one_standard_error_prefers_fewer_sources():
     def candidate(k, held_out, error):
         return px.selection.Candidate(
-            k, "yes", k, 0.0, float(k), float(k), 1.0, held_out, error, math.nan, 1, 1
+            k, "yes", k, 0.0, float(k), float(k), 1.0, held_out, error, math.nan, 1.0, 1, 1
         )
 
     near = px.Selection((candidate(1, -1.01, 0.02), candidate(2, -1.0, 0.0)), (), 0.05, ())
@@ -96,6 +96,25 @@ def test_a_network_is_selected_by_likelihood_and_its_graph():
     )
     found = px.select_n_sources(truth.spec, px.simulate(truth, 5000), [1, 2, 3], n_init=5)
     assert found.best == found.choices["held_out"] == 2
+
+
+def test_pair_margins_contradict_too_few_sources(three):
+    p_values = [c.fit_p_value for c in three.candidates]
+    assert p_values[0] < 1e-6
+    assert p_values[1] < 1e-6
+    assert p_values[2] > 0.05
+    assert three.reproduced
+    assert "no candidate" not in str(three)
+
+
+def test_a_missing_edge_is_said_to_be_possible_where_no_candidate_reproduces_the_pairs():
+    spec = px.MixtureSpec.from_parents(
+        {f"V{i}": (0, 1, 2) for i in range(6)}, {"V1": ["V0"], "V3": ["V2"]}, 2
+    )
+    rows = px.simulate(px.random_mixture(spec, 3, separation=0.3), 20_000)
+    found = px.select_n_sources(None, rows, [1, 2], n_init=3)
+    assert not found.reproduced
+    assert "an edge may be missing" in str(found)
 
 
 @pytest.mark.parametrize("candidates", [[], [0], [True, 2], [-1]])

@@ -147,7 +147,7 @@ def numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise QueryError(
-            f"expected a number, a range 2..5 or a list 1,2,4; found {text!r}"
+            f"--n-sources: expected a number, a range 2..5 or a list 1,2,4; found {text!r}"
         ) from None
 
 

@@ -90,7 +90,8 @@ def observed_information(
         mixture: the estimate, without batch axes.
         rows: state numbers, no cell missing.
         weights: of the rows.
-        prior: pseudo-counts; they add the information of as many labelled rows.
+        prior: pseudo-counts; they add the information of as many labelled rows, learned ones only
+            on how rows differ.
 
     Raises:
         DataError: a cell is missing.
@@ -122,8 +123,8 @@ def observed_information(
             score[:, place] += part
         total += score.T @ (weight.unsqueeze(1) * score)
         _add_masses(spec, masses, block, shares * weight.unsqueeze(1))
-    total += _curvature(mixture, sources, masses)
-    total += _curvature(mixture, prior.weights, prior.cpts, pseudo=True)
+    total += _curvature(mixture, sources.sum(), masses)
+    total += _of_prior(mixture, prior)
     values, basis = torch.linalg.eigh((total + total.T) / 2)
     return Information(spec, values.clamp_min(0), basis)
 
@@ -145,7 +146,7 @@ def expected_information(
         prior: pseudo-counts; they add the information of as many labelled rows.
     """
     total = scores.T @ scores * (n_rows / len(scores))
-    total += _curvature(mixture, prior.weights, prior.cpts, pseudo=True)
+    total += _of_prior(mixture, prior)
     values, basis = torch.linalg.eigh(total)
     return Information(mixture.spec, values.clamp_min(0), basis)
 
@@ -226,28 +227,72 @@ def _add_masses(
         flat.T.index_add_(0, _row_numbers(spec, v, rows), shares)
 
 
+def _of_prior(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, "p p"]:
+    """Information of pseudo-counts.
+
+    Those that lie at a learned place draw rows together and hold them nowhere: with that place
+    integrated out (flat), k rows of log-odds with precision t each around it have
+
+        t (diag(p) - p p') x (I - J / k),   J all ones,
+
+    which is zero along the direction in which all of them move together.
+    """
+    spec = mixture.spec
+    learned = prior.learned or (0.0,) * spec.n_variables
+    masses = [(a.sum(-1) - t).clamp_min(0.0) for a, t in zip(prior.cpts, learned, strict=True)]
+    for v in spec.uninfluenced:
+        # Once, and not once for every source.
+        masses[v] = masses[v] / spec.n_sources
+    total = _curvature(mixture, prior.weights.sum(), masses)
+    start = spec.n_sources - 1
+    for v, t in enumerate(learned):
+        cpt = mixture.cpts[v][:1] if v in spec.uninfluenced else mixture.cpts[v]
+        rows = cpt.reshape(len(cpt), -1, spec.cards[v])
+        n_groups, n_rows, free = len(rows), rows.shape[1], spec.cards[v] - 1
+        stop = start + n_groups * n_rows * free
+        if t > 0:
+            block = total[start:stop, start:stop].view(
+                n_groups, n_rows, free, *(n_groups, n_rows, free)
+            )
+            _draw_together(block, rows, t)
+        start = stop
+    return total
+
+
+def _draw_together(block: Tensor, rows: Float[Tensor, "groups rows card"], strength: float) -> None:
+    """Add the precision of learned pseudo-counts in place, over sources or over parent states."""
+    over_sources = len(rows) > 1
+    if not over_sources:
+        rows = rows.transpose(0, 1)
+    k, n_rows = rows.shape[:2]
+    for r in range(n_rows):
+        law = torch.stack([_block(row, strength * torch.ones_like(row[0])) for row in rows[:, r]])
+        law = law.mean(0)
+        for one in range(k):
+            for other in range(k):
+                share = (1.0 if one == other else 0.0) - 1 / k
+                if over_sources:
+                    block[one, r, :, other, r, :] += share * law
+                else:
+                    block[r, one, :, r, other, :] += share * law
+
+
 def _curvature(
-    mixture: BayesNetMixture,
-    sources: Float[Tensor, " k"],
-    masses: Sequence[Tensor],
-    *,
-    pseudo: bool = False,
+    mixture: BayesNetMixture, sources: Tensor, masses: Sequence[Tensor]
 ) -> Float[Tensor, "p p"]:
     """Information of labelled rows: a block ``n (diag(p) - p p')`` per table row.
 
     Args:
         mixture: the estimate.
-        sources: rows of each source, or pseudo-counts of each source.
-        masses: rows behind each CPT row, or pseudo-counts of its cells.
-        pseudo: whether pseudo-counts are given, whose sums are the rows.
+        sources: labelled rows in all.
+        masses: rows behind each CPT row.
     """
     spec = mixture.spec
-    blocks = [_block(mixture.weights, sources.sum())]
+    blocks = [_block(mixture.weights, sources)]
     for v, cpt in enumerate(mixture.cpts):
-        mass = masses[v].sum(-1) if pseudo else masses[v]
+        mass = masses[v]
         if v in spec.uninfluenced:
-            cpt = cpt[:1]
-            mass = mass[:1] if pseudo else mass.sum(0, keepdim=True)
+            cpt, mass = cpt[:1], mass.sum(0, keepdim=True)
         rows, behind = cpt.reshape(-1, spec.cards[v]), mass.flatten()
         blocks.extend(_block(row, n) for row, n in zip(rows, behind, strict=True))
     return torch.block_diag(*blocks)

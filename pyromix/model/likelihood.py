@@ -127,6 +127,9 @@ def expected_counts(
         total = share.sub_(top).exp_().sum(0)
         if row_weight.ndim == 1:
             row_weight = row_weight[:, None]
+        else:
+            # A row that a weighting leaves out may be impossible there: it is no row of it.
+            total = torch.where(row_weight > 0, total, 1.0)
         log_likelihood += (row_weight * (total.log() + top)).sum(0)
         torch.mul(share, row_weight / total, out=joint.movedim(-1, 0))
         sources += joint.sum(0)

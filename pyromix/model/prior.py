@@ -26,13 +26,19 @@ class PseudoCounts:
     log-odds.
 
     Attributes:
-        weights: of P(U), ``(k,)``, float64, not negative.
-        cpts: per vertex ``(k, *card(parents), card)``; the k slices of an uninfluenced vertex are
-            equal, and count once.
+        weights: of P(U), ``(k,)``, float64, not negative; or ``(n, k)``, others for each of n
+            mixtures.
+        cpts: per vertex ``(k, *card(parents), card)``, or ``(n, k, ...)``; the k slices of an
+            uninfluenced vertex are equal, and count once.
+        learned: per vertex how many of the pseudo-counts of a row lie at a place that was itself
+            learned from the table: the row of all sources together or, for a vertex whose table
+            they share, that of all parent states. What rests on it says how alike rows are, not
+            where they are. Empty where all of it is prior knowledge.
     """
 
-    weights: Float[Tensor, " k"]
+    weights: Float[Tensor, "*batch k"]
     cpts: tuple[Float[Tensor, ...], ...]
+    learned: tuple[float, ...] = ()
 
     @staticmethod
     def of(
@@ -69,9 +75,19 @@ class PseudoCounts:
         """Whether it adds nothing: maximum likelihood."""
         return not any(bool((t > 0).any()) for t in (self.weights, *self.cpts))
 
+    @property
+    def batched(self) -> bool:
+        """Whether they are others for each of several mixtures."""
+        return self.weights.ndim == 2
+
+    def __getitem__(self, index: Tensor | slice) -> PseudoCounts:
+        """Those of some mixtures."""
+        return PseudoCounts(self.weights[index], tuple(c[index] for c in self.cpts), self.learned)
+
     def to(self, device: torch.device | str) -> PseudoCounts:
         """Return the same pseudo-counts on another device."""
-        return PseudoCounts(self.weights.to(device), tuple(c.to(device) for c in self.cpts))
+        moved = tuple(c.to(device) for c in self.cpts)
+        return PseudoCounts(self.weights.to(device), moved, self.learned)
 
 
 def prior_words(prior: Prior | PseudoCounts | None) -> str:

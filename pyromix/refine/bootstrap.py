@@ -11,18 +11,24 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError
+from pyromix.model.cell_index import CellIndex
 from pyromix.model.match import match_costs, match_sources
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import near_matches
 from pyromix.refine.em import climb_replicates
+from pyromix.refine.pooled import among_parent_states, drawn_to, expected_counts_of, place_of
 from pyromix.refine.starts import batch_of, inside
+from pyromix.refine.step import EMMap, Point
 
 KINDS = ("multinomial", "dirichlet")
 
 CHUNK = 2**25
 """Distinct rows times replicates times sources that are worked on at once."""
+
+ROUNDS = 2
+"""Rounds in which a replicate learns the place of its pseudo-counts."""
 
 AMBIGUOUS = 0.5
 """A matching is ambiguous when it costs more than this share of the runner-up."""
@@ -56,6 +62,9 @@ def replicate(
 ) -> Replicates:
     """Estimate from n reweighted tables, each started at the estimate.
 
+    Where pseudo-counts lie at a learned place (``refine.pooled``), each table learns it anew; how
+    strong they are is not learned again.
+
     Args:
         counts: the table.
         mixture: the estimate, without batch axes.
@@ -79,14 +88,20 @@ def replicate(
         raise QueryError(f"the number of replicates must be an integer >= 1, found {n!r}")
     rng = numpy_generator(random_state)
     start = inside(mixture)
+    among_rows = ()
+    if prior.learned:
+        among_rows = among_parent_states(counts.spec, expected_counts_of(counts, mixture))
     step = max(1, CHUNK // (counts.n_patterns * mixture.n_sources))
     found, converged = [], []
     for first in range(0, n, step):
         size = min(step, n - first)
         weights = torch.from_numpy(_weights(counts, size, kind, rng)).to(counts.device)
-        ends = climb_replicates(
-            counts, batch_of(*[start] * size), weights, prior=prior, max_iter=max_iter, tol=tol
-        )
+        options = {"max_iter": max_iter, "tol": tol}
+        starts = batch_of(*[start] * size)
+        ends = climb_replicates(counts, starts, weights, prior=prior, **options)
+        for _ in range(ROUNDS if prior.learned else 0):
+            own = _learned_anew(counts, weights, ends.mixtures, prior, among_rows)
+            ends = climb_replicates(counts, ends.mixtures, weights, prior=own, **options)
         found.append(ends.mixtures)
         converged.append(ends.converged)
     return _relabelled(mixture, batch_of(*found), torch.cat(converged))
@@ -103,6 +118,23 @@ def _weights(
     else:
         drawn = rng.standard_gamma(units[:, None], size=(len(units), n))
     return drawn * (total * counts.unit / drawn.sum(0))
+
+
+def _learned_anew(
+    counts: Counts,
+    weights: Float[Tensor, "rows n"],
+    mixtures: BayesNetMixture,
+    prior: PseudoCounts,
+    among_rows: tuple[float, ...],
+) -> PseudoCounts:
+    """Pseudo-counts of the same strength where each reweighted table puts them."""
+    spec = counts.spec
+    none = PseudoCounts.of(spec, None, counts.device)
+    em = EMMap(spec, CellIndex(spec, counts.rows), weights, none)
+    cells = em.expected_cells(Point.of(mixtures))
+    expected = em.axis.unstack(cells)
+    places = [place_of(spec, v, n, among_rows[v]) for v, n in enumerate(expected)]
+    return drawn_to(mixtures.weights, places, prior.learned)
 
 
 def _relabelled(

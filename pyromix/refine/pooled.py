@@ -24,6 +24,7 @@ Where U moves few of the tables, pooled wins by far; where it moves all of them,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,7 @@ from pyromix.model.likelihood import log_prob
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
+from pyromix.model.spec import MixtureSpec
 from pyromix.refine.em import climb
 from pyromix.refine.outcome import EMResult
 from pyromix.refine.starts import batch_of, inside
@@ -148,22 +150,88 @@ def pooled_prior(counts: Counts, mixture: BayesNetMixture, strength: float = 1.0
         strength: c.
     """
     spec = mixture.spec
-    tables = []
-    for v, n in enumerate(expected_counts_of(counts, mixture)):
-        rows = n.flatten(1, -2) if spec.parents[v] else n.unsqueeze(1)
-        shared = v in spec.uninfluenced
-        everything = rows[0] if shared else rows.sum(0)
-        marginal = everything.sum(0) + 1 / n.shape[-1]
-        marginal = (marginal / marginal.sum()).expand_as(everything)
-        among_rows = _strength(everything, marginal)
-        mean = everything + among_rows * marginal
-        mean = mean / mean.sum(-1, keepdim=True)
-        if shared or spec.n_sources == 1:
-            added = (among_rows * marginal).expand_as(rows)
-        else:
-            added = _strength(rows, mean.expand_as(rows)) * mean.expand_as(rows)
-        tables.append((strength * added + LEAST).reshape(n.shape))
-    return PseudoCounts(torch.ones_like(mixture.weights), tuple(tables))
+    expected = expected_counts_of(counts, mixture)
+    among_rows = among_parent_states(spec, expected)
+    places = [place_of(spec, v, n, among_rows[v]) for v, n in enumerate(expected)]
+    learned = tuple(
+        strength * (among_rows[v] if _shared(spec, v) else _strength(_rows(n), _rows(place)))
+        for v, (n, place) in enumerate(zip(expected, places, strict=True))
+    )
+    return drawn_to(mixture.weights, places, learned)
+
+
+def among_parent_states(
+    spec: MixtureSpec, expected: Sequence[Float[Tensor, ...]]
+) -> tuple[float, ...]:
+    """tau0: per vertex how alike the rows of all sources together are over parent states.
+
+    Args:
+        spec: the structure.
+        expected: counts per vertex, ``(k, *card(parents), card)``.
+    """
+    found = []
+    for v, n in enumerate(expected):
+        everything = _together(spec, v, n)
+        base = _marginal(everything, len(spec.parents[v]))
+        found.append(_strength(_rows(everything), _rows(base)))
+    return tuple(found)
+
+
+def place_of(
+    spec: MixtureSpec, v: int, n: Float[Tensor, "*batch k *parents card"], among_rows: float
+) -> Float[Tensor, "*batch k *parents card"]:
+    """What the rows of a vertex are drawn to: m, or b where all sources share the table.
+
+    Args:
+        spec: the structure.
+        v: the vertex.
+        n: expected counts.
+        among_rows: tau0.
+    """
+    everything = _together(spec, v, n)
+    place = _marginal(everything, len(spec.parents[v]))
+    if not _shared(spec, v):
+        place = everything + among_rows * place
+        place = place / place.sum(-1, keepdim=True)
+    return place.unsqueeze(-2 - len(spec.parents[v])).expand_as(n)
+
+
+def drawn_to(
+    weights: Float[Tensor, "*batch k"],
+    places: Sequence[Float[Tensor, ...]],
+    learned: tuple[float, ...],
+) -> PseudoCounts:
+    """Pseudo-counts of some strength at learned places, and a few everywhere.
+
+    Args:
+        weights: P(U), for its shape ``(k,)`` or ``(n, k)``.
+        places: per vertex, rows of probabilities in the shape of its CPT, batched likewise.
+        learned: strengths.
+    """
+    cpts = tuple(t * place + LEAST for t, place in zip(learned, places, strict=True))
+    return PseudoCounts(torch.ones_like(weights), cpts, learned)
+
+
+def _shared(spec: MixtureSpec, v: int) -> bool:
+    return v in spec.uninfluenced or spec.n_sources == 1
+
+
+def _together(spec: MixtureSpec, v: int, n: Tensor) -> Float[Tensor, "*batch *parents card"]:
+    """Counts of all sources; where they share the table every slice holds all of them."""
+    axis = -2 - len(spec.parents[v])
+    return n.select(axis, 0) if v in spec.uninfluenced else n.sum(axis)
+
+
+def _marginal(everything: Float[Tensor, "*batch *parents card"], n_parents: int) -> Tensor:
+    """b, repeated for every parent state; a row of rows that nobody saw is uniform."""
+    axes = tuple(range(-1 - n_parents, -1))
+    total = everything.sum(axes, keepdim=True) if axes else everything
+    total = total + 1 / everything.shape[-1]
+    return (total / total.sum(-1, keepdim=True)).expand_as(everything)
+
+
+def _rows(table: Float[Tensor, "*some card"]) -> Float[Tensor, "rows card"]:
+    return table.reshape(-1, table.shape[-1])
 
 
 def expected_counts_of(

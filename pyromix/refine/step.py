@@ -135,7 +135,7 @@ class EMMap:
         spec: the structure.
         index: the rows.
         row_weights: their weights, the same for all batch elements or one column for each.
-        prior: pseudo-counts of every source and CPT cell.
+        prior: pseudo-counts of every source and CPT cell, perhaps others for each batch element.
     """
 
     spec: MixtureSpec
@@ -157,17 +157,20 @@ class EMMap:
 
     def only(self, chosen: Bool[Tensor, " batch"]) -> EMMap:
         """The map of some batch elements."""
-        if self.row_weights.ndim == 1 or bool(chosen.all()):
+        if bool(chosen.all()) or (self.row_weights.ndim == 1 and not self.prior.batched):
             return self
-        return replace(self, row_weights=self.row_weights[:, chosen])
+        weights = self.row_weights if self.row_weights.ndim == 1 else self.row_weights[:, chosen]
+        prior = self.prior[chosen] if self.prior.batched else self.prior
+        return replace(self, row_weights=weights, prior=prior)
 
     @cached_property
     def _maximum_likelihood(self) -> bool:
         return self.prior.is_zero
 
     @cached_property
-    def _pseudo_cells(self) -> Float[Tensor, "cells 1 k"]:
-        return self.axis.stack(self.prior.cpts).unsqueeze(1)
+    def _pseudo_cells(self) -> Float[Tensor, "cells any k"]:
+        shape = self.prior.weights.shape if self.prior.batched else (1, self.spec.n_sources)
+        return self.axis.stack(self.prior.cpts).reshape(-1, *shape)
 
     @property
     def axis(self) -> CellAxis:

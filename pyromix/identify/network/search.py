@@ -21,6 +21,9 @@ MAX_ASSIGNMENTS = 4096
 SEPARATORS = 1500
 """Conditioning sets of one size that are tried; beyond, only vertices with many neighbours."""
 
+SMALL = 20
+"""Vertices up to which a refusal looks at conditioning sets of every size tried."""
+
 ORDERS = 6
 """Orders in which views are grown from one conditioning set."""
 
@@ -254,7 +257,9 @@ def _no_plan(spec: MixtureSpec) -> PlanError:
     """Say what there is instead of three views, and what would help."""
     k, source = spec.n_sources, spec.source
     best: tuple[int, tuple[int, ...], list[list[int]]] = (0, (), [])
-    for given in itertools.chain([()], ((z,) for z in range(spec.n_variables))):
+    most = MAX_SEPARATOR if spec.n_variables <= SMALL else 1
+    sizes = range(min(most, spec.n_variables - 1) + 1)
+    for given in itertools.chain.from_iterable(separators(spec, size) for size in sizes):
         near = dependence(spec, given)
         apart: list[list[int]] = []
         seen: set[int] = set()

@@ -1,0 +1,144 @@
+"""The learned prior: strengths against a direct search, and when it is taken and when not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from network_cases import bundled, numbered, random_network, rows_of
+from scipy.optimize import minimize_scalar
+
+import pyromix as px
+from pyromix.data.counts import Counts
+from pyromix.model.likelihood import log_prob
+from pyromix.refine.pooled import STRENGTHS, _strength, expected_counts_of, pooled_prior
+
+QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
+
+
+def dirichlet_multinomial(n, base, strength):
+    """log P(counts) of rows drawn from one Dirichlet law, written out."""
+    value = 0.0
+    for row in n:
+        value += math.lgamma(strength) - math.lgamma(strength + sum(row))
+        for count, b in zip(row, base, strict=True):
+            value += math.lgamma(strength * b + count) - math.lgamma(strength * b)
+    return value
+
+
+@pytest.mark.parametrize("true_strength", [1.0, 20.0, 500.0])
+def test_a_strength_is_the_most_likely_one(true_strength):
+    rng = np.random.default_rng(3)
+    base = np.array([0.5, 0.3, 0.2])
+    n = np.stack([rng.multinomial(200, p) for p in rng.dirichlet(true_strength * base, 60)])
+    found = _strength(torch.tensor(n, dtype=torch.float64), torch.tensor(base).expand(60, 3))
+    best = minimize_scalar(
+        lambda t: -dirichlet_multinomial(n.tolist(), base, 10**t), bounds=(-1, 5), method="bounded"
+    )
+    step = float(STRENGTHS[1] / STRENGTHS[0])
+    assert 10**best.x / step <= found <= 10**best.x * step
+    assert true_strength / 2 < found < true_strength * 2
+
+
+def test_expected_counts_are_sums_of_responsibilities_by_the_oracle():
+    from helpers import Oracle
+
+    spec = numbered(3, [(0, 1)], 2)
+    truth = px.random_mixture(spec, 0)
+    counts = rows_of(truth, 100)
+    oracle = Oracle(truth)
+    expected = torch.zeros(spec.cpt_shape(1), dtype=torch.float64)
+    for row, weight in zip(counts.rows.tolist(), counts.weights.tolist(), strict=True):
+        for u, share in enumerate(oracle.responsibilities(row)):
+            expected[u, row[0], row[1]] += weight * share
+    torch.testing.assert_close(expected_counts_of(counts, truth)[1], expected, rtol=0, atol=1e-9)
+
+
+def test_tables_that_do_not_depend_on_the_source_are_pooled_and_the_others_are_not():
+    spec = numbered(6, [], 2, card=3)
+    truth = px.random_mixture(spec, 1, separation=0.3)
+    same = truth.cpts[5][:1].expand(2, -1)
+    truth = type(truth)(spec, truth.weights, (*truth.cpts[:5], same))
+    prior = pooled_prior(rows_of(truth, 5000), truth)
+    totals = [float(t.sum(-1).mean()) for t in prior.cpts]
+    assert totals[5] > 100 * max(totals[:5])
+    torch.testing.assert_close(
+        prior.cpts[5] / prior.cpts[5].sum(-1, keepdim=True), same, rtol=0, atol=0.03
+    )
+
+
+@QUIET
+def test_a_network_with_a_source_that_moves_few_tables_is_fitted_better_than_by_likelihood():
+    """Alarm, 3,000 rows, a source that moves every fourth table; losses on fresh rows."""
+    spec = bundled("alarm", 2)
+    strong = px.random_mixture(spec, 0)
+    weak = tuple(
+        c if v % 4 == 0 else c.mean(0, keepdim=True).expand_as(c) for v, c in enumerate(strong.cpts)
+    )
+    truth = type(strong)(spec, strong.weights, weak)
+    train, fresh = rows_of(truth, 3000, 1), rows_of(truth, 20_000, 2)
+
+    def loss(mixture):
+        return -float(fresh.weights @ log_prob(mixture, fresh.rows).clamp_min(-60)) / fresh.n_rows
+
+    plain = px.fit(spec, train, prior=None, random_state=0)
+    shrunk = px.fit(spec, train, random_state=0)
+    best = loss(truth)
+    assert shrunk.diagnostics.prior.startswith("chosen: pooled")
+    assert loss(shrunk.mixture) - best < 0.5 * (loss(plain.mixture) - best)
+
+
+@QUIET
+def test_the_weakest_prior_within_one_standard_error_is_taken():
+    truth = px.random_mixture(random_network(12, 2, 0), 0, separation=0.2)
+    fit = px.fit(truth.spec, rows_of(truth, 20_000), random_state=0)
+    scores = dict(fit.diagnostics.prior_held_out)
+    assert list(scores) == ["none", "flat 0.3", "flat 1", "pooled x 0.3", "pooled x 1"]
+    chosen = fit.diagnostics.prior.removeprefix("chosen: ")
+    assert scores[chosen] >= max(scores.values()) - 0.01
+    assert fit.prior.is_zero == (chosen == "none")
+
+
+def test_a_handful_of_rows_is_not_split():
+    spec = numbered(3, [])
+    codes = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 1, 0]])
+    fit = px.fit(spec.with_n_sources(1), Counts.from_codes(spec.with_n_sources(1), codes))
+    assert fit.diagnostics.prior_held_out == ()
+    assert fit.prior.is_zero
+
+
+@QUIET
+def test_an_effect_is_not_drawn_to_the_confounded_one_where_likelihood_is_flat():
+    """cancer, 10,000 rows: one pseudo-count per cell moves the effect from .047 to .119."""
+    model, frame, _ = px.datasets.load("cancer")
+    asked = {
+        "contrast": ("low", "high"),
+        "outcome_state": "True",
+        "require": "none",
+        "interval": False,
+    }
+    plain, shrunk, flat = (
+        float(
+            px.fit(model, frame, 2, prior=prior, random_state=0)
+            .effect("Pollution", "Cancer", **asked)
+            .do
+        )
+        for prior in (None, "pooled", 1.0)
+    )
+    assert abs(plain - shrunk) < 0.01
+    assert abs(plain - flat) > 0.05
+
+
+@QUIET
+def test_a_saved_fit_keeps_its_prior_and_its_standard_errors(tmp_path):
+    spec = bundled("asia", 2)
+    fit = px.fit(spec, rows_of(px.random_mixture(spec, 0), 2000), random_state=0)
+    prior = pooled_prior(fit.counts, fit.mixture)
+    fit = fit.refine(prior=prior)
+    fit.save(tmp_path / "fit.pyromix")
+    back = px.load(tmp_path / "fit.pyromix")
+    assert back.prior.learned == prior.learned
+    one, other = (f.query("dysp", {"smoke": "yes"}, interval=True) for f in (fit, back))
+    np.testing.assert_array_equal(one.standard_error, other.standard_error)
