@@ -1,4 +1,4 @@
-"""Help of the command line: golden text, and every example in it and in the README runs.
+"""Help of the command line: golden text, and every example in it runs.
 
 ``make golden`` writes the texts anew.
 """
@@ -82,19 +82,6 @@ def test_every_command_but_the_demo_has_an_example():
 def test_every_example_of_the_help_runs(run, folder, line):
     code, _, err = run(shlex.split(line)[1:], folder)
     # The example of check asks about too few variables, and is told so.
-    assert code in ((0, 2) if " check " in line else (0,)), err
-
-
-def readme_commands() -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("pyromix ")]
-
-
-@pytest.mark.parametrize("line", sorted({*readme_commands()} - {*examples()}))
-def test_every_command_of_the_readme_runs(run, folder, line):
-    code, _, err = run(shlex.split(line)[1:], folder)
     assert code in ((0, 2) if " check " in line else (0,)), err
 
 

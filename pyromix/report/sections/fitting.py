@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 
 from pyromix.report.document import Drawing, Section, Table
-from pyromix.report.numbers import count, finite, small
+from pyromix.report.numbers import count, finite, p_value, small
 from pyromix.report.subject import Subject
 
 SAME = 1e-2
@@ -78,7 +78,18 @@ def k_section(subject: Subject) -> Section:
             numbers=own,
         )
     found = subject.selections[0]
-    header = ("k", "identified", "params", "logL", "BIC", "ICL", "R2", "held-out", "rank p")
+    header = (
+        "k",
+        "identified",
+        "params",
+        "logL",
+        "BIC",
+        "ICL",
+        "R2",
+        "held-out",
+        "rank p",
+        "fit p",
+    )
     rows = [
         (
             str(c.n_sources),
@@ -89,7 +100,8 @@ def k_section(subject: Subject) -> Section:
             f"{c.icl:,.1f}",
             f"{c.entropy_r2:.2f}",
             f"{c.held_out:.4f}",
-            "-" if math.isnan(c.rank_p_value) else f"{c.rank_p_value:.2g}",
+            "-" if math.isnan(c.rank_p_value) else p_value(c.rank_p_value),
+            p_value(c.fit_p_value),
         )
         for c in found.candidates
     ]
