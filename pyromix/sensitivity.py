@@ -17,13 +17,15 @@ import torch
 from pyromix.data.counts import Counts
 from pyromix.errors import NotCertifiedError, PlanError, PyromixError, PyromixWarning, QueryError
 from pyromix.fit import fit as fit_model
+from pyromix.identify.certify import certify, graphical_vertices
 from pyromix.identify.network.search import find_plan
 from pyromix.model.prior import Prior
-from pyromix.model.query import DoQuery
+from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.query.answer import Answer
 from pyromix.query.do import query
+from pyromix.query.gate import admit
 from pyromix.query.wording import columns_of_text, question
 from pyromix.refine.em import climb_replicates, random_starts
 from pyromix.refine.pooled import POOLED
@@ -264,6 +266,8 @@ def _refitted(
 ) -> Variation:
     """Fit another spec to the same rows and ask."""
     try:
+        asked = DoQuery.from_names(spec, *question_)
+        admit(spec, graphical_vertices(spec), lambda: certify(spec), asked, Certainty.LOCAL.value)
         other = fit_model(spec, counts.on(spec), prior=_prior_of(fit), random_state=generator)
         return Variation(kind, words, (other.query(*question_),))
     except NotCertifiedError:

@@ -84,7 +84,7 @@ def test_an_edge_that_the_graph_lacks_shows_as_a_rank_too_many():
 def test_two_sources_of_a_published_network_are_counted_by_select():
     truth = px.random_mixture(bundled("sachs", 2), 0, separation=0.2)
     found = px.select_n_sources(
-        truth.spec, rows_of(truth, 20_000), [1, 2, 3], n_init=2, random_state=0
+        truth.spec, rows_of(truth, 10_000), [1, 2, 3], n_init=1, n_folds=2, random_state=0
     )
     assert found.choices["rank"] == found.best == 2
     assert found.candidates[0].rank_p_value < 1e-6

@@ -87,3 +87,37 @@ def test_excess_loss_and_error_of_effects(benchmark, kind, name, k, n_rows, caps
             f"\n{kind} {name} | {k} | {n_rows:.0e} | {l0:.4f} | {l1:.4f} | {l1 / l0:.2f} | "
             f"{e0:.4f} | {e1:.4f} | {', '.join(sorted(set(chosen)))} |"
         )
+
+
+def test_coverage_of_intervals_under_the_learned_prior(benchmark, capsys):
+    """Sachs, a source that moves every third table, 3,000 rows, 90% intervals, delta method."""
+    strong = px.random_mixture(bundled("sachs", 2), 0)
+    cpts = tuple(
+        c if v % 3 == 0 else c.mean(0, keepdim=True).expand_as(c) for v, c in enumerate(strong.cpts)
+    )
+    truth = type(strong)(strong.spec, strong.weights, cpts)
+    spec, rng = truth.spec, np.random.default_rng(0)
+    asked = []
+    for x in range(6):
+        if below := sorted(spec.descendants([x]) - {x}):
+            asked.append((spec.name(int(rng.choice(below))), {spec.name(x): spec.states_of(x)}))
+    asked = [(y, {x: list(states) for x, states in do.items()}) for y, do in asked]
+    found = {None: ([], []), "pooled": ([], [])}
+    for seed in range(40):
+        table = rows_of(truth, 3000, 100 + seed)
+        for prior, (hits, widths) in found.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PyromixWarning)
+                fit = px.fit(spec, table, prior=prior, random_state=seed, n_init=2)
+            for y, do in asked:
+                right = px.query(truth, y, do=do).values
+                low, high = fit.query(y, do=do, interval=True).interval(0.9)
+                hits.append(((low <= right) & (right <= high)).mean())
+                widths.append((high - low).mean())
+    benchmark.pedantic(px.fit, (spec, table), {"n_init": 0}, rounds=1, warmup_rounds=0)
+    with capsys.disabled():
+        for prior, (hits, widths) in found.items():
+            print(  # noqa: T201
+                f"\n90% intervals under prior {prior}: cover {np.mean(hits):.3f} of the true "
+                f"probabilities, mean width {np.mean(widths):.4f}"
+            )
