@@ -58,14 +58,17 @@ def make_report(
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
         warnings.simplefilter("always", PyromixWarning)
         subject = look_at(fit, question, selection, sensitivity=sensitivity)
-        sections = [section(subject) for section in SECTIONS[1:]]
     said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
     subject = replace(subject, notes=tuple(dict.fromkeys(said)))
+    with warnings.catch_warnings():
+        # Of the profile of sources: it describes, and answers nothing.
+        warnings.simplefilter("ignore", PyromixWarning)
+        sections = tuple(section(subject) for section in SECTIONS)
     title = "; ".join(
         [f"pyromix report: {fit.spec.n_variables} variables, {fit.spec.n_sources} sources"]
         + [f"effect of {q.treatment} on {q.outcome}" for q in question]
     )
-    report = Report(title, (verdict_section(subject), *sections), fit, question, subject.checks)
+    report = Report(title, sections, fit, question, subject.checks)
     if path is not None:
         report.save(path)
     if path is None if show is None else show:

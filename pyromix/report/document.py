@@ -139,9 +139,6 @@ class Report:
             "report.to_html(), report.save(path), report.summary()>"
         )
 
-    def _repr_html_(self) -> str:
-        return self.to_html()
-
 
 def check_ending(path: Path) -> str:
     """Return the ending of a path that a report can be written to.
