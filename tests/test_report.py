@@ -76,9 +76,9 @@ def test_sections_come_in_order_verdict_first(reports):
 
 
 def test_figures_are_those_of_the_fit(reports):
-    report = reports["asia"]
+    report = reports["hidden-group"]
     found, fit = report.summary(), report.fit
-    effect = fit.effect(contrast=("no", "yes"), outcome_state="yes")
+    effect = fit.effect()
     assert found["effect"]["do"]["difference"] == pytest.approx(list(effect.do.values))
     assert found["effect"]["do"]["low"] == pytest.approx(list(effect.interval()[0]))
     assert f"do {float(effect.do):+.3f}" in str(report)
