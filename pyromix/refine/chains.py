@@ -17,6 +17,10 @@ from pyromix.errors import QueryError, SpecError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, torch_generator
 
+MANY_PARAMETERS = 1500
+"""Free probabilities from which a trajectory of NUTS costs more than it brings; its coordinates are
+not turned by the curvature there."""
+
 
 def rows_behind(counts: Counts) -> Float[Tensor, " patterns"]:
     """Number of rows behind each pattern: weights in units of a row, see ``Counts.unit``."""

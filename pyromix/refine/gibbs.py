@@ -34,10 +34,10 @@ from pyromix.refine.chains import (
     progress_bar,
     rows_behind,
 )
-from pyromix.refine.multinomial import multinomial
-from pyromix.refine.posterior import Posterior, relabelled
+from pyromix.refine.posterior import LEAST_DRAWS, Posterior, relabelled
 from pyromix.refine.starts import batch_of, inside, jittered
 from pyromix.refine.step import EMMap, Point
+from pyromix.refine.variates import multinomial, standard_gamma
 
 WHOLE = 1e-6
 """How far a number of rows may be from a whole one."""
@@ -64,7 +64,7 @@ def gibbs(
         counts: distinct rows; weights are whole numbers of rows.
         mixture: the estimate, without batch axes; gives the labels.
         prior: pseudo-counts of the estimator; the prior is their ``concentrations``.
-        row_masses: as for ``posterior.relabelled``.
+        row_masses: as for ``posterior.matched``.
         num_samples: draws of each chain that are kept.
         warmup_steps: sweeps before the first of them.
         num_chains: number of chains.
@@ -85,7 +85,7 @@ def gibbs(
     check_start(counts, mixture)
     check_whole(
         {
-            "num_samples": (num_samples, 1),
+            "num_samples": (num_samples, LEAST_DRAWS),
             "warmup_steps": (warmup_steps, 0),
             "num_chains": (num_chains, 1),
             "thinning": (thinning, 1),
@@ -208,12 +208,12 @@ class Sweep:
         if len(self._shared):
             cells[self._shared, :, :1] = cells[self._shared].sum(-1, keepdim=True)
         alpha = cells + self._concentrations
-        table = torch._standard_gamma(alpha, generator=generator)
+        table = standard_gamma(alpha, generator)
         if len(self._shared):
             table[self._shared] = table[self._shared, :, :1].expand(-1, -1, alpha.shape[-1])
         table = table / self.em.spread(self.em.row_sums(table))
         weights = completed.sources + self.em.prior.weights
-        weights = torch._standard_gamma(weights, generator=generator)
+        weights = standard_gamma(weights, generator)
         return Point(weights / weights.sum(-1, keepdim=True), table)
 
     def _cells(self, counts: Tensor, log_table: Tensor, generator: torch.Generator) -> Tensor:

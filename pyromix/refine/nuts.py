@@ -9,7 +9,6 @@ from a draw of the normal approximation; Pyro's global state is left as found.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +20,14 @@ from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
 from pyromix.data.counts import Counts
-from pyromix.errors import QueryError, RefinementError, SamplingWarning
+from pyromix.errors import QueryError, RefinementError
 from pyromix.model.cell_index import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
 from pyromix.model.threads import one_thread_unless
 from pyromix.refine.chains import (
+    MANY_PARAMETERS,
     check_start,
     check_whole,
     own_generator,
@@ -36,11 +36,8 @@ from pyromix.refine.chains import (
 )
 from pyromix.refine.em import climb
 from pyromix.refine.log_ratio import LogPosterior, LogRatios
-from pyromix.refine.posterior import Posterior, relabelled
+from pyromix.refine.posterior import LEAST_DRAWS, Posterior, relabelled
 from pyromix.refine.starts import batch_of, inside
-
-MANY_PARAMETERS = 1500
-"""Free probabilities from which a trajectory costs more than it brings; none is turned there."""
 
 LEAST_CURVATURE = 0.05
 """Of a direction; a lower one is taken for this, since it is hardly seen by rows and prior."""
@@ -68,7 +65,7 @@ def nuts(
         counts: distinct rows; fractional weights are exponents of the likelihood.
         mixture: the estimate, without batch axes; gives the labels.
         prior: pseudo-counts of the estimator; the prior is their ``concentrations``.
-        row_masses: as for ``posterior.relabelled``.
+        row_masses: as for ``posterior.matched``.
         num_samples: draws of each chain that are kept.
         warmup_steps: draws before, in which steps and scales are adapted.
         num_chains: number of chains.
@@ -89,7 +86,7 @@ def nuts(
     check_start(counts, mixture)
     check_whole(
         {
-            "num_samples": (num_samples, 1),
+            "num_samples": (num_samples, LEAST_DRAWS),
             "warmup_steps": (warmup_steps, 0),
             "num_chains": (num_chains, 1),
             "max_tree_depth": (max_tree_depth, 1),
@@ -100,14 +97,6 @@ def nuts(
             f"target_accept_prob must lie between 0 and 1, found {target_accept_prob!r}"
         )
     spec = mixture.spec
-    if spec.n_parameters > MANY_PARAMETERS:
-        warnings.warn(
-            f"NUTS moves all {spec.n_parameters} probabilities at once, which is slow beyond "
-            f'{MANY_PARAMETERS}: method="gibbs" draws from the same posterior at the cost of an '
-            "EM step each",
-            SamplingWarning,
-            stacklevel=4,
-        )
     generator = own_generator(random_state, mixture.device)
     work = counts.n_patterns * spec.n_variables * spec.n_sources
     with one_thread_unless(work):
@@ -256,5 +245,5 @@ def _one_chain(
             disable_progbar=True,
         )
         mcmc.run()
-        astray = len(mcmc._diagnostics[0]["divergences"])
-        return mcmc.get_samples()[SITE], astray
+        drawn = mcmc.get_samples()[SITE]
+        return drawn, len(mcmc.diagnostics()["divergences"]["chain 0"])

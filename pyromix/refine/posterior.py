@@ -114,6 +114,31 @@ class SamplingReport:
         )
 
 
+def matched(
+    reference: BayesNetMixture,
+    mixtures: BayesNetMixture,
+    row_masses: Sequence[Float[Tensor, ...]] | None = None,
+) -> tuple[BayesNetMixture, Int[Tensor, "*batch k"], Bool[Tensor, "*batch"]]:
+    """Bring mixtures to the labels of a reference.
+
+    Args:
+        reference: an estimate, without batch axes.
+        mixtures: any batch shape.
+        row_masses: how often each source of the reference uses each CPT row, as for
+            ``match_sources``: rows that no data reached then do not vote.
+
+    Returns:
+        The relabelled mixtures, the order that brought each there, and which could nearly as well
+        be matched otherwise.
+
+    Raises:
+        SpecError: the mixtures differ from the reference in structure or k.
+    """
+    order = match_sources(reference, mixtures, row_masses=row_masses)
+    best, second = match_costs(reference, mixtures, row_masses=row_masses)
+    return mixtures.relabel(order), order, best > AMBIGUOUS * second
+
+
 def relabelled(
     reference: BayesNetMixture,
     mixtures: BayesNetMixture,
@@ -128,22 +153,14 @@ def relabelled(
         reference: an estimate, without batch axes.
         mixtures: the draws as they were drawn, batch shape ``(chains, draws)``.
         log_likelihood: of every draw.
-        row_masses: how often each source of the reference uses each CPT row, as for
-            ``match_sources``: rows that no data reached then do not vote.
+        row_masses: as for ``matched``.
         divergences: of all chains.
 
     Raises:
         SpecError: the draws differ from the reference in structure or k.
     """
-    order = match_sources(reference, mixtures, row_masses=row_masses)
-    best, second = match_costs(reference, mixtures, row_masses=row_masses)
-    return Posterior(
-        mixtures.relabel(order),
-        log_likelihood,
-        order,
-        best > AMBIGUOUS * second,
-        divergences,
-    )
+    tables, order, ambiguous = matched(reference, mixtures, row_masses)
+    return Posterior(tables, log_likelihood, order, ambiguous, divergences)
 
 
 def assessed(posterior: Posterior, method: str) -> SamplingReport:

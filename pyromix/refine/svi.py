@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pyro
 import torch
@@ -152,7 +152,7 @@ def svi(
             Trace_ELBO(num_particles=num_particles),
         )
         for step, part in enumerate(order):
-            found = -float(steps.step(part, counts=parts[part]))
+            found = -float(cast(float, steps.step(part, counts=parts[part])))
             if not math.isfinite(found):
                 raise RefinementError(
                     f"SVI: the bound must stay finite, found {found} at step {step}; lower "
@@ -221,7 +221,7 @@ def _parts(counts: Counts, batch_size: int | None, generator: torch.Generator) -
 @torch.no_grad()
 def _draws(
     guide: Any, counts: Counts, names: list[str], n: int
-) -> dict[str, Float[Tensor, "draws *table"]]:
+) -> dict[str, Float[Tensor, " draws *table"]]:
     """Draws of every table from a guide."""
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for _ in range(n):

@@ -1,4 +1,4 @@
-"""Multinomial draws with a generator of their own, many at once."""
+"""Multinomial and gamma draws with a generator of their own, many at once."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ def multinomial(
         left = _binomial(drawn[..., : total.shape[-1]], left.nan_to_num(0.0), generator)
         drawn = torch.stack([left, drawn[..., : total.shape[-1]] - left], -1).flatten(-2)
     return drawn[..., :m]
+
+
+def standard_gamma(alpha: Float[Tensor, "*batch"], generator: torch.Generator) -> Tensor:
+    """Gamma draws of scale one, as ``torch.distributions`` makes them, shaped like alpha.
+
+    Args:
+        alpha: shapes, positive.
+        generator: on the device of alpha; torch.distributions would take the global one.
+    """
+    return torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+        alpha, generator=generator
+    )
 
 
 def _binomial(
