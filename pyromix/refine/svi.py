@@ -71,8 +71,14 @@ class Variational:
 
     @property
     def still_rising(self) -> float:
-        """By how much the last tenth of the steps lies above the tenth before, in nats."""
-        return self.last - _mean(self.elbo[-2 * self._tenth : -self._tenth] or self.elbo)
+        """By how much the last tenth of the steps surely lies above the tenth before, in nats.
+
+        Two standard errors of the difference are taken off.
+        """
+        last = self.elbo[-self._tenth :]
+        before = self.elbo[-2 * self._tenth : -self._tenth] or last
+        errors = sum(_variance(part) / len(part) for part in (last, before))
+        return _mean(last) - _mean(before) - 2 * math.sqrt(errors)
 
     @property
     def _tenth(self) -> int:
@@ -107,7 +113,8 @@ def svi(
         learning_rate: of Adam, at first; it falls to a twentieth.
         num_samples: draws from the fitted guide.
         num_particles: draws from the guide in each step.
-        batch_size: patterns of each step, weighted up; all of them when left out.
+        batch_size: patterns of each step, weighted so that the bound is right in expectation; all of
+            them when left out.
         random_state: an integer or a Generator.
         show_progress: None shows a bar on a terminal only.
 
@@ -133,8 +140,9 @@ def svi(
     order = torch.randint(
         len(parts), (num_steps,), generator=generator, device=generator.device
     ).tolist()
+    # Clipped gradients of patterns that stand for many rows would point elsewhere.
     optim = pyro.optim.ClippedAdam(  # type: ignore[attr-defined]
-        {"lr": learning_rate, "lrd": FINAL_RATE ** (1 / num_steps)}
+        {"lr": learning_rate, "lrd": FINAL_RATE ** (1 / num_steps), "clip_norm": math.inf}
     )
     elbo = []
     work = counts.n_patterns * spec.n_variables * spec.n_sources
@@ -207,15 +215,30 @@ def _made(guide: Guide, mixture: BayesNetMixture, model: Any, program: PyroProgr
 
 
 def _parts(counts: Counts, batch_size: int | None, generator: torch.Generator) -> list[Counts]:
-    """The table in parts of equal chance, each weighted up to the whole."""
+    """The table in parts of equal chance, each of them the whole in expectation.
+
+    A pattern that stands for more than its share of a part is in all of them; the others are dealt
+    out and weighted up. Dealing out heavy patterns too would drown the gradient in noise.
+    """
     rows, n = rows_behind(counts), counts.n_patterns
     if batch_size is None or batch_size >= n:
         return [replace(counts, weights=rows)]
-    order = torch.randperm(n, generator=generator, device=generator.device)
-    parts = order.split(batch_size)
-    return [
-        replace(counts, rows=counts.rows[part], weights=rows[part] * len(parts)) for part in parts
-    ]
+    order = rows.argsort(descending=True)
+    sorted_rows = rows[order]
+    left = sorted_rows.flip(0).cumsum(0).flip(0)
+    places = batch_size - torch.arange(n, device=rows.device)
+    heavy = int((sorted_rows * places >= left).long().cumprod(0).sum())
+    heavy = min(heavy, batch_size - 1)
+    light = order[heavy:]
+    light = light[torch.randperm(len(light), generator=generator, device=generator.device)]
+    parts = light.tensor_split(math.ceil(len(light) / (batch_size - heavy)))
+    found = []
+    for part in parts:
+        chosen = torch.cat([order[:heavy], part])
+        weights = rows[chosen]
+        weights[heavy:] *= len(parts)
+        found.append(replace(counts, rows=counts.rows[chosen], weights=weights))
+    return found
 
 
 @torch.no_grad()
@@ -261,3 +284,8 @@ def _check(
 
 def _mean(values: tuple[float, ...]) -> float:
     return sum(values) / len(values)
+
+
+def _variance(values: tuple[float, ...]) -> float:
+    mean = _mean(values)
+    return sum((value - mean) ** 2 for value in values) / len(values)
