@@ -198,7 +198,7 @@ class Sweep:
             else:
                 joint = n_rows[:, None, None].expand_as(joint).contiguous()
             sources += joint.sum(0)
-            counts += block.scatter_sums(joint.view(-1, batch * k))
+            counts += block.scatter_sums(joint.reshape(-1, batch * k))
         cells = self._cells(counts, log_table, generator)
         return Completed(log_likelihood, sources, cells.view(-1, batch, k))
 

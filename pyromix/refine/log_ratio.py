@@ -89,7 +89,11 @@ class LogRatios:
             first_column += size // card * (card - 1)
         place = torch.stack([torch.cat(cells), torch.cat(columns)])
         matrix = torch.sparse_coo_tensor(
-            place, torch.cat(values), (first_cell, first_column), check_invariants=False
+            place,
+            torch.cat(values),
+            (first_cell, first_column),
+            device="cpu",
+            check_invariants=False,
         ).coalesce()
         return matrix.to(self.device), matrix.T.coalesce().to(self.device)
 

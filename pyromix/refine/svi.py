@@ -113,8 +113,8 @@ def svi(
         learning_rate: of Adam, at first; it falls to a twentieth.
         num_samples: draws from the fitted guide.
         num_particles: draws from the guide in each step.
-        batch_size: patterns of each step, weighted so that the bound is right in expectation; all of
-            them when left out.
+        batch_size: patterns of each step, weighted so that the bound is right in expectation; all
+            of them when left out.
         random_state: an integer or a Generator.
         show_progress: None shows a bar on a terminal only.
 
@@ -160,11 +160,15 @@ def svi(
             Trace_ELBO(num_particles=num_particles),
         )
         for step, part in enumerate(order):
-            found = -float(cast(float, steps.step(part, counts=parts[part])))
+            advice = f"lower learning_rate (now {learning_rate:g}) or set a prior"
+            try:
+                found = -float(cast(float, steps.step(part, counts=parts[part])))
+            except ValueError as error:  # Pyro's validation of parameters that left their range
+                said = str(error).splitlines()[0]
+                raise RefinementError(f"SVI failed at step {step}: {said}; {advice}") from error
             if not math.isfinite(found):
                 raise RefinementError(
-                    f"SVI: the bound must stay finite, found {found} at step {step}; lower "
-                    f"learning_rate (now {learning_rate:g}) or set a prior"
+                    f"SVI: the bound must stay finite, found {found} at step {step}; {advice}"
                 )
             elbo.append(found)
             bar.update()

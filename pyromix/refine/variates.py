@@ -33,9 +33,10 @@ def multinomial(
         levels.append(levels[-1].unflatten(-1, (-1, 2)).sum(-1))
     drawn = counts.unsqueeze(-1)
     for total, pair in zip(reversed(levels[1:]), reversed(levels[:-1]), strict=True):
-        left = pair[..., ::2] / total
-        left = _binomial(drawn[..., : total.shape[-1]], left.nan_to_num(0.0), generator)
-        drawn = torch.stack([left, drawn[..., : total.shape[-1]] - left], -1).flatten(-2)
+        drawn = drawn[..., : pair.shape[-1] // 2]  # what lies beyond was padding
+        share = pair[..., ::2] / total[..., : drawn.shape[-1]]
+        left = _binomial(drawn, share.nan_to_num(0.0), generator)
+        drawn = torch.stack([left, drawn - left], -1).flatten(-2)
     return drawn[..., :m]
 
 
