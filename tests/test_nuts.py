@@ -28,6 +28,7 @@ from pyromix.bridges.pyro import to_pyro
 from pyromix.model.cell_index import CellIndex
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
+from pyromix.refine.em import climb
 from pyromix.refine.gibbs import gibbs
 from pyromix.refine.log_ratio import LogPosterior, LogRatios, helmert
 from pyromix.refine.nuts import Potential, nuts
@@ -138,6 +139,17 @@ def test_the_potential_of_patterns_is_that_of_rows():
     (left, first), (right, second) = (density(c, 0.5)(z) for c in (counts, expanded(counts)))
     torch.testing.assert_close(left, right, rtol=0, atol=1e-8)
     torch.testing.assert_close(first, second, rtol=0, atol=1e-8)
+
+
+def test_the_objective_of_em_on_patterns_is_that_on_rows():
+    spec = random_spec(3, 4, 2, uninfluenced=True)
+    counts = sampled(spec, 60, missing=0.2)
+    start = batch_of(random_mixture(spec, 0))
+    one, other = (
+        climb(table, start, prior=0.5, max_iter=20, check_saddle=False)
+        for table in (counts, expanded(counts))
+    )
+    assert one.objective == pytest.approx(other.objective, abs=1e-8)
 
 
 def test_the_curvature_is_that_of_the_likelihood():

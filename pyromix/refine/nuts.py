@@ -81,7 +81,8 @@ def nuts(
         DataError: missing cells have too many completions.
         SpecError: the mixture does not fit the data.
         QueryError: a number is out of range.
-        RefinementError: the density is not finite where chains start, or a chain left it.
+        RefinementError: the density is not finite where chains start, or a chain left it or
+            diverged most of the time.
     """
     check_start(counts, mixture)
     check_whole(
@@ -119,6 +120,12 @@ def nuts(
                     raise RefinementError(
                         f"NUTS: chain {chain} left the posterior: {int((~drawn.isfinite()).sum())} "
                         "coordinates are not finite; set a prior, or take method='gibbs'"
+                    )
+                if astray > num_samples / 2:
+                    raise RefinementError(
+                        f"NUTS: {astray} of {num_samples} transitions of chain {chain} diverged, "
+                        "so its draws mean nothing; raise warmup_steps or target_accept_prob, or "
+                        'take method="gibbs"'
                     )
                 chains.append(potential.coordinates_of(drawn))
                 divergences += astray
