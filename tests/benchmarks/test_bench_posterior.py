@@ -43,9 +43,10 @@ def fitted(name: str) -> Any:
 
 
 def timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
+    """Result and seconds of processor time: other programs do not count."""
+    start = time.process_time()
     found = run()
-    return found, time.perf_counter() - start
+    return found, time.process_time() - start
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -97,7 +98,7 @@ def test_patterns_against_rows(benchmark, name, capsys):
     collapsed, enumerated = of_pyro(20, counts=fit.counts), of_pyro(3, rows=rows)
     x = torch.zeros(fit.n_parameters, dtype=torch.float64)
     benchmark.pedantic(gradient, (mine, {"z": x}), rounds=20, warmup_rounds=2)
-    ours = benchmark.stats.stats.min
+    ours = timed(lambda: [gradient(mine, {"z": x}) for _ in range(50)])[1] / 50
     with capsys.disabled():
         print(  # noqa: T201
             f"\n{name}: {len(rows)} rows, {fit.counts.n_patterns} patterns: potential and gradient "
