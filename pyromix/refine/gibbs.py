@@ -162,8 +162,9 @@ class Sweep:
             raise DataError(
                 f"Gibbs draws the source of every row, so weights must be whole numbers of rows; "
                 f"found {int((off > WHOLE).sum())} of {len(rows)} patterns with others, e.g. "
-                f"{float(counts.weights[int(off.argmax())]):.6g}. Take method='nuts', where "
-                "weights are exponents of the likelihood, or fit.bootstrap()"
+                f"{float(counts.weights[int(off.argmax())]):.6g}. Divide them by the "
+                "weight of one row, or take method='nuts', where weights are exponents of the "
+                "likelihood, or fit.bootstrap()"
             )
         index = CellIndex(counts.spec, counts.rows)
         return Sweep(EMMap(counts.spec, index, rows.round(), prior.concentrations))
