@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pyromix.model.status import Status
+from pyromix.refine.posterior import SamplingReport
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class FitDiagnostics:
         moments: the moment stage; empty where there was none.
         prior_held_out: where a prior was chosen by held-out rows, each candidate with their mean
             log-likelihood.
+        sampling: whether the draws of a posterior are to be relied on; empty for other draws.
+        elbo: of a variational posterior, the bound at every step.
     """
 
     method: str
@@ -106,6 +109,8 @@ class FitDiagnostics:
     notes: tuple[str, ...]
     moments: tuple[MomentStage, ...] = ()
     prior_held_out: tuple[tuple[str, float], ...] = ()
+    sampling: tuple[SamplingReport, ...] = ()
+    elbo: tuple[float, ...] = ()
 
     @property
     def log_likelihood_moments(self) -> float:
