@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import random_spec
+from network_cases import numbered, rows_of
 from posterior_cases import (
     Footprint,
     expanded,
@@ -27,6 +28,7 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
 from pyromix.refine.gibbs import Sweep, gibbs
+from pyromix.refine.pooled import pooled_prior
 from pyromix.refine.starts import batch_of
 from pyromix.refine.step import Point
 from pyromix.refine.variates import multinomial
@@ -245,3 +247,21 @@ def test_concentrations_are_pseudo_counts_plus_one():
     spec = random_spec(5, 3, 2)
     prior = PseudoCounts.of(spec, 0.5).concentrations
     assert all(bool((t == 1.5).all()) for t in (prior.weights, *prior.cpts))
+
+
+def test_the_place_of_learned_pseudo_counts_is_drawn_too():
+    """Sources told apart, a vertex they do not move, pooled hard: the binomial spread."""
+    spec = numbered(7, [], card=2)
+    truth = px.random_mixture(spec, 1, separation=0.4)
+    same = torch.tensor([0.3, 0.7], dtype=torch.float64).expand(2, 2)
+    truth = type(truth)(spec, truth.weights, (*truth.cpts[:6], same))
+    counts = rows_of(truth, 2000)
+    prior = pooled_prior(counts, truth)
+    assert prior.learned[6] > 1e4
+    options = {"num_samples": 250, "warmup_steps": 50, "num_chains": 2}
+    draws = gibbs(counts, truth, prior=prior, **options).flat
+    binomial = (0.21 / 2000) ** 0.5
+    assert bool((abs(draws.cpts[6][:, :, 1].std(0) / binomial - 1) < 0.2).all())
+    known = PseudoCounts(prior.weights, prior.cpts)
+    narrow = gibbs(counts, truth, prior=known, **options).flat
+    assert bool((narrow.cpts[6][:, :, 1].std(0) < 0.4 * binomial).all())

@@ -9,11 +9,15 @@ of finite mixture distributions through Bayesian sampling, JRSS B 56, 1994]:
   over the completions of each open component and source (see ``missing_cells``); a missing vertex
   without observed descendants is left out of both, which leaves the posterior as it is;
 - every row of every table is a Dirichlet draw; a vertex that sources share has one table.
+
+Where pseudo-counts lie at a place that was learned from the table (``refine.pooled``), the place is
+drawn too: from the Dirichlet law of the rows that all sources together have there. That is exact
+where sources are alike, and hardly matters where they are not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -23,6 +27,7 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, RefinementError
 from pyromix.model.cell_index import CellIndex
+from pyromix.model.cells import CellAxis
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
@@ -34,6 +39,7 @@ from pyromix.refine.chains import (
     progress_bar,
     rows_behind,
 )
+from pyromix.refine.pooled import among_parent_states, expected_counts_of
 from pyromix.refine.posterior import LEAST_DRAWS, Posterior, relabelled
 from pyromix.refine.starts import batch_of, inside, jittered
 from pyromix.refine.step import EMMap, Point
@@ -93,6 +99,8 @@ def gibbs(
     )
     sweeps = Sweep.of(counts, prior)
     spec = mixture.spec
+    if prior.learned and spec.n_sources > 1:
+        sweeps = replace(sweeps, places=(Places.of(sweeps.em.axis, counts, mixture, prior),))
     generator = own_generator(random_state, counts.device)
     at = Point.of(batch_of(inside(mixture)))
     if num_chains > 1:
@@ -140,14 +148,49 @@ class Completed:
 
 
 @dataclass(frozen=True, eq=False)
+class Places:
+    """Learned pseudo-counts on the stacked axis of cells; zeros where sources share a table.
+
+    Attributes:
+        strength: pseudo-counts of a row at the learned place.
+        given: concentration of a cell beside them.
+        base: concentration of the place itself, before any row.
+    """
+
+    strength: Float[Tensor, "cells 1 1"]
+    given: Float[Tensor, "cells 1 1"]
+    base: Float[Tensor, "cells 1 1"]
+
+    @staticmethod
+    def of(axis: CellAxis, counts: Counts, mixture: BayesNetMixture, prior: PseudoCounts) -> Places:
+        """Read a learned prior; the place of a row with few rows is held by the marginal."""
+        spec = mixture.spec
+        expected = expected_counts_of(counts, mixture)
+        among_rows = among_parent_states(spec, expected)
+        strength, given, base = [], [], []
+        for v, (n, a) in enumerate(zip(expected, prior.cpts, strict=True)):
+            t = 0.0 if v in spec.uninfluenced else prior.learned[v]
+            strength.append(torch.full_like(a, t))
+            given.append(((a.sum(-1, keepdim=True) - t) / a.shape[-1] + 1).expand_as(a))
+            whole = n.sum(tuple(range(n.ndim - 1))) + 1 / n.shape[-1]
+            # A single row is its own marginal, and that holds it nowhere.
+            held = among_rows[v] if spec.parents[v] else 1.0
+            base.append((held * whole / whole.sum()).expand_as(a))
+        stacked = (axis.stack(t)[:, :1].unsqueeze(1) for t in (strength, given, base))
+        return Places(*stacked)
+
+
+@dataclass(frozen=True, eq=False)
 class Sweep:
     """The two conditionals of the posterior of a table.
 
     Attributes:
         em: rows, their numbers, and Dirichlet concentrations in place of pseudo-counts.
+        places: where learned pseudo-counts lie, one entry; empty where none are learned.
     """
 
     em: EMMap
+    places: tuple[Places, ...] = ()
 
     @staticmethod
     def of(counts: Counts, prior: PseudoCounts) -> Sweep:
@@ -209,6 +252,11 @@ class Sweep:
         if len(self._shared):
             cells[self._shared, :, :1] = cells[self._shared].sum(-1, keepdim=True)
         alpha = cells + self._concentrations
+        for places in self.places:
+            together = standard_gamma(cells.sum(-1, keepdim=True) + places.base, generator)
+            drawn = together / self.em.spread(self.em.row_sums(together))
+            alpha = torch.where(places.strength > 0, cells + places.given, alpha)
+            alpha = alpha + places.strength * drawn
         table = standard_gamma(alpha, generator)
         if len(self._shared):
             table[self._shared] = table[self._shared, :, :1].expand(-1, -1, alpha.shape[-1])
