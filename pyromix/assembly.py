@@ -20,6 +20,7 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE
 from pyromix.refine.outcome import REACHED_ROWS, EMResult
+from pyromix.refine.posterior import SamplingReport
 from pyromix.result import MixtureFit
 
 
@@ -86,7 +87,13 @@ def diagnosed(
 
 
 def with_draws(
-    fit: MixtureFit, draws: BayesNetMixture, method: str, notes: Sequence[str]
+    fit: MixtureFit,
+    draws: BayesNetMixture,
+    method: str,
+    notes: Sequence[str],
+    *,
+    sampling: tuple[SamplingReport, ...] = (),
+    elbo: tuple[float, ...] = (),
 ) -> MixtureFit:
     """Return the same fit with draws around its estimate.
 
@@ -95,11 +102,15 @@ def with_draws(
         draws: batch shape ``(n,)``, sources in the order of the estimate's.
         method: what drew them.
         notes: sentences; those the fit had stay.
+        sampling: whether draws of a posterior are to be relied on.
+        elbo: of a variational posterior, the bound at every step.
     """
     found = replace(
         fit.diagnostics,
         method=f"{fit.diagnostics.method}; {method}",
         notes=tuple(dict.fromkeys((*fit.diagnostics.notes, *notes))),
+        sampling=sampling,
+        elbo=elbo,
     )
     return replace(fit, drawn=(draws,), diagnostics=found)
 

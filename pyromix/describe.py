@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ def in_lines(fit: MixtureFit) -> str:
     moments = " (one from moments)" if "moments" in found.method else ""
     weights = ", ".join(f"{w:.3f}" for w in fit.mixture.weights.tolist())
     draws = f"   {fit.draws.batch_shape[0]} draws" if fit.drawn else ""
+    sampled = "".join(
+        f" (R-hat {s.r_hat:.3f}, {s.effective:.0f} effective)" for s in found.sampling
+    )
     return (
         f"MixtureFit of {spec.n_variables} variables, {spec.n_sources} sources "
         f"({fit.n_parameters} parameters, {fit.n_rows:g} rows)\n"
@@ -22,7 +26,7 @@ def in_lines(fit: MixtureFit) -> str:
         f"best of {starts} starts{moments} reached by {found.n_best}   "
         f"{'converged' if fit.converged else 'NOT converged'} after {fit.n_iter} iterations\n"
         f"P({spec.source}) = [{weights}]   entropy R2 {fit.entropy_r2:.2f}   "
-        f"prior {found.prior}{draws}"
+        f"prior {found.prior}{draws}{sampled}"
     )
 
 
@@ -44,6 +48,7 @@ def in_numbers(fit: MixtureFit) -> dict[str, Any]:
         "n_init": len(fit.diagnostics.start_log_likelihoods),
         "n_best": fit.diagnostics.n_best,
         "n_draws": fit.draws.batch_shape[0] if fit.drawn else 0,
+        "sampling": [asdict(report) for report in fit.diagnostics.sampling],
         "converged": fit.converged,
         "n_iter": fit.n_iter,
         "notes": list(fit.diagnostics.notes),

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from pyromix.model.status import Status
+from pyromix.refine.posterior import SamplingReport
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class FitDiagnostics:
         moments: the moment stage; empty where there was none.
         prior_held_out: where a prior was chosen by held-out rows, each candidate with their mean
             log-likelihood.
+        sampling: whether the draws of a posterior are to be relied on; empty for other draws.
+        elbo: of a variational posterior, the bound at every step.
         random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
@@ -110,6 +113,8 @@ class FitDiagnostics:
     notes: tuple[str, ...]
     moments: tuple[MomentStage, ...] = ()
     prior_held_out: tuple[tuple[str, float], ...] = ()
+    sampling: tuple[SamplingReport, ...] = ()
+    elbo: tuple[float, ...] = ()
     random_state: str = ""
 
     @property

@@ -143,6 +143,10 @@ class ConvergenceWarning(PyromixWarning):
     """The iteration limit was reached before the tolerance."""
 
 
+class SamplingWarning(PyromixWarning):
+    """Draws of a posterior are not yet to be relied on: chains disagree, diverge, or are few."""
+
+
 class UnsupportedRowsWarning(PyromixWarning):
     """An answer uses rows of probability tables that no data reached."""
 

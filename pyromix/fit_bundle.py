@@ -18,6 +18,7 @@ from pyromix.diagnostics import FitDiagnostics, MomentStage, RunReport
 from pyromix.errors import FileError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
+from pyromix.refine.posterior import SamplingReport
 from pyromix.result import MixtureFit
 
 NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "reached_mass", "entropy")
@@ -90,6 +91,8 @@ def _fit_of(bundle: Bundle) -> MixtureFit:
     numbers = _restored(dict(extra))
     diagnostics = _tuples(numbers["diagnostics"])
     diagnostics["moments"] = tuple(_stage(stage) for stage in diagnostics["moments"])
+    sampling = diagnostics.get("sampling", ())  # bundles of 0.1 have none
+    diagnostics["sampling"] = tuple(SamplingReport(**report) for report in sampling)
     return MixtureFit(
         mixture=bundle.mixture,
         row_masses=tuple(

@@ -20,7 +20,7 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
 from pyromix.predictive import PredictiveCheck, check_predictions
 from pyromix.query.predict import counted, predict_proba, score
-from pyromix.query.simulate import simulate
+from pyromix.query.simulate import simulate, simulate_draws
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,20 +69,25 @@ class MixtureFit(Answering):
 
     # -- rows --------------------------------------------------------------------------------
 
-    def predict_proba(self, data: Any) -> pd.DataFrame:
+    def predict_proba(self, data: Any, *, level: float | None = None) -> pd.DataFrame:
         """P(U | row) of every row of a table.
 
         Args:
             data: whatever ``fit`` accepts as a table; missing cells are summed out.
+            level: also the ends of an equal-tailed interval over the draws of this fit.
 
         Returns:
             One row per data row, one column per source, named by the source states; nan, with a
-            NumericalWarning, where a row is impossible in every source.
+            NumericalWarning, where a row is impossible in every source. With a level the columns
+            have two levels: ``estimate``, ``low`` and ``high``, and the sources under each.
 
         Raises:
             DataError: a column is missing or a value is no state.
+            QueryError: a level without draws, or one not between 0 and 1.
         """
-        return predict_proba(self.mixture, data)
+        if level is None:
+            return predict_proba(self.mixture, data)
+        return predict_proba(self.mixture, data, level=level, draws=self.draws)
 
     def score(self, data: Any, sample_weight: Any = None) -> float:
         """Mean log-likelihood per row, in nats, U and missing cells summed out.
@@ -99,8 +104,21 @@ class MixtureFit(Answering):
         evidence: Mapping[str, Hashable] | None = None,
         include_latents: bool = False,
         random_state: RandomState = 0,
+        *,
+        posterior: bool = False,
     ) -> pd.DataFrame:
-        """Draw rows from P(V | do, evidence), exactly; arguments and errors of ``px.simulate``."""
+        """Draw rows from P(V | do, evidence), exactly; arguments and errors of ``px.simulate``.
+
+        With ``posterior=True`` every row comes from a draw of this fit, itself drawn (the
+        posterior predictive distribution); without, all rows come from the estimate.
+
+        Raises:
+            QueryError: a posterior is asked for and this is a point estimate.
+        """
+        if posterior:
+            return simulate_draws(
+                self.draws, n_samples, do, evidence, include_latents, random_state
+            )
         return simulate(self.mixture, n_samples, do, evidence, include_latents, random_state)
 
     # -- criteria ----------------------------------------------------------------------------
@@ -280,15 +298,39 @@ class MixtureFit(Answering):
     # -- onwards -----------------------------------------------------------------------------
 
     def refine(self, data: Any = None, method: str = "em", **options: Any) -> MixtureFit:
-        """Continue from this estimate on a table.
+        """Continue from this estimate on a table: to a better estimate, or to a posterior.
+
+        All methods see one density: the likelihood times ``p ** c`` for every source and cell with
+        pseudo-count c, that is the Dirichlet prior with concentrations c + 1. EM and
+        ``guide="delta"`` go to its mode. The others keep the estimate as the point of every answer
+        and attach draws, from which all intervals come; on another table, or under another prior,
+        the estimate is first taken on by EM. Draws carry the labels of the estimate.
 
         Args:
             data: a table; the one of the fit when left out.
-            method: ``"em"``.
-            **options: ``max_iter``, ``tol``, ``prior`` of the EM; by default the prior of this fit.
+            method: ``"em"``; ``"gibbs"``, exact in the limit, at the cost of an EM step per draw;
+                ``"nuts"``, the same posterior by Pyro's NUTS, with fewer draws better mixed, for up
+                to a thousand parameters; ``"svi"``, an approximation by Pyro's SVI.
+            **options: ``prior``, by default that of this fit, and
+
+                - em: ``max_iter``, ``tol``, ``accelerate``, ``check_saddle``, ``progress``;
+                - gibbs: ``num_samples``, ``warmup_steps``, ``num_chains``, ``thinning``,
+                  ``random_state``, ``show_progress``;
+                - nuts: ``num_samples``, ``warmup_steps``, ``num_chains``, ``target_accept_prob``,
+                  ``max_tree_depth``, ``random_state``, ``show_progress``;
+                - svi: ``guide`` (``"delta"``, ``"normal"``, ``"lowrank"`` or one's own),
+                  ``num_steps``, ``learning_rate``, ``num_samples``, ``num_particles``,
+                  ``batch_size`` (patterns), ``random_state``, ``show_progress``.
+
+        Returns:
+            A fit; ``diagnostics.sampling`` has the worst R-hat, the smallest effective number of
+            draws, exchanged labels and divergences, ``diagnostics.elbo`` the bound of SVI. What is
+            doubtful is warned of (SamplingWarning, WeakIdentificationWarning) and kept as a note.
 
         Raises:
-            QueryError: an unknown method.
+            QueryError: an unknown method or option, or a number out of range.
+            DataError: the data do not fit, or weights are no whole numbers (gibbs).
+            RefinementError: the density or a draw is not finite.
         """
         from pyromix.refinement import refine
 

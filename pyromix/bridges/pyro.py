@@ -1,6 +1,7 @@
 """Mixtures as Pyro programs, and Pyro programs of Categorical sites as specs.
 
-This file and ``query/pyro_engine.py`` are the only ones that import Pyro; both are imported lazily.
+This file, ``query/pyro_engine.py``, ``refine/svi.py`` and ``refine/nuts.py`` import Pyro at their
+top, and ``refine/posterior.py`` inside a function; all of them are imported lazily.
 """
 
 from __future__ import annotations

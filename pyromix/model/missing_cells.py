@@ -62,7 +62,7 @@ class OpenComponents:
 
     def log_prob(self, log_table: Float[Tensor, "cells columns"]) -> Float[Tensor, "units columns"]:
         """Return log of the sum over completions; differentiable."""
-        return torch.cat([logsumexp(run, 1) for run in self._runs(log_table)])
+        return torch.cat([logsumexp(run, 1) for run in self.completed(log_table)])
 
     def cell_counts(
         self, unit_counts: Float[Tensor, "units columns"], log_table: Float[Tensor, "cells columns"]
@@ -70,14 +70,16 @@ class OpenComponents:
         """Share out expected counts of units over completions, and sum them per CPT cell."""
         shares = []
         counts = unit_counts.split([n for n, _ in self.sizes])
-        for run, count in zip(self._runs(log_table), counts, strict=True):
+        for run, count in zip(self.completed(log_table), counts, strict=True):
             total = run.logsumexp(1, keepdim=True)
             # A unit that a source cannot produce has no count there; any finite number serves.
             total = total.masked_fill(total == -torch.inf, 0.0)
             shares.append(((run - total).exp_() * count[:, None]).flatten(0, 1))
         return self.completions.scatter_sums(torch.cat(shares))
 
-    def _runs(self, log_table: Tensor) -> list[Float[Tensor, "units completions columns"]]:
+    def completed(
+        self, log_table: Float[Tensor, "cells columns"]
+    ) -> list[Float[Tensor, "units completions columns"]]:
         """Log-probabilities of the completions, one table for each run of equal sizes."""
         terms = self.completions.gather_sums(log_table)
         runs = terms.split([n * size for n, size in self.sizes])

@@ -25,6 +25,11 @@ class PseudoCounts:
     probabilities under the Dirichlet distribution with concentrations a, and its mode in
     log-odds.
 
+    EM maximises ``log-likelihood + sum of a log p``. As a density of the probabilities themselves
+    that is the posterior under the Dirichlet distribution with concentrations a + 1, whose mode it
+    finds. Every posterior of this library (SVI, NUTS, Gibbs) is this one, so no pseudo-counts at
+    all means the uniform distribution on every row; see ``concentrations``.
+
     Attributes:
         weights: of P(U), ``(k,)``, float64, not negative; or ``(n, k)``, others for each of n
             mixtures.
@@ -83,6 +88,11 @@ class PseudoCounts:
     def __getitem__(self, index: Tensor | slice) -> PseudoCounts:
         """Those of some mixtures."""
         return PseudoCounts(self.weights[index], tuple(c[index] for c in self.cpts), self.learned)
+
+    @property
+    def concentrations(self) -> PseudoCounts:
+        """Dirichlet concentrations of the density whose mode EM finds: a + 1."""
+        return PseudoCounts(self.weights + 1, tuple(c + 1 for c in self.cpts), self.learned)
 
     def to(self, device: torch.device | str) -> PseudoCounts:
         """Return the same pseudo-counts on another device."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.data.frames import encode, to_pandas
@@ -13,30 +16,45 @@ from pyromix.errors import NumericalWarning
 from pyromix.model.likelihood import log_prob, responsibilities
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec
+from pyromix.query.answer import interval
 
 if TYPE_CHECKING:
     import pandas as pd
+
+DRAWN_AT_ONCE = 2**24
+"""Rows times draws times sources that an interval is taken of at once."""
 
 ROWS_PER_CHUNK = 100_000
 """Rows whose responsibilities are computed at once."""
 
 
-def predict_proba(mixture: BayesNetMixture, data: Any) -> pd.DataFrame:
+def predict_proba(
+    mixture: BayesNetMixture,
+    data: Any,
+    *,
+    level: float | None = None,
+    draws: BayesNetMixture | None = None,
+) -> pd.DataFrame:
     """P(U | row) of every row of a table.
 
     Args:
         mixture: without batch axes.
         data: whatever ``fit`` accepts as a table; missing cells are summed out.
+        level: also the ends of an equal-tailed interval over draws.
+        draws: around the mixture, batch shape ``(n,)``; needed for a level.
 
     Returns:
         One row per data row, one column per source, named by the source states; nan, with a
-        NumericalWarning, where a row is impossible in every source.
+        NumericalWarning, where a row is impossible in every source. With a level the columns have
+        two levels: ``estimate``, ``low`` and ``high``, and the sources under each.
 
     Raises:
         DataError: a column is missing or a value is no state.
+        QueryError: a level without two draws at least, or one not between 0 and 1.
     """
     spec = mixture.spec
-    chunks = encode(data, spec).codes.to(mixture.device).split(ROWS_PER_CHUNK)
+    codes = encode(data, spec).codes.to(mixture.device)
+    chunks = codes.split(ROWS_PER_CHUNK)
     shares = torch.cat([responsibilities(mixture, chunk).cpu() for chunk in chunks])
     impossible = shares.isnan().any(-1).nonzero().flatten()
     if len(impossible):
@@ -50,7 +68,31 @@ def predict_proba(mixture: BayesNetMixture, data: Any) -> pd.DataFrame:
     columns = [str(s) for s in spec.source_states]
     if len(set(columns)) < len(columns):
         columns = list(spec.source_states)  # 1 and "1" are two sources
-    return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)))
+    if level is None:
+        return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)))
+    low, high = _ends(codes, mixture if draws is None else draws, level)
+    parts = {"estimate": shares.numpy(), "low": low, "high": high}
+    return to_pandas(
+        {
+            (name, column): part[:, u]
+            for name, part in parts.items()
+            for u, column in enumerate(columns)
+        }
+    )
+
+
+def _ends(
+    codes: Int[Tensor, "rows variables"], draws: BayesNetMixture, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of P(U | row) over draws, once per distinct row."""
+    distinct, number = codes.unique(dim=0, return_inverse=True)
+    n_draws = draws.batch_shape.numel()
+    ends = [
+        interval(responsibilities(draws, part), level)
+        for part in distinct.split(max(1, DRAWN_AT_ONCE // (n_draws * draws.n_sources)))
+    ]
+    low, high = (np.concatenate(part)[number.cpu().numpy()] for part in zip(*ends, strict=True))
+    return low, high
 
 
 def score(mixture: BayesNetMixture, data: Any, sample_weight: Any = None) -> float:

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from pyromix.data.frames import decode
 from pyromix.errors import QueryError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
-from pyromix.model.randomness import RandomState
+from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.sampling import sample
+from pyromix.model.spec import MixtureSpec
 from pyromix.query.do import Fitted, mixture_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+NUMBERS_AT_ONCE = 2**24
+"""Table entries of draws that are held together, one draw per row."""
 
 
 def simulate(
@@ -45,15 +52,68 @@ def simulate(
     """
     mixture = mixture_of(mixture)
     spec = mixture.spec
-    if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
-        raise QueryError(f"n_samples must be an integer >= 1, found {n_samples!r}")
+    asked = _asked(spec, n_samples, do, evidence)
     if mixture.batch_shape:
         raise QueryError(
             f"simulate expects one mixture, found a batch of shape {tuple(mixture.batch_shape)}; "
             "choose one: mixture[i]"
         )
+    rows, sources = sample(mixture, n_samples, random_state, do=asked.do, evidence=asked.evidence)
+    return decode(spec, rows, sources if include_latents else None)
+
+
+def simulate_draws(
+    draws: BayesNetMixture,
+    n_samples: int,
+    do: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Hashable] | None = None,
+    include_latents: bool = False,
+    random_state: RandomState = 0,
+) -> pd.DataFrame:
+    """Draw rows, each from a mixture that is itself drawn: the posterior predictive distribution.
+
+    Under evidence a draw that makes it likely is chosen as often as any other.
+
+    Args:
+        draws: batch shape ``(n,)``.
+        n_samples: number of rows.
+        do: as for ``simulate``.
+        evidence: as for ``simulate``.
+        include_latents: add the column of the source.
+        random_state: an integer or a Generator.
+
+    Returns:
+        As ``simulate``.
+
+    Raises:
+        QueryError: as ``simulate``.
+        PositivityError: the evidence is impossible under the do in one of the chosen draws.
+    """
+    spec = draws.spec
+    asked = _asked(spec, n_samples, do, evidence)
+    generator = torch_generator(random_state, draws.device)
+    chosen = torch.randint(
+        len(draws.weights), (n_samples,), generator=generator, device=generator.device
+    )
+    rows, sources = [], []
+    for part in chosen.to(draws.device).split(
+        max(1, NUMBERS_AT_ONCE // sum(c[0].numel() for c in draws.cpts))
+    ):
+        found = sample(draws[part], 1, generator, do=asked.do, evidence=asked.evidence)
+        rows.append(found[0].squeeze(1))
+        sources.append(found[1].squeeze(1))
+    return decode(spec, torch.cat(rows), torch.cat(sources) if include_latents else None)
+
+
+def _asked(
+    spec: MixtureSpec,
+    n_samples: int,
+    do: Mapping[str, Any] | None,
+    evidence: Mapping[str, Hashable] | None,
+) -> DoQuery:
+    if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
+        raise QueryError(f"n_samples must be an integer >= 1, found {n_samples!r}")
     asked = DoQuery.from_names(spec, spec.source, do, evidence)
     if asked.n_scenarios is not None:
         raise QueryError("simulate takes one scenario; call it once per entry of the list in `do`")
-    rows, sources = sample(mixture, n_samples, random_state, do=asked.do, evidence=asked.evidence)
-    return decode(spec, rows, sources if include_latents else None)
+    return asked

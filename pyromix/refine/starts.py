@@ -102,10 +102,10 @@ def inside(mixture: BayesNetMixture) -> BayesNetMixture:
     )
 
 
-def jittered(spec: MixtureSpec, point: Point, n: int) -> Point:
+def jittered(spec: MixtureSpec, point: Point, n: int, random_state: RandomState = 0) -> Point:
     """Return n copies of a point (one batch element), each mixed with other random tables."""
     flat = torch.ones(CellAxis(spec).n_cells, dtype=torch.float64, device="cpu")
-    draws, device = _draw(spec, n, 0, flat, 1.0), point.weights.device
+    draws, device = _draw(spec, n, random_state, flat, 1.0), point.weights.device
     return Point(
         (1 - JITTER) * point.weights + JITTER * draws.weights.to(device),
         (1 - JITTER) * point.table + JITTER * draws.table.to(device),

@@ -1,0 +1,82 @@
+"""What samplers share: rows that can be drawn with, arguments, and where chains begin."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from pyromix.data.counts import Counts
+from pyromix.errors import QueryError, SpecError
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.randomness import RandomState, torch_generator
+
+MANY_PARAMETERS = 1500
+"""Free probabilities from which a trajectory of NUTS costs more than it brings; its coordinates are
+not turned by the curvature there."""
+
+
+def rows_behind(counts: Counts) -> Float[Tensor, " patterns"]:
+    """Number of rows behind each pattern: weights in units of a row, see ``Counts.unit``."""
+    return counts.weights / counts.unit
+
+
+def own_generator(random_state: RandomState, device: torch.device) -> torch.Generator:
+    """Return a generator on a device, whatever device the given one lives on."""
+    given = torch_generator(random_state)
+    if isinstance(random_state, torch.Generator) and given.device == device:
+        return given
+    seed = torch.randint(2**62, (1,), generator=given, device=given.device)
+    return torch.Generator(device).manual_seed(int(seed))
+
+
+def check_start(counts: Counts, mixture: BayesNetMixture) -> None:
+    """Refuse a start that is not one mixture on the variables and device of the table.
+
+    Raises:
+        SpecError: batch axes, other variables or states, another device.
+    """
+    spec = mixture.spec
+    if mixture.batch_shape:
+        raise SpecError(
+            f"chains start around one mixture, found a batch {tuple(mixture.batch_shape)}; pass "
+            "mixture[0]"
+        )
+    if (counts.spec.variables, counts.spec.states) != (spec.variables, spec.states):
+        raise SpecError(
+            f"the mixture is for variables {list(spec.variables)}, the data for "
+            f"{list(counts.spec.variables)}, or the states differ; use counts.with_spec(spec)"
+        )
+    if counts.rows.device != mixture.device:
+        raise SpecError(
+            f"data are on {counts.rows.device} and the mixture on {mixture.device}; move one of "
+            "them"
+        )
+
+
+def check_whole(numbers: Mapping[str, tuple[Any, int]]) -> None:
+    """Refuse options that are no whole number, or too small.
+
+    Args:
+        numbers: per name the value and the least one allowed.
+
+    Raises:
+        QueryError: naming the option.
+    """
+    for name, (value, least) in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise QueryError(f"{name} must be an integer >= {least}, found {value!r}")
+
+
+@contextmanager
+def progress_bar(show: bool | None, total: int, title: str) -> Iterator[tqdm[Any]]:
+    """A bar on a terminal, and only there unless asked for."""
+    hidden = not (sys.stderr.isatty() if show is None else show)
+    with tqdm(total=total, desc=title, unit="it", leave=False, disable=hidden) as bar:
+        yield bar

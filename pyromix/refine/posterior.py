@@ -1,0 +1,313 @@
+"""Draws of several chains under one set of labels, and whether they are to be relied on.
+
+The posterior does not know the labels of the sources: every permutation is as likely. A chain may
+exchange labels on its way, and two chains may carry different ones. So every draw is brought to the
+labels of a reference by itself, and only then is anything averaged or compared. Draws that had to
+be brought there, and those that could nearly as well have been matched otherwise, are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pyromix.errors import PyromixWarning, QueryError, SamplingWarning, WeakIdentificationWarning
+from pyromix.model.match import match_costs, match_sources
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+AMBIGUOUS = 0.5
+"""A matching is ambiguous when it costs more than this share of the runner-up."""
+
+CONVERGED = 1.05
+"""Largest split R-hat that is not warned of."""
+
+FEW = 100.0
+"""Effective draws below which the ends of an interval are mostly chance."""
+
+LEAST_DRAWS = 4
+"""Draws of a chain from which half chains have a variance."""
+
+STATISTICS_AT_ONCE = 2**22
+"""Draws times parameters whose statistics are taken together."""
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Draws of several chains, labels those of a reference.
+
+    Attributes:
+        mixtures: batch shape ``(chains, draws)``.
+        log_likelihood: of every draw, sum over rows by weight.
+        order: what brought each draw there from the labels of its own chain.
+        ambiguous: whose sources could nearly as well be matched otherwise.
+        divergences: transitions whose energy went astray, in all chains.
+    """
+
+    mixtures: BayesNetMixture
+    log_likelihood: Float[Tensor, "chains draws"]
+    order: Int[Tensor, "chains draws k"]
+    ambiguous: Bool[Tensor, "chains draws"]
+    divergences: int = 0
+
+    @property
+    def switched(self) -> Bool[Tensor, "chains draws"]:
+        """Which draws had other labels in their own chain than the reference has."""
+        identity = torch.arange(self.order.shape[-1], device=self.order.device)
+        return (self.order != identity).any(-1)
+
+    @property
+    def n_exchanges(self) -> int:
+        """How often labels changed from one draw of a chain to the next."""
+        return int((self.order[:, 1:] != self.order[:, :-1]).any(-1).sum())
+
+    @property
+    def flat(self) -> BayesNetMixture:
+        """All draws along one axis, ``(chains * draws,)``, chain after chain."""
+        tables = self.mixtures
+        return BayesNetMixture(
+            tables.spec, tables.weights.flatten(0, 1), tuple(c.flatten(0, 1) for c in tables.cpts)
+        )
+
+
+@dataclass(frozen=True)
+class SamplingReport:
+    """Whether draws are to be relied on; statistics are those of relabelled draws.
+
+    Attributes:
+        method: what drew them.
+        n_chains: number of chains.
+        n_draws: draws of each chain that were kept.
+        r_hat: largest split R-hat over all free probabilities and the log-likelihood.
+        r_hat_of: where it is.
+        effective: smallest effective number of draws over the same, all chains together.
+        effective_of: where it is.
+        n_switched: draws that had other labels in their own chain than the estimate's.
+        n_exchanges: how often labels changed from one draw of a chain to the next.
+        n_ambiguous: draws whose sources could nearly as well be matched otherwise.
+        divergences: transitions whose energy went astray.
+    """
+
+    method: str
+    n_chains: int
+    n_draws: int
+    r_hat: float
+    r_hat_of: str
+    effective: float
+    effective_of: str
+    n_switched: int
+    n_exchanges: int
+    n_ambiguous: int
+    divergences: int
+
+    def __str__(self) -> str:
+        """One line."""
+        return (
+            f"{self.method}: {self.n_chains} x {self.n_draws} draws; R-hat at most "
+            f"{self.r_hat:.3f} ({self.r_hat_of}); effective draws at least {self.effective:.0f} "
+            f"({self.effective_of}); {self.n_switched} with exchanged labels, "
+            f"{self.n_ambiguous} ambiguous, {self.divergences} divergences"
+        )
+
+
+def matched(
+    reference: BayesNetMixture,
+    mixtures: BayesNetMixture,
+    row_masses: Sequence[Float[Tensor, ...]] | None = None,
+) -> tuple[BayesNetMixture, Int[Tensor, "*batch k"], Bool[Tensor, "*batch"]]:
+    """Bring mixtures to the labels of a reference.
+
+    Args:
+        reference: an estimate, without batch axes.
+        mixtures: any batch shape.
+        row_masses: how often each source of the reference uses each CPT row, as for
+            ``match_sources``: rows that no data reached then do not vote.
+
+    Returns:
+        The relabelled mixtures, the order that brought each there, and which could nearly as well
+        be matched otherwise.
+
+    Raises:
+        SpecError: the mixtures differ from the reference in structure or k.
+    """
+    order = match_sources(reference, mixtures, row_masses=row_masses)
+    best, second = match_costs(reference, mixtures, row_masses=row_masses)
+    return mixtures.relabel(order), order, best > AMBIGUOUS * second
+
+
+def relabelled(
+    reference: BayesNetMixture,
+    mixtures: BayesNetMixture,
+    log_likelihood: Float[Tensor, "chains draws"],
+    *,
+    row_masses: Sequence[Float[Tensor, ...]] | None = None,
+    divergences: int = 0,
+) -> Posterior:
+    """Bring every draw to the labels of a reference.
+
+    Args:
+        reference: an estimate, without batch axes.
+        mixtures: the draws as they were drawn, batch shape ``(chains, draws)``.
+        log_likelihood: of every draw.
+        row_masses: as for ``matched``.
+        divergences: of all chains.
+
+    Raises:
+        SpecError: the draws differ from the reference in structure or k.
+    """
+    tables, order, ambiguous = matched(reference, mixtures, row_masses)
+    return Posterior(tables, log_likelihood, order, ambiguous, divergences)
+
+
+def assessed(posterior: Posterior, method: str) -> SamplingReport:
+    """Take split R-hat and effective numbers of draws of every free probability.
+
+    Args:
+        posterior: the draws.
+        method: what drew them.
+
+    Raises:
+        QueryError: fewer draws than ``LEAST_DRAWS``.
+    """
+    n_chains, n_draws = posterior.log_likelihood.shape
+    if n_draws < LEAST_DRAWS:
+        raise QueryError(
+            f"expected at least {LEAST_DRAWS} draws of each chain, found {n_draws}; R-hat compares "
+            "the halves of every chain"
+        )
+    series = _series(posterior)
+    r_hat, effective = _statistics(series)
+    worst, least = int(r_hat.argmax()), int(effective.argmin())
+    spec = posterior.mixtures.spec
+    return SamplingReport(
+        method=method,
+        n_chains=n_chains,
+        n_draws=n_draws,
+        r_hat=float(r_hat[worst]),
+        r_hat_of=_name(spec, worst),
+        effective=float(effective[least]),
+        effective_of=_name(spec, least),
+        n_switched=int(posterior.switched.sum()),
+        n_exchanges=posterior.n_exchanges,
+        n_ambiguous=int(posterior.ambiguous.sum()),
+        divergences=posterior.divergences,
+    )
+
+
+def remarks(report: SamplingReport) -> list[tuple[type[PyromixWarning], str]]:
+    """Return what a reader of intervals from these draws must know, as warnings to give."""
+    said: list[tuple[type[PyromixWarning], str]] = []
+    total = report.n_chains * report.n_draws
+    if report.r_hat > CONVERGED:
+        said.append(
+            (
+                SamplingWarning,
+                f"{report.method}: the chains disagree: split R-hat is {report.r_hat:.2f} at "
+                f"{report.r_hat_of}, expected at most {CONVERGED}. Raise warmup_steps and "
+                "num_samples; where it stays, the posterior has several modes: n_sources may be "
+                "too large",
+            )
+        )
+    elif report.effective < min(FEW, total / 4):
+        said.append(
+            (
+                SamplingWarning,
+                f"{report.method}: {total} draws are worth {report.effective:.0f} independent "
+                f"ones at {report.effective_of}. Raise num_samples",
+            )
+        )
+    if report.divergences:
+        said.append(
+            (
+                SamplingWarning,
+                f"{report.method}: {report.divergences} of {total} transitions diverged, so parts "
+                "of the posterior may be missing. Raise target_accept_prob (0.95), set a prior, "
+                'or take method="gibbs"',
+            )
+        )
+    if report.n_switched:
+        said.append(
+            (
+                WeakIdentificationWarning,
+                f"{report.method}: in {report.n_switched} of {total} draws the sources had "
+                f"exchanged labels ({report.n_exchanges} exchanges on the way); each draw was "
+                "relabelled by itself before anything was averaged. Sources hardly differ, or "
+                "n_sources is too large",
+            )
+        )
+    if report.n_ambiguous:
+        said.append(
+            (
+                WeakIdentificationWarning,
+                f"{report.method}: the sources of {report.n_ambiguous} of {total} draws could "
+                "nearly as well be matched otherwise: answers about a source are doubtful, those "
+                "about P(V) and its interventions are not",
+            )
+        )
+    return said
+
+
+def _series(posterior: Posterior) -> list[Float[Tensor, "chains draws columns"]]:
+    """Log-likelihood, weights and tables (the last state of each row left out), in this order."""
+    spec, tables = posterior.mixtures.spec, posterior.mixtures
+    found = [posterior.log_likelihood.unsqueeze(-1), tables.weights[..., :-1]]
+    for v, cpt in enumerate(tables.cpts):
+        own = cpt[:, :, :1] if v in spec.uninfluenced else cpt
+        found.append(own[..., :-1].flatten(2))
+    return found
+
+
+def _statistics(series: Sequence[Tensor]) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+    """Split R-hat and effective number of draws of every column.
+
+    A column that never moved, such as a probability of zero, has neither; it counts as settled.
+    """
+    from pyro.ops.stats import effective_sample_size, split_gelman_rubin
+
+    r_hat, effective = [], []
+    for part in series:
+        n_chains, n_draws = part.shape[:2]
+        for some in part.split(max(1, STATISTICS_AT_ONCE // (n_chains * n_draws)), -1):
+            if not some.shape[-1]:
+                continue
+            still = some.flatten(0, 1).std(0) <= 1e-12 * (1 + some.abs().amax((0, 1)))
+            ratio = split_gelman_rubin(some, chain_dim=0, sample_dim=1)
+            number = effective_sample_size(some, chain_dim=0, sample_dim=1)
+            # Draws that undo each other give more than there are, or a negative number.
+            total = float(n_chains * n_draws)
+            settled = still | ~((number > 0) & (number < total))
+            r_hat.append(torch.where(still, 1.0, ratio))
+            effective.append(torch.where(settled, total, number))
+    return torch.cat(r_hat), torch.cat(effective)
+
+
+def _name(spec: MixtureSpec, column: int) -> str:
+    """Where a column of ``_series`` comes from: a vertex, a row of its table and a state."""
+    if column == 0:
+        return "the log-likelihood"
+    column -= 1
+    if column < spec.n_sources - 1:
+        return f"P({spec.source}={spec.source_states[column]})"
+    column -= spec.n_sources - 1
+    for v, card in enumerate(spec.cards):
+        shared = v in spec.uninfluenced
+        above = (*(() if shared else (SOURCE,)), *spec.parents[v])
+        cards = [spec.card(w) for w in above]
+        size = card - 1
+        for c in cards:
+            size *= c
+        if column >= size:
+            column -= size
+            continue
+        row, state = divmod(column, card - 1)
+        states = []
+        for w, c in zip(reversed(above), reversed(cards), strict=True):
+            row, number = divmod(row, c)
+            states.append(f"{spec.name(w)}={spec.states_of(w)[number]}")
+        given = f" | {', '.join(reversed(states))}" if states else ""
+        return f"P({spec.name(v)}={spec.states_of(v)[state]}{given})"
+    raise IndexError(column)
