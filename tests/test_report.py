@@ -301,3 +301,11 @@ def test_a_warning_about_the_effect_becomes_a_doubt():
     doubts = report.summary()["verdict"]["doubts"]
     assert any("rests on rows that no data reached" in doubt for doubt in doubts)
     assert any("rests on rows that no data reached" in w for w in report.section("effect").words)
+
+
+def test_draws_of_a_chain_say_how_far_to_trust_them(reports):
+    with pytest.warns(px.SamplingWarning):
+        fit = reports["hidden-group"].fit.refine(method="gibbs", num_samples=20, warmup_steps=2)
+    report = fit.report(show=False, sensitivity=False)
+    assert "R-hat" in dict(report.section("starts").facts)["Sampling"]
+    assert any("gibbs: " in doubt for doubt in report.summary()["verdict"]["doubts"])

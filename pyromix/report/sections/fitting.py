@@ -13,6 +13,10 @@ SAME = 1e-2
 """Nats: starts that end closer than this ended in one optimum, for the list of optima."""
 
 
+ADDED = "was added."
+"""How the note about a source that the model did not name ends: it is about what was given."""
+
+
 def data_section(subject: Subject) -> Section:
     """Rows, patterns, what is missing, dropped, read otherwise."""
     fit, title = subject.fit, "Data accounting"
@@ -46,7 +50,7 @@ def data_section(subject: Subject) -> Section:
         facts.append(("Rows of weight 0", f"{report.n_zero_weight_rows:,}, left out"))
     if report.unused:
         facts.append(("Columns unused", ", ".join(report.unused)))
-    read = [*report.repairs, *fit.diagnostics.notes]
+    read = [*report.repairs, *(n for n in fit.diagnostics.notes if n.endswith(ADDED))]
     return Section(
         "data",
         title,
@@ -163,6 +167,11 @@ def starts_section(subject: Subject) -> Section:
     facts.append(("logL", f"{fit.log_likelihood:,.3f}, {fit.log_likelihood_per_row:.5f} per row"))
     if fit.drawn:
         facts.append(("Draws", f"{fit.draws.batch_shape[0]}"))
+    facts += [("Sampling", str(one)) for one in found.sampling]
+    if found.elbo:
+        facts.append(("Bound of SVI", f"{found.elbo[-1]:,.2f} after {len(found.elbo)} steps"))
+    told = {*(str(one) for one in found.sampling)}
+    told |= {*(fit.stored[0].report.repairs if fit.stored else ())}
     priors = tuple((name, f"{value:.4f}") for name, value in found.prior_held_out)
     tables = (
         (Table(("prior", "held-out logL/row"), priors, title="Priors on held-out rows"),)
@@ -173,6 +182,7 @@ def starts_section(subject: Subject) -> Section:
         "starts",
         "Starts and convergence",
         facts=tuple(facts),
+        words=tuple(n for n in found.notes if n not in told and not n.endswith(ADDED)),
         tables=tables,
         drawings=(
             (Drawing("trace", "Log-likelihood of every start, or of every draw."),) if ends else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pyromix.check import IDENTIFIED, LOCAL, NOT, WEAK
+from pyromix.refine.posterior import remarks
 from pyromix.report.document import Section
 from pyromix.report.facts.effects import Effects, interval_source
 from pyromix.report.numbers import between, braces, count, finite, ordinal, share, signed, small
@@ -150,6 +151,7 @@ def _doubts(subject: Subject) -> list[str]:
             f"the best log-likelihood was reached by {found.n_best} of {starts} starts: raise "
             "n_init"
         )
+    doubts += [said for one in found.sampling for _, said in remarks(one)]
     for run in [run for stage in subject.stages for run in stage.runs][:1]:
         if run.separation < SURE:
             doubts.append(
