@@ -30,6 +30,13 @@ from pyromix.result import MixtureFit
 
 METHODS = ("em", "gibbs", "nuts", "svi")
 
+KNOWN_PLACE = (
+    "{method}: the fit pools its sources, and where to was learned from the table; this method "
+    'takes it as known, so intervals are too narrow where tables were pooled: method="gibbs" and '
+    "fit.bootstrap() do not, or fit with another prior"
+)
+"""Said of methods whose prior is fixed."""
+
 RISING = 1.0
 """Nats by which the bound of SVI may still rise in its last tenth without a word."""
 
@@ -49,6 +56,8 @@ def refine(fit: MixtureFit, data: Any = None, method: str = "em", **options: Any
     counts = fit.counts.to(fit.mixture.device)
     prior = fit.prior.to(fit.mixture.device)
     notes = [_prior_note(method, prior)]
+    if prior.learned and method != "gibbs":
+        notes += _said([(SamplingWarning, KNOWN_PLACE.format(method=method))])
     if counts.unit < 1:
         notes.append(
             f"{method}: the lightest pattern, of weight {counts.unit:.6g}, counts as one row"

@@ -16,6 +16,7 @@ import pyromix as px
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture
 from pyromix.refine.gibbs import gibbs
+from pyromix.refine.pooled import pooled_prior
 from pyromix.refine.posterior import Posterior, assessed, relabelled, remarks
 
 FAST = {"num_samples": 200, "warmup_steps": 100}
@@ -246,7 +247,7 @@ def test_the_prior_of_a_posterior_is_said(fit):
 def test_nuts_on_many_parameters_points_to_gibbs(fit, monkeypatch):
     monkeypatch.setattr("pyromix.refinement.MANY_PARAMETERS", 5)
     with pytest.warns(px.SamplingWarning, match='method="gibbs"'):
-        fit.refine(method="nuts", num_samples=4, warmup_steps=2, num_chains=1)
+        fit.refine(method="nuts", num_samples=4, warmup_steps=60, num_chains=1)
 
 
 def test_normalised_weights_count_rows_in_units_of_the_lightest(fit):
@@ -318,3 +319,12 @@ def test_chains_that_start_elsewhere_still_carry_the_labels_of_the_estimate(fit)
     )
     mean = found.mixtures.weights.mean((0, 1))
     assert float((mean - flipped.weights).abs().max()) < 0.1
+
+
+@pytest.mark.filterwarnings("ignore::pyromix.errors.WeakIdentificationWarning")
+def test_a_method_that_takes_the_place_of_pooled_tables_as_known_says_so():
+    model, frame, _ = px.datasets.load("hidden-group")
+    fit = px.fit(model, frame, 2, prior=None, n_init=0)
+    pooled = fit.refine(prior=pooled_prior(fit.counts, fit.mixture))
+    with pytest.warns(px.errors.SamplingWarning, match="takes it as known"):
+        pooled.refine(method="svi", num_steps=3, num_samples=5)
