@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench lint types contracts tests tutorials docs clean
+.PHONY: demo test bench lint types contracts tests golden tutorials docs clean
 
 demo: .venv/ready
 	$(BIN)/pyromix demo
@@ -24,6 +24,10 @@ contracts: .venv/ready
 
 tests: .venv/ready
 	$(BIN)/pytest tests --ignore=tests/test_tutorials.py --ignore=tests/benchmarks -n 2
+
+# Writes what tests/golden holds anew: look at the difference before you commit it.
+golden: .venv/ready
+	$(BIN)/pytest tests/test_report.py tests/test_help.py --regenerate
 
 tutorials: .venv/ready
 	$(BIN)/pytest tests/test_tutorials.py

@@ -24,6 +24,8 @@ class RunReport:
         rarest: expected rows of the rarest source there.
         projected: largest amount by which a probability was moved to reach the simplex.
         standard_error: root mean square error of within-source means there, to first order.
+        singular_values: canonical correlations of the first two views there, descending; the
+            k-th is the signal.
     """
 
     views: tuple[tuple[str, ...], ...]
@@ -36,6 +38,7 @@ class RunReport:
     rarest: float
     projected: float
     standard_error: float
+    singular_values: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         """One line: the views, and signal against noise."""
@@ -100,6 +103,7 @@ class FitDiagnostics:
             log-likelihood.
         sampling: whether the draws of a posterior are to be relied on; empty for other draws.
         elbo: of a variational posterior, the bound at every step.
+        random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
     method: str
@@ -111,6 +115,7 @@ class FitDiagnostics:
     prior_held_out: tuple[tuple[str, float], ...] = ()
     sampling: tuple[SamplingReport, ...] = ()
     elbo: tuple[float, ...] = ()
+    random_state: str = ""
 
     @property
     def log_likelihood_moments(self) -> float:

@@ -9,10 +9,9 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
-from tqdm import tqdm
 
 from pyromix.assembly import diagnosed, from_em, from_population
 from pyromix.data.counts import Counts
@@ -120,7 +119,9 @@ def fit(
     with _progress(show_progress, max_iter) as progress, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": progress}
         generator = torch_generator(random_state)
-        return _fitted(source, method, n_init, prior, generator, em, notes)
+        found = _fitted(source, method, n_init, prior, generator, em, notes)
+    seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
+    return replace(found, diagnostics=replace(found.diagnostics, random_state=seed))
 
 
 def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
@@ -237,10 +238,13 @@ def _progress(show: bool | None, max_iter: int) -> Iterator[Callable[[int, float
     if not (sys.stderr.isatty() if show is None else show):
         yield None
         return
-    with tqdm(total=max_iter, desc="EM", unit="it", leave=False) as bar:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("EM", total=max_iter)
 
         def step(iteration: int, log_likelihood: float) -> None:
-            bar.update(iteration - bar.n)
-            bar.set_postfix(logL=f"{log_likelihood:.3f}")
+            bars.update(task, completed=iteration, description=f"EM, logL {log_likelihood:.3f}")
 
         yield step

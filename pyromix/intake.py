@@ -14,7 +14,7 @@ from pyromix.bridges.structure import Structure
 from pyromix.data.counts import Counts
 from pyromix.data.frames import observed_states, read_frame
 from pyromix.data.population import Population
-from pyromix.errors import DataError, DataRepairWarning
+from pyromix.errors import DataError, DataRepairWarning, QueryError
 
 COUNT_NAMES = ("count", "counts", "n", "freq", "frequency", "weight", "weights")
 """Names of columns that are likely to be weights."""
@@ -38,9 +38,24 @@ def take_in(
     structure = structure_of(model, n_sources)
     source = _source(structure, data, n_sources, state_names, sample_weight, missing)
     if device is not None:
-        source = source.to(device)
+        source = source.to(_usable(device))
     repairs = source.report.repairs if isinstance(source, Counts) else ()
     return source, (*_source_note(structure), *repairs)
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    """A device that this machine has.
+
+    Raises:
+        QueryError: it has not, or the name is none.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise QueryError(f"unknown device {device!r}; e.g. 'cpu' or 'cuda'") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise QueryError(f"device {str(device)!r} is not to be had on this machine; take 'cpu'")
+    return found
 
 
 def without_edges(data: Any, sample_weight: Any = None) -> tuple[Structure, Any]:

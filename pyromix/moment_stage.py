@@ -223,4 +223,5 @@ def _report(
         rarest=float(found.rarest[place]),
         projected=float(found.projected[place]),
         standard_error=float(found.standard_error[place]),
+        singular_values=tuple(values.tolist()),
     )

@@ -24,9 +24,12 @@ from pyromix.query.simulate import simulate, simulate_draws
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from pgmpy.models import DiscreteBayesianNetwork
 
     from pyromix.bridges.pyro import PyroProgram
+    from pyromix.report.document import Report
+    from pyromix.selection import Selection
     from pyromix.sensitivity import Sensitivity
 
 
@@ -202,6 +205,95 @@ class MixtureFit(Answering):
         from pyromix.sensitivity import sensitivity
 
         return sensitivity(self, variables, do, evidence, **options)
+
+    # -- to look at --------------------------------------------------------------------------
+
+    def plot(
+        self,
+        kind: str,
+        *,
+        treatment: str | None = None,
+        outcome: str | None = None,
+        contrast: Sequence[Hashable] | None = None,
+        outcome_state: Any = ...,
+        ax: Any = None,
+    ) -> Axes:
+        """Draw one kind of plot; save it by ``.figure.savefig(path)``.
+
+        Args:
+            kind: ``"network"`` (views, treatment and outcome marked), ``"spectrum"`` (singular
+                values and noise), ``"sources"`` (margins within each), ``"effect"`` (naive, do, per
+                source), ``"responsibilities"`` (how certain rows are), ``"residuals"`` (misfit of
+                pair margins) or ``"trace"`` (starts, or draws).
+            treatment: by default the model's one exposure.
+            outcome: by default the model's one outcome.
+            contrast: ``(from, to)`` states of the treatment; the first and the last when left out.
+            outcome_state: as in ``effect``.
+            ax: where to draw; by default a new figure, which pyplot does not know.
+
+        Returns:
+            The matplotlib Axes that were drawn on.
+
+        Raises:
+            QueryError: the kind or a name is unknown, or there is nothing of this kind to draw.
+            NotCertifiedError, PositivityError: the effect to draw is refused.
+        """
+        from pyromix.report.plots.draw import plot
+
+        return plot(
+            self,
+            kind,
+            treatment=treatment,
+            outcome=outcome,
+            contrast=contrast,
+            outcome_state=outcome_state,
+            ax=ax,
+        )
+
+    def report(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        treatment: str | None = None,
+        outcome: str | None = None,
+        contrast: Sequence[Hashable] | None = None,
+        outcome_state: Any = ...,
+        selection: Selection | None = None,
+        sensitivity: bool = True,
+        show: bool | None = None,
+    ) -> Report:
+        """Report on this fit: verdict first, then what it rests on, what it says, how it fits.
+
+        Args:
+            path: a file ending in ``.html``, one page that needs nothing else, or in ``.txt``.
+            treatment: by default the model's one exposure; without any there is no effect.
+            outcome: by default the model's one outcome.
+            contrast: ``(from, to)`` states of the treatment; the first and the last when left out.
+            outcome_state: as in ``effect``.
+            selection: of ``px.select_n_sources``, for the table over k.
+            sensitivity: also fit what ``sensitivity`` varies, a few times the work of the fit.
+            show: whether the text is printed; by default where no path is given.
+
+        Returns:
+            The report: ``str(report)``, ``.to_html()``, ``.save(path)``, ``.summary()``.
+
+        Raises:
+            QueryError: a name or state is unknown.
+            FileError: another ending, or the path cannot be written to.
+        """
+        from pyromix.report.compose import make_report
+
+        return make_report(
+            self,
+            path,
+            treatment=treatment,
+            outcome=outcome,
+            contrast=contrast,
+            outcome_state=outcome_state,
+            selection=selection,
+            sensitivity=sensitivity,
+            show=show,
+        )
 
     # -- onwards -----------------------------------------------------------------------------
 

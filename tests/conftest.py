@@ -1,9 +1,40 @@
 """One torch thread, float64 where a test builds tensors, and a clean Pyro store for each test."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--regenerate", action="store_true", help="write the files under tests/golden anew"
+    )
+
+
+@pytest.fixture(scope="session")
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Compare a text with a file under tests/golden, or write it there (``make golden``)."""
+    regenerate = request.config.getoption("--regenerate")
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        text = "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
+        if regenerate:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.is_file(), f"{path} is missing: run `make golden` and look at what it wrote"
+        assert text == path.read_text(), f"{path} differs: if it should, run `make golden`"
+
+    return compare
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ import torch
 
 import pyromix as px
 from pyromix.cli import main
+from pyromix.cli.progress import working
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +227,75 @@ def test_a_number_of_sources_that_is_none_is_a_usage_error(folder):
     code, _, err = call("select", folder / "data.csv", "--n-sources", "two")
     assert code == 1
     assert "2..5" in err
+
+
+def test_report_prints_text_and_json_and_writes_a_page(folder, fitted, tmp_path):
+    code, out, _ = call("report", fitted, "--no-sensitivity")
+    assert code == 0
+    assert "1. Verdict and assumptions" in out
+    asked = ("--treatment", "C", "--outcome", "D", "--outcome-state", "no")
+    code, out, _ = call("report", fitted, *asked, "--no-sensitivity", "--json")
+    found = json.loads(out)
+    expected = px.load(fitted).effect("C", "D", outcome_state="no")
+    assert found["effect"]["do"]["difference"][0] == pytest.approx(float(expected.do))
+    target = tmp_path / "report.html"
+    code, out, err = call("report", fitted, "--no-sensitivity", "-o", target)
+    assert (code, out) == (0, "")
+    assert "11 sections" in err
+    assert target.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(("ending", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"),
+                                              ("pdf", b"%PDF")])  # fmt: skip
+def test_plot_writes_the_format_of_the_ending(fitted, tmp_path, ending, start):
+    target = tmp_path / f"effect.{ending}"
+    arguments = ("plot", fitted, "effect", "--treatment", "C", "--outcome", "D", "-o", target)
+    code, out, err = call(*arguments, "--contrast", "yes", "--contrast", "no")
+    assert (code, out) == (0, "")
+    assert "Effect of C on D" in err
+    assert target.read_bytes().startswith(start)
+    assert json.loads(call(*arguments, "--json")[1])["kind"] == "effect"
+
+
+def test_check_simulates_from_the_fit_and_says_what_comes_back(folder):
+    arguments = ["check", folder / "data.csv", "--model", folder / "net.bif", "--simulate"]
+    arguments += ["--n-simulations", 2, "--outcome", "D", "--treatment", "C"]
+    code, out, _ = call(*arguments)
+    assert code == 0
+    assert "rehearsal: 2 tables of 3,000 rows" in out
+    found = json.loads(call(*arguments, "--json")[1])[0]["rehearsal"]
+    assert len(found["recovered"]) == 2
+    assert found["asked"] in out
+
+
+def test_an_effect_that_is_not_determined_is_not_plotted_and_exits_with_two(folder, tmp_path):
+    output = tmp_path / "two.pyromix"
+    edges = [x for e in ("U->A", "U->B", "A->B") for x in ("--edge", e)]
+    assert call("fit", folder / "data.csv", *edges, "--n-sources", 2, "-o", output)[0] == 0
+    target = tmp_path / "a.svg"
+    code, _, err = call("plot", output, "effect", "--treatment", "A", "--outcome", "B",
+                        "-o", target)  # fmt: skip
+    assert code == 2
+    assert "NotCertifiedError" in err
+    assert not target.exists()
+
+
+def test_a_wheel_turns_on_a_terminal_only(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for stream, shown in ((io.StringIO(), False), (Terminal(), True)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("TERM", "xterm")
+        with working("looking"):
+            pass
+        assert ("looking" in stream.getvalue()) is shown
+
+
+def test_a_warning_is_said_once(folder, tmp_path):
+    frame = pd.read_csv(folder / "data.csv").assign(count=1)
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    arguments = ("check", tmp_path / "data.csv", "--model", folder / "net.bif", "--n-sources")
+    err = call(*arguments, "1..2")[2]
+    assert err.count("column 'count' is not used") == 1

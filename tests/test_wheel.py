@@ -61,3 +61,12 @@ def test_a_script_of_fifteen_lines_runs(python, tmp_path, script):
     body = script.read_text().split('"""', 2)[2]
     assert len([line for line in body.splitlines() if line.strip()]) <= 16
     run(python, script, cwd=tmp_path)
+
+
+def test_a_report_is_written(python, tmp_path):
+    code = (
+        "import pyromix as px; model, frame, _ = px.datasets.load('hidden-group')\n"
+        "px.fit(model, frame, 2, n_init=1, prior=None).report('a.html', sensitivity=False)"
+    )
+    run(python, "-c", code, cwd=tmp_path)
+    assert "</html>" in (tmp_path / "a.html").read_text()

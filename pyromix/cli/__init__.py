@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
 
-from pyromix.cli import asking, files, fitting
+from pyromix.cli import asking, files, fitting, looking
 from pyromix.cli.common import FINE, NOT_IDENTIFIED, USAGE_OR_DATA, Stopped
 from pyromix.errors import (
     IdentificationError,
@@ -31,6 +31,8 @@ for command in (
     fitting.fit,
     asking.do,
     fitting.select,
+    looking.report,
+    looking.plot,
     asking.simulate,
     files.convert,
     fitting.iid,
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("always", PyromixWarning)
-        warnings.showwarning = _silent if {"-q", "--quiet"} & set(given) else _say
+        warnings.showwarning = _silent if {"-q", "--quiet"} & set(given) else _sayer()
         raise SystemExit(_run(given))
 
 
@@ -67,8 +69,17 @@ def _run(arguments: list[str]) -> int:
     return FINE
 
 
-def _say(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    typer.echo(f"{category.__name__}: {message}", err=True)
+def _sayer() -> Callable[..., None]:
+    """Print each warning once, however often it is given."""
+    said: set[str] = set()
+
+    def say(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        line = f"{category.__name__}: {message}"
+        if line not in said:
+            said.add(line)
+            typer.echo(line, err=True)
+
+    return say
 
 
 def _silent(*_: Any, **__: Any) -> None:

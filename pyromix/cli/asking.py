@@ -20,9 +20,12 @@ from pyromix.cli.common import (
     Source,
     assignments,
     loaded,
+    writable,
 )
 from pyromix.data.frames import write_frame
 from pyromix.result import MixtureFit
+
+TABLES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
 
 
 def do(
@@ -81,6 +84,7 @@ def simulate(
 
     Example: pyromix simulate fit.pyromix -n 10000 --do X=treated -o sim.parquet
     """
+    writable(output, TABLES)
     result = loaded(fitted, source)
     spec = result.spec
     settings, given = assignments(spec, do, "--do"), assignments(spec, evidence, "--evidence")

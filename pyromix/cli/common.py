@@ -15,7 +15,7 @@ import pyromix as px
 from pyromix.bridges.bundle import read_bundle
 from pyromix.bridges.toml_spec import edges_to_structure
 from pyromix.data.frames import read_frame
-from pyromix.errors import QueryError
+from pyromix.errors import FileError, QueryError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
 from pyromix.result import MixtureFit
@@ -96,14 +96,42 @@ def assignments(spec: MixtureSpec, given: Sequence[str] | None, flag: str) -> di
             raise QueryError(f"{flag} expects VARIABLE=STATE, found {text!r}")
         if name in result:
             raise QueryError(f"{flag} sets {name!r} twice")
-        states = {str(s): s for s in spec.states_of(spec.vertex(name))}
-        if state not in states:
-            raise QueryError(
-                f"{flag}: unknown state {state!r} of {name!r}{near_matches(state, states)}; "
-                f"its states are {list(states)}"
-            )
-        result[name] = states[state]
+        result[name] = state_of(spec, name, state, flag)
     return result
+
+
+def state_of(spec: MixtureSpec, name: str, text: str, flag: str) -> Hashable:
+    """The state of a variable that a text names.
+
+    Raises:
+        QueryError: no such variable or state; near matches are named.
+    """
+    states = {str(s): s for s in spec.states_of(spec.vertex(name))}
+    if text not in states:
+        raise QueryError(
+            f"{flag}: unknown state {text!r} of {name!r}{near_matches(text, states)}; "
+            f"its states are {list(states)}"
+        )
+    return states[text]
+
+
+def writable(path: Path | None, endings: Sequence[str]) -> None:
+    """Refuse a path that cannot be written to, before any work is done.
+
+    Raises:
+        FileError: another ending, or the folder does not exist.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in endings:
+        raise FileError(
+            f"--output must end in {' or '.join(endings)}, found {str(path)!r}"
+            f"{near_matches(path.suffix, endings)}"
+        )
+    if not path.parent.is_dir():
+        raise FileError(
+            f"cannot write {str(path)!r}: there is no folder {str(path.parent)!r}; make it first"
+        )
 
 
 def numbers(text: str) -> list[int]:
@@ -114,12 +142,12 @@ def numbers(text: str) -> list[int]:
     """
     try:
         low, dots, high = text.partition("..")
-        if dots:
+        if dots and int(low) <= int(high):
             return list(range(int(low), int(high) + 1))
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise QueryError(
-            f"expected a number, a range 2..5 or a list 1,2,4; found {text!r}"
+            f"--n-sources: expected a number, a range 2..5 or a list 1,2,4; found {text!r}"
         ) from None
 
 

@@ -28,9 +28,12 @@ from pyromix.cli.common import (
     numbers,
     prior_of,
     table_of,
+    writable,
 )
-from pyromix.data.frames import read_numbers
+from pyromix.cli.progress import working
+from pyromix.data.frames import read_frame, read_numbers
 from pyromix.query.wording import columns_of_text
+from pyromix.rehearsal import N_TIMES, rehearse
 
 
 def check(
@@ -43,6 +46,11 @@ def check(
     n_sources: Annotated[str, typer.Option(help="Number of sources: 2, 2..5 or 2,4.")] = "2",
     outcome: Annotated[str | None, typer.Option(help="Outcome of the effect.")] = None,
     treatment: Annotated[str | None, typer.Option(help="Treatment of the effect.")] = None,
+    simulate: Annotated[
+        bool,
+        typer.Option(help="Also fit, simulate from the fit, and see whether it is recovered."),
+    ] = False,
+    n_simulations: Annotated[int, typer.Option(help="Tables to simulate.")] = N_TIMES,
     sample_weight: Weight = None,
     missing: Missing = "mar",
     random_state: Seed = 0,
@@ -56,26 +64,32 @@ def check(
     Example: pyromix check data.csv --edge 'U->X' --edge 'U->Y' --edge 'X->Y' --n-sources 2..3
     """
     given = model_of(model, edge, latent)
-    table = None if data is None else table_of(data)
-    reports = [
-        px.check(
-            given,
-            k,
-            table,
-            outcome=outcome,
-            treatment=treatment,
-            sample_weight=sample_weight,
-            missing=missing,
-            random_state=random_state,
-        )
-        for k in numbers(n_sources)
-    ]
+    if simulate and data is None:
+        raise typer.BadParameter("--simulate fits a table first: give DATA")
+    table = None if data is None else read_frame(table_of(data))
+    asked = {"sample_weight": sample_weight, "missing": missing, "random_state": random_state}
+    effect = {"treatment": treatment, "outcome": outcome}
+    reports, rehearsals = [], []
+    for k in numbers(n_sources):
+        with working(f"looking at k = {k}", quiet=quiet):
+            reports.append(px.check(given, k, table, **effect, **asked))
+            if simulate:
+                fitted = px.fit(given, table, k, **asked, show_progress=False)
+                found = rehearse(
+                    fitted, treatment, outcome, n_times=n_simulations, random_state=random_state
+                )
+                rehearsals.append(found)
     if as_json:
-        typer.echo(json.dumps([report.summary() for report in reports], indent=1))
+        content = [report.summary() for report in reports]
+        for one, rehearsal in zip(content, rehearsals, strict=False):
+            one["rehearsal"] = rehearsal.summary()
+        typer.echo(json.dumps(content, indent=1))
     else:
         typer.echo("\n".join(_table(reports)))
-        for report in reports:
+        for number, report in enumerate(reports):
             typer.echo(f"\n{report}")
+            for rehearsal in rehearsals[number : number + 1]:
+                typer.echo(f"  {rehearsal}")
     if not reports[-1] and reports[-1].verdict != LOCAL:
         raise Stopped(NOT_IDENTIFIED)
 
@@ -116,6 +130,7 @@ def fit(
 
     Example: pyromix fit data.csv --model net.bif --n-sources 2 -o fit.pyromix
     """
+    writable(output, (".pyromix",))
     result = px.fit(
         model_of(model, edge, latent),
         table_of(data),
@@ -155,19 +170,20 @@ def select(
 
     Without --model and --edge the variables are taken to be independent within each source.
 
-    Example: pyromix select data.csv --model net.bif --n-sources 1..4
+    Example: pyromix select data.csv --model net.bif --n-sources 1..3
     """
     given = model_of(model, edge, latent) if model is not None or edge else None
-    found = px.select_n_sources(
-        given,
-        table_of(data),
-        numbers(n_sources),
-        n_folds=n_folds,
-        n_init=n_init,
-        sample_weight=sample_weight,
-        missing=missing,
-        random_state=random_state,
-    )
+    with working("fitting every number of sources", quiet=quiet):
+        found = px.select_n_sources(
+            given,
+            table_of(data),
+            numbers(n_sources),
+            n_folds=n_folds,
+            n_init=n_init,
+            sample_weight=sample_weight,
+            missing=missing,
+            random_state=random_state,
+        )
     if as_json:
         content = {
             "choices": found.choices,

@@ -1,0 +1,76 @@
+"""The door to reports: ``MixtureFit.report``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from pyromix.errors import PyromixWarning
+from pyromix.report.document import Report, check_ending
+from pyromix.report.facts.question import find_question
+from pyromix.report.sections.answers import effect_section, sensitivity_section
+from pyromix.report.sections.fitting import data_section, k_section, starts_section
+from pyromix.report.sections.identification import plan_section, signal_section
+from pyromix.report.sections.record import predictive_section, reproducibility_section
+from pyromix.report.sections.sources import sources_section
+from pyromix.report.sections.verdict import verdict_section
+from pyromix.report.subject import look_at
+from pyromix.result import MixtureFit
+from pyromix.selection import Selection
+
+SECTIONS = (
+    verdict_section,
+    plan_section,
+    signal_section,
+    data_section,
+    k_section,
+    starts_section,
+    sources_section,
+    effect_section,
+    sensitivity_section,
+    predictive_section,
+    reproducibility_section,
+)
+
+
+def make_report(
+    fit: MixtureFit,
+    path: str | PathLike[str] | None = None,
+    *,
+    treatment: str | None = None,
+    outcome: str | None = None,
+    contrast: Sequence[Hashable] | None = None,
+    outcome_state: Any = ...,
+    selection: Selection | None = None,
+    sensitivity: bool = True,
+    show: bool | None = None,
+) -> Report:
+    """Report on a fit; arguments and errors of ``MixtureFit.report``."""
+    if path is not None:
+        check_ending(Path(path))  # before the work
+    question = find_question(fit, treatment, outcome, contrast, outcome_state)
+    with warnings.catch_warnings(record=True) as caught:
+        # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
+        warnings.simplefilter("always", PyromixWarning)
+        subject = look_at(fit, question, selection, sensitivity=sensitivity)
+    said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
+    subject = replace(subject, notes=tuple(dict.fromkeys(said)))
+    with warnings.catch_warnings():
+        # Of the profile of sources: it describes, and answers nothing.
+        warnings.simplefilter("ignore", PyromixWarning)
+        sections = tuple(section(subject) for section in SECTIONS)
+    title = "; ".join(
+        [f"pyromix report: {fit.spec.n_variables} variables, {fit.spec.n_sources} sources"]
+        + [f"effect of {q.treatment} on {q.outcome}" for q in question]
+    )
+    report = Report(title, sections, fit, question, subject.checks)
+    if path is not None:
+        report.save(path)
+    if path is None if show is None else show:
+        sys.stdout.write(f"{report}\n")
+    return report

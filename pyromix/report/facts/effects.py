@@ -1,0 +1,94 @@
+"""The effect of a question, as far as data determine it, beside what the table says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pyromix.errors import NotCertifiedError, PositivityError, QueryError
+from pyromix.query.effect import Effect
+from pyromix.report.facts.question import Question
+from pyromix.result import MixtureFit
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """What can be said about an effect.
+
+    Attributes:
+        question: which effect.
+        found: the effect, per source where that is determined; empty where it is refused.
+        errors: why something is refused: within each source, of all sources together.
+        raw: P(outcome | treatment) of the rows themselves, ``(2, card)`` for the two arms; empty
+            without rows.
+    """
+
+    question: Question
+    found: tuple[Effect, ...]
+    errors: tuple[NotCertifiedError | PositivityError, ...]
+    raw: tuple[np.ndarray, ...]
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """The same in words."""
+        if not self.found:
+            return (f"{self.errors[-1]}",)
+        return tuple(f"within each source: {error}" for error in self.errors)
+
+
+def find_effects(fit: MixtureFit, question: Question) -> Effects:
+    """Ask for the effect, per source too, and take no for an answer."""
+    errors: list[NotCertifiedError | PositivityError] = []
+    for per_source in (True, False):
+        if per_source and fit.spec.n_sources == 1:
+            continue
+        try:
+            effect = fit.effect(
+                question.treatment,
+                question.outcome,
+                contrast=question.contrast,
+                outcome_state=question.outcome_state,
+                per_source=per_source,
+            )
+        except (NotCertifiedError, PositivityError) as error:
+            errors.append(error)
+            continue
+        return Effects(question, (effect,), tuple(errors), _raw(fit, question))
+    return Effects(question, (), tuple(errors), _raw(fit, question))
+
+
+def required_effect(fit: MixtureFit, question: tuple[Question, ...]) -> Effect:
+    """The effect of a plot: it must exist.
+
+    Raises:
+        QueryError: no treatment and outcome.
+        NotCertifiedError, PositivityError: the effect is refused.
+    """
+    if not question:
+        raise QueryError(
+            "an effect needs a treatment and an outcome, and the model declares neither; name two "
+            f"of {list(fit.spec.variables)}"
+        )
+    effects = find_effects(fit, question[0])
+    if not effects.found:
+        raise effects.errors[-1]
+    return effects.found[0]
+
+
+def interval_source(fit: MixtureFit, effect: Effect) -> str:
+    """Where intervals come from, in words; empty where there are none."""
+    if fit.drawn:
+        return f"{fit.draws.batch_shape[0]} draws, {fit.diagnostics.method.split('; ')[-1]}"
+    return "observed information, delta method" if effect.do.has_interval else ""
+
+
+def _raw(fit: MixtureFit, question: Question) -> tuple[np.ndarray, ...]:
+    """Shares among the rows that have both cells."""
+    if not fit.stored or fit.exact:
+        return ()
+    spec = fit.spec
+    x, y = spec.vertex(question.treatment), spec.vertex(question.outcome)
+    arms = torch.tensor([[spec.state(x, state)] for state in question.contrast], device="cpu")
+    return (fit.counts.table((y,), (x,), arms).cpu().numpy(),)

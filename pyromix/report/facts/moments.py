@@ -1,0 +1,37 @@
+"""What the moments of a fit's table show: the run of its own moment stage, or a later look."""
+
+from __future__ import annotations
+
+from pyromix.diagnostics import MomentStage, RunReport
+from pyromix.errors import QueryError
+from pyromix.moment_stage import start_from_moments
+from pyromix.result import MixtureFit
+
+
+def find_stage(fit: MixtureFit) -> MomentStage:
+    """The moment stage of a fit; for one that had none, or kept no spectrum, that of its table.
+
+    Raises:
+        QueryError: there is one source, no table to look at, or no three views of the source.
+    """
+    if fit.spec.n_sources == 1:
+        raise QueryError("one source needs no views: there is no spectrum to look at; fit with k=2")
+    stages = [s for s in fit.diagnostics.moments if s.runs and s.runs[0].singular_values]
+    if stages:
+        return stages[0]
+    if not fit.stored or fit.exact:
+        raise QueryError(
+            "this fit has neither a moment stage nor a table to take moments of; fit with "
+            'method="auto", or save with the data'
+        )
+    stage = start_from_moments(fit.counts).stage
+    if not stage.runs:
+        raise QueryError(
+            f"there is no spectrum to look at: {'; '.join(stage.notes) or stage.status}"
+        )
+    return stage
+
+
+def find_run(fit: MixtureFit) -> RunReport:
+    """The first run of ``find_stage``; raises as it does."""
+    return find_stage(fit).runs[0]

@@ -1,0 +1,14 @@
+"""Kinds of plots by name; no drawing library is needed to know them."""
+
+from __future__ import annotations
+
+KINDS = {
+    "network": "the graph, with the views of the plan, treatment and outcome marked",
+    "spectrum": "singular values of two views against the noise",
+    "sources": "what the variables look like within each source",
+    "effect": "naive, under the do and per source, with intervals",
+    "responsibilities": "how certain the source of each row is",
+    "residuals": "misfit of every pair of variables",
+    "trace": "where the starts ended, or the draws",
+}
+"""What ``fit.plot`` draws."""

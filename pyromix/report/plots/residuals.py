@@ -1,0 +1,67 @@
+"""Misfit of the margins of all pairs of variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pyromix.errors import QueryError
+from pyromix.predictive import PredictiveCheck
+from pyromix.report.plots.canvas import axes_of
+from pyromix.result import MixtureFit
+
+LEAST_SCALE = 4.0
+"""Standard errors at the ends of the scale, at least: small residuals shall look small."""
+
+WRITTEN = 14
+"""Variables up to which every residual is written."""
+
+
+def draw_residuals(fit: MixtureFit, ax: Any = None, check: PredictiveCheck | None = None) -> Axes:
+    """Draw the largest standardised cell residual of every pair.
+
+    Args:
+        fit: with its table.
+        ax: where to draw.
+        check: of the fit, where it is known already.
+
+    Raises:
+        QueryError: no table, or a single variable.
+    """
+    spec = fit.spec
+    if check is None:
+        if not fit.stored:
+            raise QueryError("this fit holds no table to compare with: save it with the data")
+        check = fit.predictive_check()
+    if not check.pairs:
+        raise QueryError("a single variable has no pair margins to draw")
+    n = spec.n_variables
+    table = np.full((n, n), np.nan)
+    for pair in check.pairs:
+        one, other = sorted(spec.vertex(name) for name in pair.names)
+        table[other, one] = pair.residual
+    side = 1.8 + (0.55 if n <= WRITTEN else 0.22) * n
+    ax = axes_of(ax, side + 1.4, side)
+    limit = max(LEAST_SCALE, float(np.nanmax(np.abs(table))))
+    image = ax.imshow(table, cmap="PuOr", vmin=-limit, vmax=limit)
+    if n <= WRITTEN:
+        for (i, j), value in np.ndenumerate(table):
+            if np.isfinite(value):
+                colour = "white" if abs(value) > 0.6 * limit else "black"
+                ax.text(j, i, f"{value:+z.1f}", ha="center", va="center", color=colour, fontsize=8)
+    names = list(spec.variables)
+    ax.set_xticks(range(n), names, rotation=90)
+    ax.set_yticks(range(n), names)
+    ax.set_xlim(-0.5, n - 1.5)
+    ax.set_ylim(n - 0.5, 0.5)
+    bad = sum(pair.adjusted < check.level for pair in check.pairs)
+    said = f"{bad or 'none'} of {len(check.pairs)} contradict{'s' * (bad <= 1)} the model"
+    ax.set_title(f"Misfit of pair margins: {said}", fontsize=10)
+    ax.set_xlabel("variable")
+    ax.set_ylabel("variable")
+    ax.spines[:].set_visible(False)
+    bar = ax.get_figure(root=True).colorbar(image, ax=ax, shrink=0.8)  # pyright: ignore
+    bar.set_label("largest cell residual, in standard errors")
+    return ax

@@ -1,0 +1,64 @@
+"""Within-source margins as a heat map with numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pyromix.report.facts.profile import margins
+from pyromix.report.plots.canvas import axes_of
+from pyromix.result import MixtureFit
+
+VARIABLES = 12
+"""Variables drawn, those that differ most between sources."""
+
+ROWS = 24
+"""Rows drawn: a state each, of binary variables the second one only."""
+
+DARK = 0.5
+"""Probability from which on the map is light and the text on it dark."""
+
+
+def draw_sources(fit: MixtureFit, ax: Any = None) -> Axes:
+    """Draw P(state | source), the variables that differ most between sources on top."""
+    spec = fit.spec
+    labels: list[str] = []
+    values: list[np.ndarray] = []
+    texts: list[list[str]] = []
+    for margin in margins(fit, VARIABLES):
+        states = spec.states_of(margin.vertex)
+        for s in [1] if len(states) == 2 else range(len(states)):
+            labels.append(f"{spec.name(margin.vertex)} = {states[s]}")
+            values.append(margin.values[:, s])
+            ends = [f"\n[{low[s]:.2f}, {high[s]:.2f}]" for low, high in _ends(margin)]
+            ends = ends or [""] * spec.n_sources
+            texts.append(
+                [f"{p:.2f}{end}" for p, end in zip(margin.values[:, s], ends, strict=True)]
+            )
+    labels, values, texts = labels[:ROWS], values[:ROWS], texts[:ROWS]
+    ax = axes_of(ax, 2.6 + 1.25 * spec.n_sources, 1.2 + 0.42 * len(labels))
+    image = ax.imshow(np.stack(values), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for i, row in enumerate(texts):
+        for u, text in enumerate(row):
+            colour = "black" if values[i][u] >= DARK else "white"
+            ax.text(u, i, text, ha="center", va="center", color=colour, fontsize=8)
+    sizes = fit.mixture.weights.tolist()
+    ax.set_xticks(
+        range(spec.n_sources),
+        [f"{u}\n({w:.0%})" for u, w in zip(spec.source_states, sizes, strict=True)],
+    )
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_xlabel(f"source {spec.source} (share of the rows)")
+    ax.set_ylabel("state, what differs most first")
+    ax.set_title("What each source looks like")
+    bar = ax.get_figure(root=True).colorbar(image, ax=ax, shrink=0.8)  # pyright: ignore
+    bar.set_label(f"P(state | {spec.source})")
+    return ax
+
+
+def _ends(margin: Any) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per source its lower and upper ends; none without intervals."""
+    return [pair for low, high in zip(margin.low, margin.high, strict=True)
+            for pair in zip(low, high, strict=True)]  # fmt: skip

@@ -1,0 +1,165 @@
+"""The effect, and what it leans on."""
+
+from __future__ import annotations
+
+from pyromix.query.answer import Answer
+from pyromix.query.effect import Difference, Effect
+from pyromix.report.document import Drawing, Section, Table
+from pyromix.report.facts.effects import Effects, interval_source
+from pyromix.report.numbers import between, share, signed
+from pyromix.report.subject import Subject
+
+
+def effect_section(subject: Subject) -> Section:
+    """Naive against do, with intervals."""
+    title = "Effect: naive against do"
+    if not subject.effects:
+        return Section(
+            "effect",
+            title,
+            words=(
+                "No treatment and outcome were named, and the model declares none: "
+                "fit.report(treatment=..., outcome=...).",
+            ),
+        )
+    effects = subject.effects[0]
+    spec, question = subject.fit.spec, effects.question
+    words = [f"Refused, {refusal}" for refusal in effects.refusals]
+    if not effects.found:
+        return Section(
+            "effect",
+            title,
+            facts=(("Question", str(question)),),
+            words=tuple(words),
+            numbers={"refusals": list(effects.refusals)},
+        )
+    effect = effects.found[0]
+    intervals = interval_source(subject.fit, effect)
+    facts = [("Question", str(question)), ("Certainty", effect.certainty.value)]
+    if intervals:
+        facts.append(("95% intervals", intervals))
+    unsupported = max(float(arm.unsupported.max()) for arm in effect.do_arms)
+    if unsupported > 1e-6:
+        words.append(f"Up to {unsupported:.2g} of an answer rests on rows that no data reached.")
+    if any(delta.dominated for delta in effect.do.delta):
+        words.append(
+            "The interval rests mostly on directions that the data hardly determine: take "
+            "fit.bootstrap()."
+        )
+    words.append(
+        "Naive compares those seen with one state and with the other; do compares what setting it "
+        "makes of everybody. Their gap is what the source does."
+    )
+    outcome_states = spec.states_of(effect.outcome)
+    shown = [effect.headline] if effect.headline >= 0 else range(len(outcome_states))
+    tables = tuple(_table(subject, effects, effect, s) for s in shown)
+    return Section(
+        "effect",
+        title,
+        facts=tuple(facts),
+        words=tuple(words),
+        tables=tables,
+        drawings=(
+            Drawing("effect", "Differences: naive, under the do, and under the do per source."),
+        ),
+        numbers={
+            "treatment": question.treatment,
+            "outcome": question.outcome,
+            "contrast": [str(s) for s in question.contrast],
+            "certainty": effect.certainty.value,
+            "naive": _numbers(effect.naive),
+            "do": _numbers(effect.do),
+            "per_source": [_numbers(d) for d in effect.per_source] if effect.source_arms else [],
+            "refusals": list(effects.refusals),
+        },
+    )
+
+
+def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Table:
+    """One outcome state: both arms and their difference, a line per comparison."""
+    spec = subject.fit.spec
+    x = spec.name(effect.treatment)
+    one, other = (f"{x}={spec.states_of(effect.treatment)[s]}" for s in effect.contrast)
+    name, label = spec.name(effect.outcome), spec.states_of(effect.outcome)[state]
+    rows: list[tuple[str, ...]] = [
+        ("naive, share of the rows", share(raw[0, state]), share(raw[1, state]),
+         signed(raw[1, state] - raw[0, state]), "")
+        for raw in effects.raw
+    ]  # fmt: skip
+    kinds: list[tuple[str, tuple[Answer, Answer], Difference]] = [
+        ("naive, fitted", effect.naive_arms, effect.naive),
+        ("do", effect.do_arms, effect.do),
+    ]
+    for number, arms in enumerate(effect.source_arms):
+        u = spec.source_states[number]
+        kinds.append((f"do, {spec.source}={u}", arms, effect.per_source[number]))
+    for kind, arms, difference in kinds:
+        cells = [share(float(arm.values[state])) for arm in arms]
+        rows.append(
+            (kind, *cells, signed(float(difference.values[state])), _ends(difference, state))
+        )
+    rows.append(
+        ("naive less do", "", "", signed(float(effect.confounding.values[state])),
+         _ends(effect.confounding, state))
+    )  # fmt: skip
+    return Table((f"P({name}={label})", one, other, "difference", "95% interval"), tuple(rows))
+
+
+def _ends(difference: Difference, state: int) -> str:
+    if not difference.has_interval:
+        return ""
+    low, high = difference.interval()
+    return between(float(low[state]), float(high[state]))
+
+
+def _numbers(difference: Difference) -> dict[str, object]:
+    found: dict[str, object] = {"difference": difference.values.tolist()}
+    if difference.has_interval:
+        low, high = difference.interval()
+        found |= {"low": low.tolist(), "high": high.tolist()}
+    return found
+
+
+def sensitivity_section(subject: Subject) -> Section:
+    """The effect under other assumptions that one could have made."""
+    title = "Sensitivity"
+    if not subject.sensitivities:
+        why = "Not computed: " + (
+            "there is no effect to vary."
+            if not subject.question
+            else "sensitivity=False, or the fit holds no table."
+        )
+        return Section("sensitivity", title, words=(why,))
+    found, question = subject.sensitivities[0], subject.question[0]
+    first = found.variations[0].answer.values
+    state = _headline(subject, first[1] - first[0])
+    rows, numbers = [], []
+    for v in found.variations:
+        if v.answers:
+            one, other = (float(v.answer.values[arm, state]) for arm in (0, 1))
+            rows.append((v.words, share(one), share(other), signed(other - one)))
+            numbers.append({"kind": v.kind, "words": v.words, "difference": other - one})
+        else:
+            rows.append((v.words, "-", "-", "-"))
+            numbers.append({"kind": v.kind, "words": v.words, "difference": None})
+    x, (low, high) = question.treatment, question.contrast
+    spec = subject.fit.spec
+    label = spec.states_of(spec.vertex(question.outcome))[state]
+    header = (f"P({question.outcome}={label} | do)", f"{x}={low}", f"{x}={high}", "difference")
+    return Section(
+        "sensitivity",
+        title,
+        facts=(("Largest change", f"{share(found.largest_change)} of any probability"),),
+        words=tuple(f"{v.words}: {v.note}" for v in found.variations if v.note),
+        tables=(Table(header, tuple(rows)),),
+        numbers={"largest_change": found.largest_change, "variations": numbers},
+    )
+
+
+def _headline(subject: Subject, differences: object) -> int:
+    """The state that the effect is about; else the one that changes most."""
+    for effects in subject.effects:
+        for effect in effects.found:
+            if effect.headline >= 0:
+                return effect.headline
+    return int(abs(differences).argmax())  # type: ignore[arg-type, union-attr]

@@ -1,0 +1,141 @@
+"""How the model fits the table, and what somebody else needs to get the same figures."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from pyromix.data.counts import Counts
+from pyromix.model.spec import MixtureSpec
+from pyromix.report.document import Drawing, Section, Table
+from pyromix.report.numbers import p_value
+from pyromix.report.subject import Subject
+
+PAIRS = 5
+"""Pairs written, the worst."""
+
+PACKAGES = ("pyromix", "torch", "numpy", "scipy")
+
+
+def predictive_section(subject: Subject) -> Section:
+    """Pair margins and ranks of blocks against the table."""
+    title = "Predictive checks"
+    if not subject.checks:
+        return Section("checks", title, words=("The fit holds no table to compare with.",))
+    found = subject.checks[0]
+    rows = tuple(
+        (
+            ", ".join(pair.names),
+            ", ".join(map(str, pair.cell)),
+            f"{pair.observed:.4f}",
+            f"{pair.expected:.4f}",
+            f"{pair.residual:+z.1f}",
+            p_value(pair.adjusted),
+        )
+        for pair in found.pairs[:PAIRS]
+    )
+    header = ("pair", "cell", "observed", "expected", "std errors", "adjusted p")
+    tables = [Table(header, rows, n_left=2, title="Pair margins that deviate most")] if rows else []
+    blocks = tuple(
+        (str(block).rpartition(": ")[0], f"{block.statistic:.1f}", str(block.dof),
+         p_value(block.adjusted))
+        for block in found.blocks[:PAIRS]
+    )  # fmt: skip
+    if blocks:
+        said = f"Blocks whose table should have rank {found.n_sources} at most"
+        tables.append(Table(("blocks", "chi-square", "df", "adjusted p"), blocks, title=said))
+    bad = sum(pair.adjusted < found.level for pair in found.pairs)
+    bad_blocks = sum(block.adjusted < found.level for block in found.blocks)
+    return Section(
+        "checks",
+        title,
+        facts=(
+            ("Pair margins", f"{bad} of {len(found.pairs)} contradict the model"),
+            ("Ranks of blocks", f"{bad_blocks} of {len(found.blocks)} contradict the model"),
+            ("Level", f"{found.level:g} for each family, after Holm's correction"),
+        ),
+        words=found.notes,
+        tables=tuple(tables),
+        drawings=(
+            (
+                Drawing(
+                    "residuals",
+                    "Of every pair of variables the cell that deviates most, in standard errors.",
+                ),
+            )
+            if rows
+            else ()
+        ),
+        numbers={
+            "fits": found.fits,
+            "pairs": [
+                {"names": list(p.names), "residual": p.residual, "adjusted": p.adjusted}
+                for p in found.pairs
+            ],
+            "blocks": [
+                {"one": list(b.one), "other": list(b.other), "given": list(b.given),
+                 "adjusted": b.adjusted}
+                for b in found.blocks
+            ],
+        },
+    )  # fmt: skip
+
+
+def reproducibility_section(subject: Subject) -> Section:
+    """Versions, seed, hashes."""
+    fit = subject.fit
+    versions = {name: _version(name) for name in PACKAGES}
+    versions["Python"] = platform.python_version()
+    seed = fit.diagnostics.random_state or "not kept"
+    hashes = {"model": model_hash(fit.spec)}
+    if fit.stored:
+        hashes["data"] = data_hash(fit.counts)
+    return Section(
+        "reproducibility",
+        "Reproducibility",
+        facts=(
+            ("Versions", ", ".join(f"{name} {found}" for name, found in versions.items())),
+            ("random_state", seed),
+            ("Method", fit.diagnostics.method),
+            *((f"sha256 of the {name}", found) for name, found in hashes.items()),
+        ),
+        words=(
+            "The hash of the model is that of graph, states and k; that of the data is of the "
+            "distinct rows with their weights, in any order.",
+        ),
+        numbers={"versions": versions, "random_state": seed, "sha256": hashes},
+    )
+
+
+def model_hash(spec: MixtureSpec) -> str:
+    """Hash of variables, states, parents, k, and whom the source influences."""
+    content = (
+        spec.variables,
+        spec.states,
+        spec.parents,
+        spec.n_sources,
+        spec.source,
+        sorted(spec.uninfluenced),
+    )
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def data_hash(counts: Counts) -> str:
+    """Hash of the distinct rows and their weights, whatever their order."""
+    rows = counts.rows.cpu().numpy().astype("<i8")
+    weights = counts.weights.cpu().numpy().astype("<f8")
+    order = np.lexsort(rows.T[::-1])
+    digest = hashlib.sha256(repr(counts.spec.variables).encode())
+    digest.update(np.ascontiguousarray(rows[order]).tobytes())
+    digest.update(weights[order].tobytes())
+    return digest.hexdigest()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
