@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from scipy.stats import chi2
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError
@@ -266,13 +267,19 @@ def _explained(
     # In the basis of eigenvectors, scaled: the information is the identity there.
     scale = torch.where(known.values > SEEN, known.values, torch.inf).rsqrt()
     white = moves @ (known.basis * scale)
-    found = []
-    for v, w in pairs:
-        cell = rows[:, v].long() * spec.cards[w] + rows[:, w]
-        size = spec.cards[v] * spec.cards[w]
-        sums = white.new_zeros(size, white.shape[1]).index_add_(0, cell, white) / n
-        found.append(sums @ sums.T)
-    return found
+    found = {}
+    for v in sorted({v for v, _ in pairs}):
+        others = [w for first, w in pairs if first == v]
+        indicators = torch.cat([one_hot(rows[:, w].long(), spec.cards[w]) for w in others], 1)
+        parts = [
+            indicators[here].to(white.dtype).T @ white[here] / n
+            for here in (rows[:, v] == state for state in range(spec.cards[v]))
+        ]
+        sums = torch.stack(parts).split([spec.cards[w] for w in others], 1)
+        for w, mine in zip(others, sums, strict=True):
+            flat = mine.flatten(0, 1)
+            found[v, w] = flat @ flat.T
+    return [found[pair] for pair in pairs]
 
 
 def _pair(

@@ -41,7 +41,7 @@ torch.set_num_threads(1)  # small tensors: one thread is the fastest
 K = 4
 names = ["X", "Y", *(f"Z{i}" for i in range(6))]
 spec = px.MixtureSpec.from_parents(dict.fromkeys(names, (0, 1, 2)), {"Y": ["X"]}, K)
-truth = px.random_mixture(spec, random_state=11, separation=0.3)
+truth = px.random_mixture(spec, random_state=20, separation=0.3)
 table = px.simulate(truth, 2000, random_state=1)
 print(table.head(3))
 asked = {"contrast": (0, 2), "outcome_state": 2}
