@@ -245,7 +245,16 @@ def test_the_prior_of_a_posterior_is_said(fit):
 
 def test_nuts_on_many_parameters_points_to_gibbs(fit, monkeypatch):
     monkeypatch.setattr("pyromix.refinement.MANY_PARAMETERS", 5)
-    with pytest.warns(px.SamplingWarning, match='method="gibbs"'):
+    with pytest.warns(px.SamplingWarning) as caught:
+        found = fit.refine(method="nuts", num_samples=20, warmup_steps=80, num_chains=1)
+    sentence = str(caught[0].message)
+    assert sentence.startswith("nuts moves all 21 probabilities at once")
+    assert 'method="gibbs"' in sentence
+    assert sentence in found.diagnostics.notes
+
+
+def test_nuts_without_a_warmup_diverges_and_is_refused(fit):
+    with pytest.raises(px.RefinementError, match=r"4 of 4 transitions of chain 0 diverged.*warmup"):
         fit.refine(method="nuts", num_samples=4, warmup_steps=2, num_chains=1)
 
 
