@@ -248,7 +248,7 @@ def test_nuts_on_many_parameters_points_to_gibbs(fit, monkeypatch):
     with pytest.warns(px.SamplingWarning) as caught:
         found = fit.refine(method="nuts", num_samples=20, warmup_steps=80, num_chains=1)
     sentence = str(caught[0].message)
-    assert sentence.startswith("nuts moves all 21 probabilities at once")
+    assert sentence.startswith(f"nuts moves all {fit.n_parameters} probabilities at once")
     assert 'method="gibbs"' in sentence
     assert sentence in found.diagnostics.notes
 
