@@ -203,7 +203,7 @@ def test_one_source_has_the_dirichlet_posterior():
 def test_two_patterns_and_two_sources_agree_with_quadrature():
     counts, prior = two_sources_of_one_bit()
     found = nuts(
-        counts, random_mixture(counts.spec, 1), prior=prior, num_samples=400, warmup_steps=100,
+        counts, random_mixture(counts.spec, 1), prior=prior, num_samples=250, warmup_steps=80,
         num_chains=1,
     )  # fmt: skip
     truth = invariants_by_quadrature(counts, prior)
@@ -226,7 +226,7 @@ def test_nuts_and_gibbs_agree_on_a_certified_network():
     truth = fixed_chain()
     counts = rows_of(truth, 1500)
     prior = flat_prior(truth.spec, 1.0)
-    one = nuts(counts, truth, prior=prior, num_samples=150, warmup_steps=80, num_chains=2)
+    one = nuts(counts, truth, prior=prior, num_samples=160, warmup_steps=60, num_chains=1)
     other = gibbs(counts, truth, prior=prior, num_samples=5000)
     assert assessed(one, "nuts").r_hat < 1.1
     for change in (lambda x: x, squares):

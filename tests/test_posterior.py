@@ -246,10 +246,17 @@ def test_the_prior_of_a_posterior_is_said(fit):
 
 def test_nuts_on_many_parameters_points_to_gibbs(fit, monkeypatch):
     monkeypatch.setattr("pyromix.refinement.MANY_PARAMETERS", 5)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        fit.refine(method="nuts", num_samples=4, warmup_steps=60, num_chains=1)
-    assert any('method="gibbs"' in str(w.message) for w in said)
+    with pytest.warns(px.SamplingWarning) as caught:
+        found = fit.refine(method="nuts", num_samples=20, warmup_steps=80, num_chains=1)
+    sentence = str(caught[0].message)
+    assert sentence.startswith(f"nuts moves all {fit.n_parameters} probabilities at once")
+    assert 'method="gibbs"' in sentence
+    assert sentence in found.diagnostics.notes
+
+
+def test_nuts_without_a_warmup_diverges_and_is_refused(fit):
+    with pytest.raises(px.RefinementError, match=r"4 of 4 transitions of chain 0 diverged.*warmup"):
+        fit.refine(method="nuts", num_samples=4, warmup_steps=2, num_chains=1)
 
 
 def test_normalised_weights_count_rows_in_units_of_the_lightest(fit):

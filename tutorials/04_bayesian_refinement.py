@@ -162,7 +162,10 @@ print("R-hat of P(U), random starts:", raw.numpy().round(2))
 # distinct rows it is the faster of the two.
 
 # %%
-nuts = fit.refine(method="nuts", num_chains=2, random_state=0, **draws)
+with warnings.catch_warnings():
+    if SMOKE:  # so few draws that R-hat warns, rightly
+        warnings.simplefilter("ignore", px.SamplingWarning)
+    nuts = fit.refine(method="nuts", num_chains=2, random_state=0, **draws)
 gibbs = fit.refine(method="gibbs", random_state=0)
 for name, refined in (("nuts", nuts), ("gibbs", gibbs)):
     print(name, refined.diagnostics.sampling[0])

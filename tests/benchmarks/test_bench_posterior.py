@@ -142,6 +142,7 @@ def test_starts_of_svi(benchmark, name, guide, capsys):
     assert steps_to(ours.elbo) <= steps[0]
 
 
+@pytest.mark.slow
 def test_coverage_of_ninety_per_cent_intervals(benchmark, capsys):
     """P(Y=better | do X) of the hidden group, 100 tables of 2,000 rows."""
     model, _, _ = px.datasets.load("hidden-group")
