@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import pyromix as px
-from pyromix.cli import main
+from pyromix.cli import in_flags, main
 from pyromix.cli.progress import working
 
 
@@ -299,3 +299,16 @@ def test_a_warning_is_said_once(folder, tmp_path):
     arguments = ("check", tmp_path / "data.csv", "--model", folder / "net.bif", "--n-sources")
     err = call(*arguments, "1..2")[2]
     assert err.count("column 'count' is not used") == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ('pass require="local"', "pass --require local"),
+        ("ask with n_sources=2 (identified)", "ask with --n-sources 2 (identified)"),
+        ("pass sample_weight='count'", "pass --sample-weight count"),
+        ("P(Y | do(X='treated')), method=", "P(Y | do(X='treated')), method="),
+    ],
+)
+def test_advice_names_flags(said, shown):
+    assert in_flags(said) == shown

@@ -112,16 +112,6 @@ def test_every_public_object_has_a_docstring(name, thing):
     assert inspect.getdoc(thing), name
 
 
-def test_readme_first_block_runs(tmp_path):
-    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert block is not None
-    result = subprocess.run(
-        [sys.executable, "-c", block.group(1)], cwd=tmp_path, capture_output=True, text=True,
-        check=False, timeout=300,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-
-
 def test_readme_names_the_two_commands_that_exist():
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
     for target in ("demo", "test"):

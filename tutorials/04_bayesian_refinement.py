@@ -211,8 +211,8 @@ print(gibbs.predict_proba(table.head(3), level=0.9).round(3).T)
 # %% [markdown]
 # ## When draws are not to be trusted
 #
-# Ask for as many sources of few rows and five variables. Identification warns; draws exchange labels, and that is counted and
-# said, not averaged over.
+# Ask for as many sources of few rows and five variables. Identification warns; draws exchange
+# labels, and that is counted and said, not averaged over.
 
 # %%
 with warnings.catch_warnings(record=True) as said:

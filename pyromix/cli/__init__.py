@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -40,6 +41,22 @@ for command in (
     app.command()(command)
 
 
+KEYWORDS = re.compile(
+    r"\b(method|missing|n_init|n_sources|prior|require|sample_weight)=(?:\"([^\"]*)\"|'([^']*)'|(\w+))"
+)
+"""Keywords that are flags here, with a value."""
+
+
+def in_flags(text: str) -> str:
+    """A message that advises a keyword, as one that advises the flag of that name."""
+
+    def flag(found: re.Match[str]) -> str:
+        name, *values = found.groups()
+        return f"--{name.replace('_', '-')} {next(v for v in values if v is not None)}"
+
+    return KEYWORDS.sub(flag, text)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code.
 
@@ -58,10 +75,10 @@ def _run(arguments: list[str]) -> int:
     except Stopped as stopped:
         return stopped.code
     except (NotCertifiedError, IdentificationError, PlanError) as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        typer.echo(f"{type(error).__name__}: {in_flags(str(error))}", err=True)
         return NOT_IDENTIFIED
     except PyromixError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        typer.echo(f"{type(error).__name__}: {in_flags(str(error))}", err=True)
         return USAGE_OR_DATA
     except SystemExit as stopped:
         # The parser says 2 for a usage error, which is 1 here.
@@ -74,7 +91,7 @@ def _sayer() -> Callable[..., None]:
     said: set[str] = set()
 
     def say(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        line = f"{category.__name__}: {message}"
+        line = f"{category.__name__}: {in_flags(str(message))}"
         if line not in said:
             said.add(line)
             typer.echo(line, err=True)
