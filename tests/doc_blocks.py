@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import pyromix as px
 from pyromix.cli import main
 
@@ -102,7 +104,8 @@ def outputs(text: str, folder: Path) -> list[tuple[Block, Block, str]]:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     shown: list[tuple[Block, Block, str]] = []
     latest: tuple[Block, str] | None = None
-    with contextlib.chdir(folder):
+    # A page may set print options; the next test must not see them.
+    with contextlib.chdir(folder), np.printoptions():
         for block in blocks(text):
             if block.language in RUN:
                 latest = block, run(block, namespace)

@@ -88,7 +88,7 @@ TABLE = [
     ("float.csv --model net.bif", "'Y'"),
     ("source.csv --model net.bif", "'U' is unobserved"),
     ("constant.csv --edge X->Y --edge A->Y --n-sources 2", "'Y'"),
-    ("holes.csv --model net.bif --missing error", "missing='mar'"),
+    ("holes.csv --model net.bif --missing error", "--missing mar"),
     ("data.csv --model net.bif --missing skip", "missing must be one of"),
     ("data.csv --model net.bif --sample-weight w", "'w'"),
     ("negative.csv --model net.bif --sample-weight w", "negative"),
