@@ -30,7 +30,7 @@ golden: .venv/ready
 	$(BIN)/pytest tests/test_report.py tests/test_help.py --regenerate
 
 tutorials: .venv/ready
-	$(BIN)/pytest tests/test_tutorials.py
+	$(BIN)/pytest tests/test_tutorials.py -n 2
 
 docs: .venv/docs-ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
