@@ -228,7 +228,8 @@ class Answering:
         """What an interval of a point estimate needs, where it is wanted, or cheap."""
         if interval is None:
             stored, p = self.stored, self.n_parameters
-            cheap = bool(stored) and stored[0].complete
+            # The information is that of a maximum of the likelihood, which moments alone are not.
+            cheap = bool(stored) and stored[0].complete and not self.diagnostics.by_moments_alone
             interval = cheap and stored[0].n_patterns * p**2 <= CHEAP_INFORMATION
         return (self.information,) if interval and not self.drawn and not self.exact else ()
 

@@ -56,7 +56,8 @@ def from_em(
             notes=tuple(dict.fromkeys((*diagnostics.notes, *result.notes))),
         ),
         prior=prior,
-        stored=(counts,),
+        # The cells of a population are no table: nothing is to be resampled or tested.
+        stored=(counts,) if n_rows is None else (),
     )
 
 

@@ -118,6 +118,11 @@ class FitDiagnostics:
     random_state: str = ""
 
     @property
+    def by_moments_alone(self) -> bool:
+        """Whether nothing climbed the likelihood after the moments."""
+        return self.method.split(":")[0] in ("moments", "markov-boundary")
+
+    @property
     def log_likelihood_moments(self) -> float:
         """Log-likelihood of the moment estimate; nan where there was no moment stage."""
         return self.moments[0].log_likelihood if self.moments else math.nan

@@ -39,8 +39,12 @@ def take_in(
     source = _source(structure, data, n_sources, state_names, sample_weight, missing)
     if device is not None:
         source = source.to(_usable(device))
+    weights: tuple[str, ...] = ()
+    if isinstance(source, Counts) and source.unit != 1.0:
+        weights = (_weights_note(source),)
+        source = source.in_rows()
     repairs = source.report.repairs if isinstance(source, Counts) else ()
-    return source, (*_source_note(structure), *repairs)
+    return source, (*_source_note(structure), *repairs, *weights)
 
 
 def _usable(device: torch.device | str) -> torch.device:
@@ -120,6 +124,15 @@ def _warn_of_counts(unused: Sequence[str]) -> None:
             DataRepairWarning,
             stacklevel=4,
         )
+
+
+def _weights_note(counts: Counts) -> str:
+    """What weights that are no whole numbers count as."""
+    return (
+        "Weights are not whole, so they are taken as weights of single rows: together they count "
+        f"as {counts.n_rows / counts.unit:.6g} rows. Shares of a table of known size should be "
+        "multiplied by it."
+    )
 
 
 def _source_note(structure: Structure) -> tuple[str, ...]:

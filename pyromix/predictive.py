@@ -12,6 +12,7 @@ for rows that the fit has not seen it is added.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -27,7 +28,7 @@ from pyromix.errors import QueryError
 from pyromix.identify.network.ranks import Blocks, block_tests, separated_blocks
 from pyromix.identify.product.rank import block_pairs, holm
 from pyromix.model.elimination import marginal
-from pyromix.model.information import SEEN, expected_information, scores
+from pyromix.model.information import SEEN, expected_information, prior_gradient, scores
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import DoQuery
@@ -229,18 +230,24 @@ def check_predictions(
         notes.append(f"{MAX_PAIRS} of {len(pairs)} pairs were compared")
         pairs = [pairs[i] for i in chosen]
     seed = int(rng.integers(2**31))
-    explained = _explained(mixture, pairs, n_fitted, prior, seed)
+    explained, pulled = _explained(mixture, pairs, n_fitted, prior, seed)
     p = spec.n_parameters
     if not explained and pairs:
         notes.append(
             f"{p} parameters are many, so the error of the estimate is not counted: p-values of "
             f"pairs are too {'small' if fresh else 'large'}"
         )
+    if not counts.complete:
+        notes.append(
+            "cells are missing: a pair is compared on the rows that have both, which supposes, "
+            "more than the fit does, that cells are missing completely at random"
+        )
     sign = 1.0 if fresh else -1.0
     found = []
     for number, (v, w) in enumerate(pairs):
         shift = sign * explained[number] if explained else None
-        found.append(_pair(mixture, counts, v, w, shift))
+        pull = pulled[number] if explained else None
+        found.append(_pair(mixture, counts, v, w, shift, pull))
     blocks = _blocks(counts, int(rng.integers(2**31)))
     return PredictiveCheck(_by_holm(found), _by_holm(blocks), spec.n_sources, level, tuple(notes))
 
@@ -251,15 +258,15 @@ def _explained(
     n_fitted: float,
     prior: PseudoCounts,
     seed: int,
-) -> list[Float[Tensor, "cells cells"]]:
-    """Per pair the variance of its expected shares, that the error of the estimate makes.
+) -> tuple[list[Float[Tensor, "cells cells"]], list[Float[Tensor, " cells"]]]:
+    """Per pair the variance that the error of the estimate makes, and what the prior has moved.
 
     I and J by the same rows, simulated from the mixture, so that no more is explained than there
     is. Empty where the model is too large.
     """
     spec, p = mixture.spec, mixture.spec.n_parameters
     if p > MAX_PARAMETERS:
-        return []
+        return [], []
     n = max(LEAST_ROWS, ROWS_PER_PARAMETER * p)
     rows = sample(mixture, n, seed)[0]
     moves = scores(mixture, rows)
@@ -267,7 +274,8 @@ def _explained(
     # In the basis of eigenvectors, scaled: the information is the identity there.
     scale = torch.where(known.values > SEEN, known.values, torch.inf).rsqrt()
     white = moves @ (known.basis * scale)
-    found = {}
+    pull = (known.basis * scale).T @ prior_gradient(mixture, prior)
+    found, moved = {}, {}
     for v in sorted({v for v, _ in pairs}):
         others = [w for first, w in pairs if first == v]
         indicators = torch.cat([one_hot(rows[:, w].long(), spec.cards[w]) for w in others], 1)
@@ -279,7 +287,8 @@ def _explained(
         for w, mine in zip(others, sums, strict=True):
             flat = mine.flatten(0, 1)
             found[v, w] = flat @ flat.T
-    return [found[pair] for pair in pairs]
+            moved[v, w] = flat @ pull
+    return [found[pair] for pair in pairs], [moved[pair] for pair in pairs]
 
 
 def _pair(
@@ -288,6 +297,7 @@ def _pair(
     v: int,
     w: int,
     shift: Float[Tensor, "cells cells"] | None,
+    pull: Float[Tensor, " cells"] | None,
 ) -> PairCheck:
     """One margin; p-values are adjusted later."""
     spec = mixture.spec
@@ -300,11 +310,15 @@ def _pair(
     left = covariance / n_rows
     if shift is not None:
         left = left + shift
-    gap = observed - expected
+    # The prior's part of the gap is no misfit of graph or k.
+    gap = observed - expected + (0.0 if pull is None else pull)
     errors = left.diagonal().clamp_min(FITTED * covariance.diagonal() / n_rows).sqrt()
-    residuals = torch.where(errors > 0, gap / errors, 0.0)
+    impossible = (expected <= 0) & (observed > 0)
+    residuals = torch.where(errors > 0, gap / errors, torch.where(impossible, torch.inf, 0.0))
     worst = int(residuals.abs().argmax())
     statistic, dof = _statistic(gap, covariance / n_rows, left, expected * n_rows)
+    if bool(impossible.any()):
+        statistic, dof = math.inf, max(dof, 1)
     return PairCheck(
         (spec.name(v), spec.name(w)),
         statistic,

@@ -48,7 +48,10 @@ def refine(fit: MixtureFit, data: Any = None, method: str = "em", **options: Any
             f"unknown method {method!r} of refine{near_matches(method, METHODS)}; expected one of "
             f"{list(METHODS)}"
         )
+    weight = options.pop("sample_weight", None)
     _check_options(method, options)
+    if data is not None:
+        data = counted(data, fit.spec, weight)
     if method == "em":
         return _em(fit, data, **options)
     if data is not None or "prior" in options:
@@ -58,10 +61,6 @@ def refine(fit: MixtureFit, data: Any = None, method: str = "em", **options: Any
     notes = [_prior_note(method, prior)]
     if prior.learned and method != "gibbs":
         notes += _said([(SamplingWarning, KNOWN_PLACE.format(method=method))])
-    if counts.unit < 1:
-        notes.append(
-            f"{method}: the lightest pattern, of weight {counts.unit:.6g}, counts as one row"
-        )
     run = _varied if method == "svi" else _sampled
     return run(fit, counts, prior, method, notes, options)
 
@@ -72,11 +71,13 @@ def bootstrap(
     n: int = 200,
     *,
     kind: str = "multinomial",
+    sample_weight: Any = None,
     random_state: RandomState = 0,
     max_iter: int = 2000,
 ) -> MixtureFit:
     """Attach bootstrap replicates; arguments and errors of ``MixtureFit.bootstrap``."""
-    counts = (fit.counts if data is None else counted(data, fit.spec)).to(fit.mixture.device)
+    own = fit.counts if data is None else counted(data, fit.spec, sample_weight)
+    counts = own.to(fit.mixture.device)
     found = replicate(
         counts,
         fit.mixture,

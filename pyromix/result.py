@@ -155,24 +155,31 @@ class MixtureFit(Answering):
     # -- doubts ------------------------------------------------------------------------------
 
     def predictive_check(
-        self, data: Any = None, *, level: float = 0.05, random_state: RandomState = 0
+        self,
+        data: Any = None,
+        *,
+        sample_weight: Any = None,
+        level: float = 0.05,
+        random_state: RandomState = 0,
     ) -> PredictiveCheck:
         """Compare the fitted mixture with a table: pair margins, ranks of d-separated blocks.
 
         Args:
             data: a table; the one of the fit when left out. Rows that the fit has not seen test it
                 more sharply.
+            sample_weight: column name of ``data`` or one weight per row.
             level: of each family of tests.
             random_state: of simulated rows and of the blocks.
 
         Raises:
             DataError: the fit holds no table, or the data do not fit.
         """
-        counts = (self.counts if data is None else counted(data, self.spec)).to(self.mixture.device)
+        own = self.counts if data is None else counted(data, self.spec, sample_weight)
+        counts = own.to(self.mixture.device)
         return check_predictions(
             self.mixture,
             counts,
-            n_fitted=self.n_rows / (self.stored[0].unit if self.stored else 1.0),
+            n_fitted=self.n_rows,
             prior=self.prior,
             fresh=not (self.stored and self.stored[0].same_rows(counts)),
             level=level,
@@ -345,8 +352,8 @@ class MixtureFit(Answering):
         Args:
             data: a table; the one of the fit when left out.
             n: number of replicates.
-            **options: ``kind`` (``"multinomial"`` or ``"dirichlet"``), ``random_state``,
-                ``max_iter``.
+            **options: ``kind`` (``"multinomial"`` or ``"dirichlet"``), ``sample_weight`` (of
+                ``data``), ``random_state``, ``max_iter``.
 
         Raises:
             QueryError: an option is unknown, or n is no positive integer.

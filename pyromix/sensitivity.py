@@ -19,6 +19,7 @@ from pyromix.errors import NotCertifiedError, PlanError, PyromixError, PyromixWa
 from pyromix.fit import fit as fit_model
 from pyromix.identify.certify import certify, graphical_vertices
 from pyromix.identify.network.search import find_plan
+from pyromix.model.match import match_sources
 from pyromix.model.prior import Prior
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState, torch_generator
@@ -188,7 +189,7 @@ def _other_numbers(
 ) -> Iterator[Variation]:
     """One source less, one more."""
     k = fit.spec.n_sources
-    if SOURCE in (*asked.outcomes, *asked.do, *asked.evidence):
+    if _about_source(asked):
         return
     for other in (k - 1, k + 1):
         if other >= 1:
@@ -197,12 +198,17 @@ def _other_numbers(
             yield _refitted(N_SOURCES, words, spec, fit, counts, question_, generator)
 
 
+def _about_source(asked: DoQuery) -> bool:
+    """Whether labels of sources are part of the question: another fit has others."""
+    return SOURCE in (*asked.outcomes, *asked.do, *asked.evidence)
+
+
 def _without_views(
     fit: MixtureFit, counts: Counts, asked: DoQuery, question_: tuple, generator: torch.Generator
 ) -> Iterator[Variation]:
     """What can be left out of each view; effects of it that nobody asks about go with it."""
     spec = fit.spec
-    if spec.n_sources == 1:
+    if spec.n_sources == 1 or _about_source(asked):
         return
     for view in _views(fit):
         dropped = _droppable(spec, view, asked)
@@ -311,7 +317,9 @@ def _other_optima(
     near = sorted((gap, i) for i, gap in enumerate(gaps) if i and gap <= within)
     seen = [(own, 0)]
     for gap, i in near:
-        answer = query(ends.mixtures[i], *question_, certainty=own.certainty)
+        end = ends.mixtures[i]
+        end = end.relabel(match_sources(fit.mixture, end))
+        answer = query(end, *question_, certainty=own.certainty)
         for place, (other, times) in enumerate(seen):
             if abs(other.values - answer.values).max() < SAME_ANSWER:
                 seen[place] = (other, times + 1)

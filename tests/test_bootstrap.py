@@ -58,20 +58,6 @@ def test_weights_have_the_total_and_the_spread_of_their_law(toy, kind):
     np.testing.assert_allclose(weights.var(1) / expected, 1, atol=0.2)
 
 
-def test_weights_of_a_normalised_table_are_drawn_as_for_its_rows():
-    """Total weight one is no single row."""
-    spec = numbered(2, [])
-    codes = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
-    whole = Counts.from_codes(spec, codes, torch.tensor([10.0, 20.0, 30.0, 40.0]))
-    parts = Counts.from_codes(spec, codes, torch.tensor([0.1, 0.2, 0.3, 0.4]))
-    one = _weights(whole, 50, "multinomial", np.random.default_rng(0))
-    other = _weights(parts, 50, "multinomial", np.random.default_rng(0))
-    # The lightest pattern is one row: a tenth of the rows of the other table.
-    np.testing.assert_allclose(other.sum(0), 1.0)
-    assert len(np.unique(np.round(other * 10, 9))) <= 11
-    np.testing.assert_allclose(one.sum(0), 100.0)
-
-
 def test_the_spread_of_an_effect_is_that_of_the_delta_method(toy):
     """Two estimates of one standard error; 400 replicates know it to 3.5 per cent."""
     replicates = toy.bootstrap(n=400, random_state=1)

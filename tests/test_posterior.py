@@ -259,7 +259,7 @@ def test_nuts_without_a_warmup_diverges_and_is_refused(fit):
         fit.refine(method="nuts", num_samples=4, warmup_steps=2, num_chains=1)
 
 
-def test_normalised_weights_count_rows_in_units_of_the_lightest(fit):
+def test_gibbs_refuses_weights_that_are_no_numbers_of_rows(fit):
     counts = fit.counts
     light = px.Counts(
         counts.spec, counts.rows, counts.weights / counts.weights.min() / 100, counts.report
@@ -337,3 +337,46 @@ def test_a_method_that_takes_the_place_of_pooled_tables_as_known_says_so():
     pooled = fit.refine(prior=pooled_prior(fit.counts, fit.mixture))
     with pytest.warns(px.errors.SamplingWarning, match="takes it as known"):
         pooled.refine(method="svi", num_steps=3, num_samples=5)
+
+
+@pytest.mark.filterwarnings("ignore::pyromix.errors.WeakIdentificationWarning")
+def test_draws_in_which_evidence_cannot_be_are_left_out_and_counted():
+    _, frame, _ = px.datasets.load("hidden-group")
+    frame = frame.head(1000).astype(str)
+    frame.loc[frame.index[:2], "Z1"] = "odd"
+    states = {name: sorted(frame[name].unique()) for name in frame}
+    spec = px.MixtureSpec.from_parents(states, {"Y": ["X"]}, 2)
+    fit = px.fit(spec, frame, prior=None, n_init=0)
+    drawn = fit.bootstrap(n=40)
+    with pytest.warns(px.UnsupportedRowsWarning, match="impossible in .* of 40 draws"):
+        answer = drawn.query("Y", evidence={"Z1": "odd"}, require="none")
+    low, high = answer.interval()
+    assert np.isfinite(low).all()
+    assert np.isfinite(high).all()
+    shares = drawn.predict_proba(frame.head(1), level=0.9)
+    assert np.isfinite(shares.to_numpy()).all()
+    assert (drawn.simulate(50, evidence={"Z1": "odd"}, posterior=True)["Z1"] == "odd").all()
+
+
+def test_a_population_is_no_table():
+    model, _, _ = px.datasets.load("hidden-group")
+    mixture = px.random_mixture(px.from_pgmpy(model, 2), 0)
+    fit = px.fit(model, px.population(mixture), 2, method="em", n_init=5)
+    for ask in (fit.bootstrap, fit.predictive_check, fit.refine):
+        with pytest.raises(px.DataError, match="population"):
+            ask()
+
+
+@pytest.mark.filterwarnings("ignore::pyromix.errors.WeakIdentificationWarning")
+def test_moments_alone_have_no_interval_unasked():
+    model, frame, _ = px.datasets.load("hidden-group")
+    fit = px.fit(model, frame, 2, method="moments")
+    assert not fit.query("Y").has_interval
+    assert fit.query("Y", interval=True).has_interval
+
+
+def test_a_prior_in_words_is_for_fit_alone():
+    model, frame, _ = px.datasets.load("hidden-group")
+    fit = px.fit(model, frame, 2, prior=None, n_init=0)
+    with pytest.raises(px.QueryError, match=r"px\.fit alone"):
+        fit.refine(prior="pooled")

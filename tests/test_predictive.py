@@ -155,3 +155,25 @@ def test_every_tensor_is_where_the_data_are():
     fit = px.fit(spec, counts, n_init=2)
     with torch.device("meta"):
         assert fit.predictive_check().pairs[0].dof >= 0
+
+
+@QUIET
+def test_rows_that_the_fit_calls_impossible_contradict_it():
+    spec = numbered(5, [(0, 1)], card=3)
+    truth = px.random_mixture(spec, 0, separation=0.3)
+    rows = px.simulate(truth, 3000)
+    fit = px.fit(spec, rows[rows["V4"] != 2], prior=None)
+    check = fit.predictive_check(rows)
+    assert not check.fits
+    assert check.pairs[0].p_value == 0.0
+    assert "V4" in check.pairs[0].names
+
+
+@QUIET
+def test_the_pull_of_a_prior_is_no_misfit():
+    """One table, a strong prior: the gap is all the prior's."""
+    spec = numbered(2, [], 1, card=3)
+    counts = rows_of(px.random_mixture(spec, 3), 2000)
+    plain = px.fit(spec, counts, prior=None).predictive_check().pairs[0]
+    pulled = px.fit(spec, counts, prior=30.0).predictive_check().pairs[0]
+    assert pulled.p_value == pytest.approx(plain.p_value, abs=0.1)

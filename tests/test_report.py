@@ -309,3 +309,10 @@ def test_draws_of_a_chain_say_how_far_to_trust_them(reports):
     report = fit.report(show=False, sensitivity=False)
     assert "R-hat" in dict(report.section("starts").facts)["Sampling"]
     assert any("gibbs: " in doubt for doubt in report.summary()["verdict"]["doubts"])
+
+
+@pytest.mark.filterwarnings("ignore::pyromix.PyromixWarning")
+def test_a_fit_whose_moments_had_no_views_has_a_page_all_the_same():
+    _, frame, _ = px.datasets.load("hidden-group")
+    page = px.fit_product(frame, 5, n_init=2).report(show=False, sensitivity=False).to_html()
+    assert "</html>" in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -189,7 +190,10 @@ def select(
             "choices": found.choices,
             "best": found.best,
             "agree": found.agree,
-            "candidates": [asdict(candidate) for candidate in found.candidates],
+            "candidates": [
+                {name: _finite(value) for name, value in asdict(candidate).items()}
+                for candidate in found.candidates
+            ],
         }
         typer.echo(json.dumps(content, indent=1))
     else:
@@ -231,3 +235,8 @@ def iid(
         raise Stopped(NOT_CONVERGED)
     if result.status is not px.Status.OK:
         raise Stopped(NOT_IDENTIFIED)
+
+
+def _finite(value: object) -> object:
+    """JSON has no nan."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -192,13 +192,16 @@ class Counts:
     def _total_weight(self) -> float:
         return float(self.weights.sum())
 
-    @cached_property
+    @property
     def unit(self) -> float:
-        """Weight of one row: that of the lightest pattern where it is below one, else one.
+        """Weight that counts as one row, see ``DataReport.row_weight``."""
+        return self.report.row_weight
 
-        Normalised weights are no fewer rows than counts.
-        """
-        return min(1.0, float(self.weights.min()))
+    def in_rows(self) -> Counts:
+        """Return the same counts with weights in rows, see ``unit``."""
+        if self.unit == 1.0:
+            return self
+        return replace(self, weights=self.weights / self.unit, report=self.report.in_rows())
 
     @property
     def n_patterns(self) -> int:
@@ -252,7 +255,8 @@ class Counts:
                     f"states {list(states)}"
                 )
         columns = [here[name] for name in spec.variables]
-        return Counts.from_codes(spec, self.rows[:, columns], self.weights)
+        found = Counts.from_codes(spec, self.rows[:, columns], self.weights)
+        return replace(found, report=replace(found.report, row_weight=self.unit))
 
     def same_rows(self, other: Counts) -> bool:
         """Whether the distinct rows and their weights are the same."""
@@ -398,6 +402,8 @@ def _collapsed(
             f"no row is left: of {report.n_rows} rows {report.n_dropped_rows} lack cells and "
             f"{report.n_zero_weight_rows} have weight zero"
         )
+    if weights is not None and not bool((weights == weights.round()).all()):
+        report = replace(report, row_weight=float(weights.square().sum() / weights.sum()))
     n_missing = sum(int(torch.count_nonzero(column < 0)) for column in codes.unbind(1))
     rows, sums = collapse(codes, spec.cards, weights)
     report = replace(

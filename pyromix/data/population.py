@@ -130,7 +130,10 @@ class Population:
             for card in self.spec.cards
         ]
         cells = torch.cartesian_prod(*axes).reshape(-1, len(axes))
-        return Counts.from_codes(self.spec, cells, weights)
+        found = Counts.from_codes(self.spec, cells, weights)
+        # Probabilities stand for rows without end: the rarest cell is one of them.
+        lightest = float(found.weights.min())
+        return replace(found, report=replace(found.report, row_weight=min(1.0, lightest)))
 
     def _joint(self, given: Sequence[int], variables: Sequence[int]) -> Float[Tensor, "g cells"]:
         """P(given, variables), the joint states of each in row-major order."""

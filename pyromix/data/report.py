@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 
@@ -21,6 +22,9 @@ class DataReport:
         n_zero_weight_rows: rows left out because their weight is zero.
         total_weight: sum of the weights of the rows kept; their number without weights.
         empty_weight: the same of the rows that have no observed cell, which are left out.
+        row_weight: weight that counts as one row: one for whole weights, which are numbers of rows;
+            else ``sum w^2 / sum w``, so that ``total_weight / row_weight`` is the effective number
+            of rows [L. Kish, Survey Sampling, 1965].
         unused: columns of the table that the model does not name.
         repairs: sentences, one for each column or rule.
     """
@@ -33,6 +37,7 @@ class DataReport:
     n_zero_weight_rows: int = 0
     total_weight: float = 0.0
     empty_weight: float = 0.0
+    row_weight: float = 1.0
     unused: tuple[str, ...] = ()
     repairs: tuple[str, ...] = ()
 
@@ -52,8 +57,19 @@ class DataReport:
             n_zero_weight_rows=self.n_zero_weight_rows + other.n_zero_weight_rows,
             total_weight=self.total_weight + other.total_weight,
             empty_weight=self.empty_weight + other.empty_weight,
+            row_weight=(self.total_weight * self.row_weight + other.total_weight * other.row_weight)
+            / max(self.total_weight + other.total_weight, math.ulp(0.0)),
             unused=tuple(dict.fromkeys((*self.unused, *other.unused))),
             repairs=tuple(dict.fromkeys((*self.repairs, *other.repairs))),
+        )
+
+    def in_rows(self) -> DataReport:
+        """Report of the same table with weights in rows."""
+        return replace(
+            self,
+            row_weight=1.0,
+            total_weight=self.total_weight / self.row_weight,
+            empty_weight=self.empty_weight / self.row_weight,
         )
 
     def __str__(self) -> str:

@@ -151,6 +151,22 @@ def expected_information(
     return Information(mixture.spec, values.clamp_min(0), basis)
 
 
+def prior_gradient(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, " p"]:
+    """Gradient of the log-density of pseudo-counts in the log-odds.
+
+    Args:
+        mixture: without batch axes.
+        prior: pseudo-counts.
+    """
+    spec = mixture.spec
+    parts = [(prior.weights - prior.weights.sum() * mixture.weights)[:-1]]
+    for v, (a, cpt) in enumerate(zip(prior.cpts, mixture.cpts, strict=True)):
+        own = slice(0, 1) if v in spec.uninfluenced else slice(None)
+        pull = a[own] - a[own].sum(-1, keepdim=True) * cpt[own]
+        parts.append(pull[..., :-1].flatten())
+    return torch.cat(parts)
+
+
 def scores(mixture: BayesNetMixture, rows: Int[Tensor, "m n"]) -> Float[Tensor, "m p"]:
     """Gradient of log P(row) in the log-odds, U summed out.
 

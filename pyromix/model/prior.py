@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.errors import SpecError
+from pyromix.errors import QueryError, SpecError
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 Prior = float | Mapping[str, float | Tensor]
@@ -47,7 +47,7 @@ class PseudoCounts:
 
     @staticmethod
     def of(
-        spec: MixtureSpec, prior: Prior | None, device: torch.device | str = "cpu"
+        spec: MixtureSpec, prior: Prior | str | None, device: torch.device | str = "cpu"
     ) -> PseudoCounts:
         """Read a prior as users write it.
 
@@ -60,8 +60,13 @@ class PseudoCounts:
 
         Raises:
             SpecError: a pseudo-count is negative or not finite, or a table does not fit.
-            QueryError: an unknown name.
+            QueryError: an unknown name, or a text.
         """
+        if isinstance(prior, str):
+            raise QueryError(
+                f"expected None, a pseudo-count or a mapping as prior, found {prior!r}; "
+                'px.fit alone chooses one from the table (prior="pooled")'
+            )
         if isinstance(prior, Mapping):
             named = {spec.vertex(name): value for name, value in prior.items()}
         else:

@@ -87,7 +87,8 @@ class Answer:
             QueryError: there are neither draws nor an information matrix.
         """
         if self.has_draws:
-            return self._draws().std(0).cpu().numpy()
+            draws = self._draws()
+            return draws[draws.isfinite().flatten(1).all(1)].std(0).cpu().numpy()
         return self._delta().standard_errors.reshape(self.values.shape)
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -203,6 +204,11 @@ class Answer:
         if worst > SAID_UNSUPPORTED:
             lines.append(f"unsupported: up to {worst:.2g} rests on rows that no data reached")
         lines += dominated_line(self.delta)
+        if self.delta and bool(((self.values <= 0) | (self.values >= 1)).any()):
+            lines.append(
+                "interval: none at a probability estimated as 0 or 1; a prior, or "
+                'fit.refine(method="gibbs"), gives one'
+            )
         return "\n".join([*lines, certainty_line(self.certainty)])
 
     __repr__ = __str__
@@ -244,6 +250,7 @@ def interval(draws: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndarra
             f"expected draws to take an interval of, found {draws.shape[0]} answer; ask a mixture "
             "with a batch axis of draws (a bootstrap or a posterior)"
         )
+    draws = draws[draws.isfinite().flatten(1).all(1)]
     tail = (1 - level) / 2
     ends = torch.tensor([tail, 1 - tail], dtype=draws.dtype, device=draws.device)
     low, high = _quantiles(draws, ends).cpu().numpy()

@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from pyromix.errors import PositivityError, QueryError, UnsupportedRowsWarning
@@ -80,6 +81,9 @@ def query(
     mixture = mixture_of(mixture)
     spec = mixture.spec
     asked = DoQuery.from_names(spec, variables, do, evidence)
+    kept = _possible(mixture, asked, point)
+    whole = bool(kept.all())
+    mixture = mixture if whole else mixture[kept]
     probs = marginal(mixture, asked, engine)
     at_point = probs.detach()
     if point is not None:
@@ -92,6 +96,11 @@ def query(
     if reached:
         unsupported = elimination.unsupported_mass(mixture, asked, tuple(reached))
         _check_support(spec, asked, reached, float(unsupported.max()))
+    if not whole:
+        # Draws that say nothing keep their places, so that answers can be compared draw by draw.
+        every = probs.new_full((len(kept), *probs.shape[1:]), torch.nan)
+        every[kept] = probs
+        probs = every
     delta = tuple(
         Delta(finite_gradients(query_gradient(mixture, asked)), known) for known in information
     )
@@ -117,6 +126,27 @@ def marginal(mixture: BayesNetMixture, query: DoQuery, engine: str = "auto") -> 
 
         return pyro_engine.marginal(mixture, query)
     return elimination.marginal(mixture, query)
+
+
+def _possible(
+    draws: BayesNetMixture, query: DoQuery, point: BayesNetMixture | None
+) -> Bool[Tensor, " draws"]:
+    """In which draws the evidence can be; the estimate must allow it. All of them, mostly."""
+    size = draws.batch_shape.numel() if len(draws.batch_shape) == 1 else 0
+    every = torch.ones(size, dtype=torch.bool, device=draws.device)
+    if point is None or not query.evidence or not size:
+        return every
+    mass = elimination.log_evidence(draws, query).reshape(size, -1)
+    kept = (mass > -torch.inf).all(1)
+    if bool(kept.all()) or not bool(kept.any()):
+        return every
+    warnings.warn(
+        f"{question(draws.spec, query)}: the evidence is impossible in {int((~kept).sum())} of "
+        f"{size} draws, which say nothing; a prior would leave it possible",
+        UnsupportedRowsWarning,
+        stacklevel=4,
+    )
+    return kept
 
 
 def _check_support(

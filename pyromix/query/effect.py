@@ -62,7 +62,8 @@ class Difference:
             QueryError: there are neither draws nor an information matrix.
         """
         if self._draws().shape[0] > 1:
-            return self._draws().std(0).cpu().numpy()
+            draws = self._draws()
+            return draws[draws.isfinite().all(1)].std(0).cpu().numpy()
         return self._delta().standard_errors
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

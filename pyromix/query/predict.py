@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import Counts
@@ -88,11 +88,22 @@ def _ends(
     distinct, number = codes.unique(dim=0, return_inverse=True)
     n_draws = draws.batch_shape.numel()
     ends = [
-        interval(responsibilities(draws, part), level)
+        _interval(responsibilities(draws, part), level)
         for part in distinct.split(max(1, DRAWN_AT_ONCE // (n_draws * draws.n_sources)))
     ]
     low, high = (np.concatenate(part)[number.cpu().numpy()] for part in zip(*ends, strict=True))
     return low, high
+
+
+def _interval(shares: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Interval over the draws in which a row is possible at all."""
+    possible = shares.isfinite()
+    if bool(possible.all()):
+        return interval(shares, level)
+    if not 0 < level < 1:
+        return interval(shares, level)  # refuses it
+    ends = np.nanquantile(shares.cpu().numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return ends[0], ends[1]
 
 
 def score(mixture: BayesNetMixture, data: Any, sample_weight: Any = None) -> float:
@@ -117,5 +128,5 @@ def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
         DataError: the table does not fit the spec, or a weight is unusable.
     """
     if isinstance(data, Counts):
-        return data.with_spec(spec)
-    return Counts.from_frame(data, spec, sample_weight=sample_weight)
+        return data.with_spec(spec).in_rows()
+    return Counts.from_frame(data, spec, sample_weight=sample_weight).in_rows()

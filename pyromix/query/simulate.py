@@ -9,11 +9,13 @@ import torch
 
 from pyromix.data.frames import decode
 from pyromix.errors import QueryError
+from pyromix.model import elimination
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.truncated import positivity_error
 from pyromix.query.do import Fitted, mixture_of
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def simulate_draws(
 ) -> pd.DataFrame:
     """Draw rows, each from a mixture that is itself drawn: the posterior predictive distribution.
 
-    Under evidence a draw that makes it likely is chosen as often as any other.
+    Under evidence draws are chosen in proportion to the probability that they give it.
 
     Args:
         draws: batch shape ``(n,)``.
@@ -87,14 +89,19 @@ def simulate_draws(
 
     Raises:
         QueryError: as ``simulate``.
-        PositivityError: the evidence is impossible under the do in one of the chosen draws.
+        PositivityError: the evidence is impossible under the do in every draw.
     """
     spec = draws.spec
     asked = _asked(spec, n_samples, do, evidence)
     generator = torch_generator(random_state, draws.device)
-    chosen = torch.randint(
-        len(draws.weights), (n_samples,), generator=generator, device=generator.device
-    )
+    likely = torch.ones(len(draws.weights), dtype=torch.float64, device=generator.device)
+    if asked.evidence:
+        mass = elimination.log_evidence(draws, asked).reshape(len(draws.weights))
+        possible = mass > -torch.inf
+        if not bool(possible.any()):
+            raise positivity_error(spec, asked.do, asked.evidence, ~possible)
+        likely = (mass - mass.max()).exp().to(generator.device)
+    chosen = torch.multinomial(likely, n_samples, replacement=True, generator=generator)
     rows, sources = [], []
     for part in chosen.to(draws.device).split(
         max(1, NUMBERS_AT_ONCE // sum(c[0].numel() for c in draws.cpts))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pyromix.errors import NotCertifiedError, PositivityError, QueryError
+from pyromix.errors import NotCertifiedError, PositivityError, QueryError, SpecError
 from pyromix.query.effect import Effect
 from pyromix.report.facts.question import Question
 from pyromix.result import MixtureFit
@@ -27,7 +27,7 @@ class Effects:
 
     question: Question
     found: tuple[Effect, ...]
-    errors: tuple[NotCertifiedError | PositivityError, ...]
+    errors: tuple[NotCertifiedError | PositivityError | SpecError, ...]
     raw: tuple[np.ndarray, ...]
 
     @property
@@ -40,7 +40,7 @@ class Effects:
 
 def find_effects(fit: MixtureFit, question: Question) -> Effects:
     """Ask for the effect, per source too, and take no for an answer."""
-    errors: list[NotCertifiedError | PositivityError] = []
+    errors: list[NotCertifiedError | PositivityError | SpecError] = []
     for per_source in (True, False):
         if per_source and fit.spec.n_sources == 1:
             continue
@@ -52,7 +52,7 @@ def find_effects(fit: MixtureFit, question: Question) -> Effects:
                 outcome_state=question.outcome_state,
                 per_source=per_source,
             )
-        except (NotCertifiedError, PositivityError) as error:
+        except (NotCertifiedError, PositivityError, SpecError) as error:
             errors.append(error)
             continue
         return Effects(question, (effect,), tuple(errors), _raw(fit, question))

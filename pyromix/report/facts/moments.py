@@ -16,7 +16,7 @@ def find_stage(fit: MixtureFit) -> MomentStage:
     """
     if fit.spec.n_sources == 1:
         raise QueryError("one source needs no views: there is no spectrum to look at; fit with k=2")
-    stages = [s for s in fit.diagnostics.moments if s.runs and s.runs[0].singular_values]
+    stages = [s for s in fit.diagnostics.moments if _shows(s)]
     if stages:
         return stages[0]
     if not fit.stored or fit.exact:
@@ -25,11 +25,16 @@ def find_stage(fit: MixtureFit) -> MomentStage:
             'method="auto", or save with the data'
         )
     stage = start_from_moments(fit.counts).stage
-    if not stage.runs:
+    if not _shows(stage):
         raise QueryError(
             f"there is no spectrum to look at: {'; '.join(stage.notes) or stage.status}"
         )
     return stage
+
+
+def _shows(stage: MomentStage) -> bool:
+    """Whether two views were compared."""
+    return bool(stage.runs) and bool(stage.runs[0].singular_values) and len(stage.runs[0].views) > 1
 
 
 def find_run(fit: MixtureFit) -> RunReport:

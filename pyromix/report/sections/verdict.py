@@ -130,7 +130,9 @@ def _leaning(subject: Subject) -> str:
         for v in subject.sensitivities[0].variations
         if v.kind == VIEW and v.note.startswith("not identified")
     ]
-    said += f"; without {' or without '.join(needed)} nothing is determined" if needed else ""
+    said += (
+        f"; without {' or without '.join(needed)} the effect is not determined" if needed else ""
+    )
     return f"{said} -> sensitivity: drop a view, k+-1"
 
 
