@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from pyromix.data.counts import Counts
-from pyromix.errors import PyromixWarning, QueryError
+from pyromix.errors import PositivityError, PyromixWarning, QueryError
 from pyromix.fit import fit as fit_model
 from pyromix.model.elimination import marginal
 from pyromix.model.match import match_sources
@@ -75,10 +77,12 @@ class Rehearsal:
             lines.append(
                 f"{self.asked}: planted {self.planted:+.3f}, recovered {found.mean():+.3f} on "
                 f"average ({found.min():+.3f} to {found.max():+.3f}), the sign right in {right} of "
-                f"{n}; naive says {np.mean(self.naive):+.3f}"
+                f"{len(found)}; naive says {np.mean(self.naive):+.3f}"
             )
             if self.covered >= 0:
-                lines.append(f"95% intervals held the planted effect in {self.covered} of {n}")
+                lines.append(
+                    f"95% intervals held the planted effect in {self.covered} of {len(found)}"
+                )
         worst = np.array(self.margin_errors)
         lines.append(
             f"largest error of a share within a source: {worst.mean():.3f} on average, "
@@ -122,13 +126,16 @@ def rehearse(
         # What a refit says of its table is what the rehearsal counts.
         warnings.simplefilter("ignore", PyromixWarning)
         for _ in range(n_times):
-            rows = sample(fit.mixture, n_rows, generator)[0]
+            rows = _with_gaps(sample(fit.mixture, n_rows, generator)[0], fit.counts, generator)
             counts = Counts.from_codes(fit.spec, rows)
             again = fit_model(fit.spec, counts, random_state=generator, **options)
             errors.append(_margin_error(fit.mixture, again.mixture))
             if not ask or planted is None:
                 continue
-            found = ask(again)
+            try:
+                found = ask(again)
+            except PositivityError:  # an arm that this table has no rows for
+                continue
             recovered.append(float(found.do.values[state]))
             naive.append(float(found.naive.values[state]))
             if found.do.has_interval:
@@ -144,6 +151,16 @@ def rehearse(
         tuple(errors),
         n_rows,
     )
+
+
+def _with_gaps(rows: Tensor, counts: Counts, generator: torch.Generator) -> Tensor:
+    """Leave out the cells that rows of the table, drawn by weight, lack."""
+    if counts.complete:
+        return rows
+    weights = counts.weights.to(generator.device)
+    like = torch.multinomial(weights, len(rows), replacement=True, generator=generator)
+    gaps = counts.rows[like.to(counts.device)] < 0
+    return torch.where(gaps.to(rows.device), rows.new_tensor(-1), rows)
 
 
 def _asker(

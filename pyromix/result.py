@@ -166,7 +166,7 @@ class MixtureFit(Answering):
 
         Args:
             data: a table; the one of the fit when left out. Rows that the fit has not seen test it
-                more sharply.
+                more sharply; to a fit that was saved without its table every table is new.
             sample_weight: column name of ``data`` or one weight per row.
             level: of each family of tests.
             random_state: of simulated rows and of the blocks.

@@ -256,6 +256,8 @@ def _ranks(
     counts: Counts, most: int, level: float, generator: torch.Generator
 ) -> tuple[RankEstimate, ...]:
     """Rank tests between blocks that are independent within each source."""
+    if counts.spec.n_variables < 2:
+        return ()
     if any(counts.spec.parents):
         return network_rank(counts, max_rank=most, level=level, random_state=generator)
     return (product_rank(counts, max_rank=most, level=level, random_state=generator),)

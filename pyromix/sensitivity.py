@@ -274,8 +274,12 @@ def _refitted(
     try:
         asked = DoQuery.from_names(spec, *question_)
         admit(spec, graphical_vertices(spec), lambda: certify(spec), asked, Certainty.LOCAL.value)
-        other = fit_model(spec, counts.on(spec), prior=_prior_of(fit), random_state=generator)
-        return Variation(kind, words, (other.query(*question_),))
+        prior = _prior_of(fit)
+        other = fit_model(spec, counts.on(spec), prior=prior, random_state=generator)
+        note = ""
+        if prior == POOLED and not fit.diagnostics.prior_held_out:
+            note = 'fitted with prior="pooled": that of the fit is for its own tables'
+        return Variation(kind, words, (other.query(*question_),), note)
     except NotCertifiedError:
         note = "not identified" + (", so the answer leans on it" if kind == VIEW else "")
         return Variation(kind, words, (), note)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
 import pyromix as px
 from pyromix.errors import DataError, QueryError
-from pyromix.rehearsal import rehearse
+from pyromix.model.sampling import sample
+from pyromix.rehearsal import _with_gaps, rehearse
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +48,19 @@ def test_what_cannot_be_rehearsed_is_refused(fit):
         rehearse(fit, n_times=0)
     with pytest.raises(DataError, match="holds no table"):
         rehearse(px.fit(fit.spec, px.population(fit.mixture)))
+
+
+@pytest.mark.filterwarnings("ignore::pyromix.PyromixWarning")
+def test_simulated_rows_lack_the_cells_that_rows_of_the_table_lack():
+    model, frame, _ = px.datasets.load("hidden-group")
+    frame = frame.astype(object)
+    generator = np.random.default_rng(0)
+    frame = frame.mask(generator.random(frame.shape) < 0.4)
+    fit = px.fit(model, frame, 2, n_init=1, prior=None)
+    rows = sample(fit.mixture, 4000, 0)[0]
+    found = _with_gaps(rows, fit.counts, torch.Generator().manual_seed(0))
+    share = float((found < 0).double().mean())
+    lacking = (fit.counts.rows < 0).double().mean(1)
+    expected = float(fit.counts.weights @ lacking / fit.counts.n_rows)
+    assert share == pytest.approx(expected, abs=0.02)
+    assert torch.equal(found[found >= 0], rows[found >= 0])
