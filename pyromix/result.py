@@ -18,6 +18,7 @@ from pyromix.diagnostics import FitDiagnostics
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
+from pyromix.model.threads import one_thread_unless
 from pyromix.predictive import PredictiveCheck, check_predictions
 from pyromix.query.predict import counted, predict_proba, score
 from pyromix.query.simulate import simulate, simulate_draws
@@ -176,15 +177,16 @@ class MixtureFit(Answering):
         """
         own = self.counts if data is None else counted(data, self.spec, sample_weight)
         counts = own.to(self.mixture.device)
-        return check_predictions(
-            self.mixture,
-            counts,
-            n_fitted=self.n_rows,
-            prior=self.prior,
-            fresh=not (self.stored and self.stored[0].same_rows(counts)),
-            level=level,
-            random_state=random_state,
-        )
+        with one_thread_unless(counts.rows.numel()):
+            return check_predictions(
+                self.mixture,
+                counts,
+                n_fitted=self.n_rows,
+                prior=self.prior,
+                fresh=not (self.stored and self.stored[0].same_rows(counts)),
+                level=level,
+                random_state=random_state,
+            )
 
     def sensitivity(
         self,
