@@ -95,9 +95,7 @@ class Answering:
             SpecError: too many parameters for the dense matrix.
         """
         counts = self.counts.to(self.mixture.device)
-        return observed_information(
-            self.mixture, counts.rows, counts.weights / counts.unit, self.prior
-        )
+        return observed_information(self.mixture, counts.rows, counts.weights, self.prior)
 
     @property
     def draws(self) -> BayesNetMixture:

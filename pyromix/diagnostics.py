@@ -120,7 +120,7 @@ class FitDiagnostics:
     @property
     def by_moments_alone(self) -> bool:
         """Whether nothing climbed the likelihood after the moments."""
-        return self.method.split(":")[0] in ("moments", "markov-boundary")
+        return self.method.split(";")[0] in ("moments", "markov-boundary")
 
     @property
     def log_likelihood_moments(self) -> float:

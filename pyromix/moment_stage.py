@@ -186,7 +186,7 @@ def _start(source: MomentSource, mixture: BayesNetMixture, stage: MomentStage) -
 
 def _smoothed(mixture: BayesNetMixture, counts: Counts) -> BayesNetMixture:
     """Mix every CPT row with rows of the uniform distribution, relative to the rows behind it."""
-    spec, n_rows = mixture.spec, counts.n_rows / counts.unit
+    spec, n_rows = mixture.spec, counts.n_rows
     weights = mixture.weights * n_rows + PSEUDO_ROWS
     weights = weights / weights.sum()
     cpts = []

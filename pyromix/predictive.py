@@ -215,7 +215,7 @@ def check_predictions(
 
     Args:
         mixture: the estimate, without batch axes.
-        counts: the table; missing cells are left out pair by pair.
+        counts: the table, weights in rows; missing cells are left out pair by pair.
         n_fitted: rows without gaps that the mixture was fitted to.
         prior: pseudo-counts of the fit.
         fresh: whether the fit has not seen the table.
@@ -302,7 +302,7 @@ def _pair(
     """One margin; p-values are adjusted later."""
     spec = mixture.spec
     seen = (counts.rows[:, [v, w]] >= 0).all(1)
-    n_rows = float(counts.weights[seen].sum() / counts.unit)
+    n_rows = float(counts.weights[seen].sum())
     none = torch.zeros(1, 0, dtype=torch.int64, device=counts.device)
     observed = counts.table((v, w), (), none)[0].flatten()
     expected = marginal(mixture, DoQuery(outcomes=(v, w))).flatten()

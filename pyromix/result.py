@@ -40,7 +40,8 @@ class MixtureFit(Answering):
 
     Attributes:
         mixture: the estimate, without batch axes; sources by decreasing weight.
-        n_rows: total weight of the rows it was fitted to; infinite for a Population.
+        n_rows: number of rows it was fitted to, the effective one where weights are not whole
+            (``DataReport.row_weight``); infinite for a Population.
         log_likelihood: sum over rows (by weight), in nats; for a Population the expected one per
             row, nan where the joint table is too large.
         converged: whether the iterations ended by the tolerance.
@@ -131,7 +132,7 @@ class MixtureFit(Answering):
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, ``p log N - 2 logL``, N the total weight; smaller is better.
+        """Schwarz's criterion, ``p log N - 2 logL``, N rows; smaller is better.
 
         Nan for a fit to a population.
         """

@@ -50,21 +50,20 @@ def folds(
 
 
 def compared(
-    scores: Float[Tensor, "candidates rows"], weights: Float[Tensor, " rows"], per_unit: float = 1.0
+    scores: Float[Tensor, "candidates rows"], weights: Float[Tensor, " rows"]
 ) -> tuple[Float[Tensor, " candidates"], Float[Tensor, " candidates"]]:
     """Mean score of each candidate, and the standard error of its difference from the best.
 
     Args:
         scores: of every held-out row.
-        weights: of the rows.
-        per_unit: rows per unit of weight.
+        weights: numbers of rows.
     """
     total = weights.sum()
     means = scores @ weights / total
     apart = scores - scores[means.argmax()]
     centred = apart - (apart @ weights / total).unsqueeze(1)
     variance = centred.square() @ weights / total
-    return means, (variance / (total * per_unit)).sqrt()
+    return means, (variance / total).sqrt()
 
 
 def _weighted(counts: Counts, weights: Tensor) -> Counts:

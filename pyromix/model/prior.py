@@ -19,7 +19,7 @@ Prior = float | Mapping[str, float | Tensor]
 
 @dataclass(frozen=True, eq=False)
 class PseudoCounts:
-    """Dirichlet concentrations: what a prior adds to the counts of every source and CPT cell.
+    """What a prior adds to the counts of every source and CPT cell.
 
     With counts n and pseudo-counts a, ``(n + a) / sum(n + a)`` is the posterior mean of a row of
     probabilities under the Dirichlet distribution with concentrations a, and its mode in

@@ -36,7 +36,8 @@ class Answer:
     Attributes:
         spec: the structure that knows the names.
         query: what was asked.
-        probs: ``(*batch, [scenarios,] *cards of the outcomes)``, one answer per draw.
+        probs: ``(*batch, [scenarios,] *cards of the outcomes)``, one answer per draw; nan for a
+            draw in which the evidence is impossible.
         point: ``([scenarios,] *cards)``, the answer of the estimate itself; the mean of the draws
             where they are all there is.
         certainty: how firmly data determine the answer; ``NONE`` unless somebody certified it.
@@ -87,8 +88,7 @@ class Answer:
             QueryError: there are neither draws nor an information matrix.
         """
         if self.has_draws:
-            draws = self._draws()
-            return draws[draws.isfinite().flatten(1).all(1)].std(0).cpu().numpy()
+            return self._draws().std(0).cpu().numpy()
         return self._delta().standard_errors.reshape(self.values.shape)
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -215,7 +215,7 @@ class Answer:
 
     def _draws(self) -> Tensor:
         """The draws along one first axis."""
-        return self.probs.detach().reshape(-1, *self.point.shape)
+        return telling(self.probs.detach().reshape(-1, *self.point.shape))
 
     def _header(self) -> list[str]:
         return (["scenario"] if self.query.n_scenarios is not None else []) + list(self.state_names)
@@ -237,6 +237,11 @@ def dominated_line(delta: tuple[Delta, ...]) -> list[str]:
     ]
 
 
+def telling(draws: Float[Tensor, "draws ..."]) -> Float[Tensor, "some ..."]:
+    """Leave out draws that say nothing: they are nan where they rule the evidence out."""
+    return draws[draws.isfinite().flatten(1).all(1)]
+
+
 def interval(draws: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the quantiles that leave ``(1 - level) / 2`` of the draws on either side.
 
@@ -250,7 +255,6 @@ def interval(draws: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndarra
             f"expected draws to take an interval of, found {draws.shape[0]} answer; ask a mixture "
             "with a batch axis of draws (a bootstrap or a posterior)"
         )
-    draws = draws[draws.isfinite().flatten(1).all(1)]
     tail = (1 - level) / 2
     ends = torch.tensor([tail, 1 - tail], dtype=draws.dtype, device=draws.device)
     low, high = _quantiles(draws, ends).cpu().numpy()

@@ -15,7 +15,7 @@ from pyromix.model.information import Information
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE, MixtureSpec
-from pyromix.query.answer import Answer, dominated_line, interval
+from pyromix.query.answer import Answer, dominated_line, interval, telling
 from pyromix.query.delta import Delta, difference_interval
 from pyromix.query.do import Fitted, mixture_of, query
 from pyromix.query.wording import certainty_line, columns_of_text
@@ -62,8 +62,7 @@ class Difference:
             QueryError: there are neither draws nor an information matrix.
         """
         if self._draws().shape[0] > 1:
-            draws = self._draws()
-            return draws[draws.isfinite().all(1)].std(0).cpu().numpy()
+            return self._draws().std(0).cpu().numpy()
         return self._delta().standard_errors
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -92,7 +91,7 @@ class Difference:
         )
 
     def _draws(self) -> Tensor:
-        return self.draws.detach().reshape(-1, len(self.states))
+        return telling(self.draws.detach().reshape(-1, len(self.states)))
 
     def _delta(self) -> Delta:
         if not self.delta:

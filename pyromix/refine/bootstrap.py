@@ -12,13 +12,13 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError
 from pyromix.model.cell_index import CellIndex
-from pyromix.model.match import match_costs, match_sources
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import near_matches
 from pyromix.refine.em import climb_replicates
 from pyromix.refine.pooled import among_parent_states, drawn_to, expected_counts_of, place_of
+from pyromix.refine.posterior import matched
 from pyromix.refine.starts import batch_of, inside
 from pyromix.refine.step import EMMap, Point
 
@@ -29,9 +29,6 @@ CHUNK = 2**25
 
 ROUNDS = 2
 """Rounds in which a replicate learns the place of its pseudo-counts."""
-
-AMBIGUOUS = 0.5
-"""A matching is ambiguous when it costs more than this share of the runner-up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,14 +101,15 @@ def replicate(
             ends = climb_replicates(counts, ends.mixtures, weights, prior=own, **options)
         found.append(ends.mixtures)
         converged.append(ends.converged)
-    return _relabelled(mixture, batch_of(*found), torch.cat(converged))
+    mixtures, _, ambiguous = matched(mixture, batch_of(*found))
+    return Replicates(mixtures, torch.cat(converged), ambiguous)
 
 
 def _weights(
     counts: Counts, n: int, kind: str, rng: np.random.Generator
 ) -> Float[np.ndarray, "rows n"]:
     """One column of weights per replicate; columns have the weight of the table."""
-    units = (counts.weights / counts.unit).cpu().numpy()
+    units = counts.in_rows().weights.cpu().numpy()
     total = units.sum()
     if kind == "multinomial":
         drawn = rng.multinomial(round(total), units / total, size=n).T.astype(np.float64)
@@ -135,11 +133,3 @@ def _learned_anew(
     expected = em.axis.unstack(cells)
     places = [place_of(spec, v, n, among_rows[v]) for v, n in enumerate(expected)]
     return drawn_to(mixtures.weights, places, prior.learned)
-
-
-def _relabelled(
-    reference: BayesNetMixture, mixtures: BayesNetMixture, converged: Tensor
-) -> Replicates:
-    order = match_sources(reference, mixtures)
-    best, second = match_costs(reference, mixtures)
-    return Replicates(mixtures.relabel(order), converged, best > AMBIGUOUS * second)

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 from tqdm import tqdm
 
 from pyromix.data.counts import Counts
@@ -20,11 +18,6 @@ from pyromix.model.randomness import RandomState, torch_generator
 MANY_PARAMETERS = 1500
 """Free probabilities from which a trajectory of NUTS costs more than it brings; its coordinates are
 not turned by the curvature there."""
-
-
-def rows_behind(counts: Counts) -> Float[Tensor, " patterns"]:
-    """Number of rows behind each pattern: weights in units of a row, see ``Counts.unit``."""
-    return counts.weights / counts.unit
 
 
 def own_generator(random_state: RandomState, device: torch.device) -> torch.Generator:

@@ -155,7 +155,7 @@ def climb_replicates(
         counts: distinct rows; their weights are not used.
         starts: batch shape ``(n,)``.
         row_weights: one column per start; zeros allowed.
-        prior: pseudo-counts, the same for all.
+        prior: pseudo-counts, the same for all or others for each start.
         max_iter: as for ``climb``.
         tol: as for ``climb``.
 

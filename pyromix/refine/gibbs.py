@@ -37,7 +37,6 @@ from pyromix.refine.chains import (
     check_whole,
     own_generator,
     progress_bar,
-    rows_behind,
 )
 from pyromix.refine.pooled import among_parent_states, expected_counts_of
 from pyromix.refine.posterior import LEAST_DRAWS, Posterior, relabelled
@@ -199,7 +198,7 @@ class Sweep:
         Raises:
             DataError: a weight is no whole number of rows.
         """
-        rows = rows_behind(counts)
+        rows = counts.in_rows().weights
         off = (rows - rows.round()).abs()
         if bool((off > WHOLE * rows.clamp_min(1)).any()):
             raise DataError(

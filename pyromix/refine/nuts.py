@@ -32,7 +32,6 @@ from pyromix.refine.chains import (
     check_whole,
     own_generator,
     progress_bar,
-    rows_behind,
 )
 from pyromix.refine.em import climb
 from pyromix.refine.log_ratio import LogPosterior, LogRatios
@@ -168,13 +167,15 @@ class Potential:
         Raises:
             RefinementError: the density is not finite there.
         """
-        spec, rows = mixture.spec, rows_behind(counts)
+        spec, counts = mixture.spec, counts.in_rows()
         concentrations = prior.concentrations
         index = CellIndex(spec, counts.rows)
-        density = LogPosterior(LogRatios(spec, mixture.device), index, rows, concentrations)
+        density = LogPosterior(
+            LogRatios(spec, mixture.device), index, counts.weights, concentrations
+        )
         # In these coordinates the mode is that of EM with the concentrations as pseudo-counts.
         mode = climb(
-            _Rows(spec, counts.rows, rows),
+            counts.with_spec(spec),
             batch_of(inside(mixture)),
             prior=concentrations,
             check_saddle=False,
@@ -220,15 +221,6 @@ class _Potential(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return -grads[0] * ctx.gradient, None
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rows with weights that are numbers of rows."""
-
-    spec: Any
-    rows: Tensor
-    weights: Tensor
 
 
 def _one_chain(

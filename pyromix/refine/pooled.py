@@ -124,7 +124,7 @@ def shrink(
     """Shrink an estimate of maximum likelihood as far as held-out rows ask for.
 
     Args:
-        counts: the table.
+        counts: the table, weights in rows.
         found: the estimate.
         random_state: of the folds.
         max_iter: as for ``climb``.
@@ -133,7 +133,7 @@ def shrink(
     start = inside(found.mixture)
     scores: dict[Shrinkage, float] = {}
     choice = NONE
-    if counts.rows.shape[0] <= MANY_PATTERNS and counts.n_rows / counts.unit >= 10 * N_FOLDS:
+    if counts.rows.shape[0] <= MANY_PATTERNS and counts.n_rows >= 10 * N_FOLDS:
         choice, scores = _chosen(counts, start, random_state)
     result, prior = found, PseudoCounts.of(start.spec, None, start.device)
     if choice != NONE:
@@ -294,7 +294,7 @@ def _chosen(
             seen.append(log_prob(found.mixture, own.rows).clamp_min(FLOOR))
         scores.append(torch.cat(seen))
     rows, weights = torch.stack(scores), torch.cat([own.weights for _, own in parts])
-    means, errors = compared(rows, weights, 1 / counts.unit)
+    means, errors = compared(rows, weights)
     best = means.max()
     near = (means >= best - errors).nonzero().flatten()
     return CANDIDATES[int(near[0])], dict(zip(CANDIDATES, means.tolist(), strict=True))

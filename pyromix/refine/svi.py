@@ -34,7 +34,6 @@ from pyromix.refine.chains import (
     check_whole,
     own_generator,
     progress_bar,
-    rows_behind,
 )
 
 GUIDES = ("delta", "normal", "lowrank")
@@ -224,9 +223,10 @@ def _parts(counts: Counts, batch_size: int | None, generator: torch.Generator) -
     A pattern that stands for more than its share of a part is in all of them; the others are dealt
     out and weighted up. Dealing out heavy patterns too would drown the gradient in noise.
     """
-    rows, n = rows_behind(counts), counts.n_patterns
+    counts = counts.in_rows()
+    rows, n = counts.weights, counts.n_patterns
     if batch_size is None or batch_size >= n:
-        return [replace(counts, weights=rows)]
+        return [counts]
     order = rows.argsort(descending=True)
     sorted_rows = rows[order]
     left = sorted_rows.flip(0).cumsum(0).flip(0)
