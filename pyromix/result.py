@@ -321,7 +321,7 @@ class MixtureFit(Answering):
             method: ``"em"``; ``"gibbs"``, exact in the limit, at the cost of an EM step per draw;
                 ``"nuts"``, the same posterior by Pyro's NUTS, with fewer draws better mixed, for up
                 to a thousand parameters; ``"svi"``, an approximation by Pyro's SVI.
-            **options: ``prior``, by default that of this fit, and
+            **options: ``prior``, by default that of this fit, ``sample_weight`` (of ``data``), and
 
                 - em: ``max_iter``, ``tol``, ``accelerate``, ``check_saddle``, ``progress``;
                 - gibbs: ``num_samples``, ``warmup_steps``, ``num_chains``, ``thinning``,

@@ -202,13 +202,10 @@ def _row_numbers(spec: MixtureSpec, v: int, rows: Int[Tensor, "m n"]) -> Int[Ten
 def _places(spec: MixtureSpec, source: int) -> Int[Tensor, " q"]:
     """Positions, among all parameters, of P(U) and of the tables of one source."""
     numbers = torch.arange(spec.n_parameters, device=torch.device("cpu"))
-    head, rest = numbers[: spec.n_sources - 1], numbers[spec.n_sources - 1 :]
-    found = [head]
-    for v, card in enumerate(spec.cards):
-        size = math.prod(spec.cards[p] for p in spec.parents[v]) * (card - 1)
+    found = [numbers[: spec.n_sources - 1]]
+    for v, part in enumerate(_parts(spec)):
         copies = 1 if v in spec.uninfluenced else spec.n_sources
-        own, rest = rest[: copies * size], rest[copies * size :]
-        found.append(own.reshape(copies, size)[min(source, copies - 1)])
+        found.append(numbers[part].reshape(copies, -1)[min(source, copies - 1)])
     return torch.cat(found)
 
 
@@ -260,37 +257,30 @@ def _of_prior(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, "p
         # Once, and not once for every source.
         masses[v] = masses[v] / spec.n_sources
     total = _curvature(mixture, prior.weights.sum(), masses)
-    start = spec.n_sources - 1
-    for v, t in enumerate(learned):
-        cpt = mixture.cpts[v][:1] if v in spec.uninfluenced else mixture.cpts[v]
-        rows = cpt.reshape(len(cpt), -1, spec.cards[v])
-        n_groups, n_rows, free = len(rows), rows.shape[1], spec.cards[v] - 1
-        stop = start + n_groups * n_rows * free
+    for v, (t, part) in enumerate(zip(learned, _parts(spec), strict=True)):
         if t > 0:
-            block = total[start:stop, start:stop].view(
-                n_groups, n_rows, free, *(n_groups, n_rows, free)
-            )
-            _draw_together(block, rows, t)
-        start = stop
+            law = _law(mixture.cpts[v][:1] if v in spec.uninfluenced else mixture.cpts[v])
+            _draw_together(total[part, part], t * law)
     return total
 
 
-def _draw_together(block: Tensor, rows: Float[Tensor, "groups rows card"], strength: float) -> None:
-    """Add the precision of learned pseudo-counts in place, over sources or over parent states."""
-    over_sources = len(rows) > 1
-    if not over_sources:
-        rows = rows.transpose(0, 1)
-    k, n_rows = rows.shape[:2]
-    for r in range(n_rows):
-        law = torch.stack([_block(row, strength * torch.ones_like(row[0])) for row in rows[:, r]])
-        law = law.mean(0)
-        for one in range(k):
-            for other in range(k):
-                share = (1.0 if one == other else 0.0) - 1 / k
-                if over_sources:
-                    block[one, r, :, other, r, :] += share * law
-                else:
-                    block[r, one, :, r, other, :] += share * law
+def _draw_together(block: Float[Tensor, "q q"], law: Float[Tensor, "groups rows f f"]) -> None:
+    """Add the precision of learned pseudo-counts in place, over sources or over parent states.
+
+    Args:
+        block: of one vertex, whose parameters run over groups (sources), rows and states.
+        law: of each row, ``t (diag(p) - p p')``; a single group is drawn together over its rows.
+    """
+    n_groups, n_rows, free = law.shape[:3]
+    shape = (n_groups, n_rows, free)
+    over = n_groups if n_groups > 1 else n_rows
+    ones = torch.ones(over, over, dtype=law.dtype, device=law.device)
+    apart = torch.eye(over, dtype=law.dtype, device=law.device) - ones / over
+    view = block.view(*shape, *shape)
+    if n_groups > 1:
+        view.diagonal(dim1=1, dim2=4).add_(torch.einsum("uw,rij->uiwjr", apart, law.mean(0)))
+    else:
+        view[0, :, :, 0].add_(torch.einsum("rs,ij->risj", apart, law[0].mean(0)))
 
 
 def _curvature(
@@ -303,18 +293,32 @@ def _curvature(
         sources: labelled rows in all.
         masses: rows behind each CPT row.
     """
-    spec = mixture.spec
-    blocks = [_block(mixture.weights, sources)]
-    for v, cpt in enumerate(mixture.cpts):
+    spec, p = mixture.spec, mixture.spec.n_parameters
+    total = mixture.weights.new_zeros(p, p)
+    head = spec.n_sources - 1
+    total[:head, :head] = sources * _law(mixture.weights[None, None])[0, 0]
+    for v, (cpt, part) in enumerate(zip(mixture.cpts, _parts(spec), strict=True)):
         mass = masses[v]
         if v in spec.uninfluenced:
             cpt, mass = cpt[:1], mass.sum(0, keepdim=True)
-        rows, behind = cpt.reshape(-1, spec.cards[v]), mass.flatten()
-        blocks.extend(_block(row, n) for row, n in zip(rows, behind, strict=True))
-    return torch.block_diag(*blocks)
+        law = _law(cpt).flatten(0, 1) * mass.flatten()[:, None, None]
+        view = total[part, part].view(*law.shape[:2], *law.shape[:2])
+        view.diagonal(dim1=0, dim2=2).copy_(law.permute(1, 2, 0))
+    return total
 
 
-def _block(row: Float[Tensor, " card"], n: Tensor) -> Float[Tensor, "free free"]:
-    """Of one row of probabilities, its last state left out."""
-    free = row[:-1]
-    return n * (torch.diag(free) - free[:, None] * free[None, :])
+def _parts(spec: MixtureSpec) -> list[slice]:
+    """Where the parameters of each vertex stand: its tables by source, row and state."""
+    found, start = [], spec.n_sources - 1
+    for v, card in enumerate(spec.cards):
+        copies = 1 if v in spec.uninfluenced else spec.n_sources
+        size = copies * math.prod(spec.cards[p] for p in spec.parents[v]) * (card - 1)
+        found.append(slice(start, start + size))
+        start += size
+    return found
+
+
+def _law(cpt: Float[Tensor, "groups *parents card"]) -> Float[Tensor, "groups rows free free"]:
+    """``diag(p) - p p'`` of every row of a table, its last state left out."""
+    free = cpt.reshape(len(cpt), -1, cpt.shape[-1])[..., :-1]
+    return torch.diag_embed(free) - free.unsqueeze(-1) * free.unsqueeze(-2)
