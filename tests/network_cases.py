@@ -14,6 +14,7 @@ import pyromix as px
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
+from pyromix.refine.pooled import pooled_prior
 
 
 def numbered(n, edges, n_sources=2, card=2, uninfluenced=()):
@@ -129,3 +130,13 @@ def separated(graph, left, right, given):
     if not left or not right:
         return True
     return not left & right and nx.is_d_separator(graph, left, right, given)
+
+
+def pooled_hard():
+    """Sources told apart, V6 the same in both: truth, 2,000 rows, the prior that pools V6."""
+    spec = numbered(7, [])
+    truth = px.random_mixture(spec, 1, separation=0.4)
+    same = table(0.7, 0.7)
+    truth = BayesNetMixture(spec, truth.weights, (*truth.cpts[:6], same))
+    counts = rows_of(truth, 2000)
+    return truth, counts, pooled_prior(counts, truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from network_cases import numbered, rows_of
+from network_cases import numbered, pooled_hard, rows_of
 
 import pyromix as px
 from pyromix.data.counts import Counts
@@ -14,7 +14,6 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import numpy_generator
 from pyromix.refine.bootstrap import _weights, replicate
 from pyromix.refine.em import fit_em
-from pyromix.refine.pooled import pooled_prior
 from pyromix.refine.starts import batch_of, inside
 
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
@@ -128,12 +127,7 @@ def test_rows_that_a_replicate_leaves_out_may_be_impossible_in_it():
 @QUIET
 def test_the_place_of_learned_pseudo_counts_is_learned_by_every_replicate():
     """A vertex that sources do not move, pooled hard: the binomial spread of all rows."""
-    spec = numbered(7, [], card=2)
-    truth = px.random_mixture(spec, 1, separation=0.4)
-    same = torch.tensor([0.3, 0.7], dtype=torch.float64).expand(2, 2)
-    truth = type(truth)(spec, truth.weights, (*truth.cpts[:6], same))
-    counts = rows_of(truth, 2000)
-    prior = pooled_prior(counts, truth)
+    truth, counts, prior = pooled_hard()
     assert prior.learned[6] > 1e4
     estimate = fit_em(counts, batch_of(truth), prior=prior).mixture
     draws = replicate(counts, estimate, 300, prior=prior).mixtures

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import random_spec
-from network_cases import numbered, rows_of
+from network_cases import pooled_hard
 from posterior_cases import (
     Footprint,
     expanded,
@@ -30,7 +30,6 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
 from pyromix.refine.gibbs import Sweep, gibbs
-from pyromix.refine.pooled import pooled_prior
 from pyromix.refine.starts import batch_of
 from pyromix.refine.step import Point
 from pyromix.refine.variates import multinomial
@@ -256,12 +255,7 @@ def test_concentrations_are_pseudo_counts_plus_one():
 
 def test_the_place_of_learned_pseudo_counts_is_drawn_too():
     """Sources told apart, a vertex they do not move, pooled hard: the binomial spread."""
-    spec = numbered(7, [], card=2)
-    truth = px.random_mixture(spec, 1, separation=0.4)
-    same = torch.tensor([0.3, 0.7], dtype=torch.float64).expand(2, 2)
-    truth = type(truth)(spec, truth.weights, (*truth.cpts[:6], same))
-    counts = rows_of(truth, 2000)
-    prior = pooled_prior(counts, truth)
+    truth, counts, prior = pooled_hard()
     assert prior.learned[6] > 1e4
     options = {"num_samples": 250, "warmup_steps": 50, "num_chains": 2}
     draws = gibbs(counts, truth, prior=prior, **options).flat
