@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, SupportsIndex
@@ -31,6 +29,7 @@ from pyromix.moment_stage import MomentStart, start_from_moments
 from pyromix.refine.em import evaluate, fit_em, random_starts
 from pyromix.refine.outcome import EMResult
 from pyromix.refine.pooled import POOLED, shrink
+from pyromix.refine.progress import Tell, progress_bar
 from pyromix.refine.restarts import climb_until_confirmed
 from pyromix.refine.starts import batch_of
 from pyromix.result import MixtureFit
@@ -116,8 +115,8 @@ def fit(
         raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
     source, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
     size = len(source.rows) * source.spec.n_variables if isinstance(source, Counts) else 0
-    with _progress(show_progress, max_iter) as progress, one_thread_unless(size):
-        em = {"max_iter": max_iter, "tol": tol, "progress": progress}
+    with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
+        em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
         generator = torch_generator(random_state)
         found = _fitted(source, method, n_init, prior, generator, em, notes)
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
@@ -232,19 +231,5 @@ def _moments(
     return (start,)
 
 
-@contextmanager
-def _progress(show: bool | None, max_iter: int) -> Iterator[Callable[[int, float], None] | None]:
-    """A bar over iterations, or None where nobody looks."""
-    if not (sys.stderr.isatty() if show is None else show):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("EM", total=max_iter)
-
-        def step(iteration: int, log_likelihood: float) -> None:
-            bars.update(task, completed=iteration, description=f"EM, logL {log_likelihood:.3f}")
-
-        yield step
+def _tell(tell: Tell, iteration: int, log_likelihood: float) -> None:
+    tell(iteration, f"logL {log_likelihood:.3f}")

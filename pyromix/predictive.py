@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float
-from scipy.stats import chi2
+from scipy.special import chdtrc
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -323,7 +323,7 @@ def _pair(
         (spec.name(v), spec.name(w)),
         statistic,
         dof,
-        float(chi2.sf(statistic, dof)) if dof else 1.0,
+        float(chdtrc(dof, statistic)) if dof else 1.0,
         1.0,
         float(residuals[worst]),
         (spec.states_of(v)[worst // spec.cards[w]], spec.states_of(w)[worst % spec.cards[w]]),

@@ -8,8 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.special import expit, logit, ndtri
 from torch import Tensor
 
 from pyromix.errors import QueryError
@@ -94,7 +93,7 @@ def difference_interval(
 def _normal_quantile(level: float) -> float:
     if not 0 < level < 1:
         raise QueryError(f"expected a level between 0 and 1, found {level}; e.g. level=0.95")
-    return float(norm.ppf((1 + level) / 2))
+    return float(ndtri((1 + level) / 2))
 
 
 def finite_gradients(gradients: Float[Tensor, "values p"]) -> Float[Tensor, "values p"]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, SpecError
@@ -65,11 +62,3 @@ def check_whole(numbers: Mapping[str, tuple[Any, int]]) -> None:
     for name, (value, least) in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise QueryError(f"{name} must be an integer >= {least}, found {value!r}")
-
-
-@contextmanager
-def progress_bar(show: bool | None, total: int, title: str) -> Iterator[tqdm[Any]]:
-    """A bar on a terminal, and only there unless asked for."""
-    hidden = not (sys.stderr.isatty() if show is None else show)
-    with tqdm(total=total, desc=title, unit="it", leave=False, disable=hidden) as bar:
-        yield bar

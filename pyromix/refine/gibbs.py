@@ -36,10 +36,10 @@ from pyromix.refine.chains import (
     check_start,
     check_whole,
     own_generator,
-    progress_bar,
 )
 from pyromix.refine.pooled import among_parent_states, expected_counts_of
 from pyromix.refine.posterior import LEAST_DRAWS, Posterior, relabelled
+from pyromix.refine.progress import progress_bar
 from pyromix.refine.starts import batch_of, inside, jittered
 from pyromix.refine.step import EMMap, Point
 from pyromix.refine.variates import multinomial, standard_gamma
@@ -108,7 +108,7 @@ def gibbs(
     kept, likelihoods = [], []
     size = counts.n_patterns * spec.n_variables * num_chains * spec.n_sources
     n_sweeps = warmup_steps + thinning * num_samples
-    with one_thread_unless(size), progress_bar(show_progress, n_sweeps, "Gibbs") as bar:
+    with one_thread_unless(size), progress_bar(show_progress, n_sweeps, "Gibbs") as tell:
         for sweep in range(n_sweeps):
             completed = sweeps.complete(at, generator)
             if sweep > warmup_steps and (sweep - warmup_steps) % thinning == 0:
@@ -116,7 +116,7 @@ def gibbs(
             at = sweeps.tables(completed, generator)
             if sweep >= warmup_steps and (sweep - warmup_steps + 1) % thinning == 0:
                 kept.append(at)
-            bar.update()
+            tell(sweep + 1, "")
         likelihoods.append(sweeps.complete(at, generator).log_likelihood)
     weights = torch.stack([p.weights for p in kept], 1)
     table = torch.stack([p.table for p in kept], 2)

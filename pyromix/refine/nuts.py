@@ -9,6 +9,7 @@ from a draw of the normal approximation; Pyro's global state is left as found.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,11 +32,11 @@ from pyromix.refine.chains import (
     check_start,
     check_whole,
     own_generator,
-    progress_bar,
 )
 from pyromix.refine.em import climb
 from pyromix.refine.log_ratio import LogPosterior, LogRatios
 from pyromix.refine.posterior import LEAST_DRAWS, Posterior, relabelled
+from pyromix.refine.progress import Tell, progress_bar
 from pyromix.refine.starts import batch_of, inside
 
 LEAST_CURVATURE = 0.05
@@ -103,7 +104,7 @@ def nuts(
         potential = Potential.at_mode(counts, mixture, prior)
         chains, divergences = [], 0
         total = num_chains * (num_samples + warmup_steps)
-        with progress_bar(show_progress, total, "NUTS") as bar:
+        with progress_bar(show_progress, total, "NUTS") as tell:
             for chain in range(num_chains):
                 seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
                 kernel = NUTS(
@@ -112,8 +113,9 @@ def nuts(
                     max_tree_depth=max_tree_depth,
                 )
                 start = potential.start(generator)
+                before = chain * (num_samples + warmup_steps)
                 drawn, astray = _one_chain(
-                    kernel, start, num_samples, warmup_steps, int(seed), lambda: bar.update()
+                    kernel, start, num_samples, warmup_steps, int(seed), tell, before
                 )
                 if not bool(drawn.isfinite().all()):
                     raise RefinementError(
@@ -224,10 +226,16 @@ class _Potential(torch.autograd.Function):
 
 
 def _one_chain(
-    kernel: NUTS, start: Tensor, num_samples: int, warmup_steps: int, seed: int, told: Any
+    kernel: NUTS,
+    start: Tensor,
+    num_samples: int,
+    warmup_steps: int,
+    seed: int,
+    tell: Tell,
+    before: int,
 ) -> tuple[Float[Tensor, "draws p"], int]:
     """Run one chain in a copy of all global state; also the number of divergences."""
-    store = pyro.get_param_store()
+    store, steps = pyro.get_param_store(), itertools.count(before + 1)
     devices = [start.device] if start.is_cuda else []
     with (
         store.scope(),
@@ -240,7 +248,7 @@ def _one_chain(
             num_samples=num_samples,
             warmup_steps=warmup_steps,
             initial_params={SITE: start},
-            hook_fn=lambda *_: told(),
+            hook_fn=lambda *_: tell(next(steps), ""),
             disable_progbar=True,
         )
         mcmc.run()

@@ -33,8 +33,8 @@ from pyromix.refine.chains import (
     check_start,
     check_whole,
     own_generator,
-    progress_bar,
 )
+from pyromix.refine.progress import progress_bar
 
 GUIDES = ("delta", "normal", "lowrank")
 
@@ -149,7 +149,7 @@ def svi(
         pyro.get_param_store().scope(),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         one_thread_unless(work),
-        progress_bar(show_progress, num_steps, "SVI") as bar,
+        progress_bar(show_progress, num_steps, "SVI") as tell,
     ):
         torch.manual_seed(seed)
         steps = SVI(
@@ -170,9 +170,7 @@ def svi(
                     f"SVI: the bound must stay finite, found {found} at step {step}; {advice}"
                 )
             elbo.append(found)
-            bar.update()
-            if step % 20 == 0:
-                bar.set_postfix(ELBO=f"{found:.2f}")
+            tell(step + 1, f"ELBO {found:.2f}")
         sites = _draws(chosen, parts[0], list(named), 1 if point else num_samples)
     return Variational(mixture_of_sites(spec, sites), point, tuple(elbo))
 
