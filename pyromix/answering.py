@@ -1,4 +1,4 @@
-"""Questions to a fit: gated by what data determine, with an interval where one can be had."""
+"""What a fit answers: criteria, and questions gated by what data determine, with an interval."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ class Answering:
     log_likelihood: float
     row_masses: tuple[Float[Tensor, ...], ...]
     reached_mass: float
+    entropy: float
     diagnostics: FitDiagnostics
     prior: PseudoCounts
     stored: tuple[Counts, ...]
@@ -120,6 +121,37 @@ class Answering:
     def n_parameters(self) -> int:
         """Number of free probabilities."""
         return self.spec.n_parameters
+
+    # -- criteria ----------------------------------------------------------------------------
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, ``2 p - 2 logL``; smaller is better; nan for a population."""
+        return self._penalised(2.0)
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, ``p log N - 2 logL``, N rows; smaller is better.
+
+        Nan for a fit to a population.
+        """
+        return self._penalised(math.log(self.n_rows))
+
+    @property
+    def icl(self) -> float:
+        """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
+        return self.bic + 2 * self.entropy
+
+    @property
+    def entropy_r2(self) -> float:
+        """``1 - entropy / (N log k)``: 1 when every row is certain, 0 when none is; 1 for k = 1."""
+        if self.spec.n_sources == 1:
+            return 1.0
+        n_rows = 1.0 if self.exact else self.n_rows
+        return 1 - self.entropy / (n_rows * math.log(self.spec.n_sources))
+
+    def _penalised(self, price: float) -> float:
+        return math.nan if self.exact else price * self.n_parameters - 2 * self.log_likelihood
 
     # -- questions ---------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -122,37 +121,6 @@ class MixtureFit(Answering):
                 self.draws, n_samples, do, evidence, include_latents, random_state
             )
         return simulate(self.mixture, n_samples, do, evidence, include_latents, random_state)
-
-    # -- criteria ----------------------------------------------------------------------------
-
-    @property
-    def aic(self) -> float:
-        """Akaike's criterion, ``2 p - 2 logL``; smaller is better; nan for a population."""
-        return self._penalised(2.0)
-
-    @property
-    def bic(self) -> float:
-        """Schwarz's criterion, ``p log N - 2 logL``, N rows; smaller is better.
-
-        Nan for a fit to a population.
-        """
-        return self._penalised(math.log(self.n_rows))
-
-    @property
-    def icl(self) -> float:
-        """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
-        return self.bic + 2 * self.entropy
-
-    @property
-    def entropy_r2(self) -> float:
-        """``1 - entropy / (N log k)``: 1 when every row is certain, 0 when none is; 1 for k = 1."""
-        if self.spec.n_sources == 1:
-            return 1.0
-        n_rows = 1.0 if self.exact else self.n_rows
-        return 1 - self.entropy / (n_rows * math.log(self.spec.n_sources))
-
-    def _penalised(self, price: float) -> float:
-        return math.nan if self.exact else price * self.n_parameters - 2 * self.log_likelihood
 
     # -- doubts ------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.errors import DataError
 from pyromix.model.spec import MixtureSpec
 
 MAX_BINS = 2**24
@@ -187,3 +188,29 @@ def smallest_dtype(spec: MixtureSpec) -> torch.dtype:
         for dtype in (torch.int8, torch.int16, torch.int32)
         if max(spec.cards) - 1 <= torch.iinfo(dtype).max
     )
+
+
+def check_states(spec: MixtureSpec, codes: Int[Tensor, "rows columns"]) -> None:
+    """Refuse state numbers that are none.
+
+    Args:
+        spec: variables and states.
+        codes: ``(N, n)``, -1 where a cell is missing.
+
+    Raises:
+        DataError: another number of columns, no rows, or a state out of range.
+    """
+    if codes.shape[1] != spec.n_variables:
+        raise DataError(
+            f"expected rows of {spec.n_variables} variables, found {codes.shape[1]} columns"
+        )
+    if not codes.shape[0]:
+        raise DataError("expected at least one row, found none")
+    lowest, highest = column_range(codes)
+    for v, (low, high) in enumerate(zip(lowest.tolist(), highest.tolist(), strict=True)):
+        if low < -1 or high >= spec.cards[v]:
+            bad = (codes[:, v] < -1) | (codes[:, v] >= spec.cards[v])
+            raise DataError(
+                f"states of {spec.name(v)!r} are 0..{spec.cards[v] - 1}, and -1 where missing; "
+                f"found {low}..{high} ({int(bad.sum())} rows)"
+            )

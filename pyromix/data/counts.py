@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.codes import collapse, column_range, locate, smallest_dtype
+from pyromix.data.codes import check_states, collapse, locate, smallest_dtype
 from pyromix.data.frames import encode, read_frame
 from pyromix.data.moments import check_request, check_same_variables, normalised
 from pyromix.data.report import DataReport, warn_of_repairs
@@ -92,7 +92,7 @@ class Counts:
     def __post_init__(self) -> None:
         if not self.rows.shape[0]:
             raise DataError("expected at least one row, found none")
-        _check_codes(self.spec, self.rows)
+        check_states(self.spec, self.rows)
         expected = (torch.float64, self.rows.device, self.rows.shape[:1])
         found = (self.weights.dtype, self.weights.device, self.weights.shape)
         if found != expected:
@@ -160,7 +160,7 @@ class Counts:
             DataError: another number of variables, a state out of range, an unusable weight, or
                 no row is left.
         """
-        _check_codes(spec, codes)
+        check_states(spec, codes)
         if weights is not None:
             weights = weights.to(torch.float64)
             if weights.shape[0] != codes.shape[0]:
@@ -353,24 +353,6 @@ class Counts:
         )
         wanted = place >= 0
         return rows[wanted], weights[wanted], place[wanted], group, n_groups
-
-
-def _check_codes(spec: MixtureSpec, codes: Tensor) -> None:
-    """Refuse state numbers that are none."""
-    if codes.shape[1] != spec.n_variables:
-        raise DataError(
-            f"expected rows of {spec.n_variables} variables, found {codes.shape[1]} columns"
-        )
-    if not codes.shape[0]:
-        raise DataError("expected at least one row, found none")
-    lowest, highest = column_range(codes)
-    for v, (low, high) in enumerate(zip(lowest.tolist(), highest.tolist(), strict=True)):
-        if low < -1 or high >= spec.cards[v]:
-            bad = (codes[:, v] < -1) | (codes[:, v] >= spec.cards[v])
-            raise DataError(
-                f"states of {spec.name(v)!r} are 0..{spec.cards[v] - 1}, and -1 where missing; "
-                f"found {low}..{high} ({int(bad.sum())} rows)"
-            )
 
 
 def _collapsed(
