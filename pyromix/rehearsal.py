@@ -128,7 +128,9 @@ def rehearse(
         for _ in range(n_times):
             rows = _with_gaps(sample(fit.mixture, n_rows, generator)[0], fit.counts, generator)
             counts = Counts.from_codes(fit.spec, rows)
-            again = fit_model(fit.spec, counts, random_state=generator, **options)
+            again = fit_model(
+                fit.spec, counts, random_state=generator, **{"show_progress": False, **options}
+            )
             errors.append(_margin_error(fit.mixture, again.mixture))
             if not ask or planted is None:
                 continue

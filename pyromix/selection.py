@@ -238,7 +238,11 @@ def select_n_sources(
                 # What a fit says of its k is what the table shows.
                 warnings.simplefilter("ignore", PyromixWarning)
                 found = fit(
-                    spec.with_n_sources(k), counts, prior=prior, random_state=generator, **options
+                    spec.with_n_sources(k),
+                    counts,
+                    prior=prior,
+                    random_state=generator,
+                    **{"show_progress": False, **options},
                 )
                 fits.append(found)
                 scores.append(_held_out(found, parts, prior or HELD_OUT_PRIOR, generator))

@@ -275,7 +275,9 @@ def _refitted(
         asked = DoQuery.from_names(spec, *question_)
         admit(spec, graphical_vertices(spec), lambda: certify(spec), asked, Certainty.LOCAL.value)
         prior = _prior_of(fit)
-        other = fit_model(spec, counts.on(spec), prior=prior, random_state=generator)
+        other = fit_model(
+            spec, counts.on(spec), prior=prior, random_state=generator, show_progress=False
+        )
         note = ""
         if prior == POOLED and not fit.diagnostics.prior_held_out:
             note = 'fitted with prior="pooled": that of the fit is for its own tables'
