@@ -40,8 +40,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyromix.bridges.files import read, write
-from pyromix.model.elimination import marginal
+from pyromix.exact.elimination import marginal
+from pyromix.formats.files import read, write
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec

@@ -6,10 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pyromix import datasets
-from pyromix.bridges.files import read, write
-from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy
-from pyromix.check import IdentifiabilityReport, check
-from pyromix.coins import IIDFit
+from pyromix.answers.answer import Answer
+from pyromix.answers.ask import effect, query
+from pyromix.answers.effect import Effect
+from pyromix.answers.simulate import simulate
+from pyromix.api import MixtureFit, fit, fit_product, load
+from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
+from pyromix.coins.door import fit_iid
+from pyromix.coins.moments import identify_iid
+from pyromix.coins.result import IIDFit
+from pyromix.criticism.checking import IdentifiabilityReport, check
+from pyromix.criticism.selection import Selection, select_n_sources
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.population import Population, population
 from pyromix.errors import (
@@ -38,23 +45,14 @@ from pyromix.errors import (
     UnsupportedRowsWarning,
     WeakIdentificationWarning,
 )
-from pyromix.fit import fit, fit_product
-from pyromix.fit_bundle import load
-from pyromix.fit_iid import fit_iid
-from pyromix.identify.iid import identify_iid
-from pyromix.model.certificate import Certificate
+from pyromix.formats.files import read, write
+from pyromix.identify.certificate import Certificate
 from pyromix.model.match import match_sources
 from pyromix.model.mixture import BayesNetMixture, ProductMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
-from pyromix.query.answer import Answer
-from pyromix.query.do import query
-from pyromix.query.effect import Effect, effect
-from pyromix.query.simulate import simulate
-from pyromix.result import MixtureFit
-from pyromix.selection import Selection, select_n_sources
 
 if TYPE_CHECKING:
     from pyromix.bridges.pyro import from_pyro, to_pyro
@@ -138,6 +136,7 @@ __all__ = [
     "read",
     "select_n_sources",
     "simulate",
+    "to_pgmpy",
     "to_pyro",
     "write",
 ]

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyromix.bridges.files import read, read_structure
 from pyromix.bridges.pgmpy import to_pgmpy
 from pyromix.data.columns import read_levels
 from pyromix.data.frames import Table, decode, encode, read_frame, to_pandas
 from pyromix.data.text import infer
 from pyromix.errors import DataError, FileError
+from pyromix.formats.files import read, read_structure
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
 

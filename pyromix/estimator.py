@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pyromix.api import fit
 from pyromix.bridges.pgmpy import parameter_estimator_base
 from pyromix.errors import SpecError
-from pyromix.fit import fit
 from pyromix.model.randomness import RandomState
 
 DiscreteParameterEstimator = parameter_estimator_base()

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 import pyromix as px
+from pyromix.estimate.pooled_prior import pooled_prior
+from pyromix.exact.sampling import sample
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine.pooled import pooled_prior
 
 
 def numbered(n, edges, n_sources=2, card=2, uninfluenced=()):

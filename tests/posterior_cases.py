@@ -10,13 +10,13 @@ from pyro.ops.stats import effective_sample_size
 from torch import Tensor
 
 from pyromix.data.counts import Counts
-from pyromix.data.report import DataReport
+from pyromix.data.intake_report import DataReport
+from pyromix.exact.sampling import sample
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
-from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine.posterior import Posterior
+from pyromix.posterior.draws import Posterior
 
 
 def weighted(spec: MixtureSpec, rows: Tensor, weights: Tensor) -> Counts:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from pyromix.identify.iid import solve_moments
+from pyromix.coins.moments import solve_moments
 from pyromix.model.status import Status
 
 ROUNDING = 1e-13

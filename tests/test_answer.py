@@ -7,12 +7,12 @@ import pytest
 import torch
 from helpers import random_spec
 
+from pyromix.answers.answer import Answer, interval
+from pyromix.answers.do import query
 from pyromix.errors import QueryError
 from pyromix.model.query import Certainty
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-from pyromix.query.answer import Answer, interval
-from pyromix.query.do import query
 
 
 def spec() -> MixtureSpec:

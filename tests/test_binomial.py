@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyromix.refine.binomial import (
+from pyromix.coins.bound import derivative, nonparametric_bound
+from pyromix.coins.likelihood import (
     Flips,
     drop_redundant,
     log_joint,
@@ -18,7 +19,6 @@ from pyromix.refine.binomial import (
     merge_neighbours,
     refine_binomial,
 )
-from pyromix.refine.npmle import derivative, nonparametric_bound
 
 
 def tensor(values):

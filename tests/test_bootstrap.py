@@ -9,12 +9,12 @@ from network_cases import numbered, pooled_hard, rows_of
 
 import pyromix as px
 from pyromix.data.counts import Counts
+from pyromix.estimate.em import fit_em
+from pyromix.estimate.starts import batch_of, inside
 from pyromix.model.match import match_sources
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import numpy_generator
-from pyromix.refine.bootstrap import _weights, replicate
-from pyromix.refine.em import fit_em
-from pyromix.refine.starts import batch_of, inside
+from pyromix.posterior.bootstrap import _weights, replicate
 
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 

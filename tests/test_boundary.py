@@ -12,16 +12,16 @@ from boundary_cases import COLLIDER, MIXED, TREE, network, path
 from helpers import Oracle, distance_up_to_relabelling, random_spec
 
 import pyromix as px
+from pyromix.estimate.em import fit_em
+from pyromix.estimate.starts import batch_of
+from pyromix.exact.sampling import sample
 from pyromix.identify.align import align
 from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily
 from pyromix.identify.boundary.runs import pooled_table, solve_runs
 from pyromix.identify.boundary.search import plan_boundaries
 from pyromix.identify.boundary.sets import BoundaryGraph
 from pyromix.identify.boundary.solver import identify_by_boundaries, recover_cpts, source_weights
-from pyromix.model.sampling import sample
 from pyromix.model.status import Status
-from pyromix.refine.em import fit_em
-from pyromix.refine.starts import batch_of
 
 ROUNDING = 100.0
 """Largest error of an exact answer, in standard errors of the worst run at rounding noise: those

@@ -12,9 +12,9 @@ from helpers import BATCH_SHAPES, random_spec, structures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyromix.bridges.bundle import FORMAT, MANIFEST, TENSORS, read_bundle, same_spec, write_bundle
-from pyromix.bridges.files import read, write
 from pyromix.errors import FileError, SpecError, StateNameError
+from pyromix.formats.bundle import FORMAT, MANIFEST, TENSORS, read_bundle, same_spec, write_bundle
+from pyromix.formats.files import read, write
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec

@@ -7,8 +7,8 @@ import torch
 from helpers import random_spec
 
 from pyromix.errors import SpecError
+from pyromix.identify.certificate import query_gradient
 from pyromix.identify.certify import certify, score_matrix
-from pyromix.model.certificate import query_gradient
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import random_mixture

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyromix.errors import ContractionSizeError
-from pyromix.model.contraction import (
+from pyromix.exact.contraction import (
     BATCH,
     Factor,
     align,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.frames import decode
-from pyromix.data.report import DataReport
+from pyromix.data.intake_report import DataReport
 from pyromix.errors import DataError, DataRepairWarning, FileError
 from pyromix.model.spec import MixtureSpec
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from pyromix import datasets
-from pyromix.bridges.files import read
 from pyromix.bridges.pgmpy import mixture_from_pgmpy, structure_of
 from pyromix.errors import DataError, FileError
+from pyromix.formats.files import read
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

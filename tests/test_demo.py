@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyromix.demo import run
+from pyromix.cli.demo import run
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyromix.bridges.files import read
+from pyromix.answers.do import marginal, query
 from pyromix.errors import (
     PositivityError,
     QueryError,
     UnsupportedRowsWarning,
 )
+from pyromix.formats.files import read
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import SOURCE, MixtureSpec
-from pyromix.query.do import marginal, query
 
 ENGINES = ["elimination", "pyro"]
 MODELS = Path(__file__).parent.parent / "models"
@@ -355,7 +355,7 @@ def test_elimination_does_not_load_pyro():
 import sys, torch
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-from pyromix.query.do import query
+from pyromix.answers.do import query
 spec = MixtureSpec.from_parents({"X": "ab"}, {}, 2)
 query(random_mixture(spec, 0), "X")
 assert not {"pyro", "pandas", "pgmpy"} & set(sys.modules), sys.modules.keys()

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pyromix.answers.effect import effect
 from pyromix.errors import PositivityError, QueryError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-from pyromix.query.effect import effect
 
 ENGINES = ["elimination", "pyro"]
 

@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyromix.bridges.files import read
 from pyromix.errors import ContractionSizeError, PositivityError, QueryError, SpecError
-from pyromix.model.elimination import SAFE_MASS, log_evidence, marginal, unsupported_mass
+from pyromix.exact.elimination import SAFE_MASS, log_evidence, marginal, unsupported_mass
+from pyromix.exact.sampling import sample
+from pyromix.formats.files import read
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import random_mixture
-from pyromix.model.sampling import sample
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 NETWORKS = Path(__file__).parents[2] / "shared" / "data" / "networks"

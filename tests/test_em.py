@@ -25,18 +25,18 @@ from pyromix.errors import (
     StartsDisagreeWarning,
     WeakIdentificationWarning,
 )
-from pyromix.model.cell_index import CellIndex
-from pyromix.model.likelihood import log_prob
+from pyromix.estimate import step as step_module
+from pyromix.estimate.accelerate import extrapolate, next_limit
+from pyromix.estimate.em import EMResult, fit_em, random_starts
+from pyromix.estimate.result import duplicate_sources, empty_sources
+from pyromix.estimate.step import EMMap, Point
+from pyromix.exact.likelihood import log_prob
+from pyromix.exact.rows import CellIndex
+from pyromix.exact.sampling import sample
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
-from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine import step as step_module
-from pyromix.refine.accelerate import extrapolate, next_limit
-from pyromix.refine.em import EMResult, fit_em, random_starts
-from pyromix.refine.outcome import duplicate_sources, empty_sources
-from pyromix.refine.step import EMMap, Point
 
 
 @dataclass(frozen=True, eq=False)

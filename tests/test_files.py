@@ -11,7 +11,6 @@ from helpers import random_spec, structures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyromix.bridges.files import BUNDLE_SUFFIX, NETWORK_SUFFIXES, read, read_structure, write
 from pyromix.errors import (
     DataRepairWarning,
     FileError,
@@ -20,6 +19,7 @@ from pyromix.errors import (
     SpecError,
     StateNameError,
 )
+from pyromix.formats.files import BUNDLE_SUFFIX, NETWORK_SUFFIXES, read, read_structure, write
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec

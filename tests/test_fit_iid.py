@@ -16,7 +16,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyromix.coins import IIDFit
+from pyromix.coins.door import fit_iid
+from pyromix.coins.moments import METHODS
+from pyromix.coins.result import IIDFit
 from pyromix.errors import (
     ConvergenceWarning,
     DataError,
@@ -27,8 +29,6 @@ from pyromix.errors import (
     StartsDisagreeWarning,
     WeakIdentificationWarning,
 )
-from pyromix.fit_iid import fit_iid
-from pyromix.identify.iid import METHODS
 from pyromix.model.status import Status
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ from published import NAMES, latent_class
 
 import pyromix as px
 from pyromix.data.counts import Counts
-from pyromix.model.likelihood import log_prob
+from pyromix.exact.likelihood import log_prob
 
 
 @pytest.mark.slow

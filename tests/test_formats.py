@@ -12,7 +12,6 @@ from pgmpy.models import DiscreteBayesianNetwork
 from pgmpy.readwrite import BIFReader
 from test_files import SUFFIXES, TEXT, assert_same, mixture_with, names_of
 
-from pyromix.bridges.files import NETWORK_SUFFIXES, read, read_structure, write
 from pyromix.bridges.pgmpy import mixture_from_pgmpy, structure_of, to_pgmpy
 from pyromix.errors import (
     AddedSourceWarning,
@@ -20,6 +19,7 @@ from pyromix.errors import (
     NumericalWarning,
     SpecError,
 )
+from pyromix.formats.files import NETWORK_SUFFIXES, read, read_structure, write
 
 # -- broken files ----------------------------------------------------------------------------
 

@@ -25,14 +25,14 @@ from posterior_cases import (
 )
 
 import pyromix as px
-from pyromix.model.likelihood import expected_counts
+from pyromix.estimate.starts import batch_of
+from pyromix.estimate.step import Point
+from pyromix.exact.likelihood import expected_counts
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine.gibbs import Sweep, gibbs
-from pyromix.refine.starts import batch_of
-from pyromix.refine.step import Point
-from pyromix.refine.variates import multinomial
+from pyromix.posterior.gibbs import Sweep, gibbs
+from pyromix.posterior.variates import multinomial
 
 FAR = 4.5
 """Monte Carlo errors: two-sided 7e-6 for each of some dozens of comparisons."""
@@ -132,7 +132,7 @@ def test_the_log_likelihood_kept_is_that_of_the_draw():
     found = gibbs(
         counts, random_mixture(spec, 0), prior=flat_prior(spec), num_samples=6, thinning=3
     )
-    from pyromix.model.likelihood import log_prob
+    from pyromix.exact.likelihood import log_prob
 
     truth = log_prob(found.mixtures, counts.rows) @ counts.weights
     torch.testing.assert_close(found.log_likelihood, truth, rtol=0, atol=1e-8)

@@ -20,9 +20,9 @@ from helpers import Oracle
 
 import pyromix as px
 from pyromix import datasets
-from pyromix.bridges.files import read
 from pyromix.bridges.pgmpy import structure_of
-from pyromix.model.elimination import marginal, unsupported_mass
+from pyromix.exact.elimination import marginal, unsupported_mass
+from pyromix.formats.files import read
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import MixtureSpec

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyromix.identify.hausdorff import (
+from pyromix.coins.prony import (
     factorial_moments,
     legendre_transform,
     legendre_values,

@@ -13,6 +13,8 @@ from helpers import BATCH_SHAPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyromix.coins.moments import METHODS, check_n_sources, identify_iid, solve_moments
+from pyromix.coins.prony import factorial_moments
 from pyromix.errors import (
     DataError,
     IdentificationError,
@@ -21,8 +23,6 @@ from pyromix.errors import (
     RankError,
     SeparationError,
 )
-from pyromix.identify.hausdorff import factorial_moments
-from pyromix.identify.iid import METHODS, check_n_sources, identify_iid, solve_moments
 from pyromix.model.status import Status
 
 

@@ -10,10 +10,10 @@ import torch
 from helpers import random_spec
 
 import pyromix as px
-from pyromix.model.cell_index import CellIndex
-from pyromix.model.certificate import query_gradient
-from pyromix.model.information import Information, observed_information
-from pyromix.model.likelihood import log_joint
+from pyromix.exact.information import Information, observed_information
+from pyromix.exact.likelihood import log_joint
+from pyromix.exact.rows import CellIndex
+from pyromix.identify.certificate import query_gradient
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import DoQuery
 

@@ -10,7 +10,7 @@ from helpers import BATCH_SHAPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyromix.identify.product.joint_diagonalisation import best_combination, joint_diagonalise
+from pyromix.identify.views.joint_diagonalisation import best_combination, joint_diagonalise
 
 
 def normal(*shape, seed=0):

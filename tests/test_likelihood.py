@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyromix.errors import DataError, SpecError
-from pyromix.model import cell_index, missing_cells
-from pyromix.model.cell_index import CellIndex, join_families
-from pyromix.model.cells import CellAxis
-from pyromix.model.incidence import Incidence
-from pyromix.model.likelihood import expected_counts, log_joint, log_prob, responsibilities
+from pyromix.exact import missing as missing_cells
+from pyromix.exact import rows as cell_index
+from pyromix.exact.cells import CellAxis
+from pyromix.exact.incidence import Incidence
+from pyromix.exact.likelihood import expected_counts, log_joint, log_prob, responsibilities
+from pyromix.exact.rows import CellIndex, join_families
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec

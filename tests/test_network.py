@@ -25,20 +25,20 @@ from network_cases import (
 )
 
 import pyromix as px
+from pyromix.estimate.em import climb
+from pyromix.estimate.starts import batch_of
+from pyromix.exact.elimination import marginal
 from pyromix.identify.network.layers import regress_layer
 from pyromix.identify.network.recover import assemble, family, laws_within, outside
 from pyromix.identify.network.runs import solve_plans
 from pyromix.identify.network.search import find_plan, find_plans
 from pyromix.identify.network.separation import dependence
 from pyromix.identify.network.solver import identify_network
-from pyromix.model.elimination import marginal
+from pyromix.identify.start import start_from_moments
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.status import Status
-from pyromix.moment_stage import start_from_moments
-from pyromix.refine.em import climb
-from pyromix.refine.starts import batch_of
 
 ROUNDING = 30.0
 """Largest error of an exact answer, in standard errors of the worst assignment at rounding noise

@@ -25,17 +25,17 @@ from pyro.infer.mcmc.util import initialize_model
 
 import pyromix as px
 from pyromix.bridges.pyro import to_pyro
-from pyromix.model.cell_index import CellIndex
+from pyromix.estimate.em import climb
+from pyromix.estimate.starts import batch_of
+from pyromix.estimate.step import EMMap, Point
+from pyromix.exact.rows import CellIndex
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine.em import climb
-from pyromix.refine.gibbs import gibbs
-from pyromix.refine.log_ratio import LogPosterior, LogRatios, helmert
-from pyromix.refine.nuts import Potential, nuts
-from pyromix.refine.posterior import assessed
-from pyromix.refine.starts import batch_of
-from pyromix.refine.step import EMMap, Point
-from pyromix.refine.svi import site_concentrations
+from pyromix.posterior.draws import assessed
+from pyromix.posterior.gibbs import gibbs
+from pyromix.posterior.log_ratio import LogPosterior, LogRatios, helmert
+from pyromix.posterior.nuts import Potential, nuts
+from pyromix.posterior.svi import site_concentrations
 
 FAR = 4.5
 """Monte Carlo errors: two-sided 7e-6 for each of some dozens of comparisons."""

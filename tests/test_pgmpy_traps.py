@@ -18,7 +18,6 @@ from pgmpy.models import DiscreteBayesianNetwork
 from pgmpy.readwrite import BIFReader
 from test_files import assert_same, mixture_with
 
-from pyromix.bridges.files import read, write
 from pyromix.bridges.pgmpy import (
     from_pgmpy,
     mixture_from_pgmpy,
@@ -28,7 +27,8 @@ from pyromix.bridges.pgmpy import (
     to_pgmpy,
 )
 from pyromix.errors import FileError, SpecError, StateNameError
-from pyromix.model.elimination import marginal
+from pyromix.exact.elimination import marginal
+from pyromix.formats.files import read, write
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec

@@ -12,8 +12,8 @@ from scipy.optimize import minimize_scalar
 
 import pyromix as px
 from pyromix.data.counts import Counts
-from pyromix.model.likelihood import log_prob
-from pyromix.refine.pooled import STRENGTHS, _strength, expected_counts_of, pooled_prior
+from pyromix.estimate.pooled_prior import STRENGTHS, _strength, expected_counts_of, pooled_prior
+from pyromix.exact.likelihood import log_prob
 
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 
@@ -98,7 +98,7 @@ def test_the_weakest_prior_within_one_standard_error_is_taken(monkeypatch, error
     """Means and standard errors given: what is chosen of them, and that the fit says so."""
     means = torch.tensor([-1.3, -1.1, -1.2, -1.0, -1.02], dtype=torch.float64)
     monkeypatch.setattr(
-        "pyromix.refine.pooled.compared", lambda *_: (means, torch.full_like(means, error))
+        "pyromix.estimate.pooled_prior.compared", lambda *_: (means, torch.full_like(means, error))
     )
     truth = px.random_mixture(numbered(4, [(0, 1)]), 0, separation=0.3)
     fit = px.fit(truth.spec, rows_of(truth, 2000), n_init=1, random_state=0)

@@ -13,11 +13,11 @@ from network_cases import fixed_chain, rows_of
 from posterior_cases import free, sampled
 
 import pyromix as px
+from pyromix.estimate.pooled_prior import pooled_prior
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture
-from pyromix.refine.gibbs import gibbs
-from pyromix.refine.pooled import pooled_prior
-from pyromix.refine.posterior import Posterior, assessed, relabelled, remarks
+from pyromix.posterior.draws import Posterior, assessed, relabelled, remarks
+from pyromix.posterior.gibbs import gibbs
 
 FAST = {"num_samples": 200, "warmup_steps": 100}
 
@@ -245,7 +245,7 @@ def test_the_prior_of_a_posterior_is_said(fit):
 
 
 def test_nuts_on_many_parameters_points_to_gibbs(fit, monkeypatch):
-    monkeypatch.setattr("pyromix.refinement.MANY_PARAMETERS", 5)
+    monkeypatch.setattr("pyromix.fitting.refine.MANY_PARAMETERS", 5)
     with pytest.warns(px.SamplingWarning) as caught:
         found = fit.refine(method="nuts", num_samples=20, warmup_steps=80, num_chains=1)
     sentence = str(caught[0].message)

@@ -11,9 +11,9 @@ from product_cases import edgeless
 from scipy.stats import chi2_contingency
 
 import pyromix as px
-from pyromix.model.cell_index import CellIndex
-from pyromix.model.information import scores
-from pyromix.model.likelihood import log_joint
+from pyromix.exact.information import scores
+from pyromix.exact.likelihood import log_joint
+from pyromix.exact.rows import CellIndex
 
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 
@@ -106,7 +106,7 @@ def test_a_missing_edge_is_named():
 
 @QUIET
 def test_many_parameters_are_not_counted_and_it_is_said(monkeypatch):
-    monkeypatch.setattr("pyromix.predictive.MAX_PARAMETERS", 5)
+    monkeypatch.setattr("pyromix.criticism.margins.MAX_PARAMETERS", 5)
     truth = px.random_mixture(numbered(6, [(0, 1)], 2, card=3), 4, separation=0.3)
     fit = px.fit(truth.spec, rows_of(truth, 3000), n_init=2)
     check = fit.predictive_check()

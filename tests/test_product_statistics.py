@@ -27,10 +27,10 @@ from product_cases import (
 )
 
 import pyromix as px
+from pyromix.estimate.em import fit_em
 from pyromix.identify.product.hadamard import hadamard_extension
 from pyromix.identify.product.solver import identify_product, identify_tables
 from pyromix.model.status import Status
-from pyromix.refine.em import fit_em
 
 MIXED = (2, 3, 4, 2, 5, 3, 2)
 """Numbers of states of variables that are not alike."""

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from pyromix.bridges.pyro import PyroProgram, to_pyro
 from pyromix.data.counts import Counts
-from pyromix.data.report import DataReport
+from pyromix.data.intake_report import DataReport
 from pyromix.errors import DataError, QueryError, SpecError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture

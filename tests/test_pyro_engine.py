@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
+from pyromix.answers.do import marginal, query
 from pyromix.errors import DimensionLimitError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-from pyromix.query.do import marginal, query
 
 ENGINES = ["elimination", "pyro"]
 

@@ -73,7 +73,7 @@ def test_draws_of_a_fit_go_into_predictive(truth):
     """Posterior predictive by Pyro from draws of Gibbs: the mean is that of our own."""
     counts = rows_of(truth, 2000)
     fit = px.fit(truth.spec, counts, n_init=2, prior=1.0)
-    from pyromix.refine.gibbs import gibbs
+    from pyromix.posterior.gibbs import gibbs
 
     drawn = gibbs(fit.counts, fit.mixture, prior=fit.prior, num_samples=100, warmup_steps=50).flat
     sites = {"theta[U]": drawn.weights}

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import pyromix as px
+from pyromix.criticism.rehearsal import _with_gaps, rehearse
 from pyromix.errors import DataError, QueryError
-from pyromix.model.sampling import sample
-from pyromix.rehearsal import _with_gaps, rehearse
+from pyromix.exact.sampling import sample
 
 
 @pytest.fixture(scope="module")

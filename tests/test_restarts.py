@@ -9,10 +9,10 @@ from published import latent_class
 
 from pyromix.data.counts import Counts
 from pyromix.errors import PyromixWarning, StartsDisagreeWarning
-from pyromix.refine import restarts
-from pyromix.refine.em import climb, fit_em, random_starts
-from pyromix.refine.outcome import joined
-from pyromix.refine.restarts import climb_until_confirmed
+from pyromix.estimate import restarts
+from pyromix.estimate.em import climb, fit_em, random_starts
+from pyromix.estimate.restarts import climb_until_confirmed
+from pyromix.estimate.result import joined
 
 
 def table(k, n_rows=400, seed=0):

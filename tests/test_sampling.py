@@ -21,11 +21,11 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from pyromix.errors import ContractionSizeError, PositivityError, QueryError, SpecError
-from pyromix.model.elimination import marginal
+from pyromix.exact.elimination import marginal
+from pyromix.exact.sampling import sample
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery, DoValue
 from pyromix.model.randomness import random_mixture
-from pyromix.model.sampling import sample
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 FALSE_FAILURE = 1e-6

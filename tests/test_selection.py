@@ -11,9 +11,9 @@ from product_cases import draw_rows, edgeless, random_product
 from published import latent_class
 
 import pyromix as px
+from pyromix.criticism.selection import HELD_OUT_PRIOR
 from pyromix.data.counts import Counts
 from pyromix.data.folds import folds
-from pyromix.selection import HELD_OUT_PRIOR
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize, nnls
 
-from pyromix.identify.product.simplex import (
+from pyromix.identify.views.simplex import (
     project_to_simplex,
     simplex_least_squares,
     stochastic_least_squares,

@@ -13,8 +13,8 @@ from pgmpy.factors.discrete import TabularCPD
 from pgmpy.models import DiscreteBayesianNetwork, LinearGaussianBayesianNetwork
 
 from pyromix.bridges.pgmpy import from_pgmpy, structure_of
-from pyromix.bridges.structure import Structure, structure_of_graph
 from pyromix.errors import AddedSourceWarning, DataRepairWarning, SpecError
+from pyromix.formats.structure import Structure, structure_of_graph
 from pyromix.model.randomness import random_mixture
 
 STATES = dict.fromkeys("XYZ", ("no", "yes"))

@@ -26,13 +26,13 @@ from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 
 import pyromix as px
 from pyromix.bridges.pyro import init_loc_fn, to_pyro
-from pyromix.model.likelihood import log_prob
+from pyromix.estimate.em import fit_em
+from pyromix.estimate.starts import batch_of
+from pyromix.exact.likelihood import log_prob
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine.em import fit_em
-from pyromix.refine.starts import batch_of
-from pyromix.refine.svi import _parts, svi
+from pyromix.posterior.svi import _parts, svi
 
 
 @pytest.fixture(scope="module")

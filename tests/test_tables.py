@@ -32,7 +32,7 @@ from pyromix.errors import (
 )
 from pyromix.identify.product.hadamard import hadamard_extension
 from pyromix.identify.product.tables import identify_tables
-from pyromix.identify.product.three_views import (
+from pyromix.identify.views.three_views import (
     alternating_least_squares,
     assemble,
     error_factor,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyromix.model import threads
-from pyromix.model.threads import one_thread_unless
+from pyromix.exact import threads
+from pyromix.exact.threads import one_thread_unless
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pyromix.bridges.files import read_structure
 from pyromix.bridges.pgmpy import structure_of
-from pyromix.bridges.structure import Structure
-from pyromix.bridges.toml_spec import edges_to_structure, read_toml
 from pyromix.errors import AddedSourceWarning, FileError, SpecError
+from pyromix.formats.files import read_structure
+from pyromix.formats.structure import Structure
+from pyromix.formats.toml import edges_to_structure, read_toml
 
 FULL = """
 variables = ["Y", "W"]

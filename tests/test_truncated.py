@@ -12,11 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyromix.errors import PositivityError
-from pyromix.model.contraction import BATCH, SCENARIO, Factor
-from pyromix.model.query import DoValue
-from pyromix.model.randomness import random_mixture
-from pyromix.model.spec import SOURCE, MixtureSpec
-from pyromix.model.truncated import (
+from pyromix.exact.contraction import BATCH, SCENARIO, Factor
+from pyromix.exact.mutilated import (
     at_states,
     fixed_states,
     label_name,
@@ -24,6 +21,9 @@ from pyromix.model.truncated import (
     positivity_error,
     relevant_vertices,
 )
+from pyromix.model.query import DoValue
+from pyromix.model.randomness import random_mixture
+from pyromix.model.spec import SOURCE, MixtureSpec
 
 # A -> B -> C, and U above B alone.
 SPEC = MixtureSpec.from_parents(

@@ -17,17 +17,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.bridges.files import read_structure
-from pyromix.bridges.network import Network, mixture_of, network_of
-from pyromix.bridges.structure import (
+from pyromix.errors import SpecError
+from pyromix.formats.files import read_structure
+from pyromix.formats.network import Network, from_network, network_of
+from pyromix.formats.structure import (
     Structure,
     announce,
     plain_states,
     roles_of_graph,
     structure_of_graph,
 )
-from pyromix.errors import SpecError
-from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import MixtureSpec
 
 if TYPE_CHECKING:
@@ -115,19 +115,20 @@ def mixture_from_pgmpy(bn: DiscreteBayesianNetwork, source: str = "U") -> BayesN
         SpecError: a CPD is missing or contradicts the graph or the states of a parent, the source
             is no root, or a row is no distribution.
     """
-    return mixture_of(_network_from_pgmpy(bn), source)
+    return from_network(_network_from_pgmpy(bn), source)
 
 
-def to_pgmpy(mixture: BayesNetMixture) -> DiscreteBayesianNetwork:
-    """Return a mixture as a pgmpy network with ``latents={source}`` and every CPD.
+def to_pgmpy(mixture: BayesNetMixture | Fitted) -> DiscreteBayesianNetwork:
+    """Return a mixture, or that of a fit, as a pgmpy network with ``latents={source}``.
 
-    States, roles and the order of vertices and parents are kept. Evidence lists the source first,
-    then the parents in the order of the spec. With k = 1 there is no source vertex.
+    It has every CPD; states, roles and the order of vertices and parents are kept. Evidence lists
+    the source first, then the parents in the order of the spec. With k = 1 there is no source
+    vertex.
 
     Raises:
         SpecError: the mixture has batch axes.
     """
-    network = network_of(mixture)
+    network = network_of(mixture_of(mixture))
     with quiet_import():
         from pgmpy.factors.discrete import TabularCPD
         from pgmpy.models import DiscreteBayesianNetwork

@@ -1,7 +1,7 @@
 """Mixtures as Pyro programs, and Pyro programs of Categorical sites as specs.
 
-This file, ``query/pyro_engine.py``, ``refine/svi.py`` and ``refine/nuts.py`` import Pyro at their
-top, and ``refine/posterior.py`` inside a function; all of them are imported lazily.
+This file, ``answers/pyro_engine.py``, ``posterior/svi.py`` and ``posterior/nuts.py`` import Pyro at
+their top, and ``posterior/draws.py`` inside a function; all of them are imported lazily.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, SpecError
-from pyromix.model.cell_index import CellIndex
-from pyromix.model.likelihood import log_joint
-from pyromix.model.mixture import BayesNetMixture
+from pyromix.exact.likelihood import log_joint
+from pyromix.exact.rows import CellIndex
+from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 
 INTERIOR = 1e-6
@@ -167,11 +167,11 @@ class PyroProgram:
         return self._last_index[counts]
 
 
-def to_pyro(mixture: BayesNetMixture, *, prior: Prior | None = None) -> PyroProgram:
+def to_pyro(mixture: BayesNetMixture | Fitted, *, prior: Prior | None = None) -> PyroProgram:
     """Return a mixture as a Pyro program; `PyroProgram` says how to call it.
 
     Args:
-        mixture: the tables.
+        mixture: the tables, or a fit, whose estimate is taken.
         prior: a positive number is the concentration of a symmetric Dirichlet distribution of
             every row of every table; a mapping gives one (a number, or a tensor that broadcasts
             to the table) per vertex name and leaves the other tables constant. Without it all
@@ -182,6 +182,7 @@ def to_pyro(mixture: BayesNetMixture, *, prior: Prior | None = None) -> PyroProg
             a mixture with batch axes, or a variable has the name of a plate.
         QueryError: the prior names an unknown vertex.
     """
+    mixture = mixture_of(mixture)
     spec = mixture.spec
     plates = {"rows", *(f"batch_{i}" for i in range(len(mixture.batch_shape)))}
     if taken := plates & {spec.source, *spec.variables}:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import pyromix as px
+from pyromix.api import MixtureFit
 from pyromix.cli.common import (
     Do,
     Evidence,
@@ -23,7 +24,6 @@ from pyromix.cli.common import (
     writable,
 )
 from pyromix.data.frames import write_frame
-from pyromix.result import MixtureFit
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
 

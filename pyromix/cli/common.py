@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 
 import pyromix as px
-from pyromix.bridges.bundle import read_bundle
-from pyromix.bridges.toml_spec import edges_to_structure
+from pyromix.api import MixtureFit
 from pyromix.data.frames import read_frame
 from pyromix.errors import FileError, QueryError
+from pyromix.formats.bundle import read_bundle
+from pyromix.formats.toml import edges_to_structure
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
-from pyromix.result import MixtureFit
 
 FINE, USAGE_OR_DATA, NOT_IDENTIFIED, NOT_CONVERGED = 0, 1, 2, 3
 

@@ -39,7 +39,7 @@ def convert(
 
 def demo(as_json: Json = False, quiet: Quiet = False) -> None:
     """Recover causal effects whose confounder was never observed, on shipped data."""
-    from pyromix.demo import run
+    from pyromix.cli.demo import run
 
     content = run(None if as_json or quiet else typer.echo)
     if as_json or quiet:

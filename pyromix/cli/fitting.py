@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import pyromix as px
-from pyromix.check import LOCAL, IdentifiabilityReport
+from pyromix.answers.wording import columns_of_text
 from pyromix.cli.common import (
     NOT_CONVERGED,
     NOT_IDENTIFIED,
@@ -32,9 +32,9 @@ from pyromix.cli.common import (
     writable,
 )
 from pyromix.cli.progress import working
+from pyromix.criticism.checking import LOCAL, IdentifiabilityReport
+from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_frame, read_numbers
-from pyromix.query.wording import columns_of_text
-from pyromix.rehearsal import N_TIMES, rehearse
 
 
 def check(

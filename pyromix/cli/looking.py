@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from pyromix.bridges.disk import write_files
+from pyromix.api import MixtureFit
 from pyromix.cli.common import Json, Quiet, Source, loaded, state_of, writable
 from pyromix.cli.progress import working
 from pyromix.errors import FileError, QueryError
+from pyromix.formats.disk import write_files
 from pyromix.report.kinds import KINDS
-from pyromix.result import MixtureFit
 
 FORMATS = (".svg", ".png", ".pdf")
 PAGES = (".html", ".htm", ".txt")
@@ -90,7 +90,7 @@ def plot(
 
     Example: pyromix plot fit.pyromix network -o network.svg
     """
-    from pyromix.report.plots.draw import plot as draw
+    from pyromix.report.plotting import plot as draw
 
     writable(output, FORMATS)
     fit = _fit(fitted, source)

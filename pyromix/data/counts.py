@@ -14,8 +14,8 @@ from torch import Tensor
 
 from pyromix.data.codes import check_states, collapse, locate, smallest_dtype
 from pyromix.data.frames import encode, read_frame
+from pyromix.data.intake_report import DataReport, warn_of_repairs
 from pyromix.data.moments import check_request, check_same_variables, normalised
-from pyromix.data.report import DataReport, warn_of_repairs
 from pyromix.errors import DataError
 from pyromix.model.spec import MixtureSpec
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from pyromix.data.codes import smallest_dtype
 from pyromix.data.columns import numbers_of, observed, read_levels, state_numbers
-from pyromix.data.report import DataReport, warn_of_repairs
+from pyromix.data.intake_report import DataReport, warn_of_repairs
 from pyromix.data.text import header
 from pyromix.data.weights import read_weights
 from pyromix.errors import DataError, FileError

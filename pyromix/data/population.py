@@ -14,7 +14,7 @@ from pyromix.data.codes import smallest_dtype
 from pyromix.data.counts import Counts
 from pyromix.data.moments import check_request, check_same_variables, normalised
 from pyromix.errors import DataError
-from pyromix.model.elimination import marginal
+from pyromix.exact.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import MixtureSpec

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from pyromix.data.population import population
 from pyromix.errors import PlanError, PyromixError, SpecError
+from pyromix.exact.likelihood import responsibilities
+from pyromix.identify.certificate import Certificate, flatten_tangent
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.network.search import find_plan
 from pyromix.identify.network.solver import identify_network
-from pyromix.model.certificate import Certificate, flatten_tangent
-from pyromix.model.likelihood import responsibilities
 from pyromix.model.match import match_sources
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, random_mixture, torch_generator

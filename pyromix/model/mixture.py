@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -179,3 +180,18 @@ def _check_table(name: str, table: Tensor, shape: tuple[int, ...]) -> None:
             f"rows of the table of {name!r} must sum to one, found a row off by {error:.3g}; "
             "divide by the sum over the last axis"
         )
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """Whatever holds an estimated mixture, such as a fit."""
+
+    @property
+    def mixture(self) -> BayesNetMixture:
+        """The estimate."""
+        ...
+
+
+def mixture_of(given: BayesNetMixture | Fitted) -> BayesNetMixture:
+    """Return a mixture as it is, and that of a fit."""
+    return given if isinstance(given, BayesNetMixture) else given.mixture

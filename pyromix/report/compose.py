@@ -10,7 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pyromix.criticism.selection import Selection
 from pyromix.errors import PyromixWarning
+from pyromix.fitting.record import Fit
 from pyromix.report.document import Report, check_ending
 from pyromix.report.facts.question import find_question
 from pyromix.report.sections.answers import effect_section, sensitivity_section
@@ -20,8 +22,6 @@ from pyromix.report.sections.record import predictive_section, reproducibility_s
 from pyromix.report.sections.sources import sources_section
 from pyromix.report.sections.verdict import verdict_section
 from pyromix.report.subject import look_at
-from pyromix.result import MixtureFit
-from pyromix.selection import Selection
 
 SECTIONS = (
     verdict_section,
@@ -39,7 +39,7 @@ SECTIONS = (
 
 
 def make_report(
-    fit: MixtureFit,
+    fit: Fit,
     path: str | PathLike[str] | None = None,
     *,
     treatment: str | None = None,
@@ -50,7 +50,26 @@ def make_report(
     sensitivity: bool = True,
     show: bool | None = None,
 ) -> Report:
-    """Report on a fit; arguments and errors of ``MixtureFit.report``."""
+    """Report on this fit: verdict first, then what it rests on, what it says, how it fits.
+
+    Args:
+        fit: who is reported on.
+        path: a file ending in ``.html``, one page that needs nothing else, or in ``.txt``.
+        treatment: by default the model's one exposure; without any there is no effect.
+        outcome: by default the model's one outcome.
+        contrast: ``(from, to)`` states of the treatment; the first and the last when left out.
+        outcome_state: as in ``effect``.
+        selection: of ``px.select_n_sources``, for the table over k.
+        sensitivity: also fit what ``sensitivity`` varies, a few times the work of the fit.
+        show: whether the text is printed; by default where no path is given.
+
+    Returns:
+        The report: ``str(report)``, ``.to_html()``, ``.save(path)``, ``.summary()``.
+
+    Raises:
+        QueryError: a name or state is unknown.
+        FileError: another ending, or the path cannot be written to.
+    """
     if path is not None:
         check_ending(Path(path))  # before the work
     question = find_question(fit, treatment, outcome, contrast, outcome_state)

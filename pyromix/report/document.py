@@ -1,78 +1,23 @@
-"""What a report is: sections of facts, sentences, tables and drawings, made once.
-
-Text and page are two ways to print the same sections, so they cannot disagree.
-"""
+"""What a report is: sections made once, printed as text or as a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pyromix.bridges.disk import write_files
+from pyromix.criticism.margins import PredictiveCheck
 from pyromix.errors import FileError, QueryError
+from pyromix.fitting.record import Fit
+from pyromix.formats.disk import write_files
 from pyromix.model.spec import near_matches
-from pyromix.predictive import PredictiveCheck
 from pyromix.report.facts.question import Question
-from pyromix.result import MixtureFit
+from pyromix.report.parts import Section
+from pyromix.report.text import text
 
 TEXT, PAGE = (".txt",), (".html", ".htm")
 """Endings of files that a report is written to."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as they are printed.
-
-    Attributes:
-        header: titles of the columns.
-        rows: as many cells each.
-        n_left: how many columns, from the left, are words; the others are numbers.
-        title: above the table; perhaps empty.
-    """
-
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    n_left: int = 1
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A plot of the page, and what it says to those who cannot see it.
-
-    Attributes:
-        kind: of ``fit.plot``.
-        caption: one sentence.
-    """
-
-    kind: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of a report.
-
-    Attributes:
-        key: its name for programs.
-        title: its name for people.
-        facts: pairs of a label and what there is to say.
-        words: sentences.
-        tables: in order.
-        drawings: on the page only.
-        numbers: the same for programs, ready for JSON.
-    """
-
-    key: str
-    title: str
-    facts: tuple[tuple[str, str], ...] = ()
-    words: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    drawings: tuple[Drawing, ...] = ()
-    numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +34,7 @@ class Report:
 
     title: str
     sections: tuple[Section, ...]
-    fit: MixtureFit
+    fit: Fit
     question: tuple[Question, ...]
     checks: tuple[PredictiveCheck, ...]
 
@@ -112,9 +57,9 @@ class Report:
 
     def to_html(self) -> str:
         """Return one page that needs nothing else: no scripts, no network, plots as SVG."""
-        from pyromix.report.html import page
+        from pyromix.report.html import page  # imports matplotlib
 
-        return page(self)
+        return page(self.title, self.sections, self.fit, self.question, self.checks)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the page (``.html``) or the text (``.txt``), whole or not at all.
@@ -129,9 +74,7 @@ class Report:
 
     def __str__(self) -> str:
         """The text."""
-        from pyromix.report.text import text
-
-        return text(self)
+        return text(self.title, self.sections)
 
     def __repr__(self) -> str:
         return (

@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable, Sequence
 
 import jinja2
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from pyromix.criticism.margins import PredictiveCheck
 from pyromix.errors import PyromixError, PyromixWarning
-from pyromix.report.document import Drawing, Report, Section
+from pyromix.fitting.record import Fit
+from pyromix.report.facts.question import Question
+from pyromix.report.parts import Drawing, Section
 from pyromix.report.plots.draw import DRAWERS
 from pyromix.report.plots.residuals import draw_residuals
 
@@ -23,8 +27,22 @@ PIXELS = 96 / 72
 """Of a browser per point of a drawing."""
 
 
-def page(report: Report) -> str:
-    """Print the sections of a report as HTML."""
+def page(
+    title: str,
+    sections: Sequence[Section],
+    fit: Fit,
+    question: tuple[Question, ...],
+    checks: tuple[PredictiveCheck, ...],
+) -> str:
+    """Print the sections of a report as HTML.
+
+    Args:
+        title: of the page.
+        sections: in order.
+        fit: who is asked for the plots.
+        question: the effect that plots are about, where there is one.
+        checks: the predictive check, where there is one.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pyromix.report"),
         autoescape=True,
@@ -32,9 +50,15 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    drawn = {section.key: _drawn(report, section) for section in report.sections}
+
+    def axes(kind: str) -> Axes:
+        if kind == "residuals":
+            return draw_residuals(fit, None, checks[0])
+        return DRAWERS[kind](fit, question, None)
+
+    drawn = {section.key: _drawn(section, axes) for section in sections}
     return environment.get_template("page.html").render(
-        title=report.title, sections=report.sections, drawn=drawn, badge=_badge
+        title=title, sections=sections, drawn=drawn, badge=_badge
     )
 
 
@@ -46,7 +70,7 @@ def _badge(said: str) -> tuple[str, str, str]:
     return found[1], found[1][:4].lower(), found[2]
 
 
-def _drawn(report: Report, section: Section) -> list[tuple[Drawing, Markup]]:
+def _drawn(section: Section, draw: Callable[[str], Axes]) -> list[tuple[Drawing, Markup]]:
     """The plots of a section; one that cannot be drawn is left out, its section says why."""
     found = []
     for drawing in section.drawings:
@@ -54,17 +78,11 @@ def _drawn(report: Report, section: Section) -> list[tuple[Drawing, Markup]]:
             with warnings.catch_warnings():
                 # The sections have said it.
                 warnings.simplefilter("ignore", PyromixWarning)
-                axes = _axes(report, drawing.kind)
+                axes = draw(drawing.kind)
         except PyromixError:
             continue
         found.append((drawing, svg(axes, f"{section.key}-{drawing.kind}")))
     return found
-
-
-def _axes(report: Report, kind: str) -> Axes:
-    if kind == "residuals":
-        return draw_residuals(report.fit, None, report.checks[0])
-    return DRAWERS[kind](report.fit, report.question, None)
 
 
 def svg(axes: Axes, prefix: str) -> Markup:

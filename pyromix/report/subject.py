@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyromix.check import NOT, WEAK, IdentifiabilityReport, check
-from pyromix.diagnostics import MomentStage
+from pyromix.criticism.checking import NOT, WEAK, IdentifiabilityReport, check
+from pyromix.criticism.margins import PredictiveCheck
+from pyromix.criticism.prediction import predictive_check
+from pyromix.criticism.selection import Selection
+from pyromix.criticism.sensitivity import Sensitivity, sensitivity
 from pyromix.errors import QueryError
-from pyromix.predictive import PredictiveCheck
+from pyromix.fitting.record import Fit
+from pyromix.identify.stage import MomentStage
 from pyromix.report.facts.effects import Effects, find_effects
 from pyromix.report.facts.moments import find_stage
 from pyromix.report.facts.question import Question
-from pyromix.result import MixtureFit
-from pyromix.selection import Selection
-from pyromix.sensitivity import Sensitivity
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class Subject:
         notes: why something is missing, and warnings on the way.
     """
 
-    fit: MixtureFit
+    fit: Fit
     question: tuple[Question, ...]
     identified: IdentifiabilityReport
     verdict: str
@@ -46,7 +47,7 @@ class Subject:
 
 
 def look_at(
-    fit: MixtureFit,
+    fit: Fit,
     question: tuple[Question, ...],
     selection: Selection | None,
     *,
@@ -79,10 +80,10 @@ def look_at(
         effects=tuple(find_effects(fit, q) for q in question),
         selections=() if selection is None else (selection,),
         sensitivities=tuple(_varied(fit, q) for q in question if sensitivity and table),
-        checks=(fit.predictive_check(),) if table else (),
+        checks=(predictive_check(fit),) if table else (),
     )
 
 
-def _varied(fit: MixtureFit, question: Question) -> Sensitivity:
+def _varied(fit: Fit, question: Question) -> Sensitivity:
     """Both arms of the effect as two scenarios of one question."""
-    return fit.sensitivity(question.outcome, {question.treatment: list(question.contrast)})
+    return sensitivity(fit, question.outcome, {question.treatment: list(question.contrast)})

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
-from pyromix.query.wording import columns_of_text
-from pyromix.report.document import Report, Section, Table
+from pyromix.answers.wording import columns_of_text
+from pyromix.report.parts import Section, Table
 
 WIDTH = 100
 
 
-def text(report: Report) -> str:
-    """Print the sections of a report, numbered."""
-    parts = [f"{report.title}\n{'=' * len(report.title)}"]
-    parts += [section_text(s, number) for number, s in enumerate(report.sections, 1)]
+def text(title: str, sections: Sequence[Section]) -> str:
+    """Print the sections of a report under its title, numbered."""
+    parts = [f"{title}\n{'=' * len(title)}"]
+    parts += [section_text(s, number) for number, s in enumerate(sections, 1)]
     return "\n\n".join(parts)
 
 

@@ -12,11 +12,11 @@ import torch
 
 import pyromix as px
 from pyromix.data.counts import Counts
+from pyromix.estimate.em import fit_em
+from pyromix.estimate.starts import batch_of
+from pyromix.exact.sampling import sample
 from pyromix.identify.boundary.solver import identify_by_boundaries
-from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine.em import fit_em
-from pyromix.refine.starts import batch_of
 
 MIXTURES = 10
 """Random mixtures behind every median."""

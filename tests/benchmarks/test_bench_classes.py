@@ -13,10 +13,10 @@ import torch
 
 import pyromix as px
 from pyromix.data.counts import Counts
-from pyromix.model.sampling import sample
+from pyromix.estimate.em import fit_em
+from pyromix.estimate.starts import batch_of
+from pyromix.exact.sampling import sample
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine.em import fit_em
-from pyromix.refine.starts import batch_of
 
 CASES = [
     (20, 3, 10**4, 10),

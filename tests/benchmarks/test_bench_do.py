@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from pyromix.bridges.files import read
+from pyromix.answers.do import query
 from pyromix.bridges.pgmpy import to_pgmpy
 from pyromix.errors import DimensionLimitError
-from pyromix.query.do import query
+from pyromix.formats.files import read
 
 MODELS = Path(__file__).parents[2] / "models"
 

@@ -21,14 +21,14 @@ import numpy as np
 import pytest
 import torch
 
-from pyromix.bridges.files import read
 from pyromix.bridges.pgmpy import to_pgmpy
-from pyromix.model.contraction import find_plan
-from pyromix.model.elimination import marginal
+from pyromix.exact.contraction import find_plan
+from pyromix.exact.elimination import marginal
+from pyromix.exact.sampling import sample
+from pyromix.formats.files import read
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import random_mixture
-from pyromix.model.sampling import sample
 
 N_QUERIES = 6
 PATIENCE = 60.0

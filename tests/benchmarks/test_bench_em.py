@@ -13,14 +13,14 @@ import torch
 from pyromix import datasets
 from pyromix.data.counts import Counts
 from pyromix.errors import PyromixWarning
-from pyromix.model import cell_index
-from pyromix.model.cell_index import CellIndex
+from pyromix.estimate.em import fit_em, random_starts
+from pyromix.estimate.step import EMMap, Point
+from pyromix.exact import rows as cell_index
+from pyromix.exact.rows import CellIndex
+from pyromix.exact.sampling import sample
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
-from pyromix.model.sampling import sample
 from pyromix.model.spec import MixtureSpec
-from pyromix.refine.em import fit_em, random_starts
-from pyromix.refine.step import EMMap, Point
 
 MIXPROD = Path(__file__).parents[3] / "shared" / "data" / "mixprod"
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from pyromix.coins.door import fit_iid
+from pyromix.coins.likelihood import Flips, log_likelihood, refine_binomial
+from pyromix.coins.moments import METHODS, solve_moments
+from pyromix.coins.prony import factorial_moments
 from pyromix.errors import PyromixWarning
-from pyromix.fit_iid import fit_iid
-from pyromix.identify.hausdorff import factorial_moments
-from pyromix.identify.iid import METHODS, solve_moments
 from pyromix.model.status import Status
-from pyromix.refine.binomial import Flips, log_likelihood, refine_binomial
 
 
 def coins(k):

@@ -21,15 +21,15 @@ from network_cases import chain as chain_edges
 import pyromix as px
 from pyromix.data.counts import Counts
 from pyromix.errors import PyromixWarning
+from pyromix.estimate.em import climb, fit_em, random_starts
+from pyromix.estimate.starts import batch_of
+from pyromix.estimate.step import EMMap, Point
+from pyromix.exact.likelihood import log_prob
+from pyromix.exact.rows import CellIndex
 from pyromix.identify.boundary.solver import identify_by_boundaries
 from pyromix.identify.network.solver import identify_network
-from pyromix.model.cell_index import CellIndex
-from pyromix.model.likelihood import log_prob
+from pyromix.identify.start import start_from_moments
 from pyromix.model.prior import PseudoCounts
-from pyromix.moment_stage import start_from_moments
-from pyromix.refine.em import climb, fit_em, random_starts
-from pyromix.refine.starts import batch_of
-from pyromix.refine.step import EMMap, Point
 
 N_ROWS = 20_000
 

@@ -19,12 +19,12 @@ from pyro.infer.mcmc.util import initialize_model
 
 import pyromix as px
 from pyromix.bridges.pyro import to_pyro
-from pyromix.model.sampling import sample
-from pyromix.refine.bootstrap import replicate
-from pyromix.refine.gibbs import gibbs
-from pyromix.refine.nuts import Potential, nuts
-from pyromix.refine.posterior import assessed
-from pyromix.refine.svi import site_concentrations, svi
+from pyromix.exact.sampling import sample
+from pyromix.posterior.bootstrap import replicate
+from pyromix.posterior.draws import assessed
+from pyromix.posterior.gibbs import gibbs
+from pyromix.posterior.nuts import Potential, nuts
+from pyromix.posterior.svi import site_concentrations, svi
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyromix.PyromixWarning")
 

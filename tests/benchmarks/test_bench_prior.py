@@ -14,7 +14,7 @@ from network_cases import bundled, random_network, rows_of
 
 import pyromix as px
 from pyromix.errors import PyromixWarning
-from pyromix.model.likelihood import log_prob
+from pyromix.exact.likelihood import log_prob
 
 FRESH = 20_000
 SEEDS = 4

@@ -27,14 +27,14 @@ from product_cases import (
 from synthetic_bits import ROUNDING, synthetic_bits
 
 import pyromix as px
+from pyromix.estimate.em import random_starts
+from pyromix.estimate.step import EMMap, Point
+from pyromix.exact.rows import CellIndex
 from pyromix.identify.product.hadamard import multilinear_moments
 from pyromix.identify.product.pencil import two_slice_pencil
 from pyromix.identify.product.solver import identify_product, identify_tables
-from pyromix.model.cell_index import CellIndex
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.status import Status
-from pyromix.refine.em import random_starts
-from pyromix.refine.step import EMMap, Point
 
 MODELS = 40
 """Mixtures per line, each with a sample of its own."""

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pyromix.identify.product.splits import candidate_splits
+from pyromix.identify.views.splits import candidate_splits
 from pyromix.model.spec import MixtureSpec
 
 AlignmentVariable = tuple[int, tuple[int, ...]]

@@ -19,15 +19,15 @@ from torch import Tensor
 from pyromix.data.counts import MomentSource
 from pyromix.data.moments import check_same_variables
 from pyromix.errors import DataError
+from pyromix.exact.elimination import marginal
 from pyromix.identify.align import Alignment, align
 from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily
 from pyromix.identify.boundary.runs import SolvedRuns, pooled_table, solve_runs
 from pyromix.identify.boundary.search import MAX_RUNS, plan_boundaries
 from pyromix.identify.boundary.sets import influenced
 from pyromix.identify.boundary.unzip import LEAST, unzipped_cpt
-from pyromix.identify.product.patterns import all_assignments
-from pyromix.identify.product.solution import distribution_or_uniform
-from pyromix.model.elimination import marginal
+from pyromix.identify.views.patterns import all_assignments
+from pyromix.identify.views.solution import distribution_or_uniform
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery

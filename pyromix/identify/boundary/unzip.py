@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.model.logspace import log
+from pyromix.exact.logspace import log
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 LEAST = 1e-12

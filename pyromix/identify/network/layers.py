@@ -20,11 +20,11 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.population import MAX_CELLS, Population
+from pyromix.exact.elimination import marginal
+from pyromix.exact.likelihood import responsibilities
 from pyromix.identify.network.separation import rank_bound
-from pyromix.identify.product.patterns import all_assignments
-from pyromix.identify.product.simplex import stochastic_least_squares
-from pyromix.model.elimination import marginal
-from pyromix.model.likelihood import responsibilities
+from pyromix.identify.views.patterns import all_assignments
+from pyromix.identify.views.simplex import stochastic_least_squares
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec

@@ -17,7 +17,6 @@ from torch import Tensor
 from pyromix.data.counts import MomentSource
 from pyromix.identify.network.search import separators
 from pyromix.identify.network.separation import dependence, tells
-from pyromix.identify.product.patterns import all_assignments, rows_behind
 from pyromix.identify.product.rank import (
     RankEstimate,
     RankTest,
@@ -25,6 +24,7 @@ from pyromix.identify.product.rank import (
     merge_rare,
     rank_test,
 )
+from pyromix.identify.views.patterns import all_assignments, rows_behind
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import MixtureSpec
 

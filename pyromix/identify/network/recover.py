@@ -21,9 +21,9 @@ from pyromix.data.counts import Counts, MomentSource
 from pyromix.identify.network.runs import SolvedRun
 from pyromix.identify.network.search import apart
 from pyromix.identify.network.separation import Neighbours
-from pyromix.identify.product.cover import cover
-from pyromix.identify.product.patterns import Patterns, all_assignments, patterns_of
-from pyromix.identify.product.solution import distribution_or_uniform
+from pyromix.identify.views.cover import cover
+from pyromix.identify.views.patterns import Patterns, all_assignments, patterns_of
+from pyromix.identify.views.solution import distribution_or_uniform
 from pyromix.model.spec import MixtureSpec
 
 MAX_CELLS = 2**22

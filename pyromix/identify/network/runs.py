@@ -18,11 +18,11 @@ from pyromix.data.counts import Counts, MomentSource
 from pyromix.identify.network.plan import Plan, Run
 from pyromix.identify.network.search import complete_plan
 from pyromix.identify.network.separation import rank_bound
-from pyromix.identify.product.patterns import Patterns, all_assignments, patterns_of
 from pyromix.identify.product.search import Trial, judged, sharpened, tried, view_tables
-from pyromix.identify.product.solution import ProductDiagnostics
-from pyromix.identify.product.splits import Views
-from pyromix.identify.product.views import (
+from pyromix.identify.views.patterns import Patterns, all_assignments, patterns_of
+from pyromix.identify.views.solution import ProductDiagnostics
+from pyromix.identify.views.splits import Views
+from pyromix.identify.views.views import (
     MAX_FEATURES,
     SolvedViews,
     indicator_features,

@@ -19,6 +19,7 @@ from torch import Tensor
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.population import MAX_CELLS, Population
 from pyromix.errors import IdentificationError, RankError, SeparationError
+from pyromix.exact.likelihood import log_prob
 from pyromix.identify.align import Alignment, align
 from pyromix.identify.network.layers import regress_layer
 from pyromix.identify.network.plan import Plan
@@ -33,7 +34,6 @@ from pyromix.identify.network.recover import (
 from pyromix.identify.network.runs import SolvedRun, solve_plans
 from pyromix.identify.network.search import find_plans, layers
 from pyromix.identify.network.separation import Neighbours, dependence
-from pyromix.model.likelihood import log_prob
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status

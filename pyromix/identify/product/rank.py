@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pyromix.data.counts import MomentSource
 from pyromix.errors import DataError, SpecError
-from pyromix.identify.product.patterns import all_assignments, rows_behind
+from pyromix.identify.views.patterns import all_assignments, rows_behind
 from pyromix.model.randomness import RandomState, numpy_generator
 
 MAX_ENTRIES = 2**26

@@ -19,12 +19,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import MomentSource
-from pyromix.identify.product.cover import OTHERS, cover
-from pyromix.identify.product.patterns import Patterns, fits, patterns_of, thinned
-from pyromix.identify.product.solution import ProductDiagnostics
-from pyromix.identify.product.splits import Views, candidate_splits, dealt_splits
-from pyromix.identify.product.three_views import EXACT_NOISE
-from pyromix.identify.product.views import (
+from pyromix.identify.views.cover import OTHERS, cover
+from pyromix.identify.views.patterns import Patterns, fits, patterns_of, thinned
+from pyromix.identify.views.solution import ProductDiagnostics
+from pyromix.identify.views.splits import Views, candidate_splits, dealt_splits
+from pyromix.identify.views.three_views import EXACT_NOISE
+from pyromix.identify.views.views import (
     Indicators,
     SolvedViews,
     indicator_features,

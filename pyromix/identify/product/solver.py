@@ -15,10 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import MomentSource
-from pyromix.identify.product.cover import cover, without_missing
-from pyromix.identify.product.patterns import all_assignments, patterns_of
 from pyromix.identify.product.search import Trial, best_trial, judged, sharpened, view_tables
-from pyromix.identify.product.solution import (
+from pyromix.identify.product.tables import identify_tables
+from pyromix.identify.views.cover import cover, without_missing
+from pyromix.identify.views.patterns import all_assignments, patterns_of
+from pyromix.identify.views.solution import (
     ProductDiagnostics,
     ProductSolution,
     check_n_sources,
@@ -26,8 +27,7 @@ from pyromix.identify.product.solution import (
     replaced,
     selected,
 )
-from pyromix.identify.product.splits import candidate_splits
-from pyromix.identify.product.tables import identify_tables
+from pyromix.identify.views.splits import candidate_splits
 from pyromix.model.mixture import ProductMixture
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status, mark

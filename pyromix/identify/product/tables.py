@@ -12,15 +12,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError, SpecError
-from pyromix.identify.product.simplex import project_to_simplex
-from pyromix.identify.product.solution import (
+from pyromix.identify.views.simplex import project_to_simplex
+from pyromix.identify.views.solution import (
     ProductDiagnostics,
     ProductSolution,
     check_n_sources,
     placeholder,
     replaced,
 )
-from pyromix.identify.product.three_views import (
+from pyromix.identify.views.three_views import (
     EXACT_NOISE,
     fit_weights,
     noise_floor,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pyromix.answers import ask
+from pyromix.answers.effect import Effect
 from pyromix.errors import NotCertifiedError, PositivityError, QueryError, SpecError
-from pyromix.query.effect import Effect
+from pyromix.fitting.record import Fit
 from pyromix.report.facts.question import Question
-from pyromix.result import MixtureFit
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +39,15 @@ class Effects:
         return tuple(f"within each source: {error}" for error in self.errors)
 
 
-def find_effects(fit: MixtureFit, question: Question) -> Effects:
+def find_effects(fit: Fit, question: Question) -> Effects:
     """Ask for the effect, per source too, and take no for an answer."""
     errors: list[NotCertifiedError | PositivityError | SpecError] = []
     for per_source in (True, False):
         if per_source and fit.spec.n_sources == 1:
             continue
         try:
-            effect = fit.effect(
+            effect = ask.effect(
+                fit,
                 question.treatment,
                 question.outcome,
                 contrast=question.contrast,
@@ -59,7 +61,7 @@ def find_effects(fit: MixtureFit, question: Question) -> Effects:
     return Effects(question, (), tuple(errors), _raw(fit, question))
 
 
-def required_effect(fit: MixtureFit, question: tuple[Question, ...]) -> Effect:
+def required_effect(fit: Fit, question: tuple[Question, ...]) -> Effect:
     """The effect of a plot: it must exist.
 
     Raises:
@@ -77,14 +79,14 @@ def required_effect(fit: MixtureFit, question: tuple[Question, ...]) -> Effect:
     return effects.found[0]
 
 
-def interval_source(fit: MixtureFit, effect: Effect) -> str:
+def interval_source(fit: Fit, effect: Effect) -> str:
     """Where intervals come from, in words; empty where there are none."""
     if fit.drawn:
         return f"{fit.draws.batch_shape[0]} draws, {fit.diagnostics.method.split('; ')[-1]}"
     return "observed information, delta method" if effect.do.has_interval else ""
 
 
-def _raw(fit: MixtureFit, question: Question) -> tuple[np.ndarray, ...]:
+def _raw(fit: Fit, question: Question) -> tuple[np.ndarray, ...]:
     """Shares among the rows that have both cells."""
     if not fit.stored or fit.exact:
         return ()

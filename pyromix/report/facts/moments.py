@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pyromix.diagnostics import MomentStage, RunReport
 from pyromix.errors import QueryError
-from pyromix.moment_stage import start_from_moments
-from pyromix.result import MixtureFit
+from pyromix.fitting.record import Fit
+from pyromix.identify.stage import MomentStage, RunReport
+from pyromix.identify.start import start_from_moments
 
 
-def find_stage(fit: MixtureFit) -> MomentStage:
+def find_stage(fit: Fit) -> MomentStage:
     """The moment stage of a fit; for one that had none, or kept no spectrum, that of its table.
 
     Raises:
@@ -37,6 +37,6 @@ def _shows(stage: MomentStage) -> bool:
     return bool(stage.runs) and bool(stage.runs[0].singular_values) and len(stage.runs[0].views) > 1
 
 
-def find_run(fit: MixtureFit) -> RunReport:
+def find_run(fit: Fit) -> RunReport:
     """The first run of ``find_stage``; raises as it does."""
     return find_stage(fit).runs[0]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyromix.check import IdentifiabilityReport
+from pyromix.criticism.checking import IdentifiabilityReport
 from pyromix.errors import PlanError
+from pyromix.fitting.record import Fit
 from pyromix.identify.network.search import find_plan
-from pyromix.result import MixtureFit
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Views:
         return "given" if name in self.given else ""
 
 
-def find_views(fit: MixtureFit) -> Views:
+def find_views(fit: Fit) -> Views:
     """The views that the fit's moments used; else those of the graph's plan; else none."""
     runs = [run for stage in fit.diagnostics.moments for run in stage.runs]
     if runs:
@@ -41,7 +41,7 @@ def find_views(fit: MixtureFit) -> Views:
     return Views(views, tuple(names(z) for z in run.conditioning))
 
 
-def plan_lines(fit: MixtureFit, verdict: IdentifiabilityReport) -> tuple[str, ...]:
+def plan_lines(fit: Fit, verdict: IdentifiabilityReport) -> tuple[str, ...]:
     """The plan as a person would explain it: the one that was used, or the graph's."""
     for stage in fit.diagnostics.moments:
         if stage.plan:

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.model.elimination import marginal
+from pyromix.answers import ask
+from pyromix.exact.elimination import marginal
+from pyromix.fitting.record import Fit
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE
-from pyromix.result import MixtureFit
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,7 @@ class TableDifference:
     where: tuple[int, ...]
 
 
-def margins(fit: MixtureFit, limit: int) -> tuple[Margin, ...]:
+def margins(fit: Fit, limit: int) -> tuple[Margin, ...]:
     """Within-source margins of the variables that differ most, those first.
 
     Args:
@@ -70,7 +71,7 @@ def margins(fit: MixtureFit, limit: int) -> tuple[Margin, ...]:
     return tuple(_with_interval(fit, v, values, d) for d, v, values in plain[:limit])
 
 
-def table_differences(fit: MixtureFit) -> tuple[TableDifference, ...]:
+def table_differences(fit: Fit) -> tuple[TableDifference, ...]:
     """Every variable's CPT, those that differ most between sources first."""
     spec, found = fit.spec, []
     for v, (cpt, masses, reached) in enumerate(
@@ -98,10 +99,10 @@ def _distance(values: Float[Tensor, "k card"]) -> float:
     return float((values[:, None] - values[None, :]).abs().sum(-1).max() / 2)
 
 
-def _with_interval(fit: MixtureFit, v: int, values: Tensor, distance: float) -> Margin:
+def _with_interval(fit: Fit, v: int, values: Tensor, distance: float) -> Margin:
     spec, table = fit.spec, values.cpu().numpy()
     answers = [
-        fit.query(spec.name(v), evidence={spec.source: u}, require="none")
+        ask.query(fit, spec.name(v), evidence={spec.source: u}, require="none")
         for u in spec.source_states
     ]
     if not all(answer.has_interval for answer in answers):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyromix.errors import QueryError
+from pyromix.fitting.record import Fit
 from pyromix.model.spec import MixtureSpec
-from pyromix.result import MixtureFit
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Question:
 
 
 def find_question(
-    fit: MixtureFit,
+    fit: Fit,
     treatment: str | None,
     outcome: str | None,
     contrast: Sequence[Hashable] | None = None,

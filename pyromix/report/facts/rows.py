@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from pyromix.errors import QueryError
-from pyromix.model.likelihood import responsibilities
-from pyromix.result import MixtureFit
+from pyromix.exact.likelihood import responsibilities
+from pyromix.fitting.record import Fit
 
 
-def certainties(fit: MixtureFit) -> tuple[np.ndarray, np.ndarray]:
+def certainties(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     """Largest P(U | row) of every distinct row of the table, and its share of all rows.
 
     Returns:

@@ -6,18 +6,18 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from pyromix.query.effect import Difference
+from pyromix.answers.effect import Difference
+from pyromix.fitting.record import Fit
 from pyromix.report.facts.effects import interval_source, required_effect
 from pyromix.report.facts.question import Question
 from pyromix.report.plots.canvas import axes_of, bare
 from pyromix.report.plots.palette import BLACK, GREY, MARKERS, VERMILION, WITHIN
-from pyromix.result import MixtureFit
 
 GAP = 0.16
 """Distance between the states of an outcome within one row."""
 
 
-def draw_effect(fit: MixtureFit, question: tuple[Question, ...], ax: Any) -> Axes:
+def draw_effect(fit: Fit, question: tuple[Question, ...], ax: Any) -> Axes:
     """Draw the differences that an effect compares, a row each.
 
     Args:

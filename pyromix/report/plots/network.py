@@ -9,13 +9,13 @@ from matplotlib.patches import ConnectionStyle, FancyArrowPatch, Patch
 from matplotlib.path import Path
 from matplotlib.text import Text
 
+from pyromix.fitting.record import Fit
 from pyromix.model.spec import SOURCE
 from pyromix.report.facts.plan import Views, find_views
 from pyromix.report.facts.question import Question
 from pyromix.report.plots.canvas import axes_of
 from pyromix.report.plots.layout import Layout, Place, lay_out
 from pyromix.report.plots.palette import BLACK, GREY, VERMILION, VIEWS, tint
-from pyromix.result import MixtureFit
 
 MANY = 16
 """Influenced variables beyond which the edges of U are told, not drawn."""
@@ -30,7 +30,7 @@ WIDEST = 22.0
 """Inches of a new figure at most."""
 
 
-def draw_network(fit: MixtureFit, question: tuple[Question, ...], ax: Any) -> Axes:
+def draw_network(fit: Fit, question: tuple[Question, ...], ax: Any) -> Axes:
     """Draw the graph of a fit, treatment and outcome of the question marked."""
     spec = fit.spec
     marks = {q.treatment: "treatment" for q in question} | {q.outcome: "outcome" for q in question}
@@ -63,9 +63,7 @@ def draw_network(fit: MixtureFit, question: tuple[Question, ...], ax: Any) -> Ax
     return ax
 
 
-def _box(
-    ax: Axes, fit: MixtureFit, v: int, place: Place, views: Views, marks: dict[str, str]
-) -> Text:
+def _box(ax: Axes, fit: Fit, v: int, place: Place, views: Views, marks: dict[str, str]) -> Text:
     """A vertex: its name, and under it its parts in the plan and in the question."""
     name = fit.spec.name(v)
     part, mark = views.role(name), marks.get(name, "")

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from pyromix.criticism.margins import PredictiveCheck
+from pyromix.criticism.prediction import predictive_check
 from pyromix.errors import QueryError
-from pyromix.predictive import PredictiveCheck
+from pyromix.fitting.record import Fit
 from pyromix.report.plots.canvas import axes_of
-from pyromix.result import MixtureFit
 
 LEAST_SCALE = 4.0
 """Standard errors at the ends of the scale, at least: small residuals shall look small."""
@@ -19,7 +20,7 @@ WRITTEN = 14
 """Variables up to which every residual is written."""
 
 
-def draw_residuals(fit: MixtureFit, ax: Any = None, check: PredictiveCheck | None = None) -> Axes:
+def draw_residuals(fit: Fit, ax: Any = None, check: PredictiveCheck | None = None) -> Axes:
     """Draw the largest standardised cell residual of every pair.
 
     Args:
@@ -34,7 +35,7 @@ def draw_residuals(fit: MixtureFit, ax: Any = None, check: PredictiveCheck | Non
     if check is None:
         if not fit.stored:
             raise QueryError("this fit holds no table to compare with: save it with the data")
-        check = fit.predictive_check()
+        check = predictive_check(fit)
     if not check.pairs:
         raise QueryError("a single variable has no pair margins to draw")
     n = spec.n_variables

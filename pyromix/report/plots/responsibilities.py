@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from pyromix.fitting.record import Fit
 from pyromix.report.facts.rows import certainties
 from pyromix.report.plots.canvas import axes_of, bare
 from pyromix.report.plots.palette import BLACK, SKY, VERMILION
-from pyromix.result import MixtureFit
 
 BINS = 20
 
 
-def draw_responsibilities(fit: MixtureFit, ax: Any = None) -> Axes:
+def draw_responsibilities(fit: Fit, ax: Any = None) -> Axes:
     """Draw a histogram of the largest P(U | row) over the rows of the table.
 
     Raises:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from pyromix.fitting.record import Fit
 from pyromix.report.facts.profile import margins
 from pyromix.report.plots.canvas import axes_of
-from pyromix.result import MixtureFit
 
 VARIABLES = 12
 """Variables drawn, those that differ most between sources."""
@@ -21,7 +21,7 @@ DARK = 0.5
 """Probability from which on the map is light and the text on it dark."""
 
 
-def draw_sources(fit: MixtureFit, ax: Any = None) -> Axes:
+def draw_sources(fit: Fit, ax: Any = None) -> Axes:
     """Draw P(state | source), the variables that differ most between sources on top."""
     spec = fit.spec
     labels: list[str] = []

@@ -7,16 +7,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from pyromix.fitting.record import Fit
 from pyromix.report.facts.moments import find_run
 from pyromix.report.plots.canvas import axes_of, bare
 from pyromix.report.plots.palette import BLUE, GREY, PALE, VERMILION
-from pyromix.result import MixtureFit
 
 SHOWN = 12
 """Singular values drawn; the k-th is always among them."""
 
 
-def draw_spectrum(fit: MixtureFit, ax: Any = None) -> Axes:
+def draw_spectrum(fit: Fit, ax: Any = None) -> Axes:
     """Draw the canonical correlations of the first two views, the k-th marked.
 
     Raises:

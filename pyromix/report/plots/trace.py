@@ -11,16 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from pyromix.errors import QueryError
-from pyromix.model.likelihood import log_prob
+from pyromix.exact.likelihood import log_prob
+from pyromix.fitting.record import Fit
 from pyromix.report.plots.canvas import axes_of, bare
 from pyromix.report.plots.palette import BLUE, GREEN, GREY, ORANGE, VERMILION
-from pyromix.result import MixtureFit
 
 NEAR = 1.0
 """Nats below the best that the axis shows at least: agreement shall look like it."""
 
 
-def draw_trace(fit: MixtureFit, ax: Any = None) -> Axes:
+def draw_trace(fit: Fit, ax: Any = None) -> Axes:
     """Draw the log-likelihood of every start, or of every draw.
 
     Raises:
@@ -29,7 +29,7 @@ def draw_trace(fit: MixtureFit, ax: Any = None) -> Axes:
     return _draws(fit, ax) if fit.drawn and fit.stored else _starts(fit, ax)
 
 
-def _starts(fit: MixtureFit, ax: Any) -> Axes:
+def _starts(fit: Fit, ax: Any) -> Axes:
     found = fit.diagnostics
     ends = np.array(found.start_log_likelihoods)
     if not np.isfinite(ends).any():
@@ -61,7 +61,7 @@ def _starts(fit: MixtureFit, ax: Any) -> Axes:
     return ax
 
 
-def _draws(fit: MixtureFit, ax: Any) -> Axes:
+def _draws(fit: Fit, ax: Any) -> Axes:
     counts, draws = fit.counts.to(fit.mixture.device), fit.draws
     values = [
         float(counts.weights @ log_prob(draws[i], counts.rows)) for i in range(draws.batch_shape[0])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pyromix.query.answer import Answer
-from pyromix.query.effect import Difference, Effect
-from pyromix.report.document import Drawing, Section, Table
+from pyromix.answers.answer import Answer
+from pyromix.answers.effect import Difference, Effect
 from pyromix.report.facts.effects import Effects, interval_source
 from pyromix.report.numbers import between, share, signed
+from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
 
 

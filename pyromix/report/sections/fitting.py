@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
-from pyromix.report.document import Drawing, Section, Table
 from pyromix.report.numbers import count, finite, p_value, small
+from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
 
 SAME = 1e-2

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pyromix.diagnostics import MomentStage, RunReport
-from pyromix.report.document import Drawing, Section, Table
+from pyromix.identify.stage import MomentStage, RunReport
 from pyromix.report.facts.plan import plan_lines
 from pyromix.report.numbers import braces, count, finite, ordinal, small
+from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
 
 WRITTEN = 8

@@ -10,8 +10,8 @@ import numpy as np
 
 from pyromix.data.counts import Counts
 from pyromix.model.spec import MixtureSpec
-from pyromix.report.document import Drawing, Section, Table
 from pyromix.report.numbers import p_value
+from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
 
 PAIRS = 5

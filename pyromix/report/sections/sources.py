@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pyromix.report.document import Drawing, Section, Table
+from pyromix.fitting.record import Fit
 from pyromix.report.facts.profile import Margin, TableDifference, margins, table_differences
 from pyromix.report.numbers import between, count, finite, share
+from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
-from pyromix.result import MixtureFit
 
 VARIABLES = 10
 """Variables written, those that differ most."""
@@ -69,7 +69,7 @@ def sources_section(subject: Subject) -> Section:
     )
 
 
-def _margin_rows(fit: MixtureFit, found: tuple[Margin, ...]) -> tuple[tuple[str, ...], ...]:
+def _margin_rows(fit: Fit, found: tuple[Margin, ...]) -> tuple[tuple[str, ...], ...]:
     """A row per state; of binary variables the second state only."""
     spec, rows = fit.spec, []
     for margin in found:
@@ -87,7 +87,7 @@ def _margin_rows(fit: MixtureFit, found: tuple[Margin, ...]) -> tuple[tuple[str,
     return tuple(rows)
 
 
-def _difference_row(fit: MixtureFit, found: TableDifference) -> tuple[str, ...]:
+def _difference_row(fit: Fit, found: TableDifference) -> tuple[str, ...]:
     spec, v = fit.spec, found.vertex
     parents = spec.parents[v]
     names = ", ".join(spec.name(p) for p in parents)

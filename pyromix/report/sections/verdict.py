@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from pyromix.check import IDENTIFIED, LOCAL, NOT, WEAK
-from pyromix.refine.posterior import remarks
-from pyromix.report.document import Section
+from pyromix.criticism.checking import IDENTIFIED, LOCAL, NOT, WEAK
+from pyromix.criticism.sensitivity import N_SOURCES, VIEW
+from pyromix.posterior.draws import remarks
 from pyromix.report.facts.effects import Effects, interval_source
 from pyromix.report.numbers import between, braces, count, finite, ordinal, share, signed, small
+from pyromix.report.parts import Section
 from pyromix.report.subject import Subject
-from pyromix.sensitivity import N_SOURCES, VIEW
 
 BADGES = {IDENTIFIED: "PASS", LOCAL: "PASS, locally", WEAK: "WEAK", NOT: "FAIL"}
 

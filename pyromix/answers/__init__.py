@@ -1,0 +1,1 @@
+"""Questions to a mixture or a fit, and their answers."""

@@ -1,0 +1,176 @@
+"""Questions put to a fit: gated by what data determine, with an interval where one is cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pyromix.answers import do as plain
+from pyromix.answers import effect as plain_effect
+from pyromix.answers.answer import Answer
+from pyromix.answers.effect import Effect
+from pyromix.answers.gate import admit
+from pyromix.errors import QueryError
+from pyromix.exact.information import Information
+from pyromix.fitting.record import Fit
+from pyromix.identify.certificate import graph_covers
+from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
+from pyromix.model.mixture import BayesNetMixture, mixture_of
+from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+CHEAP_INFORMATION = 2**31
+"""Rows times squared parameters up to which standard errors are worked out unasked: a second."""
+
+
+def query(
+    mixture: BayesNetMixture | Fit,
+    variables: str | Sequence[str],
+    do: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Hashable] | None = None,
+    engine: str = "auto",
+    *,
+    require: str = "local",
+    interval: bool | None = None,
+) -> Answer:
+    """Answer P(variables | do, evidence).
+
+    A fit is asked as the fit: its certainty is compared with ``require``, and its information or
+    its draws give the answer an interval. A bare mixture is plain inference: nobody certified it,
+    and nothing is refused for identifiability.
+
+    Args:
+        mixture: a fit, or tables; batch axes of tables are draws, and give the answer its interval.
+        variables: outcome or outcomes, in the order of the answer's axes.
+        do: per variable a state name, a mapping from states to probabilities, or a list of
+            either (scenarios).
+        evidence: per variable a state name.
+        require: least certainty, ``"graphical"``, ``"local"`` or ``"none"``.
+        engine: ``"elimination"`` contracts the tables; ``"pyro"`` runs the Pyro program under
+            ``pyro.do`` and ``pyro.condition`` with every site enumerated, and holds about 60
+            sites; ``"auto"`` is elimination.
+        interval: whether a point estimate's answer comes with standard errors (draws always
+            give an interval); by default where the information matrix is cheap.
+
+    Raises:
+        QueryError: a name, state or option is unknown.
+        DataError, SpecError: an interval was asked for that cannot be had.
+        NotCertifiedError: the certainty falls short of ``require``.
+        PositivityError: the evidence is impossible under the do, or every world of the answer
+            uses rows no data reached.
+    """
+    if not isinstance(mixture, Fit):
+        return plain.query(mixture_of(mixture), variables, do, evidence, engine)
+    fit = mixture
+    asked = DoQuery.from_names(fit.spec, variables, do, evidence)
+    return plain.query(
+        _asked(fit),
+        variables,
+        do,
+        evidence,
+        engine,
+        certainty=_certainty(fit.spec, asked, require),
+        reached=fit.reached,
+        point=fit.mixture,
+        information=_informed(fit, interval),
+    )
+
+
+def effect(
+    mixture: BayesNetMixture | Fit,
+    treatment: str | None = None,
+    outcome: str | None = None,
+    *,
+    contrast: Sequence[Hashable] | None = None,
+    evidence: Mapping[str, Hashable] | None = None,
+    per_source: bool = False,
+    require: str = "local",
+    interval: bool | None = None,
+    **options: Any,
+) -> Effect:
+    """Compare the naive difference of an outcome with the difference under a do.
+
+    Args:
+        mixture: a fit, or tables, as in ``query``.
+        treatment: the variable intervened on; by default the model's one exposure.
+        outcome: the variable looked at; by default the model's one outcome.
+        contrast: ``(from, to)`` states of the treatment; may be left out for two states.
+        evidence: conditions of both arms.
+        per_source: also ask within each source, which data determine less often.
+        require: least certainty, as in ``query``, of all arms under the do.
+        interval: as in ``query``.
+        **options: ``outcome_state`` and ``engine``, as in ``px.effect``.
+
+    Raises:
+        QueryError: a name, state or option is unknown.
+        NotCertifiedError: the certainty falls short of ``require``.
+        PositivityError: an arm has no support.
+    """
+    spec = mixture.spec
+    treatment = _role(spec, "exposures", "treatment") if treatment is None else treatment
+    outcome = _role(spec, "outcomes", "outcome") if outcome is None else outcome
+    if not isinstance(mixture, Fit):
+        bare = mixture_of(mixture)
+        asked = {"contrast": contrast, "evidence": evidence, "per_source": per_source, **options}
+        return plain_effect.effect(bare, treatment, outcome, **asked)
+    fit = mixture
+    states = spec.states_of(spec.vertex(treatment))
+    probe = DoQuery.from_names(spec, outcome, {treatment: states[0]}, evidence)
+    certainty = source_certainty = _certainty(spec, probe, require)
+    if per_source and SOURCE not in (*probe.outcomes, *probe.do, *probe.evidence):
+        within = replace(probe, evidence={**probe.evidence, SOURCE: 0})
+        source_certainty = _certainty(spec, within, require)
+    return plain_effect.effect(
+        _asked(fit),
+        treatment,
+        outcome,
+        contrast=contrast,
+        evidence=evidence,
+        per_source=per_source,
+        certainty=certainty,
+        source_certainty=source_certainty,
+        reached=fit.reached,
+        point=fit.mixture,
+        information=_informed(fit, interval),
+        **options,
+    )
+
+
+def _asked(fit: Fit) -> BayesNetMixture:
+    """The draws, or the estimate where there are none."""
+    return fit.drawn[0] if fit.drawn else fit.mixture
+
+
+def _informed(fit: Fit, interval: bool | None) -> tuple[Information, ...]:
+    """What an interval of a point estimate needs, where it is wanted, or cheap."""
+    if interval is None:
+        stored, p = fit.stored, fit.n_parameters
+        # The information is that of a maximum of the likelihood, which moments alone are not.
+        cheap = bool(stored) and stored[0].complete and not fit.diagnostics.by_moments_alone
+        interval = cheap and stored[0].n_patterns * p**2 <= CHEAP_INFORMATION
+    return (fit.information,) if interval and not fit.drawn and not fit.exact else ()
+
+
+def _certainty(spec: MixtureSpec, query: DoQuery, require: str) -> Certainty:
+    """How certain an answer is, or a refusal; a certificate too large to take is no bar."""
+    graphical = graphical_vertices(spec)
+    if (
+        require == Certainty.NONE.value
+        and spec.n_parameters > MAX_PARAMETERS
+        and not graph_covers(spec, graphical, query)
+    ):
+        return Certainty.NONE
+    return admit(spec, graphical, lambda: certify(spec), query, require)
+
+
+def _role(spec: MixtureSpec, role: str, argument: str) -> str:
+    """The one variable that carries a role."""
+    vertices = dict(spec.roles).get(role, ())
+    if len(vertices) != 1:
+        names = [spec.name(v) for v in vertices]
+        raise QueryError(
+            f"{argument} is not given and the model declares {names} as {role}; name one of "
+            f"{list(spec.variables)}"
+        )
+    return spec.name(vertices[0])

@@ -1,0 +1,101 @@
+"""Standard errors of a point estimate's answers: the delta method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.special import expit, logit, ndtri
+from torch import Tensor
+
+from pyromix.errors import QueryError
+from pyromix.exact.information import Information
+
+DOMINATED = 0.5
+"""Share of a variance from hardly determined directions, from which on it is flagged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """How functions of the tables move with the log-odds, and how sharply data determine these.
+
+    Attributes:
+        gradients: one row per value.
+        information: at the estimate.
+    """
+
+    gradients: Float[Tensor, "values p"]
+    information: Information
+
+    @cached_property
+    def _variances(self) -> tuple[Tensor, Tensor]:
+        return self.information.variances(self.gradients)
+
+    @property
+    def standard_errors(self) -> np.ndarray:
+        """One per value; infinite where data do not determine it."""
+        return self._variances[0].sqrt().cpu().numpy()
+
+    @property
+    def dominated(self) -> bool:
+        """Whether most of some variance comes from directions that data hardly determine."""
+        variances, shares = self._variances
+        return bool(((variances > 0) & (shares > DOMINATED)).any())
+
+    def minus(self, other: Delta) -> Delta:
+        """Of the differences of two sets of values."""
+        return Delta(self.gradients - other.gradients, self.information)
+
+
+def probability_interval(
+    values: np.ndarray, errors: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of probabilities, normal in log-odds, so that it stays between 0 and 1.
+
+    Args:
+        values: probabilities.
+        errors: their standard errors, of the same shape.
+        level: share of the probability between the ends.
+
+    Raises:
+        QueryError: the level does not lie between 0 and 1.
+    """
+    half = _normal_quantile(level)
+    spread = values * (1 - values)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = [expit(logit(values) + sign * half * errors / spread) for sign in (-1, 1)]
+    fixed = (spread <= 0) | (errors == 0)
+    low, high = (np.where(fixed, values, end) for end in ends)
+    lost = np.isinf(errors)
+    return np.where(lost, 0.0, low), np.where(lost, 1.0, high)
+
+
+def difference_interval(
+    values: np.ndarray, errors: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of differences of probabilities: normal, cut to -1 and 1.
+
+    Args:
+        values: differences.
+        errors: their standard errors, of the same shape.
+        level: share of the probability between the ends.
+
+    Raises:
+        QueryError: the level does not lie between 0 and 1.
+    """
+    half = _normal_quantile(level)
+    return np.clip(values - half * errors, -1, 1), np.clip(values + half * errors, -1, 1)
+
+
+def _normal_quantile(level: float) -> float:
+    if not 0 < level < 1:
+        raise QueryError(f"expected a level between 0 and 1, found {level}; e.g. level=0.95")
+    return float(ndtri((1 + level) / 2))
+
+
+def finite_gradients(gradients: Float[Tensor, "values p"]) -> Float[Tensor, "values p"]:
+    """Zeros where a probability of zero makes a derivative meaningless."""
+    return torch.where(gradients.isfinite(), gradients, 0.0)

@@ -1,0 +1,118 @@
+"""Rows put to a mixture: which source they are from, and how likely they are."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.answers.answer import interval
+from pyromix.data.frames import encode, to_pandas
+from pyromix.errors import NumericalWarning
+from pyromix.exact.likelihood import log_prob, responsibilities
+from pyromix.fitting.inputs import counted
+from pyromix.fitting.record import Fit
+from pyromix.model.mixture import BayesNetMixture, mixture_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DRAWN_AT_ONCE = 2**24
+"""Rows times draws times sources that an interval is taken of at once."""
+
+ROWS_PER_CHUNK = 100_000
+"""Rows whose responsibilities are computed at once."""
+
+
+def predict_proba(
+    mixture: BayesNetMixture | Fit, data: Any, *, level: float | None = None
+) -> pd.DataFrame:
+    """P(U | row) of every row of a table.
+
+    Args:
+        mixture: a fit, or tables without batch axes.
+        data: whatever ``fit`` accepts as a table; missing cells are summed out.
+        level: also the ends of an equal-tailed interval over the draws of a fit.
+
+    Returns:
+        One row per data row, one column per source, named by the source states; nan, with a
+        NumericalWarning, where a row is impossible in every source. With a level the columns have
+        two levels: ``estimate``, ``low`` and ``high``, and the sources under each.
+
+    Raises:
+        DataError: a column is missing or a value is no state.
+        QueryError: a level without draws, or one not between 0 and 1.
+    """
+    fit, mixture = mixture, mixture_of(mixture)
+    spec = mixture.spec
+    codes = encode(data, spec).codes.to(mixture.device)
+    chunks = codes.split(ROWS_PER_CHUNK)
+    shares = torch.cat([responsibilities(mixture, chunk).cpu() for chunk in chunks])
+    impossible = shares.isnan().any(-1).nonzero().flatten()
+    if len(impossible):
+        warnings.warn(
+            f"{len(impossible)} of {len(shares)} rows have probability zero in every source, "
+            f"the first is row {int(impossible[0])}; their P({spec.source}) is nan. Fit with a "
+            "prior, or with data that hold such rows",
+            NumericalWarning,
+            stacklevel=3,
+        )
+    columns = [str(s) for s in spec.source_states]
+    if len(set(columns)) < len(columns):
+        columns = list(spec.source_states)  # 1 and "1" are two sources
+    if level is None:
+        return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)))
+    low, high = _ends(codes, fit.draws if isinstance(fit, Fit) else mixture, level)
+    parts = {"estimate": shares.numpy(), "low": low, "high": high}
+    return to_pandas(
+        {
+            (name, column): part[:, u]
+            for name, part in parts.items()
+            for u, column in enumerate(columns)
+        }
+    )
+
+
+def _ends(
+    codes: Int[Tensor, "rows variables"], draws: BayesNetMixture, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Interval of P(U | row) over draws, once per distinct row."""
+    distinct, number = codes.unique(dim=0, return_inverse=True)
+    n_draws = draws.batch_shape.numel()
+    ends = [
+        _interval(responsibilities(draws, part), level)
+        for part in distinct.split(max(1, DRAWN_AT_ONCE // (n_draws * draws.n_sources)))
+    ]
+    low, high = (np.concatenate(part)[number.cpu().numpy()] for part in zip(*ends, strict=True))
+    return low, high
+
+
+def _interval(shares: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Interval over the draws in which a row is possible at all."""
+    possible = shares.isfinite()
+    if bool(possible.all()):
+        return interval(shares, level)
+    if not 0 < level < 1:
+        return interval(shares, level)  # refuses it
+    ends = np.nanquantile(shares.cpu().numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return ends[0], ends[1]
+
+
+def score(mixture: BayesNetMixture | Fit, data: Any, sample_weight: Any = None) -> float:
+    """Mean log-likelihood per row, in nats, U and missing cells summed out.
+
+    Args:
+        mixture: a fit, or tables without batch axes.
+        data: a table, or Counts.
+        sample_weight: column name or one weight per row of a table.
+
+    Raises:
+        DataError: a column is missing, a value is no state, a weight is unusable.
+    """
+    mixture = mixture_of(mixture)
+    counts = counted(data, mixture.spec, sample_weight).to(mixture.device)
+    return float(counts.weights @ log_prob(mixture, counts.rows)) / counts.n_rows

@@ -1,0 +1,209 @@
+"""What users hold: a fit with its verbs, and the doors that make one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pyromix.answers import ask, predict
+from pyromix.answers import simulate as simulation
+from pyromix.bridges import pgmpy
+from pyromix.criticism import prediction
+from pyromix.criticism import sensitivity as variation
+from pyromix.estimate.pooled_prior import POOLED
+from pyromix.fitting import bundle, description, engine
+from pyromix.fitting import refine as refinement
+from pyromix.fitting.record import Fit
+from pyromix.identify.certificate import Certificate
+from pyromix.identify.certify import certify
+from pyromix.model.prior import Prior
+from pyromix.model.randomness import RandomState
+from pyromix.report import compose, plotting
+
+if TYPE_CHECKING:
+    from pyromix.bridges.pyro import PyroProgram
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureFit(Fit):
+    """A fitted mixture of Bayesian networks; answers carry how certain they are.
+
+    Attributes:
+        mixture: the estimate, without batch axes; sources by decreasing weight.
+        n_rows: number of rows it was fitted to, the effective one where weights are not whole
+            (``DataReport.row_weight``); infinite for a Population.
+        log_likelihood: sum over rows (by weight), in nats; for a Population the expected one per
+            row, nan where the joint table is too large.
+        converged: whether the iterations ended by the tolerance.
+        n_iter: iterations of the best start.
+        row_masses: per vertex the expected number of data rows behind each CPT row,
+            ``(k, *card(parents))``; for uninfluenced vertices, of all sources together.
+        reached_mass: mass from which a CPT row counts as reached by data.
+        entropy: entropy of P(U | row), summed over rows, in nats: 0 when every row is certain.
+        diagnostics: starts, stages and notes.
+        prior: pseudo-counts of the fit; zeros for maximum likelihood.
+        stored: the table it was fitted to; empty when it was saved without.
+        drawn: draws around the estimate as one mixture ``(n,)``; empty for a point estimate.
+    """
+
+    @staticmethod
+    def of(record: Fit) -> MixtureFit:
+        """Give a record its verbs; one that has them stays as it is."""
+        if isinstance(record, MixtureFit):
+            return record
+        return MixtureFit(**{f.name: getattr(record, f.name) for f in fields(record)})
+
+    query = ask.query
+    effect = ask.effect
+    predict_proba = predict.predict_proba
+    score = predict.score
+    simulate = simulation.simulate
+
+    predictive_check = prediction.predictive_check
+    sensitivity = variation.sensitivity
+
+    plot = plotting.plot
+    report = compose.make_report
+
+    refine = refinement.refine
+    bootstrap = refinement.bootstrap
+
+    save = bundle.save
+    to_pgmpy = pgmpy.to_pgmpy
+
+    summary = description.in_numbers
+
+    def __str__(self) -> str:
+        """Three lines: size, fit, sources."""
+        return description.in_lines(self)
+
+    def to_pyro(self, **options: Any) -> PyroProgram:
+        """Return a Pyro program, one site per vertex plus the source; as ``px.to_pyro``."""
+        from pyromix.bridges import pyro  # imports Pyro
+
+        return pyro.to_pyro(self, **options)
+
+    def init_loc_fn(self) -> Callable[[Mapping[str, Any]], Tensor]:
+        """Return an ``init_loc_fn`` for Pyro's autoguides and MCMC, at this estimate.
+
+        It sets the sites ``theta[NAME]`` of ``to_pyro(prior=...)``.
+        """
+        from pyromix.bridges import pyro  # imports Pyro
+
+        return pyro.init_loc_fn(self.mixture)
+
+    @property
+    def certificate(self) -> Certificate:
+        """What this graph, these cardinalities and this k identify.
+
+        Raises:
+            SpecError: the model is too large for the dense certificate.
+        """
+        return certify(self.spec)
+
+
+def fit(
+    model: Any,
+    data: Any,
+    n_sources: int | None = None,
+    *,
+    method: str = "auto",
+    n_init: int | None = None,
+    prior: str | Prior | None = POOLED,
+    sample_weight: Any = None,
+    missing: str = "mar",
+    state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    device: torch.device | str | None = None,
+    random_state: RandomState = 0,
+    show_progress: bool | None = None,
+    max_iter: int = 2000,
+    tol: float = 1e-9,
+) -> MixtureFit:
+    """Fit a mixture of Bayesian networks with an unobserved source to a table.
+
+    Args:
+        model: pgmpy DiscreteBayesianNetwork or DAG (one latent vertex is the source, and the
+            vertices it does not point at are uninfluenced; without one, a source ``"U"`` that
+            points at every vertex is added and said so), networkx DiGraph, path to a network
+            file, or MixtureSpec.
+        data: pandas or polars DataFrame, Arrow table, path to csv or parquet, Counts, or
+            Population.
+        n_sources: k; by default the cardinality of the model's latent vertex. Another number than
+            that is taken, and the sources are then named 0..k-1.
+        method: ``"auto"``, moments, then EM from there and from random starts; ``"moments"``,
+            those alone; ``"markov-boundary"``, moments alone by the runs of [gordon23clear];
+            ``"em"``, random starts alone.
+        n_init: number of random starts. By default 4 beside a start from moments that determine
+            the mixture and 20 without one; on small tables further ones, up to 200, until the best
+            optimum has been reached by three starts or by the one from moments.
+        prior: ``"pooled"``, pseudo-counts whose kind and strength held-out rows choose (see
+            ``estimate.pooled_prior``); None for maximum likelihood; a number for that pseudo-count
+            in every cell and on every source; or a mapping from names of vertices to numbers or
+            tables.
+        sample_weight: column name of ``data`` or one weight per row.
+        missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
+            ``"error"`` refuses.
+        state_names: states of variables in the order wanted; overrides those of the model.
+        device: where to compute; by default the CPU, or the device of given Counts.
+        random_state: seed of the starts.
+        show_progress: None shows a bar on a terminal only.
+        max_iter: iteration limit of EM.
+        tol: EM stops when an iteration gains less than this many nats per row.
+
+    Returns:
+        The fit with the best likelihood over the starts; sources by decreasing weight.
+
+    Raises:
+        SpecError: the graph, the states or k are unusable.
+        DataError: the table does not fit the model, or a weight is unusable.
+        FileError: a path cannot be read.
+        QueryError: an option is unknown.
+        RefinementError: EM diverged.
+    """
+    return MixtureFit.of(
+        engine.fit(
+            model,
+            data,
+            n_sources,
+            method=method,
+            n_init=n_init,
+            prior=prior,
+            sample_weight=sample_weight,
+            missing=missing,
+            state_names=state_names,
+            device=device,
+            random_state=random_state,
+            show_progress=show_progress,
+            max_iter=max_iter,
+            tol=tol,
+        )
+    )
+
+
+def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
+    """Fit a mixture of product distributions: a network without edges, k-MixProd.
+
+    Args:
+        data: as in ``fit``; every column is a variable, but for the column of weights.
+        n_sources: k.
+        **options: as in ``fit``; the prior is none by default, as latent class analysis has it.
+
+    Raises:
+        SpecError: k is unusable.
+        DataError: the table or a weight is unusable.
+    """
+    return MixtureFit.of(engine.fit_product(data, n_sources, **options))
+
+
+def load(path: str | PathLike[str]) -> MixtureFit:
+    """Read a fit that ``MixtureFit.save`` wrote.
+
+    Raises:
+        FileError: the path is missing or damaged, or holds a mixture without a fit.
+    """
+    return MixtureFit.of(bundle.load(path))

@@ -1,0 +1,1 @@
+"""k-MixIID whole: one variable sampled several times per draw of U."""

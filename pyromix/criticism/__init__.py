@@ -1,0 +1,1 @@
+"""Before and around a fit: identifiability, k, sensitivity, rehearsal, margins."""

@@ -1,0 +1,46 @@
+"""The door to the predictive check: a fit against its own table, or against new rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyromix.criticism.margins import PredictiveCheck, check_predictions
+from pyromix.exact.threads import one_thread_unless
+from pyromix.fitting.inputs import counted
+from pyromix.fitting.record import Fit
+from pyromix.model.randomness import RandomState
+
+
+def predictive_check(
+    fit: Fit,
+    data: Any = None,
+    *,
+    sample_weight: Any = None,
+    level: float = 0.05,
+    random_state: RandomState = 0,
+) -> PredictiveCheck:
+    """Compare the fitted mixture with a table: pair margins, ranks of d-separated blocks.
+
+    Args:
+        fit: to a table.
+        data: a table; the one of the fit when left out. Rows that the fit has not seen test it
+            more sharply; to a fit that was saved without its table every table is new.
+        sample_weight: column name of ``data`` or one weight per row.
+        level: of each family of tests.
+        random_state: of simulated rows and of the blocks.
+
+    Raises:
+        DataError: the fit holds no table, or the data do not fit.
+    """
+    own = fit.counts if data is None else counted(data, fit.spec, sample_weight)
+    counts = own.to(fit.mixture.device)
+    with one_thread_unless(counts.rows.numel()):
+        return check_predictions(
+            fit.mixture,
+            counts,
+            n_fitted=fit.n_rows,
+            prior=fit.prior,
+            fresh=not (fit.stored and fit.stored[0].same_rows(counts)),
+            level=level,
+            random_state=random_state,
+        )

@@ -1,0 +1,316 @@
+"""How many sources: rank tests, criteria, held-out likelihood (THEORY section 8)."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyromix.criticism.prediction import predictive_check
+from pyromix.data.counts import Counts
+from pyromix.data.folds import compared, folds
+from pyromix.data.frames import to_pandas
+from pyromix.data.population import Population
+from pyromix.errors import DataError, PyromixWarning, SpecError
+from pyromix.estimate.em import climb, random_starts
+from pyromix.estimate.starts import batch_of, inside
+from pyromix.exact.likelihood import log_prob
+from pyromix.exact.threads import one_thread_unless
+from pyromix.fitting.engine import fit
+from pyromix.fitting.inputs import take_in, without_edges
+from pyromix.fitting.record import Fit
+from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
+from pyromix.identify.network.ranks import network_rank
+from pyromix.identify.product.rank import RankEstimate, product_rank
+from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.spec import MixtureSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HELD_OUT_PRIOR = 0.5
+"""Pseudo-count per cell of the fits that are scored on held-out rows, unless the user sets one.
+
+Without any, a held-out row that holds a combination new to a source has probability zero.
+"""
+
+HELD_OUT_STARTS = 2
+"""Random starts of a fold beside the estimate from all rows."""
+
+NOT_REPRODUCED = (
+    "no candidate reproduces all pair margins: an edge may be missing (fit.predictive_check())"
+)
+
+CRITERIA = ("rank", "bic", "icl", "held_out")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One number of sources.
+
+    Attributes:
+        n_sources: k.
+        identified: ``"yes"`` where the mixture is locally identified at this k, ``"no"`` where it
+            is not, ``"unknown"`` where the model is too large for the certificate.
+        n_parameters: free probabilities.
+        log_likelihood: of the fit, sum over rows.
+        bic: smaller is better.
+        icl: smaller is better.
+        entropy_r2: 1 where every row's source is certain, 0 where none is.
+        held_out: mean log-likelihood of held-out rows, in nats per row.
+        held_out_error: standard error of its difference from the best candidate's.
+        rank_p_value: smallest p-value, after Holm's correction, of the hypothesis that k sources
+            suffice; nan where no table can contradict it.
+        fit_p_value: smallest p-value, after Holm's correction, over the pair margins of the fit: of
+            the hypothesis that this k and this graph are right. One where there are no pairs.
+        n_starts: starts of the fit.
+        n_best: starts that reached the best optimum.
+    """
+
+    n_sources: int
+    identified: str
+    n_parameters: int
+    log_likelihood: float
+    bic: float
+    icl: float
+    entropy_r2: float
+    held_out: float
+    held_out_error: float
+    rank_p_value: float
+    fit_p_value: float
+    n_starts: int
+    n_best: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Candidates for k, and what each criterion says.
+
+    Attributes:
+        candidates: by increasing k.
+        ranks: estimated numbers of sources by rank tests; empty where no blocks can be tested.
+        level: of the rank tests.
+        notes: sentences.
+    """
+
+    candidates: tuple[Candidate, ...]
+    ranks: tuple[RankEstimate, ...]
+    level: float
+    notes: tuple[str, ...]
+
+    @property
+    def choices(self) -> dict[str, int]:
+        """The k that each criterion chooses.
+
+        ``bic`` and ``icl`` the smallest value, ``held_out`` the smallest k within one standard
+        error of the best, ``rank`` the first that no test rejects. Only candidates that are not
+        known to be unidentified stand for election, where there are any.
+        """
+        elect = [c for c in self.candidates if c.identified != "no"] or list(self.candidates)
+        highest = max(c.held_out for c in elect)
+        chosen = {
+            "bic": min(elect, key=lambda c: c.bic).n_sources,
+            "icl": min(elect, key=lambda c: c.icl).n_sources,
+            "held_out": min(c.n_sources for c in elect if c.held_out >= highest - c.held_out_error),
+        }
+        if self.ranks:
+            chosen["rank"] = max(r.rank for r in self.ranks)
+        return {name: chosen[name] for name in CRITERIA if name in chosen}
+
+    @property
+    def best(self) -> int:
+        """The choice of BIC."""
+        return self.choices["bic"]
+
+    @property
+    def agree(self) -> bool:
+        """Whether rank tests, BIC and held-out likelihood choose the same k.
+
+        ICL answers another question: how many sources rows can be told apart by. Effects do not
+        need that.
+        """
+        return len({k for name, k in self.choices.items() if name != "icl"}) == 1
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether some candidate reproduces all pair margins of the table, at the level.
+
+        Where none does, an edge may be missing, and a larger k may be standing in for it.
+        """
+        return any(c.fit_p_value >= self.level for c in self.candidates)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table, one row per candidate."""
+        rows = [asdict(c) for c in self.candidates]
+        return to_pandas({name: [row[name] for row in rows] for name in rows[0]})
+
+    def __str__(self) -> str:
+        """The table, then what each criterion chooses."""
+        head = (
+            f"{'k':>2} {'identified':>10} {'params':>7} {'logL':>13} {'BIC':>12} {'ICL':>12} "
+            f"{'R2':>5} {'held-out':>9} {'(s.e.)':>8} {'rank p':>8} {'fit p':>8} "
+            f"{'starts':>9}"
+        )
+        lines = [head]
+        for c in self.candidates:
+            p = "-" if math.isnan(c.rank_p_value) else f"{c.rank_p_value:.2g}"
+            lines.append(
+                f"{c.n_sources:>2} {c.identified:>10} {c.n_parameters:>7} "
+                f"{c.log_likelihood:>13.3f} {c.bic:>12.2f} {c.icl:>12.2f} {c.entropy_r2:>5.2f} "
+                f"{c.held_out:>9.4f} {c.held_out_error:>8.4f} {p:>8} "
+                f"{f'{c.fit_p_value:.2g}':>8} {f'{c.n_best}/{c.n_starts}':>9}"
+            )
+        said = ", ".join(
+            f"{name} {k}{' or more' if name == 'rank' and self.rank_at_limit else ''}"
+            for name, k in self.choices.items()
+        )
+        verdict = (
+            f"rank tests, BIC and held-out likelihood agree on {self.best}"
+            if self.agree
+            else "they disagree: compare the answers under each"
+        )
+        misfit = [] if self.reproduced else [NOT_REPRODUCED]
+        return "\n".join([*lines, f"chosen: {said}", verdict, *misfit, *self.notes])
+
+    @property
+    def rank_at_limit(self) -> bool:
+        """Whether the rank tests rejected every rank that they can contradict."""
+        return any(r.at_limit for r in self.ranks)
+
+
+def select_n_sources(
+    model: Any,
+    data: Any,
+    candidates: Iterable[int] = range(1, 7),
+    *,
+    n_folds: int = 5,
+    level: float = 0.05,
+    prior: float | None = None,
+    sample_weight: Any = None,
+    missing: str = "mar",
+    state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    device: torch.device | str | None = None,
+    random_state: RandomState = 0,
+    **options: Any,
+) -> Selection:
+    """Fit every number of sources and say what each criterion makes of them.
+
+    Args:
+        model: as in ``fit``; None for variables without edges, as in ``fit_product``.
+        data: a table or Counts, as in ``fit``.
+        candidates: numbers of sources.
+        n_folds: of the held-out likelihood.
+        level: of the rank tests, over all blocks of one rank.
+        prior: a pseudo-count per cell; by default none, as BIC supposes, and ``HELD_OUT_PRIOR`` for
+            the fits that are scored on held-out rows.
+        sample_weight: as in ``fit``.
+        missing: as in ``fit``.
+        state_names: as in ``fit``.
+        device: as in ``fit``.
+        random_state: of folds, blocks and starts.
+        **options: further ones of ``fit``.
+
+    Raises:
+        SpecError: a candidate is no number of sources, or the model is unusable.
+        DataError: the table is unusable, or a population.
+        QueryError: an option is unknown.
+    """
+    numbers = sorted(set(candidates))
+    if not numbers or any(isinstance(k, bool) or k < 1 for k in numbers):
+        raise SpecError(f"candidates must be numbers of sources >= 1, found {numbers}")
+    if isinstance(data, Population):
+        raise DataError("the number of sources is selected on a table, found a population")
+    if model is None:
+        model, data = without_edges(data, sample_weight)
+    counts, notes = take_in(model, data, numbers[0], state_names, sample_weight, missing, device)
+    assert isinstance(counts, Counts)
+    generator = torch_generator(random_state)
+    spec = counts.spec
+    with one_thread_unless(len(counts.rows) * spec.n_variables):
+        ranks = _ranks(counts, max(numbers), level, generator)
+        parts = folds(counts, n_folds, generator)
+        fits, scores = [], []
+        for k in numbers:
+            with warnings.catch_warnings():
+                # What a fit says of its k is what the table shows.
+                warnings.simplefilter("ignore", PyromixWarning)
+                found = fit(
+                    spec.with_n_sources(k),
+                    counts,
+                    prior=prior,
+                    random_state=generator,
+                    **{"show_progress": False, **options},
+                )
+                fits.append(found)
+                scores.append(_held_out(found, parts, prior or HELD_OUT_PRIOR, generator))
+    weights = torch.cat([own.weights for _, own in parts])
+    rows = torch.stack([torch.cat(one) for one in scores])
+    means, errors = (t.tolist() for t in compared(rows, weights))
+    table = [
+        _candidate(found, mean, error, ranks)
+        for found, mean, error in zip(fits, means, errors, strict=True)
+    ]
+    return Selection(tuple(table), ranks, level, notes)
+
+
+def _ranks(
+    counts: Counts, most: int, level: float, generator: torch.Generator
+) -> tuple[RankEstimate, ...]:
+    """Rank tests between blocks that are independent within each source."""
+    if counts.spec.n_variables < 2:
+        return ()
+    if any(counts.spec.parents):
+        return network_rank(counts, max_rank=most, level=level, random_state=generator)
+    return (product_rank(counts, max_rank=most, level=level, random_state=generator),)
+
+
+def _held_out(
+    found: Fit,
+    parts: Sequence[tuple[Counts, Counts]],
+    prior: float,
+    generator: torch.Generator,
+) -> list[torch.Tensor]:
+    """Log-likelihood of every distinct held-out row, fold by fold."""
+    scores = []
+    for rest, own in parts:
+        starts = batch_of(
+            inside(found.mixture),
+            random_starts(found.spec, HELD_OUT_STARTS, generator, device=rest.device, counts=rest),
+        )
+        result = climb(rest.with_spec(found.spec), starts, prior=prior, check_saddle=False)
+        scores.append(log_prob(result.mixture, own.rows))
+    return scores
+
+
+def _candidate(
+    found: Fit, held_out: float, error: float, ranks: Sequence[RankEstimate]
+) -> Candidate:
+    k = found.spec.n_sources
+    p_values = [r.p_values[k - 1] for r in ranks if len(r.p_values) >= k]
+    return Candidate(
+        n_sources=k,
+        identified=_identified(found.spec),
+        n_parameters=found.n_parameters,
+        log_likelihood=found.log_likelihood,
+        bic=found.bic,
+        icl=found.icl,
+        entropy_r2=found.entropy_r2,
+        held_out=held_out,
+        held_out_error=error,
+        rank_p_value=min(p_values, default=math.nan),
+        fit_p_value=min((p.adjusted for p in predictive_check(found).pairs), default=1.0),
+        n_starts=len(found.diagnostics.start_log_likelihoods),
+        n_best=found.diagnostics.n_best,
+    )
+
+
+def _identified(spec: MixtureSpec) -> str:
+    if len(graphical_vertices(spec)) == spec.n_variables + 1:
+        return "yes"
+    if spec.n_parameters > MAX_PARAMETERS:
+        return "unknown"
+    return "yes" if certify(spec).locally_identified else "no"

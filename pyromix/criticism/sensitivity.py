@@ -1,0 +1,343 @@
+"""The same question under other assumptions that one could have made.
+
+k is a choice, every view of U is an assumption (that it is independent of the others given U), and
+a likelihood may have several optima. What moves the answer is what it leans on.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pyromix.answers import ask
+from pyromix.answers.answer import Answer
+from pyromix.answers.do import query
+from pyromix.answers.gate import admit
+from pyromix.answers.wording import columns_of_text, question
+from pyromix.data.counts import Counts
+from pyromix.errors import NotCertifiedError, PlanError, PyromixError, PyromixWarning, QueryError
+from pyromix.estimate.em import climb_replicates, random_starts
+from pyromix.estimate.pooled_prior import POOLED
+from pyromix.estimate.starts import batch_of, inside
+from pyromix.fitting.engine import fit as fit_model
+from pyromix.fitting.record import Fit
+from pyromix.identify.certify import certify, graphical_vertices
+from pyromix.identify.network.search import find_plan
+from pyromix.model.match import match_sources
+from pyromix.model.prior import Prior
+from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIT, N_SOURCES, VIEW, OPTIMUM = "fit", "n_sources", "view", "optimum"
+"""Kinds of variations."""
+
+WITHIN = 2.0
+"""Nats below the best up to which an optimum fits as well: a likelihood ratio of 7."""
+
+SAME_ANSWER = 1e-3
+"""Answers that differ by less in every cell are one."""
+
+LARGE = 2**22
+"""Distinct rows times sources times starts beyond which fewer starts look for other optima."""
+
+MAX_TABLE = 2**10
+"""Cells of a CPT within a source, up to which parents of a vertex left out go to its child."""
+
+CELLS = 6
+"""Columns of the printed table."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variation:
+    """One other assumption, and what follows.
+
+    Attributes:
+        kind: ``"fit"`` (as it was), ``"n_sources"``, ``"view"`` or ``"optimum"``.
+        words: what differs.
+        answers: the answer; empty where there is none.
+        note: why there is none, or what to think of it; perhaps empty.
+    """
+
+    kind: str
+    words: str
+    answers: tuple[Answer, ...]
+    note: str = ""
+
+    @property
+    def answer(self) -> Answer:
+        """The answer.
+
+        Raises:
+            QueryError: there is none.
+        """
+        if not self.answers:
+            raise QueryError(f"{self.words}: no answer, {self.note}")
+        return self.answers[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """Answers to one question, side by side.
+
+    Attributes:
+        title: the question.
+        variations: the fit itself first.
+    """
+
+    title: str
+    variations: tuple[Variation, ...]
+
+    @property
+    def largest_change(self) -> float:
+        """Largest change of any cell, over all variations that have an answer."""
+        first = self.variations[0].answer.values
+        changes = [abs(v.answer.values - first).max() for v in self.variations if v.answers]
+        return float(max(changes))
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per variation: ``kind``, ``words``, one column per cell, ``note``."""
+        from pyromix.data.frames import to_pandas
+
+        header = self._header()
+        columns: dict[str, Any] = {
+            "kind": [v.kind for v in self.variations],
+            "words": [v.words for v in self.variations],
+        }
+        for i, name in enumerate(header):
+            columns[name] = [
+                float(v.answer.values.flat[i]) if v.answers else float("nan")
+                for v in self.variations
+            ]
+        columns["note"] = [v.note for v in self.variations]
+        return to_pandas(columns)
+
+    def __str__(self) -> str:
+        """The question, and a table with one line per variation."""
+        header = self._header()[:CELLS]
+        rows = []
+        for v in self.variations:
+            cells = [f"{p:.4f}" for p in v.answer.values.flat] if v.answers else ["-"] * len(header)
+            rows.append([v.words, *cells[: len(header)]])
+        lines = columns_of_text(["", *header], rows, n_left=1)
+        notes = [f"{v.words}: {v.note}" for v in self.variations if v.note]
+        return "\n".join([f"Sensitivity of {self.title}", *lines, *notes])
+
+    __repr__ = __str__
+
+    def _header(self) -> list[str]:
+        frame = self.variations[0].answer.to_frame()
+        names = [c for c in frame.columns if c not in ("probability", "low", "high")]
+        return [
+            ", ".join(str(cell) for cell in row) for row in frame[names].itertuples(index=False)
+        ]
+
+
+def sensitivity(
+    fit: Fit,
+    variables: str | Sequence[str],
+    do: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Hashable] | None = None,
+    *,
+    n_starts: int = 20,
+    within: float = WITHIN,
+    random_state: RandomState = 0,
+) -> Sensitivity:
+    """Ask the same question under other assumptions that one could have made.
+
+    With one source less and one more, without each of the views of U (as far as it can be left
+    out), and at other optima that fit as well.
+
+    Args:
+        fit: to a table.
+        variables: as in ``query``.
+        do: as in ``query``.
+        evidence: as in ``query``.
+        n_starts: random starts that look for other optima.
+        within: nats of the best up to which an optimum counts as fitting as well.
+        random_state: of the starts and of the refits.
+
+    Raises:
+        QueryError: a name, state or option is unknown.
+        DataError: the fit holds no table.
+    """
+    if isinstance(n_starts, bool) or not isinstance(n_starts, int) or n_starts < 0:
+        raise QueryError(f"n_starts must be an integer >= 0, found {n_starts!r}")
+    if not within >= 0:
+        raise QueryError(f"within must be a number of nats >= 0, found {within!r}")
+    spec, counts = fit.spec, fit.counts
+    asked = DoQuery.from_names(spec, variables, do, evidence)
+    question_ = (variables, do, evidence)
+    generator = torch_generator(random_state)
+    with warnings.catch_warnings():
+        # Fits with too many or too few sources have much to say; here only their answers count.
+        warnings.simplefilter("ignore", PyromixWarning)
+        own = ask.query(fit, *question_, require="none")
+        found = [Variation(FIT, f"as fitted, n_sources={spec.n_sources}", (own,))]
+        found += _other_numbers(fit, counts, asked, question_, generator)
+        found += _without_views(fit, counts, asked, question_, generator)
+        found += _other_optima(fit, counts, own, question_, n_starts, within, generator)
+    return Sensitivity(question(spec, asked), tuple(found))
+
+
+def _other_numbers(
+    fit: Fit, counts: Counts, asked: DoQuery, question_: tuple, generator: torch.Generator
+) -> Iterator[Variation]:
+    """One source less, one more."""
+    k = fit.spec.n_sources
+    if _about_source(asked):
+        return
+    for other in (k - 1, k + 1):
+        if other >= 1:
+            spec = fit.spec.with_n_sources(other)
+            words = f"n_sources={other}" + (" (nothing hidden)" if other == 1 else "")
+            yield _refitted(N_SOURCES, words, spec, fit, counts, question_, generator)
+
+
+def _about_source(asked: DoQuery) -> bool:
+    """Whether labels of sources are part of the question: another fit has others."""
+    return SOURCE in (*asked.outcomes, *asked.do, *asked.evidence)
+
+
+def _without_views(
+    fit: Fit, counts: Counts, asked: DoQuery, question_: tuple, generator: torch.Generator
+) -> Iterator[Variation]:
+    """What can be left out of each view; effects of it that nobody asks about go with it."""
+    spec = fit.spec
+    if spec.n_sources == 1 or _about_source(asked):
+        return
+    for view in _views(fit):
+        dropped = _droppable(spec, view, asked)
+        if not set(dropped) & set(view):
+            note = "none of it can be left out: it is asked about, or a cause of several variables"
+            yield Variation(VIEW, f"without {_set(spec, view)}", (), note)
+            continue
+        words = f"without {_set(spec, dropped)}"
+        yield _refitted(VIEW, words, spec.without(dropped), fit, counts, question_, generator)
+
+
+def _droppable(spec: MixtureSpec, view: Sequence[int], asked: DoQuery) -> list[int]:
+    """Vertices that can be summed out without touching the question, see ``spec.without``."""
+    named = {*asked.outcomes, *asked.do, *asked.evidence}
+    needed = spec.ancestors(named)
+    candidates = (set(view) | (spec.descendants(view) - needed)) - named
+    parents = {v: set(found) for v, found in enumerate(spec.parents)}
+    dropped = []
+    for v in sorted(candidates, reverse=True):
+        children = [c for c, found in parents.items() if v in found]
+        grown = [(parents[c] | parents[v]) - {v} for c in children]
+        sizes = [
+            math.prod(spec.cards[p] for p in found) * spec.cards[c]
+            for found, c in zip(grown, children, strict=True)
+        ]
+        if len(children) > 1 or any(size > MAX_TABLE for size in sizes):
+            continue
+        for c, found in zip(children, grown, strict=True):
+            parents[c] = found
+        del parents[v]
+        dropped.append(v)
+    return sorted(dropped)
+
+
+def _set(spec: MixtureSpec, vertices: Sequence[int], limit: int = 6) -> str:
+    names = [spec.name(v) for v in vertices[:limit]]
+    more = f", and {len(vertices) - limit} more" if len(vertices) > limit else ""
+    return "{" + ", ".join(names) + more + "}"
+
+
+def _views(fit: Fit) -> list[list[int]]:
+    """The views that moments used, or those of a plan where there was no moment stage."""
+    spec = fit.spec
+    for stage in fit.diagnostics.moments:
+        for run in stage.runs:
+            return [[spec.vertex(name) for name in view] for view in run.views]
+    try:
+        return [list(view) for view in find_plan(spec).runs[0].views]
+    except PlanError:
+        return []
+
+
+def _refitted(
+    kind: str,
+    words: str,
+    spec: MixtureSpec,
+    fit: Fit,
+    counts: Counts,
+    question_: tuple,
+    generator: torch.Generator,
+) -> Variation:
+    """Fit another spec to the same rows and ask."""
+    try:
+        asked = DoQuery.from_names(spec, *question_)
+        admit(spec, graphical_vertices(spec), lambda: certify(spec), asked, Certainty.LOCAL.value)
+        prior = _prior_of(fit)
+        other = fit_model(
+            spec, counts.on(spec), prior=prior, random_state=generator, show_progress=False
+        )
+        note = ""
+        if prior == POOLED and not fit.diagnostics.prior_held_out:
+            note = 'fitted with prior="pooled": that of the fit is for its own tables'
+        return Variation(kind, words, (ask.query(other, *question_),), note)
+    except NotCertifiedError:
+        note = "not identified" + (", so the answer leans on it" if kind == VIEW else "")
+        return Variation(kind, words, (), note)
+    except PyromixError as error:
+        return Variation(kind, words, (), str(error).split(". ")[0])
+
+
+def _prior_of(fit: Fit) -> str | Prior | None:
+    """The prior of a fit, for another number of sources."""
+    tables = (fit.prior.weights, *fit.prior.cpts)
+    if fit.diagnostics.prior_held_out:
+        return POOLED
+    if fit.prior.is_zero:
+        return None
+    values = torch.cat([t.flatten() for t in tables]).unique()
+    return float(values[0]) if len(values) == 1 else POOLED
+
+
+def _other_optima(
+    fit: Fit,
+    counts: Counts,
+    own: Answer,
+    question_: tuple,
+    n_starts: int,
+    within: float,
+    generator: torch.Generator,
+) -> Iterator[Variation]:
+    """Optima within some nats of the fit that answer otherwise, best first."""
+    spec, k = fit.spec, fit.spec.n_sources
+    n = min(n_starts, max(2, LARGE // (counts.n_patterns * k))) if n_starts else 0
+    if k == 1 or not n:
+        return
+    counts = counts.to(fit.mixture.device)
+    drawn = random_starts(spec, n, random_state=generator, device=counts.device, counts=counts)
+    starts = batch_of(inside(fit.mixture), drawn)
+    weights = counts.weights.unsqueeze(1).expand(-1, n + 1)
+    ends = climb_replicates(counts, starts, weights, prior=fit.prior)
+    gaps = (ends.objectives[0] - ends.objectives).tolist()
+    near = sorted((gap, i) for i, gap in enumerate(gaps) if i and gap <= within)
+    seen = [(own, 0)]
+    for gap, i in near:
+        end = ends.mixtures[i]
+        end = end.relabel(match_sources(fit.mixture, end))
+        answer = query(end, *question_, certainty=own.certainty)
+        for place, (other, times) in enumerate(seen):
+            if abs(other.values - answer.values).max() < SAME_ANSWER:
+                seen[place] = (other, times + 1)
+                break
+        else:
+            seen.append((answer, 1))
+            words = f"another optimum, {gap:.2g} nats {'lower' if gap >= 0 else 'higher'}"
+            yield Variation(OPTIMUM, words, (answer,))
+    if len(seen) == 1:
+        note = f"{seen[0][1]} of {n} random starts end within {within:g} nats, all with this answer"
+        yield Variation(OPTIMUM, "other optima", (own,), note)

@@ -1,0 +1,373 @@
+"""EM on distinct rows: exact with missing cells, all starts at once, and never downhill."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pyromix.errors import DataError, RefinementError, SpecError
+from pyromix.estimate.accelerate import FIRST_LIMIT, extrapolate, next_limit
+from pyromix.estimate.result import (
+    SAME_OPTIMUM,
+    EMResult,
+    duplicate_sources,
+    empty_sources,
+    warned,
+)
+from pyromix.estimate.starts import batch_of, jittered, random_starts
+from pyromix.estimate.step import EMMap, Point, Step, WeightedRows
+from pyromix.exact.likelihood import log_prob
+from pyromix.exact.rows import CellIndex
+from pyromix.exact.threads import one_thread_unless
+from pyromix.model.match import canonical_order
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import Prior, PseudoCounts
+
+__all__ = ["EMResult", "climb", "evaluate", "fit_em", "random_starts"]
+
+Progress = Callable[[int, float], None]
+"""Told after each round of steps: EM steps so far, best objective so far."""
+
+JITTERED_COPIES = 2
+"""Copies of the best point that are jittered to see whether it was a saddle."""
+
+JITTERED_STEPS = 60
+"""EM steps that jittered copies get."""
+
+
+def fit_em(counts: WeightedRows, starts: BayesNetMixture, **options: Any) -> EMResult:
+    """Maximise the likelihood of a table over mixtures, from given starts, and say what to know.
+
+    Arguments, result and errors are those of ``climb``; warnings say what a reader of the numbers
+    must know, and the result keeps them as notes: ConvergenceWarning, StartsDisagreeWarning,
+    WeakIdentificationWarning.
+    """
+    return warned(climb(counts, starts, **options))
+
+
+def climb(
+    counts: WeightedRows,
+    starts: BayesNetMixture,
+    *,
+    n_identified: int = 0,
+    max_iter: int = 2000,
+    tol: float = 1e-9,
+    prior: Prior | PseudoCounts | None = None,
+    accelerate: bool = True,
+    check_saddle: bool = True,
+    progress: Progress | None = None,
+) -> EMResult:
+    """Maximise the likelihood of a table over mixtures, from given starts, without a word.
+
+    All starts run as one batch; those that have converged leave it. No step lowers the objective:
+    an extrapolation (see ``accelerate``) is kept only where it is no worse than EM itself. A start
+    has converged when a step of EM gains at most ``tol`` nats per row and moves no probability in
+    a reached CPT row by more than ``sqrt(tol)``. The best point is then jittered: where jittered
+    copies rise above it, it was a saddle (a symmetric start ends in one), and EM goes on from the
+    best of them.
+
+    A CPT row that no data reached takes the value of the pooled row of all sources, and is uniform
+    where there is none; ``EMResult.reached`` tells.
+
+    Args:
+        counts: distinct rows and their weights, on the variables and states of ``starts``.
+        starts: batch shape ``(n_init,)``.
+        n_identified: how many of the starts, the first ones, come from moments that determine the
+            mixture.
+        max_iter: limit on EM steps; a round of two (with acceleration three) is finished.
+        tol: nats per row.
+        prior: None for maximum likelihood; else pseudo-counts (a number stands for that one in
+            every CPT cell and on every source), and then the objective is the penalised
+            log-likelihood.
+        accelerate: extrapolate along EM's path (SQUAREM); a third to a tenth of the steps, the
+            fewer the slower EM is.
+        check_saddle: whether to jitter the best point; costs up to 120 steps of a single start.
+        progress: told after each round.
+
+    Returns:
+        The best start's estimate.
+
+    Raises:
+        SpecError: the starts do not fit the data, or an argument is out of range.
+        DataError: a weight is not positive, or missing cells have too many completions.
+        RefinementError: a start gives a row probability zero, or a number is not finite.
+    """
+    spec = starts.spec
+    _check(counts, starts, max_iter, tol)
+    if not isinstance(prior, PseudoCounts):
+        prior = PseudoCounts.of(spec, prior, starts.device)
+    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, prior)
+    options = _Options(max_iter, tol, accelerate, progress)
+    work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
+    with one_thread_unless(work):
+        found = _ascend(em, Point.of(starts), options)
+        best = int(found.step.objective.argmax())
+        saddle = False
+        if check_saddle and spec.n_sources > 1 and bool(found.converged[best]):
+            escaped = _escape(em, found.only(best), options)
+            if escaped is not None:
+                saddle, found = True, found.put(best, escaped)
+        best = int(found.step.objective.argmax())
+    return replace(_result(em, found, best, saddle), n_identified=n_identified)
+
+
+def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:
+    """See a mixture by the data without moving it.
+
+    Args:
+        counts: on the variables and states of the mixture.
+        mixture: without batch axes.
+
+    Raises:
+        SpecError: the mixture does not fit the data.
+        RefinementError: the mixture gives a row probability zero.
+    """
+    starts = batch_of(mixture)
+    _check(counts, starts, 1, 1.0)
+    prior = PseudoCounts.of(mixture.spec, None, mixture.device)
+    em = EMMap(mixture.spec, CellIndex(mixture.spec, counts.rows), counts.weights, prior)
+    point = Point.of(starts)
+    step = em(point)
+    none = torch.zeros(1, dtype=torch.int64, device=mixture.device)
+    _check_finite(em, point, step, none, 0)
+    found = _Ascent(point, step, none, torch.zeros_like(step.objective), none == 0)
+    return _result(em, found, 0, False)
+
+
+def climb_replicates(
+    counts: WeightedRows,
+    starts: BayesNetMixture,
+    row_weights: Float[Tensor, "rows n"],
+    *,
+    prior: PseudoCounts,
+    max_iter: int = 2000,
+    tol: float = 1e-9,
+) -> Ends:
+    """Run EM on several weightings of one table at once, each from a start of its own.
+
+    Args:
+        counts: distinct rows; their weights are not used.
+        starts: batch shape ``(n,)``.
+        row_weights: one column per start; zeros allowed.
+        prior: pseudo-counts, the same for all or others for each start.
+        max_iter: as for ``climb``.
+        tol: as for ``climb``.
+
+    Raises:
+        SpecError: the starts do not fit the data, or an argument is out of range.
+        RefinementError: a start gives a row probability zero, or a number is not finite.
+    """
+    spec = starts.spec
+    _check(counts, starts, max_iter, tol)
+    em = EMMap(spec, CellIndex(spec, counts.rows), row_weights, prior)
+    with one_thread_unless(counts.rows.shape[0] * spec.n_variables * starts.weights.numel()):
+        found = _ascend(em, Point.of(starts), _Options(max_iter, tol, True, None))
+    return Ends(found.point.mixture(spec), found.step.objective, found.converged)
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Where several starts ended.
+
+    Attributes:
+        mixtures: batch shape ``(n,)``.
+        objectives: log-likelihood, each of its own weighting, plus log-density of pseudo-counts.
+        converged: whether by the tolerance.
+    """
+
+    mixtures: BayesNetMixture
+    objectives: Float[Tensor, " n"]
+    converged: Bool[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How long and how to climb."""
+
+    max_iter: int
+    tol: float
+    accelerate: bool
+    progress: Progress | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Ascent:
+    """Where starts ended.
+
+    Attributes:
+        point: the points.
+        step: EM at these points.
+        n_iter: EM steps taken.
+        gain: nats that the last step gained.
+        converged: whether the tolerance was met.
+    """
+
+    point: Point
+    step: Step
+    n_iter: Int[Tensor, " batch"]
+    gain: Float[Tensor, " batch"]
+    converged: Bool[Tensor, " batch"]
+
+    def only(self, best: int) -> _Ascent:
+        """One start as a batch of one."""
+        one = slice(best, best + 1)
+        return _Ascent(
+            self.point[one],
+            self.step[one],
+            self.n_iter[one],
+            self.gain[one],
+            self.converged[one],
+        )
+
+    def put(self, place: int, one: _Ascent) -> _Ascent:
+        """Replace a start by a batch of one."""
+        where = torch.tensor([place], device=self.n_iter.device)
+        return _Ascent(
+            self.point.put(where, one.point),
+            self.step.put(where, one.step),
+            self.n_iter.index_copy(0, where, one.n_iter),
+            self.gain.index_copy(0, where, one.gain),
+            self.converged.index_copy(0, where, one.converged),
+        )
+
+
+def _ascend(em: EMMap, start: Point, options: _Options) -> _Ascent:
+    """Run EM from every start until it has converged or the limit is reached."""
+    n, device = len(start), start.weights.device
+    tolerance = options.tol * em.total_weight
+    ended, n_steps, best = start, 0, -math.inf
+    n_iter = torch.zeros(n, dtype=torch.int64, device=device)
+    gain = torch.full((n,), math.inf, dtype=torch.float64, device=device)
+    converged = torch.zeros(n, dtype=torch.bool, device=device)
+    point, active, everything = start, torch.arange(n, device=device), em
+    limit = torch.full((n,), FIRST_LIMIT, dtype=torch.float64, device=device)
+    while len(active) and n_steps < options.max_iter:
+        first = em(point)
+        _check_finite(em, point, first, active, n_steps)
+        second = em(first.target)
+        n_steps += 2
+        gained = second.objective - first.objective
+        change = _largest_change(em, first.target, second)
+        done = (gained <= tolerance) & (change <= math.sqrt(options.tol))
+        following = second.target
+        if options.accelerate and not bool(done.all()):
+            guess, length = extrapolate(em, point, first.target, second.target, limit)
+            third = em(guess)
+            n_steps += 1
+            # False as well where the guess has likelihood zero.
+            accepted = third.objective >= second.objective
+            following = third.target.where(accepted, second.target)
+            limit = next_limit(limit, length, accepted)
+        ended = ended.put(active, following)
+        n_iter[active], gain[active], converged[active] = n_steps, gained, done
+        best = max(best, float(second.objective.max()))
+        point, active, limit = following[~done], active[~done], limit[~done]
+        em = em.only(~done)
+        if options.progress is not None:
+            options.progress(n_steps, best)
+    return _Ascent(ended, everything(ended), n_iter, gain, converged)
+
+
+def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:
+    """Leave a saddle; None where the point (a batch of one) is an optimum."""
+    short = replace(options, max_iter=JITTERED_STEPS, progress=None)
+    tried = _ascend(em, jittered(em.spec, found.point, JITTERED_COPIES), short)
+    best = int(tried.step.objective.argmax())
+    # What more steps of EM alone would gain is no sign of a saddle.
+    threshold = max(SAME_OPTIMUM, 100 * options.tol) * em.total_weight
+    if float(tried.step.objective[best] - found.step.objective) <= threshold:
+        return None
+    onwards = _ascend(em, tried.point[best : best + 1], replace(options, progress=None))
+    return replace(onwards, n_iter=onwards.n_iter + found.n_iter + tried.n_iter[best])
+
+
+def _largest_change(em: EMMap, before: Point, after: Step) -> Float[Tensor, " batch"]:
+    """Largest move of a probability in a row that data reach."""
+    reached = em.spread((after.row_masses > em.reached_mass).to(torch.float64))
+    table = ((after.target.table - before.table).abs() * reached).amax((0, 2))
+    return (after.target.weights - before.weights).abs().amax(-1).maximum(table)
+
+
+def _result(em: EMMap, found: _Ascent, best: int, saddle: bool) -> EMResult:
+    """The best start in canonical order, with what is to be said of it."""
+    estimate = found.point[best : best + 1].mixture(em.spec)[0]
+    order = canonical_order(estimate)
+    mixture = estimate.relabel(order)
+    masses = em.axis.unstack_rows(found.step.row_masses[:, best])
+    masses = tuple(m[order] for m in masses)
+    objective = found.step.objective
+    return EMResult(
+        mixture=mixture,
+        log_likelihood=float(found.step.log_likelihood[best]),
+        objective=float(objective[best]),
+        n_iter=int(found.n_iter[best]),
+        converged=bool(found.converged[best]),
+        start_log_likelihoods=found.step.log_likelihood,
+        start_objectives=objective,
+        n_identified=0,
+        total_weight=em.total_weight,
+        gain=float(found.gain[best]),
+        row_masses=masses,
+        reached_mass=em.reached_mass,
+        duplicates=duplicate_sources(mixture, masses, em.reached_mass),
+        empty=empty_sources(mixture, em.total_weight),
+        saddle=saddle,
+        notes=(),
+    )
+
+
+def _check(counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: float) -> None:
+    spec = starts.spec
+    if len(starts.batch_shape) != 1 or not starts.batch_shape[0]:
+        raise SpecError(
+            f"starts need one batch axis (n_init,), found batch shape {tuple(starts.batch_shape)}; "
+            "random_starts makes such a batch"
+        )
+    if (counts.spec.variables, counts.spec.states) != (spec.variables, spec.states):
+        raise SpecError(
+            f"the starts are for variables {list(spec.variables)}, the data for "
+            f"{list(counts.spec.variables)}, or the states differ; "
+            "use counts.with_spec(starts.spec)"
+        )
+    if counts.rows.device != starts.device:
+        raise SpecError(
+            f"data are on {counts.rows.device} and starts on {starts.device}; move one of them"
+        )
+    if isinstance(max_iter, bool) or max_iter < 1:
+        raise SpecError(f"max_iter must be an integer >= 1, found {max_iter!r}")
+    if not (math.isfinite(tol) and tol > 0):
+        raise SpecError(f"tol must be a positive number of nats per row, found {tol!r}")
+    weights = counts.weights
+    if not len(weights) or not bool((weights.isfinite() & (weights > 0)).all()):
+        bad = int((~(weights.isfinite() & (weights > 0))).sum())
+        raise DataError(
+            f"expected rows of positive, finite weight, found {bad} others among {len(weights)}; "
+            "Counts.from_codes leaves out rows of weight zero"
+        )
+
+
+def _check_finite(
+    em: EMMap, point: Point, step: Step, active: Int[Tensor, " batch"], n_steps: int
+) -> None:
+    if bool(step.log_likelihood.isfinite().all()):
+        return
+    bad = (~step.log_likelihood.isfinite()).nonzero().flatten()
+    if n_steps:
+        raise RefinementError(
+            f"the log-likelihood must stay finite, found {step.log_likelihood[bad].tolist()} at "
+            f"starts {active[bad].tolist()} after {n_steps} EM steps; please report this table"
+        )
+    first = point[bad[:1]].mixture(em.spec)
+    impossible = (log_prob(first, em.index) == -math.inf)[0].nonzero().flatten()
+    example = dict(zip(em.spec.variables, em.index.rows[impossible[0]].tolist(), strict=True))
+    raise RefinementError(
+        f"every start must give every row a positive probability; starts {bad.tolist()} do not, "
+        f"the first of them at {len(impossible)} rows, e.g. state numbers {example}; mix a little "
+        "of the uniform distribution into their tables"
+    )

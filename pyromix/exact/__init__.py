@@ -1,0 +1,1 @@
+"""Exact sums over tables and rows: likelihood, information, elimination, sampling."""

@@ -1,0 +1,106 @@
+"""Matrices of zeros and ones with few ones per row: sums over index sets, and their transpose."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.exact.threads import one_thread_unless
+
+
+@dataclass(frozen=True, eq=False)
+class Incidence:
+    """A 0/1 matrix that is stored by rows, and by columns from the first time that is needed.
+
+    As two compressed matrices one product takes about the time of reading the indices once;
+    ``embedding_bag`` and ``index_add_`` took tens of times as long.
+
+    Attributes:
+        starts: where the ones of each row begin in ``columns``, and the end, ``(rows + 1,)``.
+        columns: column of each one, ``(ones,)``, row after row.
+        n_columns: width of the matrix.
+    """
+
+    starts: Int[Tensor, " starts"]
+    columns: Int[Tensor, " ones"]
+    n_columns: int
+
+    @staticmethod
+    def from_slots(slots: Int[Tensor, "rows slots"], n_columns: int) -> Incidence:
+        """Read the ones of each row from a padded table.
+
+        Args:
+            slots: column numbers, int32; negative where a slot is not used. A column occurs at
+                most once in a row.
+            n_columns: width of the matrix.
+        """
+        used = slots >= 0
+        columns = slots.flatten() if bool(used.all()) else slots[used]
+        return Incidence(_starts(used.sum(1)), columns, n_columns)
+
+    @property
+    def n_rows(self) -> int:
+        """Height of the matrix."""
+        return len(self.starts) - 1
+
+    @cached_property
+    def _by_row(self) -> Tensor:
+        return _compressed(self.starts, self.columns, (self.n_rows, self.n_columns))
+
+    @cached_property
+    def _by_column(self) -> Tensor:
+        # A stable radix sort of one block of 32-bit keys; sorting a whole table at once is slower
+        # and needs several times its memory.
+        order = self.columns.argsort(stable=True)
+        starts = _starts(torch.bincount(self.columns, minlength=self.n_columns))
+        row_of_one = torch.repeat_interleave(
+            torch.arange(self.n_rows, dtype=torch.int32, device=order.device), self.starts.diff()
+        )
+        return _compressed(starts, row_of_one[order], (self.n_columns, self.n_rows))
+
+    def gather_sums(self, dense: Float[Tensor, "n_columns width"]) -> Float[Tensor, "rows width"]:
+        """Return for every row of the matrix the sum of ``dense`` over its ones.
+
+        Minus infinity is fine: entries off the ones are not touched. Differentiable to any order.
+        """
+        return _Product.apply(dense, self, False)
+
+    def scatter_sums(self, dense: Float[Tensor, "rows width"]) -> Float[Tensor, "n_columns width"]:
+        """Return for every column of the matrix the sum of ``dense`` over the rows it is in."""
+        return _Product.apply(dense, self, True)
+
+
+class _Product(torch.autograd.Function):
+    """Incidence times dense, or its transpose times dense; each is the other's derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, dense: Tensor, incidence: Incidence, transposed: bool) -> Tensor:
+        ctx.incidence, ctx.transposed = incidence, transposed
+        matrix = incidence._by_column if transposed else incidence._by_row
+        with one_thread_unless(len(incidence.columns) * dense.shape[-1]):
+            return matrix @ dense.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _Product.apply(grads[0], ctx.incidence, not ctx.transposed), None, None
+
+
+def _starts(counts: Int[Tensor, " rows"]) -> Int[Tensor, " starts"]:
+    """Where runs of these lengths begin, and the end of the last."""
+    return torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
+
+
+def _compressed(starts: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:
+    ones = torch.ones(len(columns), dtype=torch.float64, device=columns.device)
+    with warnings.catch_warnings():
+        # PyTorch announces once per process that compressed tensors are in beta.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            starts, columns, ones, shape, device=columns.device, check_invariants=False
+        )

@@ -1,0 +1,324 @@
+"""Observed information: how sharply the rows determine a mixture, and what follows for an answer.
+
+In log-odds (as ``certificate``: every row of a table against its last state) the information of
+complete rows has a closed form [T. A. Louis, Finding the observed information matrix when using the
+EM algorithm, JRSS B 44, 1982]:
+
+    I = I_complete - sum over rows of Var(score of the complete row | the observed cells),
+
+where the complete score of source u lives in the tables of u alone and in the weights, so that
+everything is a product of matrices of (rows, parameters).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from pyromix.errors import DataError, SpecError
+from pyromix.exact.likelihood import responsibilities
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
+from pyromix.model.spec import MixtureSpec
+
+MAX_PARAMETERS = 3000
+"""Largest number of parameters for which the dense matrix is formed."""
+
+CHUNK = 2**24
+"""Numbers of a block of rows times parameters that are held at once."""
+
+SEEN = 1e-9
+"""A direction with less information than this, in rows, is one nothing is known of."""
+
+NEAR_NULL = 1.0
+"""Directions with less information than this many rows are nearly unseen: there a standard error
+in log-odds exceeds one, and the normal approximation means little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Information:
+    """Observed information at an estimate, by its eigenvectors.
+
+    Attributes:
+        spec: the structure.
+        values: eigenvalues, ascending, in rows; negative ones (no maximum) count as zero.
+        basis: eigenvectors, one per column.
+    """
+
+    spec: MixtureSpec
+    values: Float[Tensor, " p"]
+    basis: Float[Tensor, "p p"]
+
+    def variances(
+        self, gradients: Float[Tensor, "n p"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Variance of functions by the delta method, and how much of it is hardly determined.
+
+        Args:
+            gradients: of each function in the log-odds.
+
+        Returns:
+            Variances, infinite where a function moves in a direction that nothing is known of; and
+            the share of each that comes from directions with less than ``NEAR_NULL`` rows.
+        """
+        parts = (gradients @ self.basis).square()
+        unseen = self.values < SEEN
+        floor = 1e-12 * parts.sum(-1, keepdim=True)
+        hidden = (parts > floor) & unseen
+        each = torch.where(unseen, 0.0, parts / self.values.clamp_min(SEEN))
+        total = each.sum(-1)
+        near = torch.where(self.values < NEAR_NULL, each, 0.0).sum(-1)
+        share = torch.where(total > 0, near / total, 0.0)
+        lost = hidden.any(-1)
+        return torch.where(lost, torch.inf, total), torch.where(lost, 1.0, share)
+
+
+def observed_information(
+    mixture: BayesNetMixture,
+    rows: Int[Tensor, "m n"],
+    weights: Float[Tensor, " m"],
+    prior: PseudoCounts,
+) -> Information:
+    """Take the observed information of weighted complete rows, and of pseudo-counts, at a mixture.
+
+    Args:
+        mixture: the estimate, without batch axes.
+        rows: state numbers, no cell missing.
+        weights: of the rows.
+        prior: pseudo-counts; they add the information of as many labelled rows, learned ones only
+            on how rows differ.
+
+    Raises:
+        DataError: a cell is missing.
+        SpecError: more parameters than ``MAX_PARAMETERS``.
+    """
+    spec, p = mixture.spec, mixture.spec.n_parameters
+    if p > MAX_PARAMETERS:
+        raise SpecError(
+            f"standard errors need the information matrix of {p} parameters, more than "
+            f"{MAX_PARAMETERS}: take fit.bootstrap() for an interval"
+        )
+    if bool((rows < 0).any()):
+        raise DataError(
+            "the observed information is taken from complete rows, found missing cells: take "
+            "fit.bootstrap() for an interval"
+        )
+    total = mixture.weights.new_zeros(p, p)
+    sources = torch.zeros_like(mixture.weights)
+    masses = [torch.zeros_like(c[..., 0]) for c in mixture.cpts]
+    step = max(1, CHUNK // (p + 1))
+    for block, weight in zip(rows.split(step), weights.split(step), strict=True):
+        block = block.long()
+        shares = responsibilities(mixture, block)
+        sources += weight @ shares
+        score = torch.zeros(len(block), p, dtype=torch.float64, device=rows.device)
+        for u, place, mine in _complete_scores(mixture, block):
+            part = shares[:, u : u + 1] * mine
+            total[place[:, None], place] -= mine.T @ (weight.unsqueeze(1) * part)
+            score[:, place] += part
+        total += score.T @ (weight.unsqueeze(1) * score)
+        _add_masses(spec, masses, block, shares * weight.unsqueeze(1))
+    total += _curvature(mixture, sources.sum(), masses)
+    total += _of_prior(mixture, prior)
+    values, basis = torch.linalg.eigh((total + total.T) / 2)
+    return Information(spec, values.clamp_min(0), basis)
+
+
+def expected_information(
+    mixture: BayesNetMixture,
+    scores: Float[Tensor, "m p"],
+    n_rows: float,
+    prior: PseudoCounts,
+) -> Information:
+    """Take the information that so many rows of a mixture have on average, and pseudo-counts.
+
+    Never negative, and as noisy as the scores are few, whatever the rows at hand say.
+
+    Args:
+        mixture: without batch axes.
+        scores: of rows drawn from it.
+        n_rows: how many rows the information is of.
+        prior: pseudo-counts; they add the information of as many labelled rows.
+    """
+    total = scores.T @ scores * (n_rows / len(scores))
+    total += _of_prior(mixture, prior)
+    values, basis = torch.linalg.eigh(total)
+    return Information(mixture.spec, values.clamp_min(0), basis)
+
+
+def prior_gradient(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, " p"]:
+    """Gradient of the log-density of pseudo-counts in the log-odds.
+
+    Args:
+        mixture: without batch axes.
+        prior: pseudo-counts.
+    """
+    spec = mixture.spec
+    parts = [(prior.weights - prior.weights.sum() * mixture.weights)[:-1]]
+    for v, (a, cpt) in enumerate(zip(prior.cpts, mixture.cpts, strict=True)):
+        own = slice(0, 1) if v in spec.uninfluenced else slice(None)
+        pull = a[own] - a[own].sum(-1, keepdim=True) * cpt[own]
+        parts.append(pull[..., :-1].flatten())
+    return torch.cat(parts)
+
+
+def scores(mixture: BayesNetMixture, rows: Int[Tensor, "m n"]) -> Float[Tensor, "m p"]:
+    """Gradient of log P(row) in the log-odds, U summed out.
+
+    Args:
+        mixture: without batch axes.
+        rows: state numbers, no cell missing.
+    """
+    rows = rows.long()
+    shares = responsibilities(mixture, rows)
+    found = shares.new_zeros(len(rows), mixture.spec.n_parameters)
+    for u, place, mine in _complete_scores(mixture, rows):
+        found[:, place] += shares[:, u : u + 1] * mine
+    return found
+
+
+def _complete_scores(
+    mixture: BayesNetMixture, rows: Int[Tensor, "m n"]
+) -> Iterator[tuple[int, Int[Tensor, " q"], Float[Tensor, "m q"]]]:
+    """Per source its number, the positions of its parameters, and the gradients in these."""
+    for u in range(mixture.n_sources):
+        place = _places(mixture.spec, u).to(rows.device)
+        yield u, place, _complete_score(mixture, rows, u)
+
+
+def _row_numbers(spec: MixtureSpec, v: int, rows: Int[Tensor, "m n"]) -> Int[Tensor, " m"]:
+    """Which CPT row of a vertex each data row uses."""
+    used = torch.zeros_like(rows[:, 0])
+    for parent in spec.parents[v]:
+        used = used * spec.cards[parent] + rows[:, parent]
+    return used
+
+
+def _places(spec: MixtureSpec, source: int) -> Int[Tensor, " q"]:
+    """Positions, among all parameters, of P(U) and of the tables of one source."""
+    numbers = torch.arange(spec.n_parameters, device=torch.device("cpu"))
+    found = [numbers[: spec.n_sources - 1]]
+    for v, part in enumerate(_parts(spec)):
+        copies = 1 if v in spec.uninfluenced else spec.n_sources
+        found.append(numbers[part].reshape(copies, -1)[min(source, copies - 1)])
+    return torch.cat(found)
+
+
+def _complete_score(
+    mixture: BayesNetMixture, rows: Int[Tensor, "m n"], source: int
+) -> Float[Tensor, "m q"]:
+    """Gradient of log P(U = source, row) in the log-odds of P(U) and of the source's tables."""
+    spec, m = mixture.spec, rows.shape[0]
+    number = torch.arange(m, device=rows.device)
+    indicator = torch.zeros_like(mixture.weights)
+    indicator[source] = 1
+    blocks = [(indicator - mixture.weights).expand(m, -1)[:, :-1]]
+    for v, cpt in enumerate(mixture.cpts):
+        used = _row_numbers(spec, v, rows)
+        table = cpt[source].reshape(-1, spec.cards[v])
+        block = cpt.new_zeros(m, table.shape[0], spec.cards[v] - 1)
+        observed = torch.nn.functional.one_hot(rows[:, v], spec.cards[v])
+        block[number, used] = (observed - table[used])[:, :-1]
+        blocks.append(block.flatten(1))
+    return torch.cat(blocks, 1)
+
+
+def _add_masses(
+    spec: MixtureSpec,
+    masses: Sequence[Tensor],
+    rows: Int[Tensor, "m n"],
+    shares: Float[Tensor, "m k"],
+) -> None:
+    """Expected number of rows behind every CPT row, in place."""
+    for v, mass in enumerate(masses):
+        flat = mass.reshape(spec.n_sources, -1)
+        flat.T.index_add_(0, _row_numbers(spec, v, rows), shares)
+
+
+def _of_prior(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, "p p"]:
+    """Information of pseudo-counts.
+
+    Those that lie at a learned place draw rows together and hold them nowhere: with that place
+    integrated out (flat), k rows of log-odds with precision t each around it have
+
+        t (diag(p) - p p') x (I - J / k),   J all ones,
+
+    which is zero along the direction in which all of them move together.
+    """
+    spec = mixture.spec
+    learned = prior.learned or (0.0,) * spec.n_variables
+    masses = [(a.sum(-1) - t).clamp_min(0.0) for a, t in zip(prior.cpts, learned, strict=True)]
+    for v in spec.uninfluenced:
+        # Once, and not once for every source.
+        masses[v] = masses[v] / spec.n_sources
+    total = _curvature(mixture, prior.weights.sum(), masses)
+    for v, (t, part) in enumerate(zip(learned, _parts(spec), strict=True)):
+        if t > 0:
+            law = _law(mixture.cpts[v][:1] if v in spec.uninfluenced else mixture.cpts[v])
+            _draw_together(total[part, part], t * law)
+    return total
+
+
+def _draw_together(block: Float[Tensor, "q q"], law: Float[Tensor, "groups rows f f"]) -> None:
+    """Add the precision of learned pseudo-counts in place, over sources or over parent states.
+
+    Args:
+        block: of one vertex, whose parameters run over groups (sources), rows and states.
+        law: of each row, ``t (diag(p) - p p')``; a single group is drawn together over its rows.
+    """
+    n_groups, n_rows, free = law.shape[:3]
+    shape = (n_groups, n_rows, free)
+    over = n_groups if n_groups > 1 else n_rows
+    ones = torch.ones(over, over, dtype=law.dtype, device=law.device)
+    apart = torch.eye(over, dtype=law.dtype, device=law.device) - ones / over
+    view = block.view(*shape, *shape)
+    if n_groups > 1:
+        view.diagonal(dim1=1, dim2=4).add_(torch.einsum("uw,rij->uiwjr", apart, law.mean(0)))
+    else:
+        view[0, :, :, 0].add_(torch.einsum("rs,ij->risj", apart, law[0].mean(0)))
+
+
+def _curvature(
+    mixture: BayesNetMixture, sources: Tensor, masses: Sequence[Tensor]
+) -> Float[Tensor, "p p"]:
+    """Information of labelled rows: a block ``n (diag(p) - p p')`` per table row.
+
+    Args:
+        mixture: the estimate.
+        sources: labelled rows in all.
+        masses: rows behind each CPT row.
+    """
+    spec, p = mixture.spec, mixture.spec.n_parameters
+    total = mixture.weights.new_zeros(p, p)
+    head = spec.n_sources - 1
+    total[:head, :head] = sources * _law(mixture.weights[None, None])[0, 0]
+    for v, (cpt, part) in enumerate(zip(mixture.cpts, _parts(spec), strict=True)):
+        mass = masses[v]
+        if v in spec.uninfluenced:
+            cpt, mass = cpt[:1], mass.sum(0, keepdim=True)
+        law = _law(cpt).flatten(0, 1) * mass.flatten()[:, None, None]
+        view = total[part, part].view(*law.shape[:2], *law.shape[:2])
+        view.diagonal(dim1=0, dim2=2).copy_(law.permute(1, 2, 0))
+    return total
+
+
+def _parts(spec: MixtureSpec) -> list[slice]:
+    """Where the parameters of each vertex stand: its tables by source, row and state."""
+    found, start = [], spec.n_sources - 1
+    for v, card in enumerate(spec.cards):
+        copies = 1 if v in spec.uninfluenced else spec.n_sources
+        size = copies * math.prod(spec.cards[p] for p in spec.parents[v]) * (card - 1)
+        found.append(slice(start, start + size))
+        start += size
+    return found
+
+
+def _law(cpt: Float[Tensor, "groups *parents card"]) -> Float[Tensor, "groups rows free free"]:
+    """``diag(p) - p p'`` of every row of a table, its last state left out."""
+    free = cpt.reshape(len(cpt), -1, cpt.shape[-1])[..., :-1]
+    return torch.diag_embed(free) - free.unsqueeze(-1) * free.unsqueeze(-2)

@@ -1,0 +1,154 @@
+"""From what users give, a model and a table, to data on the spec that the two agree on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from pyromix.bridges.pgmpy import structure_of
+from pyromix.data.counts import Counts
+from pyromix.data.frames import observed_states, read_frame
+from pyromix.data.population import Population
+from pyromix.errors import DataError, DataRepairWarning, QueryError
+from pyromix.formats.structure import Structure
+from pyromix.model.spec import MixtureSpec
+
+COUNT_NAMES = ("count", "counts", "n", "freq", "frequency", "weight", "weights")
+"""Names of columns that are likely to be weights."""
+
+
+def take_in(
+    model: Any,
+    data: Any,
+    n_sources: int | None,
+    state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    sample_weight: Any = None,
+    missing: str = "mar",
+    device: torch.device | str | None = None,
+) -> tuple[Counts | Population, tuple[str, ...]]:
+    """Read a model and a table; arguments and errors of ``fit``.
+
+    Returns:
+        The data on the spec that model and data agree on, and sentences about what was added or
+        repaired.
+    """
+    structure = structure_of(model, n_sources)
+    source = _source(structure, data, n_sources, state_names, sample_weight, missing)
+    if device is not None:
+        source = source.to(_usable(device))
+    weights: tuple[str, ...] = ()
+    if isinstance(source, Counts) and source.unit != 1.0:
+        weights = (_weights_note(source),)
+        source = source.in_rows()
+    repairs = source.report.repairs if isinstance(source, Counts) else ()
+    return source, (*_source_note(structure), *repairs, *weights)
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    """A device that this machine has.
+
+    Raises:
+        QueryError: it has not, or the name is none.
+    """
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise QueryError(f"unknown device {device!r}; e.g. 'cpu' or 'cuda'") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise QueryError(f"device {str(device)!r} is not to be had on this machine; take 'cpu'")
+    return found
+
+
+def without_edges(data: Any, sample_weight: Any = None) -> tuple[Structure, Any]:
+    """Return the structure without edges over the columns of a table, and the table, read.
+
+    Args:
+        data: as in ``fit``.
+        sample_weight: a column that has this name is no variable.
+
+    Raises:
+        FileError: a path cannot be read.
+        DataError: not a table.
+    """
+    if isinstance(data, Counts | Population):
+        spec = data.spec
+        states = dict(zip(spec.variables, spec.states, strict=True))
+        none = dict.fromkeys(spec.variables, ())
+        return Structure(spec.variables, none, states, source=spec.source), data
+    frame = read_frame(data)
+    weight = sample_weight if isinstance(sample_weight, str) else None
+    names = tuple(name for name in frame.columns if name != weight)
+    return Structure(names, dict.fromkeys(names, ())), frame
+
+
+def _source(
+    structure: Structure,
+    data: Any,
+    n_sources: int | None,
+    state_names: Mapping[str, Sequence[Hashable]] | None,
+    sample_weight: Any,
+    missing: str,
+) -> Counts | Population:
+    """The table as distinct rows, on the spec that the model and the data agree on."""
+    states = {name: tuple(names) for name, names in (state_names or {}).items()}
+    if structure.n_sources is not None and n_sources not in (None, structure.n_sources):
+        structure = replace(structure, n_sources=None, source_states=())
+    if structure.source in states:
+        structure = replace(structure, source_states=states.pop(structure.source))
+        n_sources = len(structure.source_states) if n_sources is None else n_sources
+    if isinstance(data, Counts | Population):
+        if sample_weight is not None:
+            raise DataError("sample_weight: Counts and Population carry their own weights")
+        known = dict(zip(data.spec.variables, data.spec.states, strict=True))
+        return data.with_spec(structure.to_spec(n_sources, {**known, **states}))
+    table = read_frame(data)
+    for name in structure.missing_states:
+        if name not in states:
+            states[name] = observed_states(table, name)
+    spec = structure.to_spec(n_sources, states)
+    counts = Counts.from_frame(table, spec, sample_weight=sample_weight, missing=missing)
+    if sample_weight is None:
+        _warn_of_counts(counts.report.unused)
+    return counts
+
+
+def _warn_of_counts(unused: Sequence[str]) -> None:
+    """Rows that stand for many units are a common table, and silently wrong as single units."""
+    if suspects := [name for name in unused if name.lower() in COUNT_NAMES]:
+        warnings.warn(
+            f"column {suspects[0]!r} is not used: every row counts as one unit; if it says how "
+            f"many units a row stands for, pass sample_weight={suspects[0]!r}",
+            DataRepairWarning,
+            stacklevel=4,
+        )
+
+
+def _weights_note(counts: Counts) -> str:
+    """What weights that are no whole numbers count as."""
+    return (
+        "Weights are not whole, so they are taken as weights of single rows: together they count "
+        f"as {counts.n_rows / counts.unit:.6g} rows. Shares of a table of known size should be "
+        "multiplied by it."
+    )
+
+
+def _source_note(structure: Structure) -> tuple[str, ...]:
+    """The sentence about a source that the model did not name."""
+    if not structure.added_source:
+        return ()
+    return (f"A source {structure.source!r} with an edge to every variable was added.",)
+
+
+def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
+    """A table, or Counts, as Counts on a spec.
+
+    Raises:
+        DataError: the table does not fit the spec, or a weight is unusable.
+    """
+    if isinstance(data, Counts):
+        return data.with_spec(spec).in_rows()
+    return Counts.from_frame(data, spec, sample_weight=sample_weight).in_rows()

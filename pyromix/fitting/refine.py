@@ -1,0 +1,283 @@
+"""From a fit to a better one on the same or another table, or to one with draws around it."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+from pyromix.data.counts import Counts
+from pyromix.errors import (
+    PyromixWarning,
+    QueryError,
+    SamplingWarning,
+    WeakIdentificationWarning,
+)
+from pyromix.estimate.em import climb, evaluate, fit_em
+from pyromix.estimate.starts import batch_of
+from pyromix.fitting.assembly import diagnosed, from_em, with_draws
+from pyromix.fitting.inputs import counted
+from pyromix.fitting.record import Fit
+from pyromix.model.prior import PseudoCounts, prior_words
+from pyromix.model.randomness import RandomState
+from pyromix.model.spec import near_matches
+from pyromix.posterior.bootstrap import replicate
+from pyromix.posterior.chains import MANY_PARAMETERS
+from pyromix.posterior.draws import assessed, matched, remarks
+from pyromix.posterior.gibbs import gibbs
+
+METHODS = ("em", "gibbs", "nuts", "svi")
+
+KNOWN_PLACE = (
+    "{method}: the fit pools its sources, and where to was learned from the table; this method "
+    'takes it as known, so intervals are too narrow where tables were pooled: method="gibbs" and '
+    "fit.bootstrap() do not, or fit with another prior"
+)
+"""Said of methods whose prior is fixed."""
+
+F = TypeVar("F", bound=Fit)
+
+RISING = 1.0
+"""Nats by which the bound of SVI may still rise in its last tenth without a word."""
+
+
+def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
+    """Continue from this estimate on a table: to a better estimate, or to a posterior.
+
+    All methods see one density: the likelihood times ``p ** c`` for every source and cell with
+    pseudo-count c, that is the Dirichlet prior with concentrations c + 1. EM and
+    ``guide="delta"`` go to its mode. The others keep the estimate as the point of every answer
+    and attach draws, from which all intervals come; on another table, or under another prior,
+    the estimate is first taken on by EM. Draws carry the labels of the estimate.
+
+    Args:
+        fit: the estimate to go on from.
+        data: a table; the one of the fit when left out.
+        method: ``"em"``; ``"gibbs"``, exact in the limit, at the cost of an EM step per draw;
+            ``"nuts"``, the same posterior by Pyro's NUTS, with fewer draws better mixed, for up
+            to a thousand parameters; ``"svi"``, an approximation by Pyro's SVI.
+        **options: ``prior``, by default that of this fit, ``sample_weight`` (of ``data``), and
+
+            - em: ``max_iter``, ``tol``, ``accelerate``, ``check_saddle``, ``progress``;
+            - gibbs: ``num_samples``, ``warmup_steps``, ``num_chains``, ``thinning``,
+              ``random_state``, ``show_progress``;
+            - nuts: ``num_samples``, ``warmup_steps``, ``num_chains``, ``target_accept_prob``,
+              ``max_tree_depth``, ``random_state``, ``show_progress``;
+            - svi: ``guide`` (``"delta"``, ``"normal"``, ``"lowrank"`` or one's own),
+              ``num_steps``, ``learning_rate``, ``num_samples``, ``num_particles``,
+              ``batch_size`` (patterns), ``random_state``, ``show_progress``.
+
+    Returns:
+        A fit; ``diagnostics.sampling`` has the worst R-hat, the smallest effective number of
+        draws, exchanged labels and divergences, ``diagnostics.elbo`` the bound of SVI. What is
+        doubtful is warned of (SamplingWarning, WeakIdentificationWarning) and kept as a note.
+
+    Raises:
+        QueryError: an unknown method or option, or a number out of range.
+        DataError: the data do not fit, or weights are no whole numbers (gibbs).
+        RefinementError: the density or a draw is not finite.
+    """
+    if method not in METHODS:
+        raise QueryError(
+            f"unknown method {method!r} of refine{near_matches(method, METHODS)}; expected one of "
+            f"{list(METHODS)}"
+        )
+    weight = options.pop("sample_weight", None)
+    _check_options(method, options)
+    if data is not None:
+        data = counted(data, fit.spec, weight)
+    if method == "em":
+        return _em(fit, data, **options)
+    if data is not None or "prior" in options:
+        fit = _em(fit, data, prior=options.pop("prior", fit.prior))
+    counts = fit.counts.to(fit.mixture.device)
+    prior = fit.prior.to(fit.mixture.device)
+    notes = [_prior_note(method, prior)]
+    if prior.learned and method != "gibbs":
+        notes += _said([(SamplingWarning, KNOWN_PLACE.format(method=method))])
+    run = _varied if method == "svi" else _sampled
+    return run(fit, counts, prior, method, notes, options)
+
+
+def bootstrap(
+    fit: F,
+    data: Any = None,
+    n: int = 200,
+    *,
+    kind: str = "multinomial",
+    sample_weight: Any = None,
+    random_state: RandomState = 0,
+    max_iter: int = 2000,
+) -> F:
+    """Return this fit with n replicates on reweighted tables as its draws.
+
+    All replicates are one batched EM from this estimate, under its prior; their sources are
+    matched to this fit's, and a doubtful matching is said.
+
+    Args:
+        fit: the estimate, whose prior the replicates share.
+        data: a table; the one of the fit when left out.
+        n: number of replicates.
+        kind: ``"multinomial"`` or ``"dirichlet"`` weights of the rows.
+        sample_weight: of ``data``.
+        random_state: of the weights.
+        max_iter: iteration limit of a replicate.
+
+    Raises:
+        QueryError: an option is unknown, or n is no positive integer.
+        DataError: the fit holds no table, or the data do not fit.
+    """
+    own = fit.counts if data is None else counted(data, fit.spec, sample_weight)
+    counts = own.to(fit.mixture.device)
+    found = replicate(
+        counts,
+        fit.mixture,
+        n,
+        kind=kind,
+        prior=fit.prior,
+        random_state=random_state,
+        max_iter=max_iter,
+    )
+    notes = []
+    if lost := int((~found.converged).sum()):
+        notes.append(f"{lost} of {n} replicates stopped at max_iter={max_iter}")
+    if doubtful := int(found.ambiguous.sum()):
+        notes.append(
+            f"the sources of {doubtful} of {n} replicates could nearly as well be matched "
+            "otherwise: sources hardly differ, or one replicate ended elsewhere"
+        )
+    for note in notes:
+        warnings.warn(note, WeakIdentificationWarning, stacklevel=3)
+    return with_draws(fit, found.mixtures, f"bootstrap ({kind}, {n})", notes)
+
+
+def _em(fit: F, data: Any, **options: Any) -> F:
+    """Climb from the estimate."""
+    counts = fit.counts if data is None else counted(data, fit.spec)
+    counts = counts.to(fit.mixture.device)
+    said = options.pop("prior", fit.prior)
+    prior = said if isinstance(said, PseudoCounts) else PseudoCounts.of(fit.spec, said)
+    prior = prior.to(fit.mixture.device)
+    result = fit_em(counts, batch_of(fit.mixture), prior=prior, **options)
+    words = fit.diagnostics.prior if said is fit.prior else prior_words(said)
+    stages = fit.diagnostics.moments
+    told = diagnosed("refine: em", result, words, (), stages)
+    return _renewed(fit, from_em(result, counts, told, prior))
+
+
+def _renewed(fit: F, found: Fit) -> F:
+    """What was found, in the class of the fit that was refined."""
+    return replace(fit, **{f.name: getattr(found, f.name) for f in fields(found)})
+
+
+def _sampled(
+    fit: F,
+    counts: Counts,
+    prior: PseudoCounts,
+    method: str,
+    notes: Sequence[str],
+    options: Mapping[str, Any],
+) -> F:
+    """Attach draws of a Markov chain."""
+    said: list[tuple[type[PyromixWarning], str]] = []
+    if method == "nuts" and fit.n_parameters > MANY_PARAMETERS:
+        sentence = (
+            f"nuts moves all {fit.n_parameters} probabilities at once, which is slow beyond "
+            f'{MANY_PARAMETERS}: method="gibbs" draws from the same posterior at the cost of an EM '
+            "step each"
+        )
+        said.append((SamplingWarning, sentence))
+    notes = [*notes, *_said(said)]  # before the wait
+    found = _function(method)(
+        counts, fit.mixture, prior=prior, row_masses=fit.row_masses, **options
+    )
+    report = assessed(found, method)
+    notes = [*notes, str(report), *_said(remarks(report))]
+    size = f"{report.n_chains} x {report.n_draws}"
+    return with_draws(fit, found.flat, f"{method} ({size})", notes, sampling=(report,))
+
+
+def _varied(
+    fit: F,
+    counts: Counts,
+    prior: PseudoCounts,
+    method: str,
+    notes: Sequence[str],
+    options: Mapping[str, Any],
+) -> F:
+    """Attach draws from a fitted guide, or take its point as the estimate."""
+    found = _function(method)(counts, fit.mixture, prior=prior, **options)
+    mixtures, order, ambiguous = matched(fit.mixture, found.mixtures, fit.row_masses)
+    said: list[tuple[type[PyromixWarning], str]] = []
+    settled = found.still_rising <= RISING
+    if not settled:
+        said.append(
+            (
+                SamplingWarning,
+                f"svi: the bound still rose by {found.still_rising:.3g} nats in the last tenth of "
+                f"{len(found.elbo)} steps. Raise num_steps or learning_rate",
+            )
+        )
+    if doubtful := int(ambiguous.sum()):
+        said.append(
+            (
+                WeakIdentificationWarning,
+                f"svi: the sources of {doubtful} of {len(order)} draws could nearly as well be "
+                "matched otherwise: answers about a source are doubtful",
+            )
+        )
+    notes = [*notes, f"svi: bound {found.last:.6g} nats", *_said(said)]
+    if found.point:
+        result = evaluate(counts, mixtures[0])
+        result = replace(result, n_iter=len(found.elbo), converged=settled)
+        told = diagnosed(
+            "refine: svi", result, fit.diagnostics.prior, notes, fit.diagnostics.moments
+        )
+        return _renewed(fit, from_em(result, counts, replace(told, elbo=found.elbo), prior))
+    return with_draws(fit, mixtures, f"svi ({len(order)})", notes, elbo=found.elbo)
+
+
+def _said(remarks: Sequence[tuple[type[PyromixWarning], str]]) -> list[str]:
+    """Give warnings, and return their sentences as notes."""
+    for category, sentence in remarks:
+        warnings.warn(sentence, category, stacklevel=5)
+    return [sentence for _, sentence in remarks]
+
+
+def _prior_note(method: str, prior: PseudoCounts) -> str:
+    """Which prior the posterior has, since there always is one."""
+    if prior.is_zero:
+        return f"{method}: uniform prior on every row of every table (no pseudo-counts)"
+    return f"{method}: Dirichlet prior with concentrations of one plus the pseudo-counts"
+
+
+def _function(method: str) -> Callable[..., Any]:
+    """What runs a method; those in Pyro are imported when asked for."""
+    if method == "nuts":
+        from pyromix.posterior.nuts import nuts
+
+        return nuts
+    if method == "svi":
+        from pyromix.posterior.svi import svi
+
+        return svi
+    return gibbs if method == "gibbs" else climb
+
+
+def _check_options(method: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that the method does not take.
+
+    Raises:
+        QueryError: naming near matches, and all that there are.
+    """
+    internal = {"row_masses", "n_identified"}
+    parameters = inspect.signature(_function(method)).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in internal]
+    for name in options:
+        if name not in known:
+            raise QueryError(
+                f"unknown option {name!r} of method {method!r}{near_matches(name, known)}; its "
+                f"options are {sorted(known)}"
+            )

@@ -1,0 +1,251 @@
+"""The bundle ``.pyromix``: a zip of ``model.json`` and ``tensors.safetensors``.
+
+Nothing in it is executed on reading; states keep their types, tables every bit, batches their
+shape. A fit is a mixture with further JSON fields and further tensors.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyromix.errors import FileError, PyromixError, SpecError
+from pyromix.formats.disk import read_bytes, write_files
+from pyromix.formats.names import refuse_untyped_states
+from pyromix.formats.network import same_states
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+FORMAT = 1
+"""Version of the layout; a reader refuses what is newer."""
+
+MANIFEST = "model.json"
+TENSORS = "tensors.safetensors"
+KINDS = ("mixture", "fit")
+
+_EXTRA = "extra/"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+# What zipfile raises on damaged input, beside its own error.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """What a bundle holds.
+
+    Attributes:
+        kind: ``mixture`` or ``fit``.
+        mixture: the mixture, on the CPU.
+        extra: further fields.
+        tensors: further tensors, on the CPU.
+    """
+
+    kind: str
+    mixture: BayesNetMixture
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    mixture: BayesNetMixture,
+    *,
+    kind: str = "mixture",
+    extra: Mapping[str, Any] | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a mixture, or a fit, all or nothing; the same content gives the same bytes.
+
+    Args:
+        path: where; an existing file is replaced only once the new one has been read back.
+        mixture: any device, any batch axes.
+        kind: ``mixture`` or ``fit``.
+        extra: further fields; whatever JSON holds, with names as keys.
+        tensors: further tensors by name, any dtype.
+
+    Raises:
+        StateNameError: a state is neither str, bool, int nor finite float.
+        FileError: the path cannot be written to, or ``extra`` is not JSON.
+        SpecError: an unknown kind.
+    """
+    path = Path(path)
+    if kind not in KINDS:
+        raise SpecError(f"the kind of a bundle is one of {KINDS}, found {kind!r}")
+    spec = mixture.spec
+    for v in range(SOURCE, spec.n_variables):
+        refuse_untyped_states(spec.name(v), spec.states_of(v), "the bundle")
+    named = {
+        "weights": mixture.weights,
+        **{f"cpts/{v}": cpt for v, cpt in enumerate(mixture.cpts)},
+        **{f"{_EXTRA}{name}": tensor for name, tensor in (tensors or {}).items()},
+    }
+    fields = {
+        "format": FORMAT,
+        "kind": kind,
+        "spec": _spec_fields(spec),
+        "extra": dict(extra or {}),
+    }
+    try:
+        text = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise FileError(
+            f"{path}: nothing was written, since the extra fields are no JSON: {error}; "
+            "numbers beyond float range and arrays go into tensors"
+        ) from error
+
+    manifest = text.encode(errors="surrogatepass")
+
+    def check(contents: Mapping[Path, bytes]) -> None:
+        back = _decoded(path, contents[path])
+        same = {
+            **{"weights": back.mixture.weights},
+            **{f"cpts/{v}": cpt for v, cpt in enumerate(back.mixture.cpts)},
+            **{f"{_EXTRA}{name}": tensor for name, tensor in back.tensors.items()},
+        }
+        intact = same_spec(spec, back.mixture.spec) and same.keys() == named.keys()
+        if not intact or not all(_same_bits(named[name], same[name]) for name in named):
+            raise FileError(f"{path}: nothing was written, since reading back gave other content")
+
+    write_files({path: _zipped(manifest, _packed(named))}, check)
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read a bundle.
+
+    Raises:
+        FileError: the path is missing, or its content is damaged, incomplete or of a newer format.
+    """
+    path = Path(path)
+    return _decoded(path, read_bytes(path))
+
+
+def same_spec(left: MixtureSpec, right: MixtureSpec) -> bool:
+    """Whether two specs agree, types of states included (1, 1.0 and True are equal in Python)."""
+    return left == right and all(
+        same_states(left.states_of(v), right.states_of(v)) for v in range(SOURCE, left.n_variables)
+    )
+
+
+def _spec_fields(spec: MixtureSpec) -> dict[str, Any]:
+    return {
+        "variables": [
+            {
+                "name": name,
+                "states": list(spec.states[v]),
+                "parents": [spec.variables[p] for p in spec.parents[v]],
+                "influenced": v not in spec.uninfluenced,
+            }
+            for v, name in enumerate(spec.variables)
+        ],
+        "source": {"name": spec.source, "states": list(spec.source_states)},
+        "roles": {role: [spec.variables[v] for v in vertices] for role, vertices in spec.roles},
+    }
+
+
+def _spec_of(fields: Mapping[str, Any]) -> MixtureSpec:
+    entries = fields["variables"]
+    number = {entry["name"]: v for v, entry in enumerate(entries)}
+    source = fields["source"]
+    return MixtureSpec(
+        variables=tuple(entry["name"] for entry in entries),
+        states=tuple(tuple(entry["states"]) for entry in entries),
+        parents=tuple(tuple(number[p] for p in entry["parents"]) for entry in entries),
+        n_sources=len(source["states"]),
+        source=source["name"],
+        uninfluenced=frozenset(v for v, entry in enumerate(entries) if not entry["influenced"]),
+        source_states=tuple(source["states"]),
+        roles=tuple(
+            (role, tuple(number[name] for name in names)) for role, names in fields["roles"].items()
+        ),
+    )
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    from safetensors.torch import save
+
+    # A clone each: safetensors refuses tensors that share memory, expanded ones do.
+    return save({name: t.detach().to("cpu", copy=True).contiguous() for name, t in tensors.items()})
+
+
+def _zipped(manifest: bytes, tensors: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in ((MANIFEST, manifest), (TENSORS, tensors)):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED, 1)
+    return buffer.getvalue()
+
+
+def _decoded(path: Path, content: bytes) -> Bundle:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.namelist()
+            if missing := [name for name in (MANIFEST, TENSORS) if name not in members]:
+                raise FileError(f"{path}: expected {missing} in the bundle, found {members}")
+            manifest, packed = archive.read(MANIFEST), archive.read(TENSORS)
+    except _ZIP_ERRORS as error:
+        raise FileError(
+            f"{path}: expected a bundle (a zip file), found: {error}; is the file cut short?"
+        ) from error
+    try:
+        fields = json.loads(manifest)
+        version = fields["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{path}: {MANIFEST} is unreadable: {error}") from error
+    if version != FORMAT:
+        raise FileError(
+            f"{path}: expected a bundle of format {FORMAT}, found {version!r}; a newer pyromix "
+            "wrote it: update"
+        )
+    try:
+        tensors = load(packed)
+    except (SafetensorError, ValueError) as error:
+        raise FileError(f"{path}: {TENSORS} is unreadable: {error}") from error
+    try:
+        if fields["kind"] not in KINDS:
+            raise FileError(f"expected a kind among {KINDS}, found {fields['kind']!r}")
+        spec = _spec_of(fields["spec"])
+        cpts = tuple(tensors[f"cpts/{v}"] for v in range(spec.n_variables))
+        mixture = BayesNetMixture(spec, tensors["weights"], cpts)
+        if not isinstance(extra := fields["extra"], dict):
+            raise FileError(f"expected extra fields by name, found {extra!r}")
+    except (PyromixError, KeyError, TypeError, AttributeError) as error:
+        raise FileError(
+            f"{path}: the bundle is incomplete or damaged ({type(error).__name__}: {error})"
+        ) from error
+    further = {
+        name.removeprefix(_EXTRA): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(_EXTRA)
+    }
+    return Bundle(fields["kind"], mixture, extra, further)
+
+
+def _same_bits(left: Tensor, right: Tensor) -> bool:
+    left = left.detach().to("cpu").contiguous()
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    if not left.numel():
+        return True
+    return torch.equal(left.flatten().view(torch.uint8), right.flatten().view(torch.uint8))

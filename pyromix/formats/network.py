@@ -1,0 +1,271 @@
+"""An ordinary Bayesian network with names: what pgmpy and every file format hold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.errors import FileError, NumericalWarning, SpecError
+from pyromix.formats.structure import (
+    LATENTS,
+    Structure,
+    build_structure,
+    check_names,
+    find_source,
+    roles_without_source,
+)
+from pyromix.model.mixture import SUM_TOLERANCE, BayesNetMixture
+from pyromix.model.spec import MixtureSpec
+
+_Value = TypeVar("_Value")
+
+SILENT_ERROR = 1e-6
+"""Rows whose sum is off by at most this are rounded numbers; beyond, renormalising is said."""
+
+LARGEST_ERROR = 1e-2
+"""Rows whose sum is off by more are no distributions; pgmpy's `check_model` has the same bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A Bayesian network by names, the source being a vertex like any other.
+
+    Attributes:
+        variables: names in the order of the file or model; any order.
+        states: ordered state names of every variable.
+        parents: parents of every variable in the order of the axes of its table.
+        tables: P(variable | parents), ``(*card(parents), card(variable))``, float64.
+        roles: names of the variables that carry each role, ``latents`` included.
+    """
+
+    variables: tuple[str, ...]
+    states: Mapping[str, tuple[Hashable, ...]]
+    parents: Mapping[str, tuple[str, ...]]
+    tables: Mapping[str, Float[Tensor, ...]]
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape that the table of a variable must have."""
+        return tuple(len(self.states[n]) for n in (*self.parents[name], name))
+
+    def structure(self, source: str | None = "U") -> Structure:
+        """Return the graph, split into source and observed variables.
+
+        Raises:
+            SpecError: see `build_structure`.
+        """
+        return build_structure(
+            {name: self.parents[name] for name in self.variables},
+            states=self.states,
+            roles=self.roles,
+            source=source,
+        )
+
+
+def network_of(mixture: BayesNetMixture) -> Network:
+    """Return a mixture as one network in which the source is the first vertex, a root.
+
+    The source is the first parent of the variables that it influences; the others keep their
+    order. With k = 1 there is no source vertex.
+
+    Raises:
+        SpecError: the mixture has batch axes.
+    """
+    if mixture.batch_shape:
+        raise SpecError(
+            f"a network holds one set of tables, found batch shape {tuple(mixture.batch_shape)}; "
+            "pick an element, mixture[0], or write the bundle .pyromix, which keeps batches"
+        )
+    spec, shown = mixture.spec, mixture.n_sources > 1
+    states: dict[str, tuple[Hashable, ...]] = {}
+    parents: dict[str, tuple[str, ...]] = {}
+    tables: dict[str, Tensor] = {}
+    if shown:
+        states[spec.source], parents[spec.source] = spec.source_states, ()
+        tables[spec.source] = _on_cpu(mixture.weights)
+    for v, name in enumerate(spec.variables):
+        influenced = shown and v not in spec.uninfluenced
+        states[name] = spec.states[v]
+        parents[name] = (
+            *((spec.source,) if influenced else ()),
+            *(spec.variables[p] for p in spec.parents[v]),
+        )
+        tables[name] = _on_cpu(mixture.cpts[v] if influenced else mixture.cpts[v][0])
+    roles = {role: tuple(spec.variables[v] for v in vertices) for role, vertices in spec.roles}
+    if shown:
+        roles[LATENTS] = (spec.source,)
+    return Network(tuple(states), states, parents, tables, roles)
+
+
+def from_network(network: Network, source: str = "U") -> BayesNetMixture:
+    """Return a network as a mixture over the sources of its latent vertex.
+
+    The source is the vertex with the role ``latents``, else the vertex named ``source``; k = 1
+    where there is neither. Rows whose sum is off by more than rounding explains are divided by it,
+    with a NumericalWarning beyond 1e-6.
+
+    Raises:
+        SpecError: two latents, a source with parents, a table of a wrong shape or whose rows are
+            no distributions, or a graph that is no DAG.
+    """
+    check_names(dict.fromkeys(network.variables))
+    found = find_source(dict.fromkeys(network.variables), network.roles.get(LATENTS, ()), source)
+    if found is not None and network.parents[found]:
+        raise SpecError(
+            f"the source {found!r} must be a root, found parents {list(network.parents[found])}; "
+            "if another vertex is meant, pass source=NAME"
+        )
+    observed = [name for name in network.variables if name != found]
+    source_states = network.states[found] if found is not None else ()
+    parents = {n: tuple(p for p in network.parents[n] if p != found) for n in observed}
+    roles = {role: names for role, names in network.roles.items() if role != LATENTS}
+    spec = MixtureSpec.from_parents(
+        {name: network.states[name] for name in observed},
+        parents,
+        max(len(source_states), 1),
+        source=source if found is None else found,
+        uninfluenced=[n for n in observed if found is not None and found not in network.parents[n]],
+        source_states=source_states,
+        roles=roles_without_source(roles, found),
+    )
+    tables = normalised(network)
+    cpts = []
+    for name in spec.variables:
+        table = tables[name]
+        order = network.parents[name]
+        if found in order:
+            table = table.movedim(order.index(found), 0)
+        else:
+            table = table.expand(spec.n_sources, *table.shape)
+        cpts.append(table.contiguous().clone())
+    certain = torch.ones(1, dtype=torch.float64, device="cpu")
+    return BayesNetMixture(spec, certain if found is None else tables[found], tuple(cpts))
+
+
+def normalised(network: Network) -> dict[str, Tensor]:
+    """Return the tables with rows that sum to one.
+
+    Rows within rounding of one are left as they are, bit for bit.
+
+    Raises:
+        SpecError: a table of a wrong shape, or a row too far from one to be a distribution.
+    """
+    tables: dict[str, Tensor] = {}
+    off: dict[str, float] = {}
+    for name in network.variables:
+        table = network.tables[name]
+        if tuple(table.shape) != network.shape(name):
+            raise SpecError(
+                f"table of {name!r}: expected shape {network.shape(name)} over "
+                f"{[*network.parents[name], name]}, found {tuple(table.shape)}"
+            )
+        sums = table.sum(-1, keepdim=True)
+        error = float((sums - 1).abs().max())
+        if error > LARGEST_ERROR:
+            raise SpecError(
+                f"rows of the table of {name!r} must sum to one, found a row off by {error:.3g}; "
+                "divide by the sum over the states, or check the order of the numbers"
+            )
+        if error > SILENT_ERROR:
+            off[name] = error
+        tables[name] = table / sums if error > SUM_TOLERANCE else table
+    if off:
+        worst = max(off, key=off.__getitem__)
+        warnings.warn(
+            f"rows of {len(off)} tables did not sum to one and were divided by their sum; the "
+            f"worst is {worst!r}, off by {off[worst]:.3g}",
+            NumericalWarning,
+            stacklevel=4,
+        )
+    return tables
+
+
+def same_states(left: Sequence[Hashable], right: Sequence[Hashable]) -> bool:
+    """Whether two state lists agree in value, type and order: 1, 1.0, True and '1' differ."""
+    return [(type(s), s) for s in left] == [(type(s), s) for s in right]
+
+
+def difference(left: Network, right: Network) -> str:
+    """Return in words where two networks differ; empty where they are the same.
+
+    Tables are compared bit for bit.
+    """
+    if left.variables != right.variables:
+        return f"variables {list(left.variables)} became {list(right.variables)}"
+    for name in left.variables:
+        if not same_states(left.states[name], right.states[name]):
+            return f"states {list(left.states[name])} of {name!r} became {list(right.states[name])}"
+        if left.parents[name] != right.parents[name]:
+            return (
+                f"parents {list(left.parents[name])} of {name!r} became {list(right.parents[name])}"
+            )
+        if not torch.equal(left.tables[name], right.tables[name]):
+            return f"the table of {name!r} changed"
+    if {r: set(n) for r, n in left.roles.items()} != {r: set(n) for r, n in right.roles.items()}:
+        return f"roles {dict(left.roles)} became {dict(right.roles)}"
+    return ""
+
+
+def table_of_words(label: str, name: str, shape: Sequence[int], words: Sequence[str]) -> Tensor:
+    """Return a table from the words of a file, in row-major order.
+
+    Raises:
+        FileError: too few or too many words, or one that is no number.
+    """
+    if len(words) != prod(shape):
+        raise FileError(
+            f"{label}: the table of {name!r} needs {prod(shape)} numbers for cards {list(shape)}, "
+            f"found {len(words)}; is the file cut short?"
+        )
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError as error:
+        raise FileError(f"{label}: in the table of {name!r}: {error}") from None
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu").reshape(list(shape))
+
+
+def add_once(label: str, place: dict[str, _Value], name: str, value: _Value) -> None:
+    """Keep what a file says about a variable.
+
+    Raises:
+        FileError: the file says it twice.
+    """
+    if name in place:
+        raise FileError(f"{label}: {name!r} is defined twice")
+    place[name] = value
+
+
+def assemble(
+    label: str,
+    states: Mapping[str, tuple[Hashable, ...]],
+    parents: Mapping[str, tuple[str, ...]],
+    tables: Mapping[str, Tensor],
+    roles: Mapping[str, Sequence[str]],
+) -> Network:
+    """Return the network of a file.
+
+    Raises:
+        FileError: no variable, or a variable without a table.
+    """
+    if not states:
+        raise FileError(f"{label}: the file declares no variable")
+    if missing := [name for name in states if name not in tables]:
+        raise FileError(f"{label}: no table for {missing}; is the file cut short?")
+    carriers = {role: tuple(names) for role, names in roles.items()}
+    return Network(tuple(states), states, parents, tables, carriers)
+
+
+def roles_of(network: Network, name: str) -> list[str]:
+    """Return the roles that a variable carries, sorted."""
+    return sorted(role for role, names in network.roles.items() if name in names)
+
+
+def _on_cpu(table: Tensor) -> Tensor:
+    return table.detach().to("cpu").contiguous()

@@ -1,0 +1,161 @@
+"""What a graph, its cardinalities and k allow one to learn from the observed variables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.exact.elimination import marginal
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+RESIDUAL_TOLERANCE = 1e-6
+"""Largest share of a query's gradient in the null space that counts as none.
+
+Identified queries leave about 1e-15 times the condition number, others at least some 1e-2
+(THEORY section 7).
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """The null space of the Jacobian of theta -> P(V) at a generic point (THEORY section 7b).
+
+    Theta are log-odds against the last state, of the weights and of every CPT row, so tables stay
+    on the simplex. The verdict is generic and *local*: it excludes a continuum of mixtures with
+    the same P(V), not a second one far away.
+
+    Attributes:
+        point: the generic mixture at which the Jacobian was taken.
+        null_space: orthonormal rows, ``(nullity, n_parameters)``: the directions that leave P(V)
+            alone.
+        condition: largest over smallest singular value that counts towards the rank.
+        graphical: vertices whose CPTs a plan recovers from the graph alone, ``SOURCE`` for P(U).
+    """
+
+    point: BayesNetMixture
+    null_space: Float[Tensor, "nullity parameters"]
+    condition: float
+    graphical: frozenset[int] = frozenset()
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters of the mixture."""
+        return self.point.spec.n_parameters
+
+    @property
+    def rank(self) -> int:
+        """Rank of the Jacobian: how many directions of theta the data can see."""
+        return self.n_parameters - self.null_space.shape[0]
+
+    @property
+    def locally_identified(self) -> bool:
+        """Whether P(U, V) as a whole is locally identified."""
+        return not self.null_space.shape[0]
+
+    def residual(self, query: DoQuery) -> float:
+        """How much of the gradient of a query lies in the null space, relative to its length.
+
+        Returns:
+            0 where moving theta without moving P(V) leaves the answer alone; the largest over the
+            cells of the answer.
+
+        Raises:
+            ContractionSizeError: the query is too large for an exact sum.
+        """
+        gradients = query_gradient(self.point, query)
+        lengths = gradients.norm(dim=-1)
+        moved = (gradients @ self.null_space.T).norm(dim=-1)
+        relevant = lengths > 1e-12
+        if not bool(relevant.any()):
+            return 0.0
+        return float((moved[relevant] / lengths[relevant]).max())
+
+    def admits(self, query: DoQuery) -> Certainty:
+        """How certain an answer to this query can be."""
+        if graph_covers(self.point.spec, self.graphical, query):
+            return Certainty.GRAPHICAL
+        if self.locally_identified or self.residual(query) <= RESIDUAL_TOLERANCE:
+            return Certainty.LOCAL
+        return Certainty.NONE
+
+    def moved_by(self, query: DoQuery) -> tuple[str, ...]:
+        """Tables whose unseen directions move a query, those that move it most first.
+
+        The gradient of the answer, projected on the null space, has a part in every table; tables
+        with less than a tenth of the largest part are left out.
+
+        Returns:
+            Names of vertices, the source for P(U); empty where nothing moves the answer.
+        """
+        spec = self.point.spec
+        gradients = query_gradient(self.point, query)
+        unseen = (gradients @ self.null_space.T @ self.null_space).square().sum(0)
+        sizes = [spec.n_sources - 1]
+        for v, card in enumerate(spec.cards):
+            rows = math.prod(spec.cards[p] for p in spec.parents[v])
+            rows *= 1 if v in spec.uninfluenced else spec.n_sources
+            sizes.append(rows * (card - 1))
+        parts = {v - 1: float(part.sum().sqrt()) for v, part in enumerate(unseen.split(sizes))}
+        largest = max(parts.values())
+        if largest <= RESIDUAL_TOLERANCE:
+            return ()
+        order = sorted(parts, key=lambda v: -parts[v])
+        return tuple(spec.name(v) for v in order if parts[v] >= 0.1 * largest)
+
+
+def graph_covers(spec: MixtureSpec, graphical: frozenset[int], query: DoQuery) -> bool:
+    """Whether every table that a query depends on is recovered from the graph alone.
+
+    Args:
+        spec: the structure.
+        graphical: vertices whose CPTs are, ``SOURCE`` for P(U).
+        query: the question.
+    """
+    asked = (*query.outcomes, *query.evidence)
+    relevant = spec.ancestors(asked, removed=query.do.keys()) - query.do.keys()
+    if SOURCE not in query.do and (SOURCE in asked or relevant - spec.uninfluenced):
+        relevant.add(SOURCE)
+    return relevant <= graphical
+
+
+def flatten_tangent(spec: MixtureSpec, blocks: Sequence[Tensor]) -> Tensor:
+    """Join gradients in the logits of ``(r, k)`` weights and ``(r, *cpt shape)`` CPTs.
+
+    The last logit of every row is redundant and left out; the k slices of an uninfluenced vertex
+    are one table, so its gradients add.
+
+    Returns:
+        ``(r, n_parameters)``.
+    """
+    weights, *cpts = (block[..., :-1] for block in blocks)
+    joined = [weights]
+    for v, gradient in enumerate(cpts):
+        shared = gradient.sum(1, keepdim=True) if v in spec.uninfluenced else gradient
+        joined.append(shared.flatten(1))
+    return torch.cat(joined, -1)
+
+
+def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "cells parameters"]:
+    """Gradient of every cell of P(outcomes | do, evidence) in the log-odds of all tables.
+
+    Raises:
+        ContractionSizeError: the query is too large for an exact sum.
+    """
+    tables = [mixture.weights, *mixture.cpts]
+    logits = [t.clamp_min(1e-300).log().detach().requires_grad_() for t in tables]
+    weights, *cpts = (t.softmax(-1) for t in logits)
+    answer = marginal(replace(mixture, weights=weights, cpts=tuple(cpts)), query).flatten()
+    rows = []
+    for cell in range(answer.numel()):
+        gradients = torch.autograd.grad(
+            answer[cell], logits, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        rows.append(flatten_tangent(mixture.spec, [g.unsqueeze(0) for g in gradients]))
+    return torch.cat(rows)

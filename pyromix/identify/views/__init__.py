@@ -1,0 +1,1 @@
+"""Three views of U: tables without a graph, solved as a batch."""

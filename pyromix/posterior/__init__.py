@@ -1,0 +1,1 @@
+"""Draws around an estimate: bootstrap, Gibbs, NUTS, SVI."""

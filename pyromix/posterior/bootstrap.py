@@ -1,0 +1,140 @@
+"""Replicates: the same estimator on reweighted tables, all of them in one batched EM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pyromix.data.counts import Counts
+from pyromix.errors import QueryError
+from pyromix.estimate.em import climb_replicates
+from pyromix.estimate.pooled_prior import (
+    among_parent_states,
+    drawn_to,
+    expected_counts_of,
+    place_of,
+)
+from pyromix.estimate.starts import batch_of, inside
+from pyromix.estimate.step import EMMap, Point
+from pyromix.exact.rows import CellIndex
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
+from pyromix.model.randomness import RandomState, numpy_generator
+from pyromix.model.spec import near_matches
+from pyromix.posterior.draws import matched
+
+KINDS = ("multinomial", "dirichlet")
+
+CHUNK = 2**25
+"""Distinct rows times replicates times sources that are worked on at once."""
+
+ROUNDS = 2
+"""Rounds in which a replicate learns the place of its pseudo-counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Replicates:
+    """Estimates of reweighted tables, labels those of the original.
+
+    Attributes:
+        mixtures: batch shape ``(n,)``.
+        converged: which EM ended by the tolerance.
+        ambiguous: whose sources could nearly as well be matched otherwise.
+    """
+
+    mixtures: BayesNetMixture
+    converged: Bool[Tensor, " n"]
+    ambiguous: Bool[Tensor, " n"]
+
+
+def replicate(
+    counts: Counts,
+    mixture: BayesNetMixture,
+    n: int,
+    *,
+    kind: str = "multinomial",
+    prior: PseudoCounts,
+    random_state: RandomState = 0,
+    max_iter: int = 2000,
+    tol: float = 1e-8,
+) -> Replicates:
+    """Estimate from n reweighted tables, each started at the estimate.
+
+    Where pseudo-counts lie at a learned place (``estimate.pooled_prior``), each table learns it
+    anew; how strong they are is not learned again.
+
+    Args:
+        counts: the table.
+        mixture: the estimate, without batch axes.
+        n: how many.
+        kind: ``"multinomial"`` draws as many rows with replacement (the bootstrap);
+            ``"dirichlet"`` draws weights of the rows from a Dirichlet distribution (the Bayesian
+            bootstrap), which leaves no distinct row out.
+        prior: pseudo-counts of the estimator.
+        random_state: of the weights.
+        max_iter: iteration limit of EM.
+        tol: nats per row at which EM stops.
+
+    Raises:
+        QueryError: an unknown kind, or n is no positive integer.
+    """
+    if kind not in KINDS:
+        raise QueryError(
+            f"kind must be one of {list(KINDS)}, found {kind!r}{near_matches(kind, KINDS)}"
+        )
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise QueryError(f"the number of replicates must be an integer >= 1, found {n!r}")
+    rng = numpy_generator(random_state)
+    start = inside(mixture)
+    among_rows = ()
+    if prior.learned:
+        among_rows = among_parent_states(counts.spec, expected_counts_of(counts, mixture))
+    step = max(1, CHUNK // (counts.n_patterns * mixture.n_sources))
+    found, converged = [], []
+    for first in range(0, n, step):
+        size = min(step, n - first)
+        weights = torch.from_numpy(_weights(counts, size, kind, rng)).to(counts.device)
+        options = {"max_iter": max_iter, "tol": tol}
+        starts = batch_of(*[start] * size)
+        ends = climb_replicates(counts, starts, weights, prior=prior, **options)
+        for _ in range(ROUNDS if prior.learned else 0):
+            own = _learned_anew(counts, weights, ends.mixtures, prior, among_rows)
+            ends = climb_replicates(counts, ends.mixtures, weights, prior=own, **options)
+        found.append(ends.mixtures)
+        converged.append(ends.converged)
+    mixtures, _, ambiguous = matched(mixture, batch_of(*found))
+    return Replicates(mixtures, torch.cat(converged), ambiguous)
+
+
+def _weights(
+    counts: Counts, n: int, kind: str, rng: np.random.Generator
+) -> Float[np.ndarray, "rows n"]:
+    """One column of weights per replicate; columns have the weight of the table."""
+    units = counts.in_rows().weights.cpu().numpy()
+    total = units.sum()
+    if kind == "multinomial":
+        drawn = rng.multinomial(round(total), units / total, size=n).T.astype(np.float64)
+    else:
+        drawn = rng.standard_gamma(units[:, None], size=(len(units), n))
+    return drawn * (total * counts.unit / drawn.sum(0))
+
+
+def _learned_anew(
+    counts: Counts,
+    weights: Float[Tensor, "rows n"],
+    mixtures: BayesNetMixture,
+    prior: PseudoCounts,
+    among_rows: tuple[float, ...],
+) -> PseudoCounts:
+    """Pseudo-counts of the same strength where each reweighted table puts them."""
+    spec = counts.spec
+    none = PseudoCounts.of(spec, None, counts.device)
+    em = EMMap(spec, CellIndex(spec, counts.rows), weights, none)
+    cells = em.expected_cells(Point.of(mixtures))
+    expected = em.axis.unstack(cells)
+    places = [place_of(spec, v, n, among_rows[v]) for v, n in enumerate(expected)]
+    return drawn_to(mixtures.weights, places, prior.learned)

@@ -1,1 +1,0 @@
-"""Questions to an estimate: P(outcomes | do, evidence) and effects."""

@@ -1,1 +1,0 @@
-"""From a start to an estimate: EM on distinct rows. A start is an argument, whoever made it."""
