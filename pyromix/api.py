@@ -39,16 +39,18 @@ class MixtureFit(Fit):
             (``DataReport.row_weight``); infinite for a Population.
         log_likelihood: sum over rows (by weight), in nats; for a Population the expected one per
             row, nan where the joint table is too large.
-        converged: whether the iterations ended by the tolerance.
-        n_iter: iterations of the best start.
         row_masses: per vertex the expected number of data rows behind each CPT row,
             ``(k, *card(parents))``; for uninfluenced vertices, of all sources together.
         reached_mass: mass from which a CPT row counts as reached by data.
         entropy: entropy of P(U | row), summed over rows, in nats: 0 when every row is certain.
-        diagnostics: starts, stages and notes.
-        prior: pseudo-counts of the fit; zeros for maximum likelihood.
-        stored: the table it was fitted to; empty when it was saved without.
-        drawn: draws around the estimate as one mixture ``(n,)``; empty for a point estimate.
+        course: the method asked for, and the stages that ran.
+        climb: where the starts of EM ended.
+        chosen_prior: the prior, and what chose it.
+        moments: what the moment stage found, its plan included; None where there was none.
+        sampled: draws around the estimate; None for a point estimate.
+        table: the table it was fitted to; None for a population, or when saved without.
+        notes: what the stages had to say.
+        random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
     @staticmethod

@@ -110,7 +110,7 @@ def test_a_view_that_is_left_out_moves_the_answer_within_its_noise(found):
     """Six proxies, three views: the answer of the others is another estimate of the same."""
     first = found.variations[0].answer
     for v in found.variations:
-        if v.kind == "view" and v.answers:
+        if v.kind == "view" and v.found:
             error = np.maximum(v.answer.standard_error, first.standard_error)
             assert (abs(v.answer.values - first.values) < 4 * error).all()
 

@@ -14,10 +14,9 @@ from pyromix.answers.gate import admit
 from pyromix.errors import QueryError
 from pyromix.exact.information import Information
 from pyromix.fitting.record import Fit
-from pyromix.identify.certificate import graph_covers
-from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
+from pyromix.identify.verdict import judge
 from pyromix.model.mixture import BayesNetMixture, mixture_of
-from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.query import DoQuery, settings
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 CHEAP_INFORMATION = 2**31
@@ -46,7 +45,7 @@ def query(
         do: per variable a state name, a mapping from states to probabilities, or a list of
             either (scenarios).
         evidence: per variable a state name.
-        require: least certainty, ``"graphical"``, ``"local"`` or ``"none"``.
+        require: least certainty, ``"graphical"``, ``"local"``, ``"weak"`` or ``"none"``.
         engine: ``"elimination"`` contracts the tables; ``"pyro"`` runs the Pyro program under
             ``pyro.do`` and ``pyro.condition`` with every site enumerated, and holds about 60
             sites; ``"auto"`` is elimination.
@@ -64,13 +63,14 @@ def query(
         return plain.query(mixture_of(mixture), variables, do, evidence, engine)
     fit = mixture
     asked = DoQuery.from_names(fit.spec, variables, do, evidence)
+    verdict = judge(fit.spec, (asked,), fit.moments)
     return plain.query(
         _asked(fit),
         variables,
         do,
         evidence,
         engine,
-        certainty=_certainty(fit.spec, asked, require),
+        certainty=admit(verdict, require),
         reached=fit.reached,
         point=fit.mixture,
         information=_informed(fit, interval),
@@ -112,15 +112,15 @@ def effect(
     outcome = _role(spec, "outcomes", "outcome") if outcome is None else outcome
     if not isinstance(mixture, Fit):
         bare = mixture_of(mixture)
-        asked = {"contrast": contrast, "evidence": evidence, "per_source": per_source, **options}
-        return plain_effect.effect(bare, treatment, outcome, **asked)
+        options |= {"contrast": contrast, "evidence": evidence, "per_source": per_source}
+        return plain_effect.effect(bare, treatment, outcome, **options)
     fit = mixture
-    states = spec.states_of(spec.vertex(treatment))
-    probe = DoQuery.from_names(spec, outcome, {treatment: states[0]}, evidence)
-    certainty = source_certainty = _certainty(spec, probe, require)
-    if per_source and SOURCE not in (*probe.outcomes, *probe.do, *probe.evidence):
-        within = replace(probe, evidence={**probe.evidence, SOURCE: 0})
-        source_certainty = _certainty(spec, within, require)
+    asked = settings(spec, outcome, treatment, evidence)
+    certainty = source_certainty = admit(judge(spec, asked, fit.moments), require)
+    named = (*asked[0].outcomes, *asked[0].do, *asked[0].evidence)
+    if per_source and SOURCE not in named:
+        within = [replace(q, evidence={**q.evidence, SOURCE: 0}) for q in asked]
+        source_certainty = admit(judge(spec, within, fit.moments), require)
     return plain_effect.effect(
         _asked(fit),
         treatment,
@@ -139,29 +139,22 @@ def effect(
 
 def _asked(fit: Fit) -> BayesNetMixture:
     """The draws, or the estimate where there are none."""
-    return fit.drawn[0] if fit.drawn else fit.mixture
+    return fit.mixture if fit.sampled is None else fit.sampled.mixture
 
 
 def _informed(fit: Fit, interval: bool | None) -> tuple[Information, ...]:
     """What an interval of a point estimate needs, where it is wanted, or cheap."""
     if interval is None:
-        stored, p = fit.stored, fit.n_parameters
+        table, p = fit.table, fit.n_parameters
         # The information is that of a maximum of the likelihood, which moments alone are not.
-        cheap = bool(stored) and stored[0].complete and not fit.diagnostics.by_moments_alone
-        interval = cheap and stored[0].n_patterns * p**2 <= CHEAP_INFORMATION
-    return (fit.information,) if interval and not fit.drawn and not fit.exact else ()
-
-
-def _certainty(spec: MixtureSpec, query: DoQuery, require: str) -> Certainty:
-    """How certain an answer is, or a refusal; a certificate too large to take is no bar."""
-    graphical = graphical_vertices(spec)
-    if (
-        require == Certainty.NONE.value
-        and spec.n_parameters > MAX_PARAMETERS
-        and not graph_covers(spec, graphical, query)
-    ):
-        return Certainty.NONE
-    return admit(spec, graphical, lambda: certify(spec), query, require)
+        interval = (
+            table is not None
+            and table.complete
+            and not fit.course.moments_alone
+            and table.n_patterns * p**2 <= CHEAP_INFORMATION
+        )
+    wanted = interval and fit.sampled is None and not fit.exact
+    return (fit.information,) if wanted else ()
 
 
 def _role(spec: MixtureSpec, role: str, argument: str) -> str:

@@ -38,6 +38,8 @@ def certainty_line(certainty: Certainty) -> str:
     """Return the line under a printed answer that says how certain it is."""
     if certainty is Certainty.NONE:
         return "certainty: none (nobody certified that data determine this answer)"
+    if certainty is Certainty.WEAK:
+        return "certainty: weak (the graph would do; the moments of this table do not show it)"
     return f"certainty: {certainty.value}"
 
 

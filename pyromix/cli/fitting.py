@@ -32,9 +32,10 @@ from pyromix.cli.common import (
     writable,
 )
 from pyromix.cli.progress import working
-from pyromix.criticism.checking import LOCAL, IdentifiabilityReport
+from pyromix.criticism.checking import IdentifiabilityReport
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_frame, read_numbers
+from pyromix.model.query import Certainty
 
 
 def check(
@@ -91,7 +92,7 @@ def check(
             typer.echo(f"\n{report}")
             for rehearsal in rehearsals[number : number + 1]:
                 typer.echo(f"  {rehearsal}")
-    if not reports[-1] and reports[-1].verdict != LOCAL:
+    if not reports[-1].found.level.at_least(Certainty.LOCAL):
         raise Stopped(NOT_IDENTIFIED)
 
 
@@ -100,7 +101,8 @@ def _table(reports: list[IdentifiabilityReport]) -> list[str]:
     rows = []
     for report in reports:
         found = report.summary()
-        run = [run for stage in report.stages for run in stage.runs][:1]
+        stage = report.found.stage
+        run = [] if stage is None else stage.runs[:1]
         noise = f"{run[0].signal:.3g} / {run[0].noise_floor:.3g}" if run else "-"
         size = f"{found['n_parameters']} / {found['n_cells'] - 1}"
         rows.append([str(found["n_sources"]), noise, size, report.verdict])

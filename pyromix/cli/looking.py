@@ -131,9 +131,9 @@ def _question(
 
     asked: dict[str, Any] = {"treatment": treatment, "outcome": outcome}
     found = find_question(fit, treatment, outcome)
-    if (contrast or outcome_state is not None) and not found:
+    if (contrast or outcome_state is not None) and found is None:
         raise QueryError("--contrast and --outcome-state need --treatment and --outcome")
-    for question in found:
+    if found is not None:
         if contrast:
             if len(contrast) != 2:
                 raise QueryError(
@@ -141,11 +141,11 @@ def _question(
                     f"{', '.join(contrast)}"
                 )
             pair: list[Hashable] = [
-                state_of(fit.spec, question.treatment, text, "--contrast") for text in contrast
+                state_of(fit.spec, found.treatment, text, "--contrast") for text in contrast
             ]
             asked["contrast"] = tuple(pair)
         if outcome_state is not None:
             asked["outcome_state"] = state_of(
-                fit.spec, question.outcome, outcome_state, "--outcome-state"
+                fit.spec, found.outcome, outcome_state, "--outcome-state"
             )
     return asked

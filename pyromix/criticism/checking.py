@@ -9,29 +9,20 @@ from typing import Any
 
 from pyromix.answers.wording import question
 from pyromix.bridges.pgmpy import structure_of
-from pyromix.data.counts import Counts
-from pyromix.data.population import Population
 from pyromix.errors import PlanError, QueryError
 from pyromix.fitting.inputs import take_in
 from pyromix.formats.structure import Structure
-from pyromix.identify.certificate import RESIDUAL_TOLERANCE, Certificate, graph_covers
-from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
+from pyromix.identify.certify import MAX_PARAMETERS
+from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
-from pyromix.identify.network.search import find_plan
 from pyromix.identify.stage import MomentStage
 from pyromix.identify.start import start_from_moments
+from pyromix.identify.verdict import Ground, Verdict, judge
 from pyromix.identify.views.splits import candidate_splits
-from pyromix.model.query import DoQuery
+from pyromix.model.note import sentences
+from pyromix.model.query import Certainty, DoQuery, settings
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import MixtureSpec
-from pyromix.model.status import Status
-
-IDENTIFIED, LOCAL, WEAK, NOT = (
-    "identified",
-    "locally identified",
-    "weak",
-    "not identified",
-)
 
 DEFAULT_STATES = (0, 1)
 """States of a variable of which neither the model nor data say any."""
@@ -42,30 +33,33 @@ class IdentifiabilityReport:
     """What can be learnt, and why or why not.
 
     Attributes:
-        verdict: ``"identified"`` (a plan recovers it for almost all parameters), ``"locally
-            identified"`` (no continuum of other answers fits as well, but a second isolated one
-            might), ``"weak"`` (the graph would do, these data do not show it), or ``"not
-            identified"``.
+        found: the verdict as a value: its level, what decided it, and the witnesses.
         asked: what the verdict is about, in words.
         reasons: sentences.
-        spec: graph, states and k.
-        plans: the plan that recovers P(U, V) from moments; empty where there is none.
-        certificates: the local certificate; empty where the graph sufficed, or the model is too
-            large for it.
-        stages: what the moments of the data show; empty without data.
     """
 
-    verdict: str
+    found: Verdict
     asked: str
     reasons: tuple[str, ...]
-    spec: MixtureSpec
-    plans: tuple[Plan, ...]
-    certificates: tuple[Certificate, ...]
-    stages: tuple[MomentStage, ...]
+
+    @property
+    def verdict(self) -> str:
+        """The level in a word.
+
+        ``"identified"`` (a plan recovers it for almost all parameters), ``"locally identified"``
+        (no continuum of other answers fits as well, but a second isolated one might), ``"weak"``
+        (the graph would do, these data do not show it), or ``"not identified"``.
+        """
+        return self.found.word
+
+    @property
+    def spec(self) -> MixtureSpec:
+        """Graph, states and k."""
+        return self.found.spec
 
     def __bool__(self) -> bool:
         """Whether it is identified; not when only locally, and not when data are too weak."""
-        return self.verdict == IDENTIFIED
+        return self.found.level is Certainty.GRAPHICAL
 
     @property
     def plan(self) -> Plan:
@@ -74,9 +68,10 @@ class IdentifiabilityReport:
         Raises:
             PlanError: there is none.
         """
-        if not self.plans:
+        plan = self.found.facts.plan
+        if plan is None:
             raise PlanError("; ".join(self.reasons))
-        return self.plans[0]
+        return plan
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers and texts, ready for JSON."""
@@ -87,12 +82,12 @@ class IdentifiabilityReport:
             "n_parameters": self.spec.n_parameters,
             "n_cells": self.spec.n_cells,
             "reasons": list(self.reasons),
-            "plan": [str(plan) for plan in self.plans],
+            "plan": [str(plan) for plan in self.found.facts.plans[:1]],
         }
-        if self.certificates:
-            found["rank"] = self.certificates[0].rank
-        for stage in self.stages:
-            found["moments"] = stage.status
+        if self.found.certificate is not None:
+            found["rank"] = self.found.certificate.rank
+        if (stage := self.found.stage) is not None:
+            found["moments"] = stage.status.name
             if stage.runs:
                 found["signal"] = stage.runs[0].signal
                 found["noise_floor"] = stage.runs[0].noise_floor
@@ -139,28 +134,47 @@ def check(
         QueryError: a name or state is unknown, or a treatment is given without an outcome.
     """
     notes: list[str] = []
-    source: tuple[Counts | Population, ...] = ()
+    stage: MomentStage | None = None
     if data is None:
         structure = structure_of(model, n_sources)
         spec = _spec(structure, n_sources, state_names, notes)
     else:
-        taken, said = take_in(model, data, n_sources, state_names, sample_weight, missing)
-        source, spec = (taken,), taken.spec
-        notes += said
-    queries = _queries(spec, outcome, treatment, evidence)
-    asked = _asked(spec, queries, treatment)
-    verdict, reasons, certificates = _by_graph(spec, queries)
-    plans = _plan(spec)
-    stages: tuple[MomentStage, ...] = ()
-    if source and spec.n_sources > 1:
-        stages = (start_from_moments(source[0], random_state).stage,)
-        if stages[0].status != Status.OK.name and verdict != NOT and plans:
-            verdict = WEAK
-            reasons = [*reasons, *_too_weak(stages[0])]
-        reasons = [*reasons, *(f"data: {run}" for run in stages[0].runs)]
-    return IdentifiabilityReport(
-        verdict, asked, (*reasons, *notes), spec, plans, certificates, stages
+        source, said = take_in(model, data, n_sources, state_names, sample_weight, missing)
+        spec = source.spec
+        notes += sentences(said)
+        if spec.n_sources > 1:
+            stage = start_from_moments(source, random_state).stage
+    return report_on(
+        spec, outcome=outcome, treatment=treatment, evidence=evidence, stage=stage, notes=notes
     )
+
+
+def report_on(
+    spec: MixtureSpec,
+    *,
+    outcome: str | Sequence[str] | None = None,
+    treatment: str | None = None,
+    evidence: Mapping[str, Hashable] | None = None,
+    stage: MomentStage | None = None,
+    notes: Sequence[str] = (),
+) -> IdentifiabilityReport:
+    """Judge a question on a spec, and say why.
+
+    Args:
+        spec: graph, states and k.
+        outcome: as in ``check``.
+        treatment: as in ``check``.
+        evidence: as in ``check``.
+        stage: what the moments of a table showed, where somebody looked.
+        notes: sentences from before.
+
+    Raises:
+        QueryError: a name or state is unknown, or a treatment is given without an outcome.
+    """
+    queries = _queries(spec, outcome, treatment, evidence)
+    found = judge(spec, queries, stage)
+    reasons = [*_reasons(found), *_of_data(found), *notes]
+    return IdentifiabilityReport(found, _asked(spec, queries, treatment), tuple(reasons))
 
 
 def _spec(
@@ -187,16 +201,15 @@ def _queries(
     outcome: str | Sequence[str] | None,
     treatment: str | None,
     evidence: Mapping[str, Hashable] | None,
-) -> list[DoQuery]:
+) -> tuple[DoQuery, ...]:
     """One query per state of the treatment; none when all of P(U, V) is asked about."""
     if outcome is None:
         if treatment is not None or evidence:
             raise QueryError("treatment and evidence need an outcome: what shall be asked of?")
-        return []
+        return ()
     if treatment is None:
-        return [DoQuery.from_names(spec, outcome, None, evidence)]
-    states = spec.states_of(spec.vertex(treatment))
-    return [DoQuery.from_names(spec, outcome, {treatment: s}, evidence) for s in states]
+        return (DoQuery.from_names(spec, outcome, None, evidence),)
+    return settings(spec, outcome, treatment, evidence)
 
 
 def _asked(spec: MixtureSpec, queries: Sequence[DoQuery], treatment: str | None) -> str:
@@ -209,59 +222,40 @@ def _asked(spec: MixtureSpec, queries: Sequence[DoQuery], treatment: str | None)
     return first.replace(f"do({treatment}={state!r})", f"do({treatment})")
 
 
-def _by_graph(
-    spec: MixtureSpec, queries: Sequence[DoQuery]
-) -> tuple[str, list[str], tuple[Certificate, ...]]:
-    """The verdict of the graph, then of the Jacobian; why."""
-    if spec.n_sources == 1:
-        return IDENTIFIED, ["one source: an ordinary network, everything is observed"], ()
-    graphical = graphical_vertices(spec)
-    everything = len(graphical) == spec.n_variables + 1
-    if everything or (queries and all(graph_covers(spec, graphical, q) for q in queries)):
-        return IDENTIFIED, _plan_text(spec), ()
-    reasons = _plan_text(spec)
-    if spec.n_parameters > MAX_PARAMETERS:
-        reasons.append(
+def _reasons(found: Verdict) -> list[str]:
+    """What graph and rank say, in sentences."""
+    spec, local = found.spec, found.certificate
+    if found.ground is Ground.ONE_SOURCE:
+        return ["one source: an ordinary network, everything is observed"]
+    reasons = _plan_text(found.facts)
+    if found.ground is Ground.GRAPH:
+        return reasons
+    if local is None:
+        return [
+            *reasons,
             f"the local certificate is not computed: {spec.n_parameters} parameters, more than "
-            f"{MAX_PARAMETERS}"
-        )
-        return NOT, reasons, ()
-    local = certify(spec)
+            f"{MAX_PARAMETERS}",
+        ]
     counted = f"the law of the variables shows {local.rank} of {local.n_parameters} parameters"
-    if local.locally_identified:
-        reasons.append(f"{counted}: no continuum of other mixtures fits as well")
-        return LOCAL, reasons, (local,)
+    if found.ground is Ground.ALL_SEEN:
+        return [*reasons, f"{counted}: no continuum of other mixtures fits as well"]
     reasons.append(f"{counted} at generic values")
-    if not queries:
-        return NOT, reasons, (local,)
-    worst = max(queries, key=local.residual)
-    residual = local.residual(worst)
-    if residual <= RESIDUAL_TOLERANCE:
+    if found.ground is Ground.UNMOVED:
         reasons.append(
-            f"the unseen directions do not move the answer (relative residual {residual:.1g})"
+            f"the unseen directions do not move the answer (relative residual {found.residual:.1g})"
         )
-        return LOCAL, reasons, (local,)
-    moved = ", ".join(
-        f"P({n})" if n == spec.source else f"P({n} | ...)" for n in local.moved_by(worst)
-    )
-    reasons.append(
-        f"an unseen direction, mostly in {moved}, moves the answer (relative residual "
-        f"{residual:.2g})"
-    )
-    return NOT, reasons, (local,)
+    if found.ground is Ground.MOVED:
+        moved = ", ".join(f"P({n})" if n == spec.source else f"P({n} | ...)" for n in found.moved)
+        reasons.append(
+            f"an unseen direction, mostly in {moved}, moves the answer (relative residual "
+            f"{found.residual:.2g})"
+        )
+    return reasons
 
 
-def _plan(spec: MixtureSpec) -> tuple[Plan, ...]:
-    if spec.n_sources == 1:
-        return ()
-    try:
-        return (find_plan(spec),)
-    except PlanError:
-        return ()
-
-
-def _plan_text(spec: MixtureSpec) -> list[str]:
+def _plan_text(facts: GraphFacts) -> list[str]:
     """The plan in words; without edges any split into three views will do."""
+    spec = facts.spec
     if not any(spec.parents) and not spec.uninfluenced:
         rng = numpy_generator(0)
         if candidate_splits(spec.cards, spec.n_sources, rng, 1):
@@ -269,18 +263,22 @@ def _plan_text(spec: MixtureSpec) -> list[str]:
                 f"the variables are independent given {spec.source}: three views of them show "
                 f"{spec.n_sources} sources, data choose which"
             ]
-    try:
-        return [str(find_plan(spec))]
-    except PlanError as error:
-        return [str(error)]
+    return [str(facts.plan or facts.refusal)]
 
 
-def _too_weak(stage: MomentStage) -> list[str]:
-    """What the data lack, and about how many rows would help."""
-    texts = [f"these data do not show it: {note}" for note in stage.notes]
-    for run in stage.runs[:1]:
-        signal = run.signal**2 - (run.noise_floor / 2) ** 2
-        if run.signal <= run.noise_floor and signal > 0:
-            times = math.ceil(run.noise_floor**2 / signal)
-            texts.append(f"about {times} times as many rows would lift the signal above the noise")
-    return texts
+def _of_data(found: Verdict) -> list[str]:
+    """What the data lack, about how many rows would help, and the runs that were looked at."""
+    stage = found.stage
+    if stage is None:
+        return []
+    texts = []
+    if found.weak:
+        texts = [f"these data do not show it: {note}" for note in stage.notes]
+        for run in stage.runs[:1]:
+            signal = run.signal**2 - (run.noise_floor / 2) ** 2
+            if run.signal <= run.noise_floor and signal > 0:
+                times = math.ceil(run.noise_floor**2 / signal)
+                texts.append(
+                    f"about {times} times as many rows would lift the signal above the noise"
+                )
+    return [*texts, *(f"data: {run}" for run in stage.runs)]

@@ -124,12 +124,15 @@ class BlockCheck:
     p_value: float
     adjusted: float
 
+    @property
+    def pair(self) -> str:
+        """The two blocks, by name."""
+        given = f" given {{{', '.join(self.given)}}}" if self.given else ""
+        return f"{{{', '.join(self.one)}}} and {{{', '.join(self.other)}}}{given}"
+
     def __str__(self) -> str:
         """One line."""
-        given = f" given {{{', '.join(self.given)}}}" if self.given else ""
-        return (
-            f"{{{', '.join(self.one)}}} and {{{', '.join(self.other)}}}{given}: {_p(self.adjusted)}"
-        )
+        return f"{self.pair}: {_p(self.adjusted)}"
 
 
 def _p(value: float) -> str:

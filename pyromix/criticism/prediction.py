@@ -40,7 +40,7 @@ def predictive_check(
             counts,
             n_fitted=fit.n_rows,
             prior=fit.prior,
-            fresh=not (fit.stored and fit.stored[0].same_rows(counts)),
+            fresh=fit.table is None or not fit.table.same_rows(counts),
             level=level,
             random_state=random_state,
         )

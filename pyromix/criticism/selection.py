@@ -23,9 +23,11 @@ from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.engine import fit
 from pyromix.fitting.inputs import take_in, without_edges
 from pyromix.fitting.record import Fit
-from pyromix.identify.certify import MAX_PARAMETERS, certify, graphical_vertices
 from pyromix.identify.network.ranks import network_rank
 from pyromix.identify.product.rank import RankEstimate, product_rank
+from pyromix.identify.verdict import Ground, judge
+from pyromix.model.note import sentences
+from pyromix.model.query import Certainty
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec
 
@@ -254,7 +256,7 @@ def select_n_sources(
         _candidate(found, mean, error, ranks)
         for found, mean, error in zip(fits, means, errors, strict=True)
     ]
-    return Selection(tuple(table), ranks, level, notes)
+    return Selection(tuple(table), ranks, level, sentences(notes))
 
 
 def _ranks(
@@ -303,14 +305,13 @@ def _candidate(
         held_out_error=error,
         rank_p_value=min(p_values, default=math.nan),
         fit_p_value=min((p.adjusted for p in predictive_check(found).pairs), default=1.0),
-        n_starts=len(found.diagnostics.start_log_likelihoods),
-        n_best=found.diagnostics.n_best,
+        n_starts=len(found.climb.log_likelihoods),
+        n_best=found.climb.n_best,
     )
 
 
 def _identified(spec: MixtureSpec) -> str:
-    if len(graphical_vertices(spec)) == spec.n_variables + 1:
-        return "yes"
-    if spec.n_parameters > MAX_PARAMETERS:
+    found = judge(spec)
+    if found.ground is Ground.TOO_LARGE:
         return "unknown"
-    return "yes" if certify(spec).locally_identified else "no"
+    return "yes" if found.structural.at_least(Certainty.LOCAL) else "no"

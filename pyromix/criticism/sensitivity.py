@@ -17,17 +17,16 @@ import torch
 from pyromix.answers import ask
 from pyromix.answers.answer import Answer
 from pyromix.answers.do import query
-from pyromix.answers.gate import admit
 from pyromix.answers.wording import columns_of_text, question
 from pyromix.data.counts import Counts
-from pyromix.errors import NotCertifiedError, PlanError, PyromixError, PyromixWarning, QueryError
+from pyromix.errors import PyromixError, PyromixWarning, QueryError
 from pyromix.estimate.em import climb_replicates, random_starts
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.fitting.engine import fit as fit_model
 from pyromix.fitting.record import Fit
-from pyromix.identify.certify import certify, graphical_vertices
-from pyromix.identify.network.search import find_plan
+from pyromix.identify.graphical import graph_facts
+from pyromix.identify.verdict import judge
 from pyromix.model.match import match_sources
 from pyromix.model.prior import Prior
 from pyromix.model.query import Certainty, DoQuery
@@ -63,14 +62,16 @@ class Variation:
     Attributes:
         kind: ``"fit"`` (as it was), ``"n_sources"``, ``"view"`` or ``"optimum"``.
         words: what differs.
-        answers: the answer; empty where there is none.
+        found: the answer; None where there is none.
         note: why there is none, or what to think of it; perhaps empty.
+        identified: False where the question is not identified under this assumption.
     """
 
     kind: str
     words: str
-    answers: tuple[Answer, ...]
+    found: Answer | None
     note: str = ""
+    identified: bool = True
 
     @property
     def answer(self) -> Answer:
@@ -79,9 +80,9 @@ class Variation:
         Raises:
             QueryError: there is none.
         """
-        if not self.answers:
+        if self.found is None:
             raise QueryError(f"{self.words}: no answer, {self.note}")
-        return self.answers[0]
+        return self.found
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class Sensitivity:
     def largest_change(self) -> float:
         """Largest change of any cell, over all variations that have an answer."""
         first = self.variations[0].answer.values
-        changes = [abs(v.answer.values - first).max() for v in self.variations if v.answers]
+        changes = [abs(v.answer.values - first).max() for v in self.variations if v.found]
         return float(max(changes))
 
     def to_frame(self) -> pd.DataFrame:
@@ -114,8 +115,7 @@ class Sensitivity:
         }
         for i, name in enumerate(header):
             columns[name] = [
-                float(v.answer.values.flat[i]) if v.answers else float("nan")
-                for v in self.variations
+                float(v.answer.values.flat[i]) if v.found else float("nan") for v in self.variations
             ]
         columns["note"] = [v.note for v in self.variations]
         return to_pandas(columns)
@@ -125,7 +125,7 @@ class Sensitivity:
         header = self._header()[:CELLS]
         rows = []
         for v in self.variations:
-            cells = [f"{p:.4f}" for p in v.answer.values.flat] if v.answers else ["-"] * len(header)
+            cells = [f"{p:.4f}" for p in v.answer.values.flat] if v.found else ["-"] * len(header)
             rows.append([v.words, *cells[: len(header)]])
         lines = columns_of_text(["", *header], rows, n_left=1)
         notes = [f"{v.words}: {v.note}" for v in self.variations if v.note]
@@ -181,7 +181,7 @@ def sensitivity(
         # Fits with too many or too few sources have much to say; here only their answers count.
         warnings.simplefilter("ignore", PyromixWarning)
         own = ask.query(fit, *question_, require="none")
-        found = [Variation(FIT, f"as fitted, n_sources={spec.n_sources}", (own,))]
+        found = [Variation(FIT, f"as fitted, n_sources={spec.n_sources}", own)]
         found += _other_numbers(fit, counts, asked, question_, generator)
         found += _without_views(fit, counts, asked, question_, generator)
         found += _other_optima(fit, counts, own, question_, n_starts, within, generator)
@@ -218,7 +218,7 @@ def _without_views(
         dropped = _droppable(spec, view, asked)
         if not set(dropped) & set(view):
             note = "none of it can be left out: it is asked about, or a cause of several variables"
-            yield Variation(VIEW, f"without {_set(spec, view)}", (), note)
+            yield Variation(VIEW, f"without {_set(spec, view)}", None, note)
             continue
         words = f"without {_set(spec, dropped)}"
         yield _refitted(VIEW, words, spec.without(dropped), fit, counts, question_, generator)
@@ -256,13 +256,10 @@ def _set(spec: MixtureSpec, vertices: Sequence[int], limit: int = 6) -> str:
 def _views(fit: Fit) -> list[list[int]]:
     """The views that moments used, or those of a plan where there was no moment stage."""
     spec = fit.spec
-    for stage in fit.diagnostics.moments:
-        for run in stage.runs:
-            return [[spec.vertex(name) for name in view] for view in run.views]
-    try:
-        return [list(view) for view in find_plan(spec).runs[0].views]
-    except PlanError:
-        return []
+    if fit.moments is not None and fit.moments.runs:
+        return [[spec.vertex(name) for name in view] for view in fit.moments.runs[0].views]
+    plan = graph_facts(spec).plan
+    return [] if plan is None else [list(view) for view in plan.runs[0].views]
 
 
 def _refitted(
@@ -277,26 +274,25 @@ def _refitted(
     """Fit another spec to the same rows and ask."""
     try:
         asked = DoQuery.from_names(spec, *question_)
-        admit(spec, graphical_vertices(spec), lambda: certify(spec), asked, Certainty.LOCAL.value)
+        if not judge(spec, (asked,)).structural.at_least(Certainty.LOCAL):
+            note = "not identified" + (", so the answer leans on it" if kind == VIEW else "")
+            return Variation(kind, words, None, note, identified=False)
         prior = _prior_of(fit)
         other = fit_model(
             spec, counts.on(spec), prior=prior, random_state=generator, show_progress=False
         )
         note = ""
-        if prior == POOLED and not fit.diagnostics.prior_held_out:
+        if prior == POOLED and not fit.chosen_prior.was_chosen:
             note = 'fitted with prior="pooled": that of the fit is for its own tables'
-        return Variation(kind, words, (ask.query(other, *question_),), note)
-    except NotCertifiedError:
-        note = "not identified" + (", so the answer leans on it" if kind == VIEW else "")
-        return Variation(kind, words, (), note)
+        return Variation(kind, words, ask.query(other, *question_), note)
     except PyromixError as error:
-        return Variation(kind, words, (), str(error).split(". ")[0])
+        return Variation(kind, words, None, str(error))
 
 
 def _prior_of(fit: Fit) -> str | Prior | None:
     """The prior of a fit, for another number of sources."""
     tables = (fit.prior.weights, *fit.prior.cpts)
-    if fit.diagnostics.prior_held_out:
+    if fit.chosen_prior.was_chosen:
         return POOLED
     if fit.prior.is_zero:
         return None
@@ -337,7 +333,7 @@ def _other_optima(
         else:
             seen.append((answer, 1))
             words = f"another optimum, {gap:.2g} nats {'lower' if gap >= 0 else 'higher'}"
-            yield Variation(OPTIMUM, words, (answer,))
+            yield Variation(OPTIMUM, words, answer)
     if len(seen) == 1:
         note = f"{seen[0][1]} of {n} random starts end within {within:g} nats, all with this answer"
-        yield Variation(OPTIMUM, "other optima", (own,), note)
+        yield Variation(OPTIMUM, "other optima", own, note)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pyromix.errors import (
-    ConvergenceWarning,
-    PyromixWarning,
-    StartsDisagreeWarning,
-    WeakIdentificationWarning,
-)
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import Note, NoteKind, warn_of
 
 SAME_OPTIMUM = 1e-6
 """Nats per row within which two starts reached the same optimum.
@@ -60,7 +54,7 @@ class EMResult:
         duplicates: pairs of sources whose tables hardly differ.
         empty: sources without rows to speak of.
         saddle: whether the best start had stopped at a saddle and was taken on from there.
-        notes: the sentences of the warnings that were given.
+        notes: what was warned of.
     """
 
     mixture: BayesNetMixture
@@ -78,7 +72,7 @@ class EMResult:
     duplicates: tuple[tuple[int, int], ...]
     empty: tuple[int, ...]
     saddle: bool
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     @property
     def at_best(self) -> Bool[Tensor, " n_init"]:
@@ -150,58 +144,58 @@ def joined(first: EMResult, more: EMResult) -> EMResult:
 
 
 def warned(result: EMResult) -> EMResult:
-    """Give the warnings a reader must have, and keep their sentences as notes."""
-    said = remarks(result)
-    for category, sentence in said:
-        warnings.warn(sentence, category, stacklevel=3)
-    return replace(result, notes=tuple(sentence for _, sentence in said))
+    """Give the warnings a reader must have, and keep them as notes."""
+    return replace(result, notes=warn_of(remarks(result), stacklevel=3))
 
 
-def remarks(result: EMResult) -> list[tuple[type[PyromixWarning], str]]:
-    """Return what a reader of the numbers must know, as warnings to give."""
+def remarks(result: EMResult) -> list[Note]:
+    """Return what a reader of the numbers must know."""
     names, total_weight = result.mixture.spec.source_states, result.total_weight
     fewer = f"Try n_sources={result.mixture.n_sources - 1}."
-    said: list[tuple[type[PyromixWarning], str]] = []
+    said: list[Note] = []
     if not result.converged:
         said.append(
-            (
-                ConvergenceWarning,
+            Note(
+                NoteKind.CONVERGENCE,
                 f"EM stopped at max_iter, after {result.n_iter} steps, before its tolerance: the "
                 f"last step still gained {result.gain / total_weight:.2g} nats per row. Raise "
                 "max_iter or loosen tol.",
+                {"n_iter": result.n_iter, "gain": result.gain},
             )
         )
     said += _starts_disagree(result)
     if result.saddle:
         said.append(
-            (
-                StartsDisagreeWarning,
+            Note(
+                NoteKind.SADDLE,
                 "the best start had stopped at a saddle: copies jittered by a few per cent rose "
                 "above it, and the estimate goes on from there. Use several random starts.",
             )
         )
     for i, j in result.duplicates:
         said.append(
-            (
-                WeakIdentificationWarning,
+            Note(
+                NoteKind.DUPLICATE,
                 f"sources {names[i]!r} and {names[j]!r} differ by less than "
                 f"{DUPLICATE_DISTANCE:g} (total variation) in the tables of every variable: they "
                 f"are one source in disguise. {fewer}",
+                {"sources": (i, j)},
             )
         )
     for u in result.empty:
         expected = float(result.mixture.weights[u]) * total_weight
         said.append(
-            (
-                WeakIdentificationWarning,
+            Note(
+                NoteKind.EMPTY,
                 f"source {names[u]!r} is empty: {expected:.2g} of {total_weight:.6g} rows are "
                 f"expected in it, and its tables mean nothing. {fewer}",
+                {"source": u, "rows": expected},
             )
         )
     return said
 
 
-def _starts_disagree(result: EMResult) -> list[tuple[type[PyromixWarning], str]]:
+def _starts_disagree(result: EMResult) -> list[Note]:
     """What is said when other starts do not confirm the best one."""
     n_init, n_best = len(result.start_objectives), result.n_best
     if n_init < 2 or result.identified_is_best:
@@ -221,4 +215,4 @@ def _starts_disagree(result: EMResult) -> list[tuple[type[PyromixWarning], str]]
         )
     else:
         return []
-    return [(StartsDisagreeWarning, sentence)]
+    return [Note(NoteKind.STARTS, sentence, {"n_starts": n_init, "n_best": n_best})]

@@ -15,15 +15,15 @@ from pyromix.data.population import MAX_CELLS, Population
 from pyromix.estimate.result import REACHED_ROWS, EMResult
 from pyromix.exact.elimination import marginal
 from pyromix.exact.likelihood import log_prob, responsibilities
-from pyromix.fitting.journal import FitDiagnostics
+from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws
 from pyromix.fitting.record import Fit
 from pyromix.identify.stage import MomentStage
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.prior import PseudoCounts
+from pyromix.model.note import Note, distinct
+from pyromix.model.prior import PseudoCounts, prior_words
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE
-from pyromix.posterior.draws import SamplingReport
 
 F = TypeVar("F", bound=Fit)
 
@@ -31,100 +31,64 @@ F = TypeVar("F", bound=Fit)
 def from_em(
     result: EMResult,
     counts: Counts,
-    diagnostics: FitDiagnostics,
-    prior: PseudoCounts,
+    course: Course,
+    prior: ChosenPrior,
     *,
+    notes: Sequence[Note] = (),
+    moments: MomentStage | None = None,
+    climb: Climb | None = None,
     n_rows: float | None = None,
 ) -> Fit:
     """Wrap the outcome of EM with what it was fitted to.
 
     Args:
-        result: of EM; its notes are added to those of the diagnostics.
+        result: of EM; its notes are added to those given.
         counts: the table.
-        diagnostics: how it came about.
-        prior: pseudo-counts of the fit.
+        course: what was asked for, and what ran.
+        prior: of the fit.
+        notes: from before EM.
+        moments: the moment stage, if there was one.
+        climb: where the starts ended, when that is another result's to tell; ``converged`` and
+            ``n_iter`` are those of ``result``.
         n_rows: number of rows; infinite when the table is a population's.
     """
     shares = responsibilities(result.mixture, counts.rows)
+    own = Climb.of(result)
+    if climb is not None:
+        own = replace(climb, converged=own.converged, n_iter=own.n_iter)
     return Fit(
         mixture=result.mixture,
         n_rows=counts.n_rows if n_rows is None else n_rows,
         log_likelihood=result.log_likelihood,
-        converged=result.converged,
-        n_iter=result.n_iter,
         row_masses=result.row_masses,
         reached_mass=result.reached_mass,
         entropy=float(counts.weights @ torch.special.entr(shares).sum(-1)),
-        diagnostics=replace(
-            diagnostics,
-            notes=tuple(dict.fromkeys((*diagnostics.notes, *result.notes))),
-        ),
-        prior=prior,
-        # The cells of a population are no table: nothing is to be resampled or tested.
-        stored=(counts,) if n_rows is None else (),
-    )
-
-
-def diagnosed(
-    method: str,
-    result: EMResult,
-    prior: str,
-    notes: Sequence[str],
-    moments: tuple[MomentStage, ...] = (),
-) -> FitDiagnostics:
-    """How EM came about: where every start ended.
-
-    Args:
-        method: as asked for, and what ran.
-        result: of EM from all starts.
-        prior: in words.
-        notes: sentences from before EM.
-        moments: the moment stage, if there was one.
-    """
-    return FitDiagnostics(
-        method=method,
-        start_log_likelihoods=tuple(result.start_log_likelihoods.tolist()),
-        n_best=result.n_best,
-        prior=prior,
-        notes=(*notes, *result.notes),
+        course=course,
+        climb=own,
+        chosen_prior=prior,
         moments=moments,
+        # The cells of a population are no table: nothing is to be resampled or tested.
+        table=counts if n_rows is None else None,
+        notes=distinct((*notes, *result.notes)),
     )
 
 
-def with_draws(
-    fit: F,
-    draws: BayesNetMixture,
-    method: str,
-    notes: Sequence[str],
-    *,
-    sampling: tuple[SamplingReport, ...] = (),
-    elbo: tuple[float, ...] = (),
-) -> F:
+def with_draws(fit: F, draws: Draws, notes: Sequence[Note]) -> F:
     """Return the same fit with draws around its estimate.
 
     Args:
         fit: whose estimate stays the point of every answer.
-        draws: batch shape ``(n,)``, sources in the order of the estimate's.
-        method: what drew them.
-        notes: sentences; those the fit had stay.
-        sampling: whether draws of a posterior are to be relied on.
-        elbo: of a variational posterior, the bound at every step.
+        draws: sources in the order of the estimate's.
+        notes: on the draws; those the fit had stay.
     """
-    found = replace(
-        fit.diagnostics,
-        method=f"{fit.diagnostics.method}; {method}",
-        notes=tuple(dict.fromkeys((*fit.diagnostics.notes, *notes))),
-        sampling=sampling,
-        elbo=elbo,
-    )
-    return replace(fit, drawn=(draws,), diagnostics=found)
+    return replace(fit, sampled=draws, notes=distinct((*fit.notes, *notes)))
 
 
 def from_population(
     mixture: BayesNetMixture,
     population: Population,
-    method: str,
-    notes: Sequence[str],
+    course: Course,
+    notes: Sequence[Note],
     moments: MomentStage,
 ) -> Fit:
     """Wrap a mixture recovered from exact moments.
@@ -132,8 +96,8 @@ def from_population(
     Args:
         mixture: the estimate, without batch axes.
         population: what it was recovered from.
-        method: as asked for, and what ran.
-        notes: sentences.
+        course: what was asked for, and what ran.
+        notes: from before the moments.
         moments: the moment stage.
     """
     mixture = mixture.relabel(canonical_order(mixture))
@@ -143,24 +107,19 @@ def from_population(
         log_likelihood = float(cells.weights @ log_prob(mixture, cells.rows))
         shares = responsibilities(mixture, cells.rows)
         entropy = float(cells.weights @ torch.special.entr(shares).sum(-1))
+    none = PseudoCounts.of(mixture.spec, None, mixture.device)
     return Fit(
         mixture=mixture,
         n_rows=math.inf,
         log_likelihood=log_likelihood,
-        converged=True,
-        n_iter=0,
         row_masses=_row_masses(mixture),
         reached_mass=REACHED_ROWS * torch.finfo(torch.float64).eps,
         entropy=entropy,
-        diagnostics=FitDiagnostics(
-            method=method,
-            start_log_likelihoods=(log_likelihood,),
-            n_best=1,
-            prior="none",
-            notes=tuple(notes),
-            moments=(moments,),
-        ),
-        prior=PseudoCounts.of(mixture.spec, None, mixture.device),
+        course=course,
+        climb=Climb((log_likelihood,), 1, converged=True, n_iter=0),
+        chosen_prior=ChosenPrior(none, prior_words(None)),
+        moments=moments,
+        notes=tuple(notes),
     )
 
 

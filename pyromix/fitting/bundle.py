@@ -14,15 +14,18 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.data.intake_report import DataReport
 from pyromix.errors import FileError
-from pyromix.fitting.journal import FitDiagnostics
 from pyromix.fitting.record import Fit
+from pyromix.fitting.stages import (
+    as_tuples,
+    stages_from_json,
+    stages_of_first_version,
+    stages_to_json,
+)
 from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
-from pyromix.identify.stage import MomentStage, RunReport
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
-from pyromix.posterior.draws import SamplingReport
 
-NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "reached_mass", "entropy")
+NUMBERS = ("n_rows", "log_likelihood", "reached_mass", "entropy")
 
 NOT_FINITE = "float:"
 """Prefix of nan, inf and -inf in a manifest."""
@@ -46,16 +49,20 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
             f"{path}: a fit is saved as a bundle, so the name must end in .pyromix; "
             "px.write(fit.mixture, path) writes bif, xdsl and others"
         )
-    extra: dict[str, Any] = {name: getattr(fit, name) for name in NUMBERS}
-    extra["diagnostics"] = asdict(fit.diagnostics)
-    extra["learned"] = fit.prior.learned
-    extra = _finite(extra)
+    extra = _finite(
+        {
+            **{name: getattr(fit, name) for name in NUMBERS},
+            "learned": fit.chosen_prior.counts.learned,
+            "stages": stages_to_json(fit),
+        }
+    )
+    prior = fit.chosen_prior.counts
     tensors: dict[str, Tensor] = {f"row_masses/{v}": m for v, m in enumerate(fit.row_masses)}
-    tensors |= {f"prior/{v}": table for v, table in enumerate(fit.prior.cpts)}
-    tensors["prior/weights"] = fit.prior.weights
-    for draws in fit.drawn:
-        tensors |= {f"draws/{v}": cpt for v, cpt in enumerate(draws.cpts)}
-        tensors["draws/weights"] = draws.weights
+    tensors |= {f"prior/{v}": table for v, table in enumerate(prior.cpts)}
+    tensors["prior/weights"] = prior.weights
+    if fit.sampled is not None:
+        tensors |= {f"draws/{v}": cpt for v, cpt in enumerate(fit.sampled.mixture.cpts)}
+        tensors["draws/weights"] = fit.sampled.mixture.weights
     if include_data and not fit.exact:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
@@ -63,7 +70,7 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
 
 
 def load(path: str | PathLike[str]) -> Fit:
-    """Read a fit that ``MixtureFit.save`` wrote.
+    """Read a fit that ``save`` wrote, by this version or an older one.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
@@ -78,59 +85,33 @@ def load(path: str | PathLike[str]) -> Fit:
 
 
 def _fit_of(bundle: Bundle) -> Fit:
-    extra: Mapping[str, Any] = bundle.extra
-    stored: tuple[Counts, ...] = ()
+    spec, tensors = bundle.mixture.spec, bundle.tensors
+    extra = _restored(dict(bundle.extra))
+    table = None
     if "data" in extra:
-        stored = (
-            Counts(
-                bundle.mixture.spec,
-                bundle.tensors["rows"],
-                bundle.tensors["weights"],
-                DataReport(**_tuples(extra["data"])),
-            ),
-        )
-    numbers = _restored(dict(extra))
-    diagnostics = _tuples(numbers["diagnostics"])
-    diagnostics["moments"] = tuple(_stage(stage) for stage in diagnostics["moments"])
-    sampling = diagnostics.get("sampling", ())  # bundles of 0.1 have none
-    diagnostics["sampling"] = tuple(SamplingReport(**report) for report in sampling)
+        report = DataReport(**as_tuples(extra["data"]))
+        table = Counts(spec, tensors["rows"], tensors["weights"], report)
+    counts = PseudoCounts(
+        tensors["prior/weights"],
+        tuple(tensors[f"prior/{v}"] for v in range(spec.n_variables)),
+        tuple(extra.get("learned", ())),
+    )
+    read = stages_from_json if "stages" in extra else stages_of_first_version
     return Fit(
         mixture=bundle.mixture,
-        row_masses=tuple(
-            bundle.tensors[f"row_masses/{v}"] for v in range(bundle.mixture.spec.n_variables)
-        ),
-        diagnostics=FitDiagnostics(**diagnostics),
-        prior=PseudoCounts(
-            bundle.tensors["prior/weights"],
-            tuple(bundle.tensors[f"prior/{v}"] for v in range(bundle.mixture.spec.n_variables)),
-            tuple(numbers.get("learned", ())),
-        ),
-        stored=stored,
-        drawn=_draws(bundle),
-        **{name: numbers[name] for name in NUMBERS},
+        row_masses=tuple(tensors[f"row_masses/{v}"] for v in range(spec.n_variables)),
+        table=table,
+        **{name: extra[name] for name in NUMBERS},
+        **read(extra, spec, counts, _draws(bundle)),
     )
 
 
-def _draws(bundle: Bundle) -> tuple[BayesNetMixture, ...]:
+def _draws(bundle: Bundle) -> BayesNetMixture | None:
     spec, found = bundle.mixture.spec, bundle.tensors
     if "draws/weights" not in found:
-        return ()
+        return None
     cpts = tuple(found[f"draws/{v}"] for v in range(spec.n_variables))
-    return (BayesNetMixture(spec, found["draws/weights"], cpts),)
-
-
-def _stage(fields: Mapping[str, Any]) -> MomentStage:
-    runs = tuple(RunReport(**_tuples(run)) for run in fields["runs"])
-    return MomentStage(**{**_tuples(fields), "runs": runs})
-
-
-def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON fields with lists, to any depth, as the tuples they were."""
-
-    def frozen(value: Any) -> Any:
-        return tuple(map(frozen, value)) if isinstance(value, list) else value
-
-    return {name: frozen(value) for name, value in fields.items()}
+    return BayesNetMixture(spec, found["draws/weights"], cpts)
 
 
 def _finite(value: Any) -> Any:

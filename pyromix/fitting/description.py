@@ -11,29 +11,29 @@ if TYPE_CHECKING:
 
 def in_lines(fit: Fit) -> str:
     """Size, fit, sources."""
-    spec, found = fit.spec, fit.diagnostics
-    starts = len(found.start_log_likelihoods)
-    moments = " (one from moments)" if "moments" in found.method else ""
+    spec, climb = fit.spec, fit.climb
+    starts = len(climb.log_likelihoods)
+    moments = " (one from moments)" if "moments" in fit.course.ran else ""
     weights = ", ".join(f"{w:.3f}" for w in fit.mixture.weights.tolist())
-    draws = f"   {fit.draws.batch_shape[0]} draws" if fit.drawn else ""
-    sampled = "".join(
-        f" (R-hat {s.r_hat:.3f}, {s.effective:.0f} effective)" for s in found.sampling
-    )
+    draws = "" if fit.sampled is None else f"   {fit.sampled.n} draws"
+    if fit.sampled is not None and (chains := fit.sampled.sampling) is not None:
+        draws += f" (R-hat {chains.r_hat:.3f}, {chains.effective:.0f} effective)"
     return (
         f"MixtureFit of {spec.n_variables} variables, {spec.n_sources} sources "
         f"({fit.n_parameters} parameters, {fit.n_rows:g} rows)\n"
         f"logL/row {fit.log_likelihood_per_row:.4f}   "
-        f"best of {starts} starts{moments} reached by {found.n_best}   "
+        f"best of {starts} starts{moments} reached by {climb.n_best}   "
         f"{'converged' if fit.converged else 'NOT converged'} after {fit.n_iter} iterations\n"
         f"P({spec.source}) = [{weights}]   entropy R2 {fit.entropy_r2:.2f}   "
-        f"prior {found.prior}{draws}{sampled}"
+        f"prior {fit.chosen_prior.words}{draws}"
     )
 
 
 def in_numbers(fit: Fit) -> dict[str, Any]:
     """The same, ready for JSON."""
+    found = fit.diagnostics
     return {
-        "method": fit.diagnostics.method,
+        "method": found.method,
         "n_variables": fit.spec.n_variables,
         "n_sources": fit.spec.n_sources,
         "n_parameters": fit.n_parameters,
@@ -44,12 +44,12 @@ def in_numbers(fit: Fit) -> dict[str, Any]:
         "icl": fit.icl,
         "entropy_r2": fit.entropy_r2,
         "weights": fit.mixture.weights.tolist(),
-        "prior": fit.diagnostics.prior,
-        "n_init": len(fit.diagnostics.start_log_likelihoods),
-        "n_best": fit.diagnostics.n_best,
-        "n_draws": fit.draws.batch_shape[0] if fit.drawn else 0,
-        "sampling": [asdict(report) for report in fit.diagnostics.sampling],
+        "prior": found.prior,
+        "n_init": len(found.start_log_likelihoods),
+        "n_best": found.n_best,
+        "n_draws": 0 if fit.sampled is None else fit.sampled.n,
+        "sampling": [asdict(report) for report in found.sampling],
         "converged": fit.converged,
         "n_iter": fit.n_iter,
-        "notes": list(fit.diagnostics.notes),
+        "notes": list(found.notes),
     }

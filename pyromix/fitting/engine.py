@@ -25,18 +25,18 @@ from pyromix.estimate.restarts import climb_until_confirmed
 from pyromix.estimate.result import EMResult
 from pyromix.estimate.starts import batch_of
 from pyromix.exact.threads import one_thread_unless
-from pyromix.fitting.assembly import diagnosed, from_em, from_population
+from pyromix.fitting.assembly import from_em, from_population
 from pyromix.fitting.inputs import take_in, without_edges
+from pyromix.fitting.journal import MOMENTS_ALONE, ChosenPrior, Climb, Course
 from pyromix.fitting.record import Fit
 from pyromix.identify.start import MomentStart, start_from_moments
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import Note, sentences
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import near_matches
 
 METHODS = ("auto", "moments", "markov-boundary", "em")
-
-MOMENTS_ALONE = ("moments", "markov-boundary")
 
 N_INIT = 20
 """Random starts where moments do not determine the mixture."""
@@ -81,7 +81,7 @@ def fit(
         generator = torch_generator(random_state)
         found = _fitted(source, method, n_init, prior, generator, em, notes)
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
-    return replace(found, diagnostics=replace(found.diagnostics, random_state=seed))
+    return replace(found, random_state=seed)
 
 
 def fit_product(data: Any, n_sources: int, **options: Any) -> Fit:
@@ -98,50 +98,61 @@ def _fitted(
     prior: str | Prior | None,
     generator: torch.Generator,
     em: Mapping[str, Any],
-    notes: tuple[str, ...],
+    notes: tuple[Note, ...],
 ) -> Fit:
     """Moments, then EM from there and from random starts, as the method says."""
     spec = source.spec
     exact = isinstance(source, Population)
-    found = _moments(source, method, generator)
-    stages = tuple(start.stage for start in found)
-    given = [mixture for start in found for mixture in start.mixtures]
-    determined = any(stage.ok for stage in stages)
-    if determined and exact:
-        label = method if method in MOMENTS_ALONE else f"{method}: moments"
-        return from_population(given[0], source, label, notes, stages[0])
+    start = _moments(source, method, generator)
+    stage = None if start is None else start.stage
+    given = None if start is None else start.mixture
+    determined = stage is not None and stage.ok
+    if exact and given is not None and stage is not None and determined:
+        return from_population(given, source, Course(method, ("moments",)), notes, stage)
     counts = source.as_counts() if exact else source
     n_rows = math.inf if exact else None
-    if method in MOMENTS_ALONE:
-        result = evaluate(counts, given[0])
-        none = PseudoCounts.of(spec, None, counts.device)
-        said = diagnosed(method, result, prior_words(None), notes, stages)
-        return from_em(result, counts, said, none, n_rows=n_rows)
+    if given is not None and method in MOMENTS_ALONE:
+        none = ChosenPrior(PseudoCounts.of(spec, None, counts.device), prior_words(None))
+        return from_em(
+            evaluate(counts, given),
+            counts,
+            Course(method, ("moments",)),
+            none,
+            notes=notes,
+            moments=stage,
+            n_rows=n_rows,
+        )
     # Exact moments that do not determine the mixture are no start: their zeros would stay.
-    given = [] if exact else given
-    stage = "moments, em" if given else "em"
-    label = method if method == "em" else f"{method}: {stage}"
+    given = None if exact else given
+    course = Course(method, ("em",) if given is None else ("moments", "em"))
     pooled = isinstance(prior, str)
     fixed = PseudoCounts.of(spec, None if pooled else prior, counts.device)
     em = {**em, "prior": fixed}
     result = _climbed(counts, given, determined, n_init, generator, em)
-    said = diagnosed(label, result, prior_words(None if pooled else prior), notes, stages)
     if not pooled or exact:
-        return from_em(result, counts, said, fixed, n_rows=n_rows)
+        said = ChosenPrior(fixed, prior_words(None if pooled else prior))
+        return from_em(result, counts, course, said, notes=notes, moments=stage, n_rows=n_rows)
     shrunk = shrink(counts, result, generator, max_iter=em["max_iter"], tol=em["tol"])
-    said = replace(said, prior=f"chosen: {shrunk.choice}", prior_held_out=shrunk.held_out)
-    return from_em(shrunk.result, counts, said, shrunk.prior)
+    return from_em(
+        shrunk.result,
+        counts,
+        course,
+        ChosenPrior(shrunk.prior, f"chosen: {shrunk.choice}", shrunk.held_out),
+        notes=(*notes, *result.notes),
+        moments=stage,
+        climb=Climb.of(result),
+    )
 
 
 def _climbed(
     counts: Counts,
-    given: Sequence[BayesNetMixture],
+    given: BayesNetMixture | None,
     determined: bool,
     n_init: int | None,
     generator: torch.Generator,
     em: Mapping[str, Any],
 ) -> EMResult:
-    """EM from given starts and random ones, until the best optimum is confirmed."""
+    """EM from a given start and random ones, until the best optimum is confirmed."""
     spec = counts.spec
     draw = partial(
         random_starts, spec, random_state=generator, device=counts.rows.device, counts=counts
@@ -150,9 +161,10 @@ def _climbed(
     if wanted is None:
         wanted = N_INIT_BESIDE_MOMENTS if determined else N_INIT
         wanted = wanted if spec.n_sources > 1 else 1
-    if wanted + len(given) < 1:
+    if given is None and wanted < 1:
         raise SpecError("n_init=0 leaves no start: moments give none for this table; raise n_init")
-    starts = batch_of(*given, *([draw(wanted)] if wanted else []))
+    drawn = [draw(wanted)] if wanted else []
+    starts = batch_of(*([] if given is None else [given]), *drawn)
     options = {"n_identified": int(determined), **em}
     if n_init is None:
         return climb_until_confirmed(counts, starts, draw, **options)
@@ -161,11 +173,11 @@ def _climbed(
 
 def _moments(
     source: Counts | Population, method: str, generator: torch.Generator
-) -> tuple[MomentStart, ...]:
+) -> MomentStart | None:
     """The moment stage, where there is one; a fallback is said."""
     spec = source.spec
     if method == "em" or (method == "auto" and spec.n_sources == 1):
-        return ()
+        return None
     start = start_from_moments(
         source,
         generator,
@@ -175,11 +187,12 @@ def _moments(
     if not start.stage.ok:
         warnings.warn(
             f"moments alone do not determine the mixture, so random starts "
-            f"{'join' if start.mixtures else 'replace'} them: {'; '.join(start.stage.notes)}",
+            f"{'replace' if start.mixture is None else 'join'} them: "
+            f"{'; '.join(sentences(start.stage.notes))}",
             WeakIdentificationWarning,
             stacklevel=4,
         )
-    return (start,)
+    return start
 
 
 def _tell(tell: Tell, iteration: int, log_likelihood: float) -> None:

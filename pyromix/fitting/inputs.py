@@ -15,6 +15,7 @@ from pyromix.data.frames import observed_states, read_frame
 from pyromix.data.population import Population
 from pyromix.errors import DataError, DataRepairWarning, QueryError
 from pyromix.formats.structure import Structure
+from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import MixtureSpec
 
 COUNT_NAMES = ("count", "counts", "n", "freq", "frequency", "weight", "weights")
@@ -29,23 +30,23 @@ def take_in(
     sample_weight: Any = None,
     missing: str = "mar",
     device: torch.device | str | None = None,
-) -> tuple[Counts | Population, tuple[str, ...]]:
+) -> tuple[Counts | Population, tuple[Note, ...]]:
     """Read a model and a table; arguments and errors of ``fit``.
 
     Returns:
-        The data on the spec that model and data agree on, and sentences about what was added or
-        repaired.
+        The data on the spec that model and data agree on, and notes on what was added or repaired.
     """
     structure = structure_of(model, n_sources)
     source = _source(structure, data, n_sources, state_names, sample_weight, missing)
     if device is not None:
         source = source.to(_usable(device))
-    weights: tuple[str, ...] = ()
+    weights: tuple[Note, ...] = ()
     if isinstance(source, Counts) and source.unit != 1.0:
         weights = (_weights_note(source),)
         source = source.in_rows()
     repairs = source.report.repairs if isinstance(source, Counts) else ()
-    return source, (*_source_note(structure), *repairs, *weights)
+    repaired = tuple(Note(NoteKind.REPAIR, sentence) for sentence in repairs)
+    return source, (*_source_note(structure), *repaired, *weights)
 
 
 def _usable(device: torch.device | str) -> torch.device:
@@ -127,20 +128,23 @@ def _warn_of_counts(unused: Sequence[str]) -> None:
         )
 
 
-def _weights_note(counts: Counts) -> str:
+def _weights_note(counts: Counts) -> Note:
     """What weights that are no whole numbers count as."""
-    return (
+    n_rows = counts.n_rows / counts.unit
+    return Note(
+        NoteKind.WEIGHTS,
         "Weights are not whole, so they are taken as weights of single rows: together they count "
-        f"as {counts.n_rows / counts.unit:.6g} rows. Shares of a table of known size should be "
-        "multiplied by it."
+        f"as {n_rows:.6g} rows. Shares of a table of known size should be multiplied by it.",
+        {"n_rows": n_rows},
     )
 
 
-def _source_note(structure: Structure) -> tuple[str, ...]:
-    """The sentence about a source that the model did not name."""
+def _source_note(structure: Structure) -> tuple[Note, ...]:
+    """The note on a source that the model did not name."""
     if not structure.added_source:
         return ()
-    return (f"A source {structure.source!r} with an edge to every variable was added.",)
+    sentence = f"A source {structure.source!r} with an edge to every variable was added."
+    return (Note(NoteKind.ADDED_SOURCE, sentence, {"source": structure.source}),)
 
 
 def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:

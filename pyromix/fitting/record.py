@@ -12,15 +12,17 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, QueryError
 from pyromix.exact.information import Information, observed_information
-from pyromix.fitting.journal import FitDiagnostics
+from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws, FitDiagnostics
+from pyromix.identify.stage import MomentStage
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import Note, sentences
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A fitted mixture of Bayesian networks as a record; ``api.MixtureFit`` gives it verbs.
+    """A fitted mixture of Bayesian networks as a record of stages; ``api`` gives it verbs.
 
     Attributes:
         mixture: the estimate, without batch axes; sources by decreasing weight.
@@ -28,30 +30,34 @@ class Fit:
             (``DataReport.row_weight``); infinite for a Population.
         log_likelihood: sum over rows (by weight), in nats; for a Population the expected one per
             row, nan where the joint table is too large.
-        converged: whether the iterations ended by the tolerance.
-        n_iter: iterations of the best start.
         row_masses: per vertex the expected number of data rows behind each CPT row,
             ``(k, *card(parents))``; for uninfluenced vertices, of all sources together.
         reached_mass: mass from which a CPT row counts as reached by data.
         entropy: entropy of P(U | row), summed over rows, in nats: 0 when every row is certain.
-        diagnostics: starts, stages and notes.
-        prior: pseudo-counts of the fit; zeros for maximum likelihood.
-        stored: the table it was fitted to; empty when it was saved without.
-        drawn: draws around the estimate as one mixture ``(n,)``; empty for a point estimate.
+        course: the method asked for, and the stages that ran.
+        climb: where the starts of EM ended.
+        chosen_prior: the prior, and what chose it.
+        moments: what the moment stage found, its plan included; None where there was none.
+        sampled: draws around the estimate; None for a point estimate.
+        table: the table it was fitted to; None for a population, or when saved without.
+        notes: what the stages had to say.
+        random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
     mixture: BayesNetMixture
     n_rows: float
     log_likelihood: float
-    converged: bool
-    n_iter: int
     row_masses: tuple[Float[Tensor, ...], ...]
     reached_mass: float
     entropy: float
-    diagnostics: FitDiagnostics
-    prior: PseudoCounts
-    stored: tuple[Counts, ...] = ()
-    drawn: tuple[BayesNetMixture, ...] = ()
+    course: Course
+    climb: Climb
+    chosen_prior: ChosenPrior
+    moments: MomentStage | None = None
+    sampled: Draws | None = None
+    table: Counts | None = None
+    notes: tuple[Note, ...] = ()
+    random_state: str = ""
 
     @property
     def spec(self) -> MixtureSpec:
@@ -65,17 +71,49 @@ class Fit:
         Raises:
             DataError: there is none: it was saved without, or fitted to a population.
         """
-        if not self.stored:
+        if self.table is None:
             raise DataError(
                 "this fit holds no table: it was saved with include_data=False, or fitted to a "
                 "population; pass the data to the method instead"
             )
-        return self.stored[0]
+        return self.table
 
     @property
     def log_likelihood_moments(self) -> float:
         """Log-likelihood of the moment stage; nan for a fit that did not start from moments."""
-        return self.diagnostics.log_likelihood_moments
+        return math.nan if self.moments is None else self.moments.log_likelihood
+
+    @property
+    def converged(self) -> bool:
+        """Whether the iterations ended by the tolerance."""
+        return self.climb.converged
+
+    @property
+    def n_iter(self) -> int:
+        """Iterations of the best start."""
+        return self.climb.n_iter
+
+    @property
+    def prior(self) -> PseudoCounts:
+        """Pseudo-counts of the fit; zeros for maximum likelihood."""
+        return self.chosen_prior.counts
+
+    @property
+    def diagnostics(self) -> FitDiagnostics:
+        """Which stage gave what, in plain numbers and sentences."""
+        drawn = self.sampled
+        return FitDiagnostics(
+            method=str(self.course) if drawn is None else f"{self.course}; {drawn}",
+            start_log_likelihoods=self.climb.log_likelihoods,
+            n_best=self.climb.n_best,
+            prior=self.chosen_prior.words,
+            notes=sentences(self.notes),
+            moments=() if self.moments is None else (self.moments,),
+            prior_held_out=self.chosen_prior.held_out,
+            sampling=() if drawn is None or drawn.sampling is None else (drawn.sampling,),
+            elbo=self.climb.bound if drawn is None else drawn.bound,
+            random_state=self.random_state,
+        )
 
     @property
     def exact(self) -> bool:
@@ -105,12 +143,12 @@ class Fit:
         Raises:
             QueryError: this is a point estimate.
         """
-        if not self.drawn:
+        if self.sampled is None:
             raise QueryError(
                 "this fit is a point estimate; fit.bootstrap() and fit.refine(method=...) have "
                 "draws"
             )
-        return self.drawn[0]
+        return self.sampled.mixture
 
     @property
     def reached(self) -> tuple[Bool[Tensor, ...], ...]:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from pyromix.data.counts import Counts
 from pyromix.errors import (
-    PyromixWarning,
     QueryError,
-    SamplingWarning,
-    WeakIdentificationWarning,
 )
 from pyromix.estimate.em import climb, evaluate, fit_em
 from pyromix.estimate.starts import batch_of
-from pyromix.fitting.assembly import diagnosed, from_em, with_draws
+from pyromix.fitting.assembly import from_em, with_draws
 from pyromix.fitting.inputs import counted
+from pyromix.fitting.journal import ChosenPrior, Course, Draws
 from pyromix.fitting.record import Fit
+from pyromix.model.note import Note, NoteKind, warn_of
 from pyromix.model.prior import PseudoCounts, prior_words
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import near_matches
@@ -96,7 +94,8 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
     prior = fit.prior.to(fit.mixture.device)
     notes = [_prior_note(method, prior)]
     if prior.learned and method != "gibbs":
-        notes += _said([(SamplingWarning, KNOWN_PLACE.format(method=method))])
+        known = Note(NoteKind.SAMPLING, KNOWN_PLACE.format(method=method))
+        notes += warn_of([known], stacklevel=4)
     run = _varied if method == "svi" else _sampled
     return run(fit, counts, prior, method, notes, options)
 
@@ -142,15 +141,16 @@ def bootstrap(
     )
     notes = []
     if lost := int((~found.converged).sum()):
-        notes.append(f"{lost} of {n} replicates stopped at max_iter={max_iter}")
+        sentence = f"{lost} of {n} replicates stopped at max_iter={max_iter}"
+        notes.append(Note(NoteKind.DRAWS, sentence, {"stopped": lost}))
     if doubtful := int(found.ambiguous.sum()):
-        notes.append(
+        sentence = (
             f"the sources of {doubtful} of {n} replicates could nearly as well be matched "
             "otherwise: sources hardly differ, or one replicate ended elsewhere"
         )
-    for note in notes:
-        warnings.warn(note, WeakIdentificationWarning, stacklevel=3)
-    return with_draws(fit, found.mixtures, f"bootstrap ({kind}, {n})", notes)
+        notes.append(Note(NoteKind.DRAWS, sentence, {"ambiguous": doubtful}))
+    warn_of(notes, stacklevel=2)
+    return with_draws(fit, Draws(found.mixtures, "bootstrap", f"{kind}, {n}"), notes)
 
 
 def _em(fit: F, data: Any, **options: Any) -> F:
@@ -161,10 +161,15 @@ def _em(fit: F, data: Any, **options: Any) -> F:
     prior = said if isinstance(said, PseudoCounts) else PseudoCounts.of(fit.spec, said)
     prior = prior.to(fit.mixture.device)
     result = fit_em(counts, batch_of(fit.mixture), prior=prior, **options)
-    words = fit.diagnostics.prior if said is fit.prior else prior_words(said)
-    stages = fit.diagnostics.moments
-    told = diagnosed("refine: em", result, words, (), stages)
-    return _renewed(fit, from_em(result, counts, told, prior))
+    words = fit.chosen_prior.words if said is fit.prior else prior_words(said)
+    found = from_em(
+        result,
+        counts,
+        Course("refine", ("em",)),
+        ChosenPrior(prior, words),
+        moments=fit.moments,
+    )
+    return _renewed(fit, found)
 
 
 def _renewed(fit: F, found: Fit) -> F:
@@ -177,26 +182,27 @@ def _sampled(
     counts: Counts,
     prior: PseudoCounts,
     method: str,
-    notes: Sequence[str],
+    notes: Sequence[Note],
     options: Mapping[str, Any],
 ) -> F:
     """Attach draws of a Markov chain."""
-    said: list[tuple[type[PyromixWarning], str]] = []
+    said: list[Note] = []
     if method == "nuts" and fit.n_parameters > MANY_PARAMETERS:
         sentence = (
             f"nuts moves all {fit.n_parameters} probabilities at once, which is slow beyond "
             f'{MANY_PARAMETERS}: method="gibbs" draws from the same posterior at the cost of an EM '
             "step each"
         )
-        said.append((SamplingWarning, sentence))
-    notes = [*notes, *_said(said)]  # before the wait
+        said.append(Note(NoteKind.SAMPLING, sentence))
+    notes = [*notes, *warn_of(said, stacklevel=4)]  # before the wait
     found = _function(method)(
         counts, fit.mixture, prior=prior, row_masses=fit.row_masses, **options
     )
     report = assessed(found, method)
-    notes = [*notes, str(report), *_said(remarks(report))]
+    told = Note(NoteKind.SAMPLING, str(report))
+    notes = [*notes, told, *warn_of(remarks(report), stacklevel=4)]
     size = f"{report.n_chains} x {report.n_draws}"
-    return with_draws(fit, found.flat, f"{method} ({size})", notes, sampling=(report,))
+    return with_draws(fit, Draws(found.flat, method, size, sampling=report), notes)
 
 
 def _varied(
@@ -204,53 +210,54 @@ def _varied(
     counts: Counts,
     prior: PseudoCounts,
     method: str,
-    notes: Sequence[str],
+    notes: Sequence[Note],
     options: Mapping[str, Any],
 ) -> F:
     """Attach draws from a fitted guide, or take its point as the estimate."""
     found = _function(method)(counts, fit.mixture, prior=prior, **options)
     mixtures, order, ambiguous = matched(fit.mixture, found.mixtures, fit.row_masses)
-    said: list[tuple[type[PyromixWarning], str]] = []
+    said: list[Note] = []
     settled = found.still_rising <= RISING
     if not settled:
         said.append(
-            (
-                SamplingWarning,
+            Note(
+                NoteKind.SAMPLING,
                 f"svi: the bound still rose by {found.still_rising:.3g} nats in the last tenth of "
                 f"{len(found.elbo)} steps. Raise num_steps or learning_rate",
             )
         )
     if doubtful := int(ambiguous.sum()):
         said.append(
-            (
-                WeakIdentificationWarning,
+            Note(
+                NoteKind.DRAWS,
                 f"svi: the sources of {doubtful} of {len(order)} draws could nearly as well be "
                 "matched otherwise: answers about a source are doubtful",
             )
         )
-    notes = [*notes, f"svi: bound {found.last:.6g} nats", *_said(said)]
+    bound = Note(NoteKind.DRAWS, f"svi: bound {found.last:.6g} nats", {"bound": found.last})
+    notes = [*notes, bound, *warn_of(said, stacklevel=4)]
     if found.point:
         result = evaluate(counts, mixtures[0])
         result = replace(result, n_iter=len(found.elbo), converged=settled)
-        told = diagnosed(
-            "refine: svi", result, fit.diagnostics.prior, notes, fit.diagnostics.moments
+        again = from_em(
+            result,
+            counts,
+            Course("refine", ("svi",)),
+            ChosenPrior(prior, fit.chosen_prior.words),
+            notes=notes,
+            moments=fit.moments,
         )
-        return _renewed(fit, from_em(result, counts, replace(told, elbo=found.elbo), prior))
-    return with_draws(fit, mixtures, f"svi ({len(order)})", notes, elbo=found.elbo)
+        return _renewed(fit, replace(again, climb=replace(again.climb, bound=found.elbo)))
+    return with_draws(fit, Draws(mixtures, "svi", str(len(order)), bound=found.elbo), notes)
 
 
-def _said(remarks: Sequence[tuple[type[PyromixWarning], str]]) -> list[str]:
-    """Give warnings, and return their sentences as notes."""
-    for category, sentence in remarks:
-        warnings.warn(sentence, category, stacklevel=5)
-    return [sentence for _, sentence in remarks]
-
-
-def _prior_note(method: str, prior: PseudoCounts) -> str:
+def _prior_note(method: str, prior: PseudoCounts) -> Note:
     """Which prior the posterior has, since there always is one."""
     if prior.is_zero:
-        return f"{method}: uniform prior on every row of every table (no pseudo-counts)"
-    return f"{method}: Dirichlet prior with concentrations of one plus the pseudo-counts"
+        what = "uniform prior on every row of every table (no pseudo-counts)"
+    else:
+        what = "Dirichlet prior with concentrations of one plus the pseudo-counts"
+    return Note(NoteKind.PRIOR, f"{method}: {what}")
 
 
 def _function(method: str) -> Callable[..., Any]:

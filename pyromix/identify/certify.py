@@ -16,27 +16,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.population import population
-from pyromix.errors import PlanError, PyromixError, SpecError
+from pyromix.errors import SpecError
 from pyromix.exact.likelihood import responsibilities
 from pyromix.identify.certificate import Certificate, flatten_tangent
-from pyromix.identify.network.plan import Plan
-from pyromix.identify.network.search import find_plan
-from pyromix.identify.network.solver import identify_network
-from pyromix.model.match import match_sources
+from pyromix.identify.graphical import graph_facts
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, random_mixture, torch_generator
-from pyromix.model.spec import SOURCE, MixtureSpec
-from pyromix.model.status import Status
+from pyromix.model.spec import MixtureSpec
 
 MAX_PARAMETERS = 5000
 """Largest number of parameters for which the dense factorisation is done."""
-
-MAX_CHECKED = 60
-"""Largest number of variables of a plan that is checked on a generic mixture."""
-
-RECOVERED = 1e-5
-"""Largest error of a generic mixture that counts as recovered; rank deficits give over 1e-2."""
 
 RANK_TOLERANCE = 1e-9
 """Singular values below this share of the largest are zero."""
@@ -52,56 +41,6 @@ EXTRA_CELLS = 64
 
 POWER_STEPS = 20
 """Steps of power iteration: the condition number to within a few per cent."""
-
-
-@lru_cache(maxsize=64)
-def graphical_vertices(spec: MixtureSpec) -> frozenset[int]:
-    """Vertices whose CPTs a plan recovers for almost all parameters, from the graph alone.
-
-    Three views and what they cover are sufficient [kruskal77]: where U points at every vertex, the
-    ranks that a plan asks for are those of products of distributions, a special case of the model,
-    and so of almost all mixtures. Where it does not, the ranks are checked by recovering one
-    generic mixture from its exact moments.
-
-    Args:
-        spec: graph, cardinalities and k.
-
-    Returns:
-        Vertices, and ``SOURCE`` for P(U); empty without a plan that aligns all labels.
-    """
-    everything = frozenset(range(SOURCE, spec.n_variables))
-    if spec.n_sources == 1:
-        return everything
-    try:
-        plan = find_plan(spec)
-    except PlanError:
-        return frozenset()
-    if plan.unlinked:
-        return frozenset()
-    covered = everything - set(plan.uncovered)
-    if not spec.uninfluenced:
-        return covered
-    return covered if _recovers(plan) else frozenset()
-
-
-def _recovers(plan: Plan) -> bool:
-    """Whether the plan gives one generic mixture back."""
-    spec = plan.spec
-    if spec.n_variables > MAX_CHECKED:
-        return False
-    truth = random_mixture(spec, 0)
-    try:
-        found = identify_network(population(truth), plans=[plan])
-    except PyromixError:
-        return False
-    mixture = found.mixture.relabel(match_sources(truth, found.mixture))
-    gaps = [(truth.weights - mixture.weights).abs().max()]
-    gaps += [
-        (a - b).abs().max()
-        for v, (a, b) in enumerate(zip(truth.cpts, mixture.cpts, strict=True))
-        if v not in plan.uncovered
-    ]
-    return found.status == Status.OK and float(torch.stack(gaps).max()) < RECOVERED
 
 
 @lru_cache(maxsize=4)
@@ -150,16 +89,21 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
             break
         seen = _triangle(torch.cat([seen, scores]))
         found = _certificate(point, seen, generator)
-    return replace(found, graphical=graphical_vertices(spec))
+    return replace(found, graphical=graph_facts(spec).vertices)
 
 
 def _check_size(spec: MixtureSpec) -> None:
     if spec.n_parameters > MAX_PARAMETERS:
-        raise SpecError(
-            "the local certificate of this model needs the rank of a Jacobian in "
-            f"{spec.n_parameters} parameters, more than {MAX_PARAMETERS}: it is not computed; "
-            'answers need require="none", or a model of an ancestral part of the network'
-        )
+        raise size_error(spec)
+
+
+def size_error(spec: MixtureSpec) -> SpecError:
+    """What to say where the certificate is too large to be taken."""
+    return SpecError(
+        "the local certificate of this model needs the rank of a Jacobian in "
+        f"{spec.n_parameters} parameters, more than {MAX_PARAMETERS}: it is not computed; "
+        'answers need require="none", or a model of an ancestral part of the network'
+    )
 
 
 def _triangle(scores: Float[Tensor, "m p"]) -> Float[Tensor, "rows p"]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from pyromix.identify.boundary.plan import BoundaryPlan
+from pyromix.identify.network.plan import Plan
+from pyromix.model.note import Note
 from pyromix.model.status import Status
 
 
@@ -54,11 +57,11 @@ class MomentStage:
     """The mixture by moments, before refinement.
 
     Attributes:
-        status: name of a ``Status``, or NO_PLAN; OK where moments determine the mixture.
+        status: OK where moments determine the mixture.
         log_likelihood: of the moment estimate, sum over rows; nan where it cannot be computed.
         runs: what was decomposed.
-        notes: sentences.
-        plan: in words; empty for variables without edges.
+        notes: what is to be said of it.
+        plan: what was solved; None for variables without edges, and where there is none.
         weakest_link: least confidence on the alignment tree: by how much the best matching of two
             assignments' sources beats the runner-up, in squared standard errors; infinite where
             nothing had to be aligned.
@@ -66,11 +69,11 @@ class MomentStage:
         n_links_inconsistent: how many of these contradict the tree.
     """
 
-    status: str
+    status: Status
     log_likelihood: float
     runs: tuple[RunReport, ...]
-    notes: tuple[str, ...] = ()
-    plan: str = ""
+    notes: tuple[Note, ...] = ()
+    plan: Plan | BoundaryPlan | None = None
     weakest_link: float = math.inf
     n_links: int = 0
     n_links_inconsistent: int = 0
@@ -78,13 +81,13 @@ class MomentStage:
     @property
     def ok(self) -> bool:
         """Whether moments determine the mixture."""
-        return self.status == Status.OK.name
+        return self.status == Status.OK
 
     def __str__(self) -> str:
         """A line for the stage, then one per run and per note."""
-        lines = [f"moments: {self.status}, logL {self.log_likelihood:.6g}"]
-        lines += self.plan.splitlines()
-        return "\n  ".join([*lines, *map(str, self.runs), *self.notes])
+        lines = [f"moments: {self.status.name}, logL {self.log_likelihood:.6g}"]
+        lines += str(self.plan).splitlines() if self.plan else []
+        return "\n  ".join([*lines, *map(str, self.runs), *map(str, self.notes)])
 
 
 def _counted(outcomes: tuple[tuple[str, int], ...]) -> str:

@@ -11,18 +11,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import Counts, MomentSource
-from pyromix.errors import IdentificationError, PlanError
+from pyromix.errors import IdentificationError
 from pyromix.exact.likelihood import log_prob
 from pyromix.identify.boundary.solver import identify_by_boundaries
+from pyromix.identify.graphical import graph_facts
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.network.recover import pooled
-from pyromix.identify.network.search import find_plans
 from pyromix.identify.network.solver import identify_network
 from pyromix.identify.product.solver import identify_product
 from pyromix.identify.stage import MomentStage, RunReport
 from pyromix.identify.views.patterns import all_assignments, rows_behind
 from pyromix.identify.views.solution import ProductDiagnostics
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
@@ -39,20 +40,17 @@ ENOUGH_ROWS = 0.8
 NOTHING = (Status.TOO_MANY_SOURCES, Status.TOO_FEW_ROWS, Status.INVALID_INPUT)
 """Outcomes of a product whose tables are the margins: no start at all."""
 
-NO_PLAN = "NO_PLAN"
-"""In place of a status: the graph has no three views of U."""
-
 
 @dataclass(frozen=True, eq=False)
 class MomentStart:
     """What the moment stage hands on.
 
     Attributes:
-        mixtures: the estimate, without batch axes; empty where there is nothing to start from.
+        mixture: the estimate, without batch axes; None where there is nothing to start from.
         stage: its report.
     """
 
-    mixtures: tuple[BayesNetMixture, ...]
+    mixture: BayesNetMixture | None
     stage: MomentStage
 
 
@@ -85,13 +83,13 @@ def start_from_moments(
         return _of_boundaries(source, random_state, strict)
     if not any(spec.parents) or spec.n_sources == 1:
         return _of_product(source, random_state, strict)
-    try:
-        plans = find_plans(spec)
-    except PlanError as error:
+    facts = graph_facts(spec)
+    if facts.refusal is not None:
         if strict:
-            raise
-        return MomentStart((), MomentStage(NO_PLAN, math.nan, (), (str(error),)))
-    return _of_network(source, plans, random_state, strict)
+            raise facts.refusal.with_traceback(None)
+        note = Note(NoteKind.UNSOLVED, str(facts.refusal))
+        return MomentStart(None, MomentStage(Status.NO_PLAN, math.nan, (), (note,)))
+    return _of_network(source, facts.plans, random_state, strict)
 
 
 def _of_network(
@@ -106,11 +104,11 @@ def _of_network(
     given = tuple(spec.name(z) for z in run.run.conditioning)
     heaviest = int(run.mass.argmax())
     stage = MomentStage(
-        solution.status.name,
+        solution.status,
         math.nan,
         (_report(views, given, run.status, run.diagnostics, heaviest, spec.n_sources),),
         solution.notes,
-        plan=str(run.plan),
+        plan=run.plan,
         weakest_link=solution.alignment.weakest,
         n_links=len(solution.alignment.links),
         n_links_inconsistent=len(solution.alignment.inconsistent),
@@ -127,15 +125,15 @@ def _of_boundaries(source: MomentSource, random_state: RandomState, strict: bool
     if strict and status != Status.OK:
         raise IdentificationError(
             f"expected runs that determine the CPTs, found {n_known} of {n_rows} rows determined, "
-            f"{found.status.name}: {'; '.join(found.notes)}. Bring more data, or take "
+            f"{found.status.name}: {'; '.join(sentences(found.notes))}. Bring more data, or take "
             'method="auto", which conditions on less'
         )
     stage = MomentStage(
-        status.name,
+        status,
         math.nan,
         (),
         found.notes,
-        plan=str(found.plan),
+        plan=found.plan,
         weakest_link=found.alignment.weakest,
         n_links=len(found.alignment.links),
         n_links_inconsistent=len(found.alignment.inconsistent),
@@ -158,11 +156,12 @@ def _of_product(source: MomentSource, random_state: RandomState, strict: bool) -
     tables: dict[int, Tensor] = {v: t[0] for v, t in zip(telling, solution.tables, strict=True)}
     mixture = BayesNetMixture(spec, solution.weights[0], _with_margins(source, spec, tables))
     status = Status(int(solution.status[0]))
-    notes = () if status is Status.OK else (f"{status.name}: {status.advice}",)
+    unsolved = Note(NoteKind.UNSOLVED, f"{status.name}: {status.advice}")
+    notes = () if status is Status.OK else (unsolved,)
     views = [tuple(spec.name(telling[v]) for v in view) for view in solution.views if view]
     run = _report(views, (), solution.status, solution.diagnostics, 0, spec.n_sources)
-    stage = MomentStage(status.name, math.nan, (run,), notes)
-    return MomentStart((), stage) if status in NOTHING else _start(source, mixture, stage)
+    stage = MomentStage(status, math.nan, (run,), notes)
+    return MomentStart(None, stage) if status in NOTHING else _start(source, mixture, stage)
 
 
 def _with_margins(
@@ -178,10 +177,10 @@ def _with_margins(
 def _start(source: MomentSource, mixture: BayesNetMixture, stage: MomentStage) -> MomentStart:
     """Keep zeros out where there are rows, and see what the estimate is worth."""
     if not isinstance(source, Counts):
-        return MomentStart((mixture,), stage)
+        return MomentStart(mixture, stage)
     mixture = _smoothed(mixture, source)
     log_likelihood = float(source.weights @ log_prob(mixture, source.rows))
-    return MomentStart((mixture,), replace(stage, log_likelihood=log_likelihood))
+    return MomentStart(mixture, replace(stage, log_likelihood=log_likelihood))
 
 
 def _smoothed(mixture: BayesNetMixture, counts: Counts) -> BayesNetMixture:

@@ -18,9 +18,15 @@ DoValue = int | Tensor
 
 
 class Certainty(Enum):
-    """How firmly an answer is identified (THEORY section 7); ordered by ``at_least``."""
+    """How firmly an answer is identified (THEORY section 7); ordered by ``at_least``.
+
+    ``GRAPHICAL``: a plan recovers it, for almost all parameters, from the graph alone; ``LOCAL``:
+    no continuum of other answers fits as well; ``WEAK``: graph or rank would do, and the table does
+    not show it; ``NONE``: other answers fit as well, or nobody certified it.
+    """
 
     NONE = "none"
+    WEAK = "weak"
     LOCAL = "local"
     GRAPHICAL = "graphical"
 
@@ -110,6 +116,27 @@ class DoQuery:
         if len(set(lengths.values())) > 1:
             raise QueryError(f"scenario lists in `do` must be equally long, found {lengths}")
         return query
+
+
+def settings(
+    spec: MixtureSpec,
+    outcome: str | Sequence[str],
+    treatment: str,
+    evidence: Mapping[str, Hashable] | None = None,
+) -> tuple[DoQuery, ...]:
+    """P(outcome | do(treatment = x), evidence) for every state x: what an effect is about.
+
+    Args:
+        spec: the structure that knows the names.
+        outcome: outcome or outcomes.
+        treatment: the variable intervened on.
+        evidence: per variable a state name.
+
+    Raises:
+        QueryError: as ``DoQuery.from_names``.
+    """
+    states = spec.states_of(spec.vertex(treatment))
+    return tuple(DoQuery.from_names(spec, outcome, {treatment: s}, evidence) for s in states)
 
 
 def _do_value(spec: MixtureSpec, vertex: int, value: Any) -> DoValue:

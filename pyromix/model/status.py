@@ -24,6 +24,7 @@ class Status(IntEnum):
     TOO_FEW_ROWS = 5
     NOT_CONVERGED = 6
     INVALID_INPUT = 7
+    NO_PLAN = 8
 
     @property
     def advice(self) -> str:
@@ -60,6 +61,10 @@ _ADVICE = {
     Status.INVALID_INPUT: (
         "the moments or counts are not finite, or not those of a distribution; look for NaN, "
         "for negative weights, and for moments in the wrong order"
+    ),
+    Status.NO_PLAN: (
+        "the graph has no three views of the source; one more variable that depends on the source "
+        "and is independent of the others given it would help, or a sparser graph"
     ),
 }
 

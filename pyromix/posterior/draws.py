@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyromix.errors import PyromixWarning, QueryError, SamplingWarning, WeakIdentificationWarning
+from pyromix.errors import QueryError
 from pyromix.model.match import match_costs, match_sources
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 AMBIGUOUS = 0.5
@@ -198,14 +199,14 @@ def assessed(posterior: Posterior, method: str) -> SamplingReport:
     )
 
 
-def remarks(report: SamplingReport) -> list[tuple[type[PyromixWarning], str]]:
-    """Return what a reader of intervals from these draws must know, as warnings to give."""
-    said: list[tuple[type[PyromixWarning], str]] = []
+def remarks(report: SamplingReport) -> list[Note]:
+    """Return what a reader of intervals from these draws must know."""
+    said: list[Note] = []
     total = report.n_chains * report.n_draws
     if report.r_hat > CONVERGED:
         said.append(
-            (
-                SamplingWarning,
+            Note(
+                NoteKind.SAMPLING,
                 f"{report.method}: the chains disagree: split R-hat is {report.r_hat:.2f} at "
                 f"{report.r_hat_of}, expected at most {CONVERGED}. Raise warmup_steps and "
                 "num_samples; where it stays, the posterior has several modes: n_sources may be "
@@ -214,16 +215,16 @@ def remarks(report: SamplingReport) -> list[tuple[type[PyromixWarning], str]]:
         )
     elif report.effective < min(FEW, total / 4):
         said.append(
-            (
-                SamplingWarning,
+            Note(
+                NoteKind.SAMPLING,
                 f"{report.method}: {total} draws are worth {report.effective:.0f} independent "
                 f"ones at {report.effective_of}. Raise num_samples",
             )
         )
     if report.divergences:
         said.append(
-            (
-                SamplingWarning,
+            Note(
+                NoteKind.SAMPLING,
                 f"{report.method}: {report.divergences} of {total} transitions diverged, so parts "
                 "of the posterior may be missing. Raise target_accept_prob (0.95), set a prior, "
                 'or take method="gibbs"',
@@ -231,8 +232,8 @@ def remarks(report: SamplingReport) -> list[tuple[type[PyromixWarning], str]]:
         )
     if report.n_switched:
         said.append(
-            (
-                WeakIdentificationWarning,
+            Note(
+                NoteKind.DRAWS,
                 f"{report.method}: in {report.n_switched} of {total} draws the sources had "
                 f"exchanged labels ({report.n_exchanges} exchanges on the way); each draw was "
                 "relabelled by itself before anything was averaged. Sources hardly differ, or "
@@ -241,8 +242,8 @@ def remarks(report: SamplingReport) -> list[tuple[type[PyromixWarning], str]]:
         )
     if report.n_ambiguous:
         said.append(
-            (
-                WeakIdentificationWarning,
+            Note(
+                NoteKind.DRAWS,
                 f"{report.method}: the sources of {report.n_ambiguous} of {total} draws could "
                 "nearly as well be matched otherwise: answers about a source are doubtful, those "
                 "about P(V) and its interventions are not",

@@ -76,18 +76,17 @@ def make_report(
     with warnings.catch_warnings(record=True) as caught:
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
         warnings.simplefilter("always", PyromixWarning)
-        subject = look_at(fit, question, selection, sensitivity=sensitivity)
+        subject = look_at(fit, question, selection, vary=sensitivity)
     said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
     subject = replace(subject, notes=tuple(dict.fromkeys(said)))
     with warnings.catch_warnings():
         # Of the profile of sources: it describes, and answers nothing.
         warnings.simplefilter("ignore", PyromixWarning)
         sections = tuple(section(subject) for section in SECTIONS)
-    title = "; ".join(
-        [f"pyromix report: {fit.spec.n_variables} variables, {fit.spec.n_sources} sources"]
-        + [f"effect of {q.treatment} on {q.outcome}" for q in question]
-    )
-    report = Report(title, sections, fit, question, subject.checks)
+    title = f"pyromix report: {fit.spec.n_variables} variables, {fit.spec.n_sources} sources"
+    if question is not None:
+        title += f"; effect of {question.treatment} on {question.outcome}"
+    report = Report(title, sections, subject.fit, question, subject.check)
     if path is not None:
         report.save(path)
     if path is None if show is None else show:

@@ -29,14 +29,14 @@ class Report:
         sections: verdict first.
         fit: who is reported on; plots of the page ask it.
         question: the effect, where there is one.
-        checks: the predictive check, where there is one.
+        check: the predictive check, where there is one.
     """
 
     title: str
     sections: tuple[Section, ...]
     fit: Fit
-    question: tuple[Question, ...]
-    checks: tuple[PredictiveCheck, ...]
+    question: Question | None
+    check: PredictiveCheck | None
 
     def section(self, key: str) -> Section:
         """Return one section.
@@ -59,7 +59,7 @@ class Report:
         """Return one page that needs nothing else: no scripts, no network, plots as SVG."""
         from pyromix.report.html import page  # imports matplotlib
 
-        return page(self.title, self.sections, self.fit, self.question, self.checks)
+        return page(self.title, self.sections, self.fit, self.question, self.check)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the page (``.html``) or the text (``.txt``), whole or not at all.

@@ -31,8 +31,8 @@ def page(
     title: str,
     sections: Sequence[Section],
     fit: Fit,
-    question: tuple[Question, ...],
-    checks: tuple[PredictiveCheck, ...],
+    question: Question | None,
+    check: PredictiveCheck | None,
 ) -> str:
     """Print the sections of a report as HTML.
 
@@ -41,7 +41,7 @@ def page(
         sections: in order.
         fit: who is asked for the plots.
         question: the effect that plots are about, where there is one.
-        checks: the predictive check, where there is one.
+        check: the predictive check, where there is one.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pyromix.report"),
@@ -53,21 +53,11 @@ def page(
 
     def axes(kind: str) -> Axes:
         if kind == "residuals":
-            return draw_residuals(fit, None, checks[0])
+            return draw_residuals(fit, None, check)
         return DRAWERS[kind](fit, question, None)
 
     drawn = {section.key: _drawn(section, axes) for section in sections}
-    return environment.get_template("page.html").render(
-        title=title, sections=sections, drawn=drawn, badge=_badge
-    )
-
-
-def _badge(said: str) -> tuple[str, str, str]:
-    """A verdict at the head of a fact, its class, and the rest."""
-    found = re.match(r"(PASS|PASS, locally|WEAK|FAIL)  (.*)", said, re.DOTALL)
-    if not found:
-        return "", "", said
-    return found[1], found[1][:4].lower(), found[2]
+    return environment.get_template("page.html").render(title=title, sections=sections, drawn=drawn)
 
 
 def _drawn(section: Section, draw: Callable[[str], Axes]) -> list[tuple[Drawing, Markup]]:

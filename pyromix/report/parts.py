@@ -41,6 +41,25 @@ class Drawing:
 
 
 @dataclass(frozen=True)
+class Badged:
+    """A fact with a verdict at its head.
+
+    Attributes:
+        badge: the verdict, as it is printed.
+        level: ``"pass"``, ``"weak"`` or ``"fail"``: how the page shows it.
+        said: the rest.
+    """
+
+    badge: str
+    level: str
+    said: str
+
+    def __str__(self) -> str:
+        """Badge and rest on one line."""
+        return f"{self.badge}  {self.said}"
+
+
+@dataclass(frozen=True)
 class Section:
     """One part of a report.
 
@@ -56,7 +75,7 @@ class Section:
 
     key: str
     title: str
-    facts: tuple[tuple[str, str], ...] = ()
+    facts: tuple[tuple[str, str | Badged], ...] = ()
     words: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     drawings: tuple[Drawing, ...] = ()

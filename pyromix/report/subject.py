@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pyromix.criticism.checking import NOT, WEAK, IdentifiabilityReport, check
+from pyromix.criticism.checking import IdentifiabilityReport, report_on
 from pyromix.criticism.margins import PredictiveCheck
 from pyromix.criticism.prediction import predictive_check
 from pyromix.criticism.selection import Selection
@@ -22,36 +22,34 @@ class Subject:
     """A fit, the question put to it, and everything that was worked out about both.
 
     Attributes:
-        fit: who is reported on.
+        fit: who is reported on; a fit that had no moment stage has that of its table here.
         question: the effect, where there is one.
-        identified: the verdict of the graph on the effect, or on P(U, V).
-        verdict: the same, ``"weak"`` where moments of the table do not show it.
-        stages: what moments show; empty where there are none to look at.
+        identified: the verdict on the effect, or on P(U, V), and its reasons.
+        stage: what moments show; None where there are none to look at.
         effects: of the question.
-        selections: over k, if one was handed in.
-        sensitivities: of P(outcome | do(treatment)) in both arms, if wanted.
-        checks: of the predictions, where there is a table.
+        selection: over k, if one was handed in.
+        sensitivity: of P(outcome | do(treatment)) in both arms, if wanted.
+        check: of the predictions, where there is a table.
         notes: why something is missing, and warnings on the way.
     """
 
     fit: Fit
-    question: tuple[Question, ...]
+    question: Question | None
     identified: IdentifiabilityReport
-    verdict: str
-    stages: tuple[MomentStage, ...]
-    effects: tuple[Effects, ...]
-    selections: tuple[Selection, ...]
-    sensitivities: tuple[Sensitivity, ...]
-    checks: tuple[PredictiveCheck, ...]
+    stage: MomentStage | None
+    effects: Effects | None
+    selection: Selection | None
+    sensitivity: Sensitivity | None
+    check: PredictiveCheck | None
     notes: tuple[str, ...] = ()
 
 
 def look_at(
     fit: Fit,
-    question: tuple[Question, ...],
+    question: Question | None,
     selection: Selection | None,
     *,
-    sensitivity: bool,
+    vary: bool,
 ) -> Subject:
     """Work out what the sections of a report tell.
 
@@ -59,31 +57,30 @@ def look_at(
         fit: who is reported on.
         question: the effect, where there is one.
         selection: over k.
-        sensitivity: whether the fit is varied.
+        vary: whether the fit is varied.
     """
-    treatment, outcome = next(((q.treatment, q.outcome) for q in question), (None, None))
-    identified = check(fit.spec, treatment=treatment, outcome=outcome)
     try:
-        stages = (find_stage(fit),)
+        stage = find_stage(fit)
     except QueryError:
-        stages = ()
-    verdict = identified.verdict
-    if stages and not stages[0].ok and verdict != NOT and identified.plans:
-        verdict = WEAK
-    table = bool(fit.stored) and not fit.exact
+        stage = None
+    else:
+        fit = replace(fit, moments=stage)
+    varied = None
+    if question is not None and vary and fit.table is not None:
+        # Both arms of the effect are two scenarios of one question.
+        varied = sensitivity(fit, question.outcome, {question.treatment: list(question.contrast)})
     return Subject(
         fit=fit,
         question=question,
-        identified=identified,
-        verdict=verdict,
-        stages=stages,
-        effects=tuple(find_effects(fit, q) for q in question),
-        selections=() if selection is None else (selection,),
-        sensitivities=tuple(_varied(fit, q) for q in question if sensitivity and table),
-        checks=(predictive_check(fit),) if table else (),
+        identified=report_on(
+            fit.spec,
+            outcome=None if question is None else question.outcome,
+            treatment=None if question is None else question.treatment,
+            stage=stage,
+        ),
+        stage=stage,
+        effects=None if question is None else find_effects(fit, question),
+        selection=selection,
+        sensitivity=varied,
+        check=None if fit.table is None else predictive_check(fit),
     )
-
-
-def _varied(fit: Fit, question: Question) -> Sensitivity:
-    """Both arms of the effect as two scenarios of one question."""
-    return sensitivity(fit, question.outcome, {question.treatment: list(question.contrast)})

@@ -25,7 +25,7 @@ def section_text(section: Section, number: int) -> str:
     wide = max((len(label) for label, _ in section.facts), default=0) + 2
     for label, said in section.facts:
         lines += textwrap.wrap(
-            said,
+            str(said),
             WIDTH,
             initial_indent=label.ljust(wide),
             subsequent_indent=" " * wide,

@@ -30,6 +30,7 @@ from pyromix.identify.views.patterns import all_assignments
 from pyromix.identify.views.solution import distribution_or_uniform
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import Note, NoteKind
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -49,7 +50,7 @@ class BoundarySolution:
         alignment: source i of the mixture is source ``orders[a, i]`` of run a as it was solved.
         determined: per vertex the rows of its CPT that runs determine, ``(k, *card(parents))``.
             The others hold P(vertex | parents) of all sources together.
-        notes: what went otherwise than planned, in sentences.
+        notes: what went otherwise than planned.
     """
 
     mixture: BayesNetMixture
@@ -57,7 +58,7 @@ class BoundarySolution:
     runs: SolvedRuns
     alignment: Alignment
     determined: tuple[Bool[Tensor, ...], ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     @property
     def plan(self) -> BoundaryPlan:
@@ -223,26 +224,32 @@ def _overall(runs: SolvedRuns, lacking: Sequence[int]) -> Status:
     return Status(int(failed.argmax())) if bool(failed.sum() > 0) else Status.MERGED
 
 
-def _notes(runs: SolvedRuns, alignment: Alignment, lacking: Sequence[int]) -> Iterator[str]:
+def _notes(runs: SolvedRuns, alignment: Alignment, lacking: Sequence[int]) -> Iterator[Note]:
     """Runs without rows are not worth a word."""
     spec, n_runs = runs.plan.spec, len(runs.status)
     failed = (runs.status != Status.OK) & (runs.mass > 0)
     if n_failed := int(failed.sum()):
         counts = Counter(Status(s).name for s in runs.status[failed].tolist())
         text = ", ".join(f"{n} {name}" for name, n in counts.most_common())
-        yield f"{n_failed} of {n_runs} runs were not solved: {text}"
+        sentence = f"{n_failed} of {n_runs} runs were not solved: {text}"
+        yield Note(NoteKind.UNSOLVED, sentence, dict(counts))
     if n_lost := int(((runs.status == Status.OK) & ~alignment.aligned).sum()):
-        yield f"{n_lost} of {n_runs} runs were solved but could not be aligned with the others"
+        yield Note(
+            NoteKind.UNLINKED,
+            f"{n_lost} of {n_runs} runs were solved but could not be aligned with the others",
+        )
     if wrong := alignment.inconsistent:
-        yield (
+        yield Note(
+            NoteKind.INCONSISTENT,
             f"{len(wrong)} of {len(alignment.links)} links between runs contradict the alignment "
             f"tree, the most confident by {max(link.confidence for link in wrong):.3g} squared "
-            "standard errors: the graph or n_sources may be wrong"
+            "standard errors: the graph or n_sources may be wrong",
         )
     for v, n_lacking in enumerate(lacking):
         if n_lacking:
             n_rows = math.prod(spec.cards[p] for p in spec.parents[v])
-            yield (
+            yield Note(
+                NoteKind.UNSOLVED,
                 f"no run determines {n_lacking} of {n_rows} rows of the CPT of {spec.name(v)}: "
-                "they hold its distribution given its parents in all sources together"
+                "they hold its distribution given its parents in all sources together",
             )

@@ -35,6 +35,7 @@ from pyromix.identify.network.runs import SolvedRun, solve_plans
 from pyromix.identify.network.search import find_plans, layers
 from pyromix.identify.network.separation import Neighbours, dependence
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status
 
@@ -59,7 +60,7 @@ class NetworkSolution:
         alignment: of the labels of its assignments.
         known: per vertex which CPT rows ``(k, *card(parents))`` moments determine; the others hold
             the same values in all sources.
-        notes: sentences.
+        notes: what is to be said of it.
     """
 
     mixture: BayesNetMixture
@@ -67,7 +68,7 @@ class NetworkSolution:
     run: SolvedRun
     alignment: Alignment
     known: tuple[Bool[Tensor, ...], ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
     def require(self) -> NetworkSolution:
         """Return this solution if its status is OK.
@@ -79,7 +80,8 @@ class NetworkSolution:
         """
         if self.status == Status.OK:
             return self
-        text = f"moments do not determine the mixture, {self.status.name}: {'; '.join(self.notes)}"
+        why = "; ".join(sentences(self.notes))
+        text = f"moments do not determine the mixture, {self.status.name}: {why}"
         found = self.run.diagnostics
         top = int(self.run.mass.argmax())
         if self.status == Status.RANK_TOO_SMALL:
@@ -117,20 +119,26 @@ def identify_network(
         names = ", ".join(spec.name(z) for z in run.plan.unlinked)
         notes = (
             *notes,
-            f"nothing carries labels over {names}: they were chosen by likelihood, and another "
-            "choice may fit as well",
+            Note(
+                NoteKind.UNLINKED,
+                f"nothing carries labels over {names}: they were chosen by likelihood, and another "
+                "choice may fit as well",
+            ),
         )
     if wrong := alignment.inconsistent:
         notes = (
             *notes,
-            f"{len(wrong)} of {len(alignment.links)} links between assignments contradict the "
-            "alignment tree: the graph or n_sources may be wrong",
+            Note(
+                NoteKind.INCONSISTENT,
+                f"{len(wrong)} of {len(alignment.links)} links between assignments contradict the "
+                "alignment tree: the graph or n_sources may be wrong",
+            ),
         )
     mixture, known = solution
     return NetworkSolution(mixture, status, run, alignment, known, notes)
 
 
-def _outcome(run: SolvedRun) -> tuple[Status, tuple[str, ...]]:
+def _outcome(run: SolvedRun) -> tuple[Status, tuple[Note, ...]]:
     """The status of the whole, and what is to be said of assignments that are not solved."""
     failed = ~run.ok
     if not bool(failed.any()):
@@ -146,7 +154,11 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[str, ...]]:
     given = run.plan.spec
     names = ", ".join(given.name(z) for z in run.run.conditioning)
     over = f" of {len(run.mass)} assignments of {{{names}}}" if names else ""
-    note = f"not solved{over}: {parts}; {worst.advice}"
+    note = Note(
+        NoteKind.UNSOLVED,
+        f"not solved{over}: {parts}; {worst.advice}",
+        {status.name: mass for status, mass in masses.items()},
+    )
     return (Status.OK if run.solved_mass >= ENOUGH_MASS else worst), (note,)
 
 

@@ -20,21 +20,21 @@ class Effects:
 
     Attributes:
         question: which effect.
-        found: the effect, per source where that is determined; empty where it is refused.
+        found: the effect, per source where that is determined; None where it is refused.
         errors: why something is refused: within each source, of all sources together.
-        raw: P(outcome | treatment) of the rows themselves, ``(2, card)`` for the two arms; empty
+        raw: P(outcome | treatment) of the rows themselves, ``(2, card)`` for the two arms; None
             without rows.
     """
 
     question: Question
-    found: tuple[Effect, ...]
+    found: Effect | None
     errors: tuple[NotCertifiedError | PositivityError | SpecError, ...]
-    raw: tuple[np.ndarray, ...]
+    raw: np.ndarray | None
 
     @property
     def refusals(self) -> tuple[str, ...]:
         """The same in words."""
-        if not self.found:
+        if self.found is None:
             return (f"{self.errors[-1]}",)
         return tuple(f"within each source: {error}" for error in self.errors)
 
@@ -57,40 +57,40 @@ def find_effects(fit: Fit, question: Question) -> Effects:
         except (NotCertifiedError, PositivityError, SpecError) as error:
             errors.append(error)
             continue
-        return Effects(question, (effect,), tuple(errors), _raw(fit, question))
-    return Effects(question, (), tuple(errors), _raw(fit, question))
+        return Effects(question, effect, tuple(errors), _raw(fit, question))
+    return Effects(question, None, tuple(errors), _raw(fit, question))
 
 
-def required_effect(fit: Fit, question: tuple[Question, ...]) -> Effect:
+def required_effect(fit: Fit, question: Question | None) -> Effect:
     """The effect of a plot: it must exist.
 
     Raises:
         QueryError: no treatment and outcome.
         NotCertifiedError, PositivityError: the effect is refused.
     """
-    if not question:
+    if question is None:
         raise QueryError(
             "an effect needs a treatment and an outcome, and the model declares neither; name two "
             f"of {list(fit.spec.variables)}"
         )
-    effects = find_effects(fit, question[0])
-    if not effects.found:
+    effects = find_effects(fit, question)
+    if effects.found is None:
         raise effects.errors[-1]
-    return effects.found[0]
+    return effects.found
 
 
 def interval_source(fit: Fit, effect: Effect) -> str:
     """Where intervals come from, in words; empty where there are none."""
-    if fit.drawn:
-        return f"{fit.draws.batch_shape[0]} draws, {fit.diagnostics.method.split('; ')[-1]}"
+    if fit.sampled is not None:
+        return f"{fit.sampled.n} draws, {fit.sampled}"
     return "observed information, delta method" if effect.do.has_interval else ""
 
 
-def _raw(fit: Fit, question: Question) -> tuple[np.ndarray, ...]:
+def _raw(fit: Fit, question: Question) -> np.ndarray | None:
     """Shares among the rows that have both cells."""
-    if not fit.stored or fit.exact:
-        return ()
+    if fit.table is None:
+        return None
     spec = fit.spec
     x, y = spec.vertex(question.treatment), spec.vertex(question.outcome)
     arms = torch.tensor([[spec.state(x, state)] for state in question.contrast], device="cpu")
-    return (fit.counts.table((y,), (x,), arms).cpu().numpy(),)
+    return fit.table.table((y,), (x,), arms).cpu().numpy()

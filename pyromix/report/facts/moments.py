@@ -6,6 +6,7 @@ from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
 from pyromix.identify.stage import MomentStage, RunReport
 from pyromix.identify.start import start_from_moments
+from pyromix.model.note import sentences
 
 
 def find_stage(fit: Fit) -> MomentStage:
@@ -16,19 +17,17 @@ def find_stage(fit: Fit) -> MomentStage:
     """
     if fit.spec.n_sources == 1:
         raise QueryError("one source needs no views: there is no spectrum to look at; fit with k=2")
-    stages = [s for s in fit.diagnostics.moments if _shows(s)]
-    if stages:
-        return stages[0]
-    if not fit.stored or fit.exact:
+    if fit.moments is not None and _shows(fit.moments):
+        return fit.moments
+    if fit.table is None:
         raise QueryError(
             "this fit has neither a moment stage nor a table to take moments of; fit with "
             'method="auto", or save with the data'
         )
-    stage = start_from_moments(fit.counts).stage
+    stage = start_from_moments(fit.table).stage
     if not _shows(stage):
-        raise QueryError(
-            f"there is no spectrum to look at: {'; '.join(stage.notes) or stage.status}"
-        )
+        why = "; ".join(sentences(stage.notes)) or stage.status.name
+        raise QueryError(f"there is no spectrum to look at: {why}")
     return stage
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pyromix.criticism.checking import IdentifiabilityReport
-from pyromix.errors import PlanError
 from pyromix.fitting.record import Fit
-from pyromix.identify.network.search import find_plan
+from pyromix.identify.graphical import graph_facts
 
 
 @dataclass(frozen=True)
@@ -27,29 +26,26 @@ class Views:
 
 def find_views(fit: Fit) -> Views:
     """The views that the fit's moments used; else those of the graph's plan; else none."""
-    runs = [run for stage in fit.diagnostics.moments for run in stage.runs]
-    if runs:
-        return Views(runs[0].views, runs[0].given)
-    if fit.spec.n_sources == 1:
+    if fit.moments is not None and fit.moments.runs:
+        return Views(fit.moments.runs[0].views, fit.moments.runs[0].given)
+    plan = graph_facts(fit.spec).plan
+    if plan is None:
         return Views((), ())
-    try:
-        run = find_plan(fit.spec).runs[0]
-    except PlanError:
-        return Views((), ())
-    names = fit.spec.name
+    run, names = plan.runs[0], fit.spec.name
     views = tuple(tuple(names(v) for v in view) for view in run.views)
     return Views(views, tuple(names(z) for z in run.conditioning))
 
 
 def plan_lines(fit: Fit, verdict: IdentifiabilityReport) -> tuple[str, ...]:
     """The plan as a person would explain it: the one that was used, or the graph's."""
-    for stage in fit.diagnostics.moments:
-        if stage.plan:
-            return tuple(stage.plan.splitlines())
-        for run in stage.runs:
-            views = "  ".join("{" + ", ".join(view) + "}" for view in run.views)
-            return (
-                f"the variables are independent given {fit.spec.source}, so any three groups of "
-                f"them are views; the data chose {views}",
-            )
-    return tuple(line for plan in verdict.plans for line in str(plan).splitlines())
+    stage = fit.moments
+    if stage is not None and stage.plan is not None:
+        return tuple(str(stage.plan).splitlines())
+    if stage is not None and stage.runs:
+        views = "  ".join("{" + ", ".join(view) + "}" for view in stage.runs[0].views)
+        return (
+            f"the variables are independent given {fit.spec.source}, so any three groups of "
+            f"them are views; the data chose {views}",
+        )
+    plan = verdict.found.facts.plan
+    return () if plan is None else tuple(str(plan).splitlines())

@@ -40,8 +40,8 @@ def find_question(
     outcome: str | None,
     contrast: Sequence[Hashable] | None = None,
     outcome_state: Any = ...,
-) -> tuple[Question, ...]:
-    """The effect that is asked for, or that the model declares; empty where neither.
+) -> Question | None:
+    """The effect that is asked for, or that the model declares; None where neither.
 
     Args:
         fit: whose model has roles.
@@ -54,19 +54,16 @@ def find_question(
         QueryError: a name or state is unknown, both are one variable, or only one is to be had.
     """
     spec = fit.spec
-    found = [
-        _role(spec, role) if name is None else (name,)
-        for role, name in (("exposures", treatment), ("outcomes", outcome))
-    ]
-    if not found[0] or not found[1]:
+    one = _role(spec, "exposures") if treatment is None else treatment
+    other = _role(spec, "outcomes") if outcome is None else outcome
+    if one is None or other is None:
         if treatment is None and outcome is None:
-            return ()
-        lacking = "outcome" if found[0] else "treatment"
+            return None
+        lacking = "treatment" if one is None else "outcome"
         raise QueryError(
             f"an effect needs a treatment and an outcome: {lacking} is not given and the model "
             f"declares none; name one of {list(spec.variables)}"
         )
-    one, other = found[0][0], found[1][0]
     states = spec.states_of(spec.vertex(one))
     spec.vertex(other)
     if one == other:
@@ -80,10 +77,10 @@ def find_question(
         spec.state(spec.vertex(one), state)
     if outcome_state is not ...:
         spec.state(spec.vertex(other), outcome_state)
-    return (Question(one, other, (pair[0], pair[1]), outcome_state),)
+    return Question(one, other, (pair[0], pair[1]), outcome_state)
 
 
-def _role(spec: MixtureSpec, role: str) -> tuple[str, ...]:
-    """The one variable of a role, or none."""
+def _role(spec: MixtureSpec, role: str) -> str | None:
+    """The one variable of a role, if there is one."""
     vertices = dict(spec.roles).get(role, ())
-    return (spec.name(vertices[0]),) if len(vertices) == 1 else ()
+    return spec.name(vertices[0]) if len(vertices) == 1 else None

@@ -20,11 +20,11 @@ def certainties(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     """
     if fit.spec.n_sources == 1:
         raise QueryError("with one source every row is certain: there is nothing to draw")
-    if not fit.stored or fit.exact:
+    if fit.table is None:
         raise QueryError(
             "this fit holds no table whose rows could be looked at: save with the data, or see "
             "fit.predict_proba(data)"
         )
-    counts = fit.counts.to(fit.mixture.device)
+    counts = fit.table.to(fit.mixture.device)
     largest = responsibilities(fit.mixture, counts.rows).amax(-1)
     return largest.cpu().numpy(), (counts.weights / counts.n_rows).cpu().numpy()

@@ -17,7 +17,7 @@ from pyromix.report.plots.sources import draw_sources
 from pyromix.report.plots.spectrum import draw_spectrum
 from pyromix.report.plots.trace import draw_trace
 
-Drawer = Callable[[Fit, tuple[Question, ...], Any], Axes]
+Drawer = Callable[[Fit, Question | None, Any], Axes]
 
 DRAWERS: dict[str, Drawer] = {
     "network": draw_network,

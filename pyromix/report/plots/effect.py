@@ -17,7 +17,7 @@ GAP = 0.16
 """Distance between the states of an outcome within one row."""
 
 
-def draw_effect(fit: Fit, question: tuple[Question, ...], ax: Any) -> Axes:
+def draw_effect(fit: Fit, question: Question | None, ax: Any) -> Axes:
     """Draw the differences that an effect compares, a row each.
 
     Args:

@@ -30,10 +30,12 @@ WIDEST = 22.0
 """Inches of a new figure at most."""
 
 
-def draw_network(fit: Fit, question: tuple[Question, ...], ax: Any) -> Axes:
+def draw_network(fit: Fit, question: Question | None, ax: Any) -> Axes:
     """Draw the graph of a fit, treatment and outcome of the question marked."""
     spec = fit.spec
-    marks = {q.treatment: "treatment" for q in question} | {q.outcome: "outcome" for q in question}
+    marks = {}
+    if question is not None:
+        marks = {question.treatment: "treatment", question.outcome: "outcome"}
     views = find_views(fit)
     influenced = [v for v in range(spec.n_variables) if v not in spec.uninfluenced]
     drawn = len(influenced) <= MANY

@@ -33,7 +33,7 @@ def draw_residuals(fit: Fit, ax: Any = None, check: PredictiveCheck | None = Non
     """
     spec = fit.spec
     if check is None:
-        if not fit.stored:
+        if fit.table is None:
             raise QueryError("this fit holds no table to compare with: save it with the data")
         check = predictive_check(fit)
     if not check.pairs:

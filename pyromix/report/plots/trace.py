@@ -26,18 +26,18 @@ def draw_trace(fit: Fit, ax: Any = None) -> Axes:
     Raises:
         QueryError: the likelihood of a population that is too large to sum is not known.
     """
-    return _draws(fit, ax) if fit.drawn and fit.stored else _starts(fit, ax)
+    drawn = fit.sampled is not None and fit.table is not None
+    return _draws(fit, ax) if drawn else _starts(fit, ax)
 
 
 def _starts(fit: Fit, ax: Any) -> Axes:
-    found = fit.diagnostics
-    ends = np.array(found.start_log_likelihoods)
+    ends = np.array(fit.climb.log_likelihoods)
     if not np.isfinite(ends).any():
         raise QueryError("the likelihood of this fit is not known, so there is nothing to draw")
     ax = axes_of(ax, 6.0, 3.4)
     below = ends - ends[np.isfinite(ends)].max()
     numbers = np.arange(1, len(ends) + 1)
-    first = 1 if "moments" in found.method else 0
+    first = 1 if "moments" in fit.course.ran else 0
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.plot(numbers[first:], below[first:], "o", color=BLUE, label="random starts")
     if first:
@@ -47,14 +47,14 @@ def _starts(fit: Fit, ax: Any) -> Axes:
     ax.set_xlim(0.5, len(ends) + 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title(
-        f"Best optimum reached by {found.n_best} of {len(ends)} starts; "
+        f"Best optimum reached by {fit.climb.n_best} of {len(ends)} starts; "
         f"{'converged' if fit.converged else 'NOT converged'} after {fit.n_iter} iterations",
         fontsize=10,
     )
     ax.set_xlabel("start")
     ax.set_ylabel("log-likelihood below the best, nats")
-    if not math.isnan(found.log_likelihood_moments) and first:
-        gap = found.log_likelihood_moments - float(ends.max())
+    if not math.isnan(fit.log_likelihood_moments) and first:
+        gap = fit.log_likelihood_moments - float(ends.max())
         ax.plot([], [], " ", label=f"moments before EM: {gap:+.1f} nats")
     ax.legend(frameon=False, loc="lower right")
     bare(ax)

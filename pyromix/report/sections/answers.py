@@ -13,7 +13,7 @@ from pyromix.report.subject import Subject
 def effect_section(subject: Subject) -> Section:
     """Naive against do, with intervals."""
     title = "Effect: naive against do"
-    if not subject.effects:
+    if (effects := subject.effects) is None:
         return Section(
             "effect",
             title,
@@ -22,10 +22,9 @@ def effect_section(subject: Subject) -> Section:
                 "fit.report(treatment=..., outcome=...).",
             ),
         )
-    effects = subject.effects[0]
     spec, question = subject.fit.spec, effects.question
     words = [f"Refused, {refusal}" for refusal in effects.refusals]
-    if not effects.found:
+    if (effect := effects.found) is None:
         return Section(
             "effect",
             title,
@@ -33,7 +32,6 @@ def effect_section(subject: Subject) -> Section:
             words=tuple(words),
             numbers={"refusals": list(effects.refusals)},
         )
-    effect = effects.found[0]
     intervals = interval_source(subject.fit, effect)
     facts = [("Question", str(question)), ("Certainty", effect.certainty.value)]
     if intervals:
@@ -84,7 +82,7 @@ def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Ta
     rows: list[tuple[str, ...]] = [
         ("naive, share of the rows", share(raw[0, state]), share(raw[1, state]),
          signed(raw[1, state] - raw[0, state]), "")
-        for raw in effects.raw
+        for raw in ([] if effects.raw is None else [effects.raw])
     ]  # fmt: skip
     kinds: list[tuple[str, tuple[Answer, Answer], Difference]] = [
         ("naive, fitted", effect.naive_arms, effect.naive),
@@ -123,19 +121,19 @@ def _numbers(difference: Difference) -> dict[str, object]:
 def sensitivity_section(subject: Subject) -> Section:
     """The effect under other assumptions that one could have made."""
     title = "Sensitivity"
-    if not subject.sensitivities:
+    found, question = subject.sensitivity, subject.question
+    if found is None or question is None:
         why = "Not computed: " + (
             "there is no effect to vary."
-            if not subject.question
+            if question is None
             else "sensitivity=False, or the fit holds no table."
         )
         return Section("sensitivity", title, words=(why,))
-    found, question = subject.sensitivities[0], subject.question[0]
     first = found.variations[0].answer.values
     state = _headline(subject, first[1] - first[0])
     rows, numbers = [], []
     for v in found.variations:
-        if v.answers:
+        if v.found:
             one, other = (float(v.answer.values[arm, state]) for arm in (0, 1))
             rows.append((v.words, share(one), share(other), signed(other - one)))
             numbers.append({"kind": v.kind, "words": v.words, "difference": other - one})
@@ -158,8 +156,7 @@ def sensitivity_section(subject: Subject) -> Section:
 
 def _headline(subject: Subject, differences: object) -> int:
     """The state that the effect is about; else the one that changes most."""
-    for effects in subject.effects:
-        for effect in effects.found:
-            if effect.headline >= 0:
-                return effect.headline
+    effect = None if subject.effects is None else subject.effects.found
+    if effect is not None and effect.headline >= 0:
+        return effect.headline
     return int(abs(differences).argmax())  # type: ignore[arg-type, union-attr]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
+from pyromix.fitting.journal import ABOUT_DATA
+from pyromix.model.note import NoteKind, sentences
 from pyromix.report.numbers import count, finite, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
@@ -13,16 +15,12 @@ SAME = 1e-2
 """Nats: starts that end closer than this ended in one optimum, for the list of optima."""
 
 
-ADDED = "was added."
-"""How the note about a source that the model did not name ends: it is about what was given."""
-
-
 def data_section(subject: Subject) -> Section:
     """Rows, patterns, what is missing, dropped, read otherwise."""
     fit, title = subject.fit, "Data accounting"
     if fit.exact:
         return Section("data", title, words=("Fitted to a population: exact moments, no rows.",))
-    if not fit.stored:
+    if fit.table is None:
         return Section(
             "data",
             title,
@@ -50,7 +48,8 @@ def data_section(subject: Subject) -> Section:
         facts.append(("Rows of weight 0", f"{report.n_zero_weight_rows:,}, left out"))
     if report.unused:
         facts.append(("Columns unused", ", ".join(report.unused)))
-    read = [*report.repairs, *(n for n in fit.diagnostics.notes if n.endswith(ADDED))]
+    added = sentences(n for n in fit.notes if n.kind is NoteKind.ADDED_SOURCE)
+    read = [*report.repairs, *added]
     return Section(
         "data",
         title,
@@ -64,7 +63,7 @@ def k_section(subject: Subject) -> Section:
     """Numbers of sources side by side, or what to run for that."""
     fit, title = subject.fit, "Number of sources"
     own = {"n_sources": fit.spec.n_sources, "bic": finite(fit.bic), "icl": finite(fit.icl)}
-    if not subject.selections:
+    if (found := subject.selection) is None:
         return Section(
             "n_sources",
             title,
@@ -81,7 +80,6 @@ def k_section(subject: Subject) -> Section:
             ),
             numbers=own,
         )
-    found = subject.selections[0]
     header = (
         "k",
         "identified",
@@ -139,15 +137,16 @@ def k_section(subject: Subject) -> Section:
 
 def starts_section(subject: Subject) -> Section:
     """Where starts ended, and how the iterations went."""
-    fit, found = subject.fit, subject.fit.diagnostics
-    ends = [e for e in found.start_log_likelihoods if math.isfinite(e)]
-    facts = [("Method", found.method), ("Prior", found.prior)]
+    fit, climb, prior = subject.fit, subject.fit.climb, subject.fit.chosen_prior
+    method = fit.diagnostics.method
+    ends = [e for e in climb.log_likelihoods if math.isfinite(e)]
+    facts = [("Method", method), ("Prior", prior.words)]
     if ends:
         best = max(ends)
         facts.append(
             (
                 "Starts",
-                f"{len(found.start_log_likelihoods)}, best optimum reached by {found.n_best}",
+                f"{len(climb.log_likelihoods)}, best optimum reached by {climb.n_best}",
             )
         )
         lower = [best - e for e in ends if best - e > SAME]
@@ -155,8 +154,8 @@ def starts_section(subject: Subject) -> Section:
             facts.append(
                 ("Next optimum", f"{small(min(lower))} nats lower ({len(lower)} starts below)")
             )
-        if math.isfinite(found.log_likelihood_moments):
-            gap = best - found.log_likelihood_moments
+        if math.isfinite(fit.log_likelihood_moments):
+            gap = best - fit.log_likelihood_moments
             facts.append(("Moments alone", f"{gap:,.2f} nats below the best optimum"))
     facts.append(
         (
@@ -165,14 +164,15 @@ def starts_section(subject: Subject) -> Section:
         )
     )
     facts.append(("logL", f"{fit.log_likelihood:,.3f}, {fit.log_likelihood_per_row:.5f} per row"))
-    if fit.drawn:
-        facts.append(("Draws", f"{fit.draws.batch_shape[0]}"))
-    facts += [("Sampling", str(one)) for one in found.sampling]
-    if found.elbo:
-        facts.append(("Bound of SVI", f"{found.elbo[-1]:,.2f} after {len(found.elbo)} steps"))
-    told = {*(str(one) for one in found.sampling)}
-    told |= {*(fit.stored[0].report.repairs if fit.stored else ())}
-    priors = tuple((name, f"{value:.4f}") for name, value in found.prior_held_out)
+    sampling = None if fit.sampled is None else fit.sampled.sampling
+    if fit.sampled is not None:
+        facts.append(("Draws", f"{fit.sampled.n}"))
+    if sampling is not None:
+        facts.append(("Sampling", str(sampling)))
+    if bound := climb.bound if fit.sampled is None else fit.sampled.bound:
+        facts.append(("Bound of SVI", f"{bound[-1]:,.2f} after {len(bound)} steps"))
+    told = sentences(n for n in fit.notes if n.kind not in ABOUT_DATA)
+    priors = tuple((name, f"{value:.4f}") for name, value in prior.held_out)
     tables = (
         (Table(("prior", "held-out logL/row"), priors, title="Priors on held-out rows"),)
         if priors
@@ -182,16 +182,16 @@ def starts_section(subject: Subject) -> Section:
         "starts",
         "Starts and convergence",
         facts=tuple(facts),
-        words=tuple(n for n in found.notes if n not in told and not n.endswith(ADDED)),
+        words=tuple(sentence for sentence in told if sentence != str(sampling)),
         tables=tables,
         drawings=(
             (Drawing("trace", "Log-likelihood of every start, or of every draw."),) if ends else ()
         ),
         numbers={
-            "method": found.method,
-            "prior": found.prior,
-            "start_log_likelihoods": [finite(e) for e in found.start_log_likelihoods],
-            "n_best": found.n_best,
+            "method": method,
+            "prior": prior.words,
+            "start_log_likelihoods": [finite(e) for e in climb.log_likelihoods],
+            "n_best": climb.n_best,
             "converged": fit.converged,
             "n_iter": fit.n_iter,
             "log_likelihood": finite(fit.log_likelihood),

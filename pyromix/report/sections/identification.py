@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pyromix.identify.stage import MomentStage, RunReport
+from pyromix.model.note import sentences
 from pyromix.report.facts.plan import plan_lines
 from pyromix.report.numbers import braces, count, finite, ordinal, small
 from pyromix.report.parts import Drawing, Section, Table
@@ -35,20 +36,20 @@ def plan_section(subject: Subject) -> Section:
 def signal_section(subject: Subject) -> Section:
     """What the moments of the table show, view by view."""
     title = "Signal against noise, per view"
-    if not subject.stages:
+    if (stage := subject.stage) is None:
         why = (
             "One source needs no views."
             if subject.fit.spec.n_sources == 1
             else "There are no moments to look at: no three views of the source, or no table."
         )
         return Section("signal", title, words=(why,))
-    stage, k = subject.stages[0], subject.fit.spec.n_sources
+    k = subject.fit.spec.n_sources
     tables = tuple(_views(run, k, subject) for run in stage.runs)
     return Section(
         "signal",
         title,
         facts=tuple(fact for run in stage.runs for fact in _facts(run, k)),
-        words=(*_links(stage), *stage.notes),
+        words=(*_links(stage), *sentences(stage.notes)),
         tables=tables,
         drawings=(
             Drawing(
@@ -58,7 +59,7 @@ def signal_section(subject: Subject) -> Section:
             ),
         ),
         numbers={
-            "status": stage.status,
+            "status": stage.status.name,
             "runs": [
                 {
                     "views": [list(view) for view in run.views],

@@ -23,9 +23,8 @@ PACKAGES = ("pyromix", "torch", "numpy", "scipy")
 def predictive_section(subject: Subject) -> Section:
     """Pair margins and ranks of blocks against the table."""
     title = "Predictive checks"
-    if not subject.checks:
+    if (found := subject.check) is None:
         return Section("checks", title, words=("The fit holds no table to compare with.",))
-    found = subject.checks[0]
     rows = tuple(
         (
             ", ".join(pair.names),
@@ -40,7 +39,7 @@ def predictive_section(subject: Subject) -> Section:
     header = ("pair", "cell", "observed", "expected", "std errors", "adjusted p")
     tables = [Table(header, rows, n_left=2, title="Pair margins that deviate most")] if rows else []
     blocks = tuple(
-        (str(block).rpartition(": ")[0], f"{block.statistic:.1f}", str(block.dof),
+        (block.pair, f"{block.statistic:.1f}", str(block.dof),
          p_value(block.adjusted))
         for block in found.blocks[:PAIRS]
     )  # fmt: skip
@@ -89,10 +88,10 @@ def reproducibility_section(subject: Subject) -> Section:
     fit = subject.fit
     versions = {name: _version(name) for name in PACKAGES}
     versions["Python"] = platform.python_version()
-    seed = fit.diagnostics.random_state or "not kept"
+    seed = fit.random_state or "not kept"
     hashes = {"model": model_hash(fit.spec)}
-    if fit.stored:
-        hashes["data"] = data_hash(fit.counts)
+    if fit.table is not None:
+        hashes["data"] = data_hash(fit.table)
     return Section(
         "reproducibility",
         "Reproducibility",

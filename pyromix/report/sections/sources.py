@@ -31,7 +31,7 @@ def sources_section(subject: Subject) -> Section:
     shown = [t for t in tables if t.mean > LEAST][:VARIABLES]
     header = ("P(state | source)", *(f"{spec.source}={u}" for u in spec.source_states), "distance")
     drawings = [Drawing("sources", "Share of each state within each source, with 95% intervals.")]
-    if fit.stored and not fit.exact:
+    if fit.table is not None:
         said = "Largest P(source | row): 1 where a row's source is certain."
         drawings.append(Drawing("responsibilities", said))
     return Section(

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 
-from pyromix.criticism.checking import IDENTIFIED, LOCAL, NOT, WEAK
+from pyromix.criticism.margins import PredictiveCheck
 from pyromix.criticism.sensitivity import N_SOURCES, VIEW
+from pyromix.identify.stage import RunReport
+from pyromix.model.note import sentences
+from pyromix.model.query import Certainty
 from pyromix.posterior.draws import remarks
 from pyromix.report.facts.effects import Effects, interval_source
 from pyromix.report.numbers import between, braces, count, finite, ordinal, share, signed, small
-from pyromix.report.parts import Section
+from pyromix.report.parts import Badged, Section
 from pyromix.report.subject import Subject
 
-BADGES = {IDENTIFIED: "PASS", LOCAL: "PASS, locally", WEAK: "WEAK", NOT: "FAIL"}
+BADGES = {
+    Certainty.GRAPHICAL: ("PASS", "pass"),
+    Certainty.LOCAL: ("PASS, locally", "pass"),
+    Certainty.WEAK: ("WEAK", "weak"),
+    Certainty.NONE: ("FAIL", "fail"),
+}
+"""How each level of certainty is headed, and shown on the page."""
 
 SURE = 10.0
 """Standard errors between two sources from which on mistakes are few."""
@@ -26,23 +35,23 @@ AGREEING = 2
 
 def verdict_section(subject: Subject) -> Section:
     """Verdict and assumptions."""
-    fit, found = subject.fit, subject.fit.diagnostics
-    starts = len(found.start_log_likelihoods)
-    facts = [
+    fit, climb = subject.fit, subject.fit.climb
+    starts = len(climb.log_likelihoods)
+    facts: list[tuple[str, str | Badged]] = [
         ("Identifiability", _identifiability(subject)),
         (
             "Fit",
             f"k = {fit.spec.n_sources}, logL/row {fit.log_likelihood_per_row:.4f}, best of "
-            f"{starts} start{'s' * (starts != 1)} reached by {found.n_best}, entropy R2 "
+            f"{starts} start{'s' * (starts != 1)} reached by {climb.n_best}, entropy R2 "
             f"{fit.entropy_r2:.2f}",
         ),
-        *(
-            (f"Effect {e.question.treatment} -> {e.question.outcome}", _effect(subject, e))
-            for e in subject.effects
-        ),
-        *(("Model check", _check(subject)) for _ in subject.checks),
-        ("Leans on", _leaning(subject)),
     ]
+    if (asked := subject.effects) is not None:
+        of = asked.question
+        facts.append((f"Effect {of.treatment} -> {of.outcome}", _effect(subject, asked)))
+    if subject.check is not None:
+        facts.append(("Model check", _check(subject.check)))
+    facts.append(("Leans on", _leaning(subject)))
     doubts = _doubts(subject)
     return Section(
         "verdict",
@@ -56,7 +65,7 @@ def verdict_section(subject: Subject) -> Section:
             *(() if doubts else ("No doubts were found by the checks of this report.",)),
         ),
         numbers={
-            "verdict": subject.verdict,
+            "verdict": subject.identified.verdict,
             "asked": subject.identified.asked,
             "reasons": list(subject.identified.reasons),
             "log_likelihood_per_row": finite(fit.log_likelihood_per_row),
@@ -66,10 +75,10 @@ def verdict_section(subject: Subject) -> Section:
     )
 
 
-def _identifiability(subject: Subject) -> str:
-    parts = [f"{subject.identified.asked}: {subject.verdict}"]
+def _identifiability(subject: Subject) -> Badged:
+    parts = [f"{subject.identified.asked}: {subject.identified.verdict}"]
     source, k = subject.fit.spec.source, subject.fit.spec.n_sources
-    for run in [run for stage in subject.stages for run in stage.runs][:1]:
+    for run in _first_run(subject):
         given = f"{source} and {braces(run.given)}" if run.given else source
         views = " ".join(braces(view) for view in run.views)
         parts.append(f"{len(run.views)} views given {given}: {views}")
@@ -77,13 +86,18 @@ def _identifiability(subject: Subject) -> str:
             f"{ordinal(k)} singular value {small(run.signal)} (noise up to "
             f"{small(run.noise_floor)})"
         )
-    return f"{BADGES[subject.verdict]}  {'; '.join(parts)}"
+    badge, level = BADGES[subject.identified.found.level]
+    return Badged(badge, level, "; ".join(parts))
+
+
+def _first_run(subject: Subject) -> tuple[RunReport, ...]:
+    """The run whose figures are told; none where no moments were looked at."""
+    return () if subject.stage is None else subject.stage.runs[:1]
 
 
 def _effect(subject: Subject, effects: Effects) -> str:
-    if not effects.found:
+    if (effect := effects.found) is None:
         return "refused: data do not determine it, see below"
-    effect = effects.found[0]
     s = effect.headline
     if s < 0:
         s = int(abs(effect.do.values).argmax())
@@ -103,16 +117,17 @@ def _effect(subject: Subject, effects: Effects) -> str:
     return ", ".join(words)
 
 
-def _check(subject: Subject) -> str:
-    check = subject.checks[0]
+def _check(check: PredictiveCheck) -> Badged:
     if check.fits:
         compared = f"{len(check.pairs)} pair margins and {len(check.blocks)} ranks of blocks"
-        return f"PASS  none of {compared} contradicts the model"
+        return Badged("PASS", "pass", f"none of {compared} contradicts the model")
     bad = sum(pair.adjusted < check.level for pair in check.pairs)
     blocks = sum(block.adjusted < check.level for block in check.blocks)
-    return (
-        f"FAIL  {bad} of {len(check.pairs)} pair margins and {blocks} of {len(check.blocks)} ranks "
-        "of blocks contradict the model"
+    return Badged(
+        "FAIL",
+        "fail",
+        f"{bad} of {len(check.pairs)} pair margins and {blocks} of {len(check.blocks)} ranks of "
+        "blocks contradict the model",
     )
 
 
@@ -120,15 +135,16 @@ def _leaning(subject: Subject) -> str:
     spec = subject.fit.spec
     if spec.n_sources == 1:
         return "nothing unmeasured links the variables beyond the given graph"
-    runs = [run for stage in subject.stages for run in stage.runs]
-    links = "links these views" if runs else "links the variables beyond the given graph"
+    links = (
+        "links these views" if _first_run(subject) else "links the variables beyond the given graph"
+    )
     said = f"{spec.source} has {spec.n_sources} states; nothing else unmeasured {links}"
-    if not subject.sensitivities:
+    if subject.sensitivity is None:
         return said
     needed = [
         v.words.removeprefix("without ")
-        for v in subject.sensitivities[0].variations
-        if v.kind == VIEW and v.note.startswith("not identified")
+        for v in subject.sensitivity.variations
+        if v.kind == VIEW and not v.identified
     ]
     said += (
         f"; without {' or without '.join(needed)} the effect is not determined" if needed else ""
@@ -138,42 +154,49 @@ def _leaning(subject: Subject) -> str:
 
 def _doubts(subject: Subject) -> list[str]:
     """What should keep a reader from trusting the figures, the gravest first."""
-    fit, found, own = subject.fit, subject.fit.diagnostics, subject.fit.spec.n_sources
+    fit, verdict = subject.fit, subject.identified.found
     doubts = []
-    if subject.verdict in (WEAK, NOT):
-        why = subject.identified.reasons if subject.verdict == NOT else subject.stages[0].notes
-        doubts.append(f"the sources are {subject.verdict}: {'; '.join(why)}")
-    if subject.verdict == LOCAL:
+    if verdict.weak and subject.stage is not None:
+        doubts.append(f"the sources are weak: {'; '.join(sentences(subject.stage.notes))}")
+    if verdict.level is Certainty.NONE:
+        doubts.append(f"the sources are not identified: {'; '.join(subject.identified.reasons)}")
+    if verdict.level is Certainty.LOCAL:
         doubts.append("a second answer, isolated from this one, might fit as well")
     if not fit.converged:
         doubts.append(f"the iterations had not converged after {fit.n_iter}; raise max_iter")
-    starts = len(found.start_log_likelihoods)
-    if fit.spec.n_sources > 1 and starts > 1 and found.n_best < AGREEING:
+    starts, n_best = len(fit.climb.log_likelihoods), fit.climb.n_best
+    if fit.spec.n_sources > 1 and starts > 1 and n_best < AGREEING:
         doubts.append(
-            f"the best log-likelihood was reached by {found.n_best} of {starts} starts: raise "
-            "n_init"
+            f"the best log-likelihood was reached by {n_best} of {starts} starts: raise n_init"
         )
-    doubts += [said for one in found.sampling for _, said in remarks(one)]
-    for run in [run for stage in subject.stages for run in stage.runs][:1]:
+    if fit.sampled is not None and fit.sampled.sampling is not None:
+        doubts += sentences(remarks(fit.sampled.sampling))
+    for run in _first_run(subject):
         if run.separation < SURE:
             doubts.append(
                 f"sources lie {small(run.separation)} standard errors apart in the moments; below "
                 f"{SURE:g} some are mistaken for one another"
             )
-    if subject.checks and not subject.checks[0].fits:
-        doubts.append(f"the model does not reproduce the table: worst, {subject.checks[0].worst}")
-    for effect in [effect for effects in subject.effects for effect in effects.found]:
-        if any(delta.dominated for delta in effect.do.delta):
-            doubts.append(
-                "the interval of the effect rests mostly on directions that the data hardly "
-                "determine"
-            )
-    for sensitivity in subject.sensitivities:
-        first = sensitivity.variations[0].answer.values
-        for v in sensitivity.variations[1:]:
-            # Fewer sources are fewer explanations: that the answer moves with them is no doubt.
-            if v.answers and not (v.kind == N_SOURCES and v.answer.spec.n_sources < own):
-                moved = float(abs(v.answer.values - first).max())
-                if moved > MOVED:
-                    doubts.append(f"{v.words}: a probability under the do moves by {share(moved)}")
-    return [*doubts, *subject.notes]
+    if subject.check is not None and not subject.check.fits:
+        doubts.append(f"the model does not reproduce the table: worst, {subject.check.worst}")
+    effect = None if subject.effects is None else subject.effects.found
+    if effect is not None and any(delta.dominated for delta in effect.do.delta):
+        doubts.append(
+            "the interval of the effect rests mostly on directions that the data hardly determine"
+        )
+    return [*doubts, *_moves(subject), *subject.notes]
+
+
+def _moves(subject: Subject) -> list[str]:
+    """Other assumptions under which a probability moves by much."""
+    if subject.sensitivity is None:
+        return []
+    own, (fitted, *others) = subject.fit.spec.n_sources, subject.sensitivity.variations
+    found = []
+    for v in others:
+        # Fewer sources are fewer explanations: that the answer moves with them is no doubt.
+        if v.found and not (v.kind == N_SOURCES and v.answer.spec.n_sources < own):
+            moved = float(abs(v.answer.values - fitted.answer.values).max())
+            if moved > MOVED:
+                found.append(f"{v.words}: a probability under the do moves by {share(moved)}")
+    return found

@@ -1,0 +1,104 @@
+"""What a graph alone recovers: its plans, and the vertices they cover (THEORY section 7a)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from pyromix.data.population import population
+from pyromix.errors import PlanError, PyromixError
+from pyromix.identify.network.plan import Plan
+from pyromix.identify.network.search import find_plans
+from pyromix.identify.network.solver import identify_network
+from pyromix.model.match import match_sources
+from pyromix.model.randomness import random_mixture
+from pyromix.model.spec import SOURCE, MixtureSpec
+from pyromix.model.status import Status
+
+MAX_CHECKED = 60
+"""Largest number of variables of a plan that is checked on a generic mixture."""
+
+RECOVERED = 1e-5
+"""Largest error of a generic mixture that counts as recovered; rank deficits give over 1e-2."""
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What graph, cardinalities and k say before any data.
+
+    Attributes:
+        spec: graph, cardinalities and k.
+        plans: ways to recover the mixture from moments, the most promising first; perhaps none.
+        refusal: why there is no plan; None where there is one, and for one source, which needs
+            none.
+        vertices: those whose CPTs a plan recovers for almost all parameters, ``SOURCE`` for P(U).
+    """
+
+    spec: MixtureSpec
+    plans: tuple[Plan, ...]
+    refusal: PlanError | None
+    vertices: frozenset[int]
+
+    @property
+    def plan(self) -> Plan | None:
+        """The most promising plan, if there is one."""
+        return self.plans[0] if self.plans else None
+
+    @property
+    def everything(self) -> bool:
+        """Whether all of P(U, V) is recovered."""
+        return len(self.vertices) == self.spec.n_variables + 1
+
+
+@lru_cache(maxsize=64)
+def graph_facts(spec: MixtureSpec) -> GraphFacts:
+    """Search for plans, once per structure, and say what they recover.
+
+    Three views and what they cover are sufficient [kruskal77]: where U points at every vertex, the
+    ranks that a plan asks for are those of products of distributions, a special case of the model,
+    and so of almost all mixtures. Where it does not, the ranks are checked by recovering one
+    generic mixture from its exact moments.
+
+    Args:
+        spec: graph, cardinalities and k.
+    """
+    everything = frozenset(range(SOURCE, spec.n_variables))
+    if spec.n_sources == 1:
+        return GraphFacts(spec, (), None, everything)
+    try:
+        plans = tuple(find_plans(spec))
+    except PlanError as error:
+        return GraphFacts(spec, (), error, frozenset())
+    return GraphFacts(spec, plans, None, _recovered(spec, plans[0], everything))
+
+
+def _recovered(spec: MixtureSpec, plan: Plan, everything: frozenset[int]) -> frozenset[int]:
+    """Vertices that the most promising plan recovers; none unless it aligns all labels."""
+    if plan.unlinked:
+        return frozenset()
+    covered = everything - set(plan.uncovered)
+    if not spec.uninfluenced:
+        return covered
+    return covered if _recovers(plan) else frozenset()
+
+
+def _recovers(plan: Plan) -> bool:
+    """Whether the plan gives one generic mixture back."""
+    spec = plan.spec
+    if spec.n_variables > MAX_CHECKED:
+        return False
+    truth = random_mixture(spec, 0)
+    try:
+        found = identify_network(population(truth), plans=[plan])
+    except PyromixError:
+        return False
+    mixture = found.mixture.relabel(match_sources(truth, found.mixture))
+    gaps = [(truth.weights - mixture.weights).abs().max()]
+    gaps += [
+        (a - b).abs().max()
+        for v, (a, b) in enumerate(zip(truth.cpts, mixture.cpts, strict=True))
+        if v not in plan.uncovered
+    ]
+    return found.status == Status.OK and float(torch.stack(gaps).max()) < RECOVERED
