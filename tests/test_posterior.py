@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from posterior_cases import free, sampled
 import pyromix as px
 from pyromix.estimate.pooled_prior import pooled_prior
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import WARNINGS
 from pyromix.model.randomness import random_mixture
 from pyromix.posterior.draws import Posterior, assessed, relabelled, remarks
 from pyromix.posterior.gibbs import gibbs
@@ -66,9 +68,9 @@ def test_permuted_draws_are_brought_back_counted_and_then_averaged(k):
     assert found.switched[1].sum() == 15
     assert found.switched[2].all()
     assert report.n_ambiguous == 0
-    (category, sentence), *_ = [r for r in remarks(report) if "exchanged" in r[1]]
-    assert category is px.WeakIdentificationWarning
-    assert "55 of 120" in sentence
+    note, *_ = [note for note in remarks(report) if "exchanged" in note.sentence]
+    assert WARNINGS[note.kind] is px.WeakIdentificationWarning
+    assert "55 of 120" in note.sentence
 
 
 def test_equal_sources_are_matched_with_doubt():
@@ -82,7 +84,7 @@ def test_equal_sources_are_matched_with_doubt():
     found = relabelled(twice, around(twice, (2, 30)), torch.zeros(2, 30).double())
     report = assessed(found, "made up")
     assert report.n_ambiguous > 40
-    assert any("nearly as well" in sentence for _, sentence in remarks(report))
+    assert any("nearly as well" in note.sentence for note in remarks(report))
 
 
 def test_unreached_rows_do_not_vote():
@@ -125,9 +127,9 @@ def test_independent_draws_have_an_r_hat_of_one_and_as_many_effective_draws():
 def test_chains_apart_and_sticky_chains_are_said_with_numbers_and_advice():
     values = torch.rand(4, 500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     apart = assessed(chains(values / 2 + torch.arange(4)[:, None] * 0.1), "gibbs")
-    ((category, sentence),) = remarks(apart)
-    assert category is px.SamplingWarning
-    assert "at P(X=a | U=0), expected at most 1.05. Raise warmup_steps" in sentence
+    (note,) = remarks(apart)
+    assert WARNINGS[note.kind] is px.SamplingWarning
+    assert "at P(X=a | U=0), expected at most 1.05. Raise warmup_steps" in note.sentence
     sticky = assessed(chains(0.5 + 0.02 * (values - 0.5).cumsum(1)), "gibbs")
     assert sticky.r_hat > 1.05
     assert sticky.effective < 100
@@ -299,9 +301,9 @@ def test_posterior_predictive_rows_vary_with_the_tables():
         for c in fit.mixture.cpts
     )
     draws = BayesNetMixture(fit.spec, fit.mixture.weights.expand(2, -1), ends)
-    from dataclasses import replace
-
-    frame = replace(sure, drawn=(draws,)).simulate(400, posterior=True, random_state=1)
+    frame = replace(sure, sampled=replace(sure.sampled, mixture=draws)).simulate(
+        400, posterior=True, random_state=1
+    )
     codes = frame.apply(lambda column: column.cat.codes).to_numpy()
     assert (codes == codes[:, :1]).all()
     assert codes[:, 0].mean() == pytest.approx(0.5, abs=0.1)

@@ -237,7 +237,7 @@ def test_mini_batches_end_where_the_whole_table_does(fit):
 
 def test_a_point_guide_gives_a_fit_and_the_others_draws(fit):
     point = quiet(fit.refine, method="svi", guide="delta", num_steps=50)
-    assert not point.drawn
+    assert point.sampled is None
     assert point.log_likelihood == pytest.approx(fit.log_likelihood, abs=0.5)
     assert len(point.diagnostics.elbo) == 50
     spread = quiet(fit.refine, method="svi", num_steps=50, num_samples=30)
