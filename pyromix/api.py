@@ -21,6 +21,7 @@ from pyromix.fitting import refine as refinement
 from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import Certificate
 from pyromix.identify.certify import certify
+from pyromix.identify.identifiers import Identifier
 from pyromix.model.prior import Prior
 from pyromix.model.randomness import RandomState
 from pyromix.report import compose, plotting
@@ -114,7 +115,7 @@ def fit(
     data: Any,
     n_sources: int | None = None,
     *,
-    method: str = "auto",
+    method: str | Identifier = "auto",
     n_init: int | None = None,
     prior: str | Prior | None = POOLED,
     sample_weight: Any = None,
@@ -139,7 +140,8 @@ def fit(
             that is taken, and the sources are then named 0..k-1.
         method: ``"auto"``, moments, then EM from there and from random starts; ``"moments"``,
             those alone; ``"markov-boundary"``, moments alone by the runs of [gordon23clear];
-            ``"em"``, random starts alone.
+            ``"em"``, random starts alone; or one's own ``identify.identifiers.Identifier``, whose
+            estimate EM goes on from as in ``"auto"``.
         n_init: number of random starts. By default 4 beside a start from moments that determine
             the mixture and 20 without one; on small tables further ones, up to 200, until the best
             optimum has been reached by three starts or by the one from moments.

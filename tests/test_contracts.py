@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 import pyromix as px
+from pyromix.fitting.record import Fit
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,6 +26,10 @@ CONTRACT = {
     "query": ["mixture", "variables", "do", "evidence", "engine"],
     "read": ["path", "source"],
     "write": ["mixture", "path"],
+    "to_pgmpy": ["mixture"],
+    "to_pyro": ["mixture"],
+    "simulate": ["mixture", "n_samples", "do", "evidence", "include_latents", "random_state"],
+    "effect": ["mixture", "treatment", "outcome", "contrast", "evidence"],
     "load": ["path"],
     "population": ["mixture"],
     "random_mixture": ["spec", "random_state", "separation"],
@@ -126,3 +135,67 @@ def test_no_source_file_is_much_longer_than_four_hundred_lines():
         if (lines := len(path.read_text().splitlines())) > 420
     }
     assert long == {}
+
+
+# -- structure ---------------------------------------------------------------------------------
+
+PACKAGE = ROOT / "pyromix"
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(path: Path, modules: Collection[str]) -> set[str]:
+    """Modules of the package that a file imports, at its top or inside functions."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.dump(block.test)
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in for_types:
+            for alias in node.names:
+                deep = f"{node.module}.{alias.name}"
+                found.add(deep if deep in modules else node.module)
+    return found & set(modules)
+
+
+def test_no_two_files_import_each_other_in_a_circle_lazy_imports_counted():
+    modules = {name: path for name, path in sources().items() if name != "pyromix"}
+    graph = nx.DiGraph()
+    for name, path in modules.items():
+        graph.add_edges_from((name, other) for other in imports_of(path, modules) if other != name)
+    circles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]
+    assert circles == []
+
+
+def test_no_module_under_the_package_has_the_name_of_a_public_function():
+    functions = {name for name in px.__all__ if inspect.isfunction(getattr(px, name))}
+    modules = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    assert functions & modules == set()
+
+
+def test_the_layers_of_the_contract_name_every_room():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = " ".join(config["contracts"][0]["layers"])
+    rooms = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    assert {f"pyromix.{room}" for room in rooms - {"models"}} == set(re.findall(r"[\w.]+", layers))
+    assert not any("ignore_imports" in contract for contract in config["contracts"])
+
+
+def test_the_record_of_a_fit_has_no_verbs():
+    """Methods of ``Fit`` are properties; what one does with a fit stands in ``MixtureFit``."""
+    assert [
+        n for n, member in vars(Fit).items() if inspect.isfunction(member) and n[0] != "_"
+    ] == []
+    assert issubclass(px.MixtureFit, Fit)

@@ -29,7 +29,9 @@ from pyromix.fitting.assembly import from_em, from_population
 from pyromix.fitting.inputs import take_in, without_edges
 from pyromix.fitting.journal import MOMENTS_ALONE, ChosenPrior, Climb, Course
 from pyromix.fitting.record import Fit
-from pyromix.identify.start import MomentStart, start_from_moments
+from pyromix.identify.identifiers import Boundaries, Identifier
+from pyromix.identify.stage import MomentStart
+from pyromix.identify.start import start_from_moments
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, sentences
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
@@ -50,7 +52,7 @@ def fit(
     data: Any,
     n_sources: int | None = None,
     *,
-    method: str = "auto",
+    method: str | Identifier = "auto",
     n_init: int | None = None,
     prior: str | Prior | None = POOLED,
     sample_weight: Any = None,
@@ -63,7 +65,7 @@ def fit(
     tol: float = 1e-9,
 ) -> Fit:
     """Fit a mixture to a table; arguments and errors of ``px.fit``."""
-    if method not in METHODS:
+    if not isinstance(method, Identifier) and method not in METHODS:
         raise QueryError(
             f"method must be one of {list(METHODS)}, found {method!r}"
             f"{near_matches(method, METHODS)}"
@@ -93,7 +95,7 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> Fit:
 
 def _fitted(
     source: Counts | Population,
-    method: str,
+    method: str | Identifier,
     n_init: int | None,
     prior: str | Prior | None,
     generator: torch.Generator,
@@ -103,20 +105,21 @@ def _fitted(
     """Moments, then EM from there and from random starts, as the method says."""
     spec = source.spec
     exact = isinstance(source, Population)
+    asked = method.name if isinstance(method, Identifier) else method
     start = _moments(source, method, generator)
     stage = None if start is None else start.stage
     given = None if start is None else start.mixture
     determined = stage is not None and stage.ok
     if exact and given is not None and stage is not None and determined:
-        return from_population(given, source, Course(method, ("moments",)), notes, stage)
+        return from_population(given, source, Course(asked, ("moments",)), notes, stage)
     counts = source.as_counts() if exact else source
     n_rows = math.inf if exact else None
-    if given is not None and method in MOMENTS_ALONE:
+    if given is not None and asked in MOMENTS_ALONE:
         none = ChosenPrior(PseudoCounts.of(spec, None, counts.device), prior_words(None))
         return from_em(
             evaluate(counts, given),
             counts,
-            Course(method, ("moments",)),
+            Course(asked, ("moments",)),
             none,
             notes=notes,
             moments=stage,
@@ -124,7 +127,7 @@ def _fitted(
         )
     # Exact moments that do not determine the mixture are no start: their zeros would stay.
     given = None if exact else given
-    course = Course(method, ("em",) if given is None else ("moments", "em"))
+    course = Course(asked, ("em",) if given is None else ("moments", "em"))
     pooled = isinstance(prior, str)
     fixed = PseudoCounts.of(spec, None if pooled else prior, counts.device)
     em = {**em, "prior": fixed}
@@ -172,17 +175,19 @@ def _climbed(
 
 
 def _moments(
-    source: Counts | Population, method: str, generator: torch.Generator
+    source: Counts | Population, method: str | Identifier, generator: torch.Generator
 ) -> MomentStart | None:
     """The moment stage, where there is one; a fallback is said."""
-    spec = source.spec
-    if method == "em" or (method == "auto" and spec.n_sources == 1):
+    if method == "em" or (method == "auto" and source.spec.n_sources == 1):
         return None
+    own = method if isinstance(method, Identifier) else None
+    if method == "markov-boundary":
+        own = Boundaries()
     start = start_from_moments(
         source,
         generator,
         strict=method in MOMENTS_ALONE,
-        boundaries=method == "markov-boundary",
+        identifier=own,
     )
     if not start.stage.ok:
         warnings.warn(

@@ -170,6 +170,8 @@ def _plan_to_json(plan: Plan | BoundaryPlan | None) -> dict[str, Any] | None:
         return None
     if isinstance(plan, BoundaryPlan):
         return {"default": plan.default}
+    if not isinstance(plan, Plan):
+        return None  # of somebody's own identifier, who alone can write it
     fields = ("runs", "links", "layers", "uncovered")
     return {
         name: [asdict(x) if isinstance(x, Run | Link) else x for x in getattr(plan, name)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pyromix.identify.boundary.plan import BoundaryPlan
 from pyromix.identify.network.plan import Plan
+from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note
 from pyromix.model.status import Status
 
@@ -88,6 +89,19 @@ class MomentStage:
         lines = [f"moments: {self.status.name}, logL {self.log_likelihood:.6g}"]
         lines += str(self.plan).splitlines() if self.plan else []
         return "\n  ".join([*lines, *map(str, self.runs), *map(str, self.notes)])
+
+
+@dataclass(frozen=True, eq=False)
+class MomentStart:
+    """What the moment stage hands on.
+
+    Attributes:
+        mixture: the estimate, without batch axes; None where there is nothing to start from.
+        stage: what was found on the way.
+    """
+
+    mixture: BayesNetMixture | None
+    stage: MomentStage
 
 
 def _counted(outcomes: tuple[tuple[str, int], ...]) -> str:
