@@ -88,7 +88,7 @@ def test_plans_are_searched_for_once_from_the_fit_to_its_report(monkeypatch):
     for module in (graphical, search):
         monkeypatch.setattr(module, "find_plans", counted)
     graphical.graph_facts.cache_clear()
-    fit = px.fit(model, frame.head(1000), 2, n_init=1, prior=None)
+    fit = px.fit(model, frame, 2, n_init=1, prior=None)
     fit.effect()
     px.check(fit.spec, outcome="lung", treatment="smoke")
     fit.report(show=False, sensitivity=False)

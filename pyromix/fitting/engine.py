@@ -195,7 +195,7 @@ def _moments(
             f"{'replace' if start.mixture is None else 'join'} them: "
             f"{'; '.join(sentences(start.stage.notes))}",
             WeakIdentificationWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return start
 
