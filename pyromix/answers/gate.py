@@ -59,6 +59,6 @@ def refusal(verdict: Verdict) -> str:
         f"{spec.n_sources} sources it shows {seen}, and an unseen one, mostly in {tables}, moves "
         f"the answer (relative residual {verdict.residual:.2g}). What would help: one more "
         f"observed variable that depends on {spec.source!r} and is independent of the others "
-        f"given {spec.source!r}, a sparser graph if it can be justified, or fewer sources. "
+        f"given {spec.source!r}, a sparser graph if it can be justified, or fewer sources; "
         'require="none" returns the number at this one optimum all the same'
     )
