@@ -162,7 +162,8 @@ def _of_product(source: MomentSource, random_state: RandomState, strict: bool) -
     views = [tuple(spec.name(telling[v]) for v in view) for view in solution.views if view]
     run = _report(views, (), solution.status, solution.diagnostics, 0, spec.n_sources)
     stage = MomentStage(status.name, math.nan, (run,), notes)
-    return MomentStart((), stage) if status in NOTHING else _start(source, mixture, stage)
+    nothing = status in NOTHING or math.isnan(run.projected)
+    return MomentStart((), stage) if nothing else _start(source, mixture, stage)
 
 
 def _with_margins(

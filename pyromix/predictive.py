@@ -24,9 +24,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pyromix.data.counts import Counts
-from pyromix.errors import QueryError
+from pyromix.errors import DataError, QueryError
 from pyromix.identify.network.ranks import Blocks, block_tests, separated_blocks
 from pyromix.identify.product.rank import block_pairs, holm
+from pyromix.model import linalg
 from pyromix.model.elimination import marginal
 from pyromix.model.information import SEEN, expected_information, prior_gradient, scores
 from pyromix.model.mixture import BayesNetMixture
@@ -351,13 +352,31 @@ def _statistic(
     if bool(rare.any()):
         merge = torch.cat([merge, rare.to(gap.dtype).unsqueeze(0)])
     gap, whole, left = merge @ gap, merge @ whole @ merge.T, merge @ left @ merge.T
-    values, axes = torch.linalg.eigh(whole)
+    values, axes = _spectrum(whole)
     free = values > 1e-9 * values[-1].clamp_min(1e-300)
     white = axes[:, free] / values[free].sqrt()
-    shares, turn = torch.linalg.eigh(white.T @ left @ white)
+    shares, turn = _spectrum(white.T @ left @ white)
     kept = shares > FITTED
     along = (turn.T @ (white.T @ gap))[kept]
     return float((along.square() / shares[kept]).sum()), int(kept.sum())
+
+
+def _spectrum(
+    covariance: Float[Tensor, "cells cells"],
+) -> tuple[Float[Tensor, " cells"], Float[Tensor, "cells cells"]]:
+    """Eigenvalues and eigenvectors of a covariance of shares.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = linalg.eigh(covariance)
+    linalg.refuse(
+        found.status,
+        DataError,
+        "shares of rows whose covariance has eigenvalues, for a predictive check",
+        "look for nan in the tables of the fit, and in the weights of the rows",
+    )
+    return found.values, found.vectors
 
 
 def _blocks(counts: Counts, seed: int) -> list[BlockCheck]:

@@ -21,6 +21,7 @@ from pyromix.errors import PlanError, PyromixError, SpecError
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.network.search import find_plan
 from pyromix.identify.network.solver import identify_network
+from pyromix.model import linalg
 from pyromix.model.certificate import Certificate, flatten_tangent
 from pyromix.model.likelihood import responsibilities
 from pyromix.model.match import match_sources
@@ -135,7 +136,7 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
         random_state: of the sampled cells.
 
     Raises:
-        SpecError: more parameters than ``MAX_PARAMETERS``.
+        SpecError: more parameters than ``MAX_PARAMETERS``, or a Jacobian that is not finite.
     """
     spec = point.spec
     _check_size(spec)
@@ -164,7 +165,18 @@ def _check_size(spec: MixtureSpec) -> None:
 
 def _triangle(scores: Float[Tensor, "m p"]) -> Float[Tensor, "rows p"]:
     """At most p rows with the row space and the singular values of all."""
-    return torch.linalg.qr(scores, mode="r").R
+    found = linalg.triangle(scores)
+    _refuse(found.status)
+    return found.value
+
+
+def _refuse(status: Int[Tensor, ""]) -> None:
+    linalg.refuse(
+        status,
+        SpecError,
+        "a mixture at which the Jacobian of its law can be factorised",
+        "look for nan, and for probabilities that are zero, in its tables",
+    )
 
 
 def _certificate(
@@ -175,7 +187,9 @@ def _certificate(
         condition = _condition(scores, generator)
         if condition < 1 / RANK_TOLERANCE:
             return Certificate(point, scores.new_zeros(0, scores.shape[1]), condition)
-    _, values, basis = torch.linalg.svd(scores, full_matrices=True)
+    found = linalg.svd(scores, full_matrices=True)
+    _refuse(found.status)
+    values, basis = found.values, found.vh
     rank = int((values > RANK_TOLERANCE * values[0]).sum())
     return Certificate(point, basis[rank:], float(values[0] / values[rank - 1]))
 
@@ -190,8 +204,8 @@ def _condition(triangle: Float[Tensor, "p p"], generator: torch.Generator) -> fl
         largest = triangle.T @ (triangle @ largest)
         grown = largest.norm()
         largest = largest / grown
-        half = torch.linalg.solve_triangular(triangle.T, smallest, upper=False)
-        smallest = torch.linalg.solve_triangular(triangle, half, upper=True)
+        half = linalg.solve_triangular(triangle.T, smallest, upper=False).value
+        smallest = linalg.solve_triangular(triangle, half, upper=True).value
         shrunk = smallest.norm()
         smallest = smallest / shrunk
     condition = float((grown * shrunk).sqrt())

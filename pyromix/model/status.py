@@ -69,3 +69,10 @@ def mark(
 ) -> Int[Tensor, "*batch"]:
     """Return the codes with ``status`` where they were OK and ``where`` holds: the first stays."""
     return torch.where((codes == Status.OK) & where, int(status), codes)
+
+
+def followed_by(
+    codes: Int[Tensor, "*batch"], later: Int[Tensor, "*batch"]
+) -> Int[Tensor, "*batch"]:
+    """Return the codes, and those of a later step where they were OK: the first stays."""
+    return torch.where(codes == Status.OK, later, codes)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, RefinementError
+from pyromix.model import linalg
 from pyromix.model.cell_index import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
@@ -167,7 +168,7 @@ class Potential:
         """Turn and scale the coordinates by the curvature at the mode next to a mixture.
 
         Raises:
-            RefinementError: the density is not finite there.
+            RefinementError: the density is not finite there, or its curvature has no eigenvalues.
         """
         spec, counts = mixture.spec, counts.in_rows()
         concentrations = prior.concentrations
@@ -191,8 +192,14 @@ class Potential:
             )
         if spec.n_parameters > MANY_PARAMETERS:
             return Potential(density, centre, None)
-        values, basis = torch.linalg.eigh(density.curvature(centre))
-        turn = basis * values.clamp_min(LEAST_CURVATURE).rsqrt()
+        found = linalg.eigh(density.curvature(centre))
+        linalg.refuse(
+            found.status,
+            RefinementError,
+            "NUTS: a curvature with eigenvalues at the mode, where chains start",
+            'look for nan in the weights of the rows, or take refine(method="gibbs")',
+        )
+        turn = found.vectors * found.values.clamp_min(LEAST_CURVATURE).rsqrt()
         return Potential(density, centre, turn)
 
     def start(self, generator: torch.Generator) -> Float[Tensor, " p"]:
