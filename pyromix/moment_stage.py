@@ -98,7 +98,12 @@ def _of_network(
     source: MomentSource, plans: Sequence[Plan], random_state: RandomState, strict: bool
 ) -> MomentStart:
     """k-MixBND."""
-    solution = identify_network(source, plans=plans, random_state=random_state)
+    try:
+        solution = identify_network(source, plans=plans, random_state=random_state)
+    except IdentificationError as error:
+        if strict:
+            raise
+        return MomentStart((), MomentStage(Status.NOT_CONVERGED.name, math.nan, (), (str(error),)))
     if strict:
         solution.require()
     spec, run = source.spec, solution.run

@@ -382,7 +382,7 @@ def _standing_in(stack: Tensor, finite: Tensor) -> Tensor:
 
 def _aligned(per_matrix: Tensor, found: Tensor, n_batch: int) -> Tensor:
     """One number per matrix, with axes of length one for those of a factor."""
-    return per_matrix.reshape(*per_matrix.shape, *(1 for _ in range(found.ndim - n_batch)))
+    return per_matrix[(..., *(None for _ in range(found.ndim - n_batch)))]
 
 
 def _size(stack: Tensor, dims: tuple[int, ...] = (-2, -1)) -> Tensor:

@@ -108,7 +108,7 @@ def _solve_assignments(
     best = best_trial(source, k, variables, given, kept, rng)
     found = _finished(source, best, variables, given, kept, rng)
     full = selected(found, (alive.cumsum(0) - 1).clamp_min(0))
-    status = followed_by(status, mark(full.status, full.lost, Status.NOT_CONVERGED))
+    status = followed_by(status, full.status)
     full = ProductSolution(full.mixture, status, full.diagnostics, full.views)
     return replaced(full, ~alive | full.lost, nothing)
 
