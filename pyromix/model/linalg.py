@@ -23,6 +23,7 @@ import cmath
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Complex, Float, Inexact, Int
@@ -35,6 +36,8 @@ Matrices = Float[Tensor, "*batch m n"]
 
 _Factorise = Callable[..., tuple[Tensor, ...]]
 """From a stack, and perhaps a stack of right-hand sides, to stacks of factors."""
+
+_NoConvergence = torch.linalg.LinAlgError  # pyright: ignore[reportPrivateImportUsage]
 
 _FOUND = {
     Status.INVALID_INPUT: "one with entries that are not finite, or far out of range",
@@ -231,7 +234,7 @@ def lu(stack: Float[Tensor, "*batch n n"]) -> Lu:
     # becomes what is left to multiply by. It is nan where the factors are: these alone would not
     # reach a solution whose right-hand side is zero.
     (factor, pivots, scale), status = _factorised(
-        factorise, (0, 0, -1), (stack,), Status.RANK_TOO_SMALL
+        factorise, (0, 0, -1), (stack,), Status.RANK_TOO_SMALL, look=False
     )
     return Lu(factor, pivots, scale, status)
 
@@ -287,6 +290,8 @@ def _factorised(
     degrees: tuple[int, ...],
     stacks: tuple[Tensor, ...],
     no_number: Status = Status.INVALID_INPUT,
+    *,
+    look: bool = True,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Factorise a stack at once where all is well, else with care.
 
@@ -295,16 +300,17 @@ def _factorised(
         degrees: the power of the matrix's scale that each factor has.
         stacks: matrices ``(*batch, m, n)``, and perhaps right-hand sides.
         no_number: what a matrix is called whose entries are finite and whose factor is not.
+        look: at the matrices first; otherwise only at the factor, where it shows all that is amiss.
 
     Returns:
         The factors, nan where the status is not OK, and the status.
     """
     if not stacks[0].numel():
         return factorise(*stacks), _all_ok(stacks[0])
-    if _usual(stacks[0]):
+    if not look or _usual(stacks[0]):
         try:
             found = factorise(*stacks)
-        except torch.linalg.LinAlgError:
+        except _NoConvergence:
             return _with_care(factorise, degrees, stacks, no_number)
         # A finite sum has finite terms; one that overflows is looked at again and comes to no harm.
         if cmath.isfinite(found[0].detach().sum().item()):
@@ -323,7 +329,7 @@ def _with_care(
     safe += [_standing_in(s, finite) for s in stacks[1:]]
     try:
         found, converged = factorise(*safe), torch.ones_like(finite)
-    except torch.linalg.LinAlgError:
+    except _NoConvergence:
         found, converged = _one_by_one(factorise, safe)
     found = [
         f * _aligned(scale if degree < 0 else scale.reciprocal(), f, size.ndim) if degree else f
@@ -350,7 +356,7 @@ def _one_by_one(
         try:
             rows.append(factorise(*parts))
             converged.append(True)
-        except torch.linalg.LinAlgError:
+        except _NoConvergence:
             rows.append(spare)
             converged.append(False)
     found = tuple(torch.stack(f).reshape(*batch, *f[0].shape) for f in zip(*rows, strict=True))
@@ -390,6 +396,7 @@ def _size(stack: Tensor, dims: tuple[int, ...] = (-2, -1)) -> Tensor:
     return stack.detach().abs().amax(dims)
 
 
+@lru_cache(maxsize=4)
 def _limits(dtype: torch.dtype) -> tuple[float, float]:
     """Between these sizes sums of products of two entries are numbers, with room to spare."""
     info = torch.finfo(dtype)
