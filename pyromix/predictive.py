@@ -35,6 +35,7 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.sampling import sample
+from pyromix.model.status import refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -370,7 +371,7 @@ def _spectrum(
         DataError: there are none.
     """
     found = linalg.eigh(covariance)
-    linalg.refuse(
+    refuse(
         found.status,
         DataError,
         "shares of rows whose covariance has eigenvalues, for a predictive check",

@@ -25,7 +25,7 @@ from pyromix.model.information import expected_information
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-from pyromix.model.status import Status
+from pyromix.model.status import Status, refuse
 from pyromix.refine.binomial import Flips, refine_binomial
 
 OK = int(Status.OK)
@@ -236,7 +236,7 @@ def test_derivatives_are_those_of_the_good_matrices(bad):
 def test_a_single_matrix_is_refused_in_three_parts():
     status = linalg.eigh(torch.full((2, 2), math.nan, dtype=torch.float64)).status
     with pytest.raises(RefinementError, match=r"expected a curvature, found one with .*; look"):
-        linalg.refuse(status, RefinementError, "a curvature", "look for nan")
+        refuse(status, RefinementError, "a curvature", "look for nan")
 
 
 def test_rescaling_is_exact_and_leaves_ordinary_numbers_alone():

@@ -28,7 +28,7 @@ from pyromix.model.match import match_sources
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, random_mixture, torch_generator
 from pyromix.model.spec import SOURCE, MixtureSpec
-from pyromix.model.status import Status
+from pyromix.model.status import Status, refuse
 
 MAX_PARAMETERS = 5000
 """Largest number of parameters for which the dense factorisation is done."""
@@ -171,7 +171,7 @@ def _triangle(scores: Float[Tensor, "m p"]) -> Float[Tensor, "rows p"]:
 
 
 def _refuse(status: Int[Tensor, ""]) -> None:
-    linalg.refuse(
+    refuse(
         status,
         SpecError,
         "a mixture at which the Jacobian of its law can be factorised",

@@ -26,6 +26,7 @@ from pyromix.model.likelihood import responsibilities
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.status import refuse
 
 MAX_PARAMETERS = 3000
 """Largest number of parameters for which the dense matrix is formed."""
@@ -160,7 +161,7 @@ def _of_matrix(spec: MixtureSpec, total: Float[Tensor, "p p"]) -> Information:
         SpecError: there are none.
     """
     found = linalg.eigh(total)
-    linalg.refuse(
+    refuse(
         found.status,
         SpecError,
         "an information matrix with eigenvalues, for standard errors",

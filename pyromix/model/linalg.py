@@ -29,7 +29,6 @@ import torch
 from jaxtyping import Complex, Float, Inexact, Int
 from torch import Tensor
 
-from pyromix.errors import PyromixError
 from pyromix.model.status import Status, mark
 
 Matrices = Float[Tensor, "*batch m n"]
@@ -38,12 +37,6 @@ _Factorise = Callable[..., tuple[Tensor, ...]]
 """From a stack, and perhaps a stack of right-hand sides, to stacks of factors."""
 
 _NoConvergence = torch.linalg.LinAlgError  # pyright: ignore[reportPrivateImportUsage]
-
-_FOUND = {
-    Status.INVALID_INPUT: "one with entries that are not finite, or far out of range",
-    Status.NOT_CONVERGED: "one for which the iteration did not converge",
-    Status.RANK_TOO_SMALL: "a singular one",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,23 +256,6 @@ def rescaled(
     size = _size(stack, dims)
     scale = _scale(size)
     return stack * scale[(..., *(None for _ in dims))], scale
-
-
-def refuse(status: Int[Tensor, ""], error: type[PyromixError], expected: str, advice: str) -> None:
-    """Raise where a single matrix could not be factorised.
-
-    Args:
-        status: of the matrix.
-        error: what to raise.
-        expected: the matrix, in the words of the caller.
-        advice: what to try.
-
-    Raises:
-        PyromixError: the status is not OK.
-    """
-    code = Status(int(status))
-    if code is not Status.OK:
-        raise error(f"expected {expected}, found {_FOUND[code]}; {advice}")
 
 
 # -- the door ----------------------------------------------------------------------------------

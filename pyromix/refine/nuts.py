@@ -27,6 +27,7 @@ from pyromix.model.cell_index import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
+from pyromix.model.status import refuse
 from pyromix.model.threads import one_thread_unless
 from pyromix.refine.chains import (
     MANY_PARAMETERS,
@@ -193,7 +194,7 @@ class Potential:
         if spec.n_parameters > MANY_PARAMETERS:
             return Potential(density, centre, None)
         found = linalg.eigh(density.curvature(centre))
-        linalg.refuse(
+        refuse(
             found.status,
             RefinementError,
             "NUTS: a curvature with eigenvalues at the mode, where chains start",
