@@ -247,7 +247,7 @@ def test_a_row_that_no_run_determines_is_that_of_all_sources_and_marked():
     solution = solved(truth)
     assert solution.status in (Status.RANK_TOO_SMALL, Status.MERGED)
     assert not solution.ok
-    assert any("were not solved" in note for note in solution.notes)
+    assert any("were not solved" in note.sentence for note in solution.notes)
     lost = 0
     aligned = px.match_sources(truth, solution.mixture)
     mixture = solution.mixture.relabel(aligned)
@@ -257,7 +257,9 @@ def test_a_row_that_no_run_determines_is_that_of_all_sources_and_marked():
         gap = (mixture.cpts[v] - truth.cpts[v]).abs().amax(-1)
         assert float(gap[known].max() if bool(known.any()) else 0.0) < 1e-8
         if not bool(known.all()):
-            assert any(f"rows of the CPT of {truth.spec.name(v)}" in n for n in solution.notes)
+            assert any(
+                f"rows of the CPT of {truth.spec.name(v)}" in n.sentence for n in solution.notes
+            )
             pooled = Oracle(truth)
             for row in (~known).nonzero().tolist():
                 evidence = dict(zip(truth.spec.parents[v], row[1:], strict=True))
@@ -274,7 +276,7 @@ def test_too_few_rows_are_reported_and_nothing_is_guessed():
     solution = identify_by_boundaries(counts, truth.spec)
     assert not solution.ok
     assert not any(bool(known.all()) for known in solution.determined)
-    assert "84 runs were not solved" in solution.notes[0]
+    assert "84 runs were not solved" in solution.notes[0].sentence
     nothing = torch.zeros(1, 0, dtype=torch.int64)
     torch.testing.assert_close(
         solution.mixture.cpts[0], counts.table((0,), (), nothing).expand(2, 2)
@@ -301,7 +303,7 @@ def test_links_that_contradict_the_tree_are_reported():
     solution = identify_by_boundaries(px.population(truth), path(9, 2))
     assert solution.alignment.inconsistent
     assert not solution.ok
-    assert any("contradict the alignment tree" in note for note in solution.notes)
+    assert any("contradict the alignment tree" in note.sentence for note in solution.notes)
 
 
 def test_a_graph_without_a_good_collection_is_refused():

@@ -199,3 +199,51 @@ def test_the_record_of_a_fit_has_no_verbs():
         n for n, member in vars(Fit).items() if inspect.isfunction(member) and n[0] != "_"
     ] == []
     assert issubclass(px.MixtureFit, Fit)
+
+
+ELSEWHERE = {"torch", "np", "numpy", "scipy"}
+OLD_NAMES = {"inverse", "pinverse", "det", "logdet", "slogdet", "cholesky", "cholesky_solve",
+             "cholesky_inverse", "lstsq", "geqrf", "ormqr", "svd_lowrank", "pca_lowrank", "lobpcg",
+             "triangular_solve", "lu_unpack"}  # fmt: skip
+
+
+def factorisations(text: str) -> list[int]:
+    """Lines of a source file that reach for a linear algebra library."""
+    lines = []
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr="linalg") if name in ELSEWHERE:
+                lines.append(node.lineno)
+            case ast.Attribute(attr=name) if name in OLD_NAMES:
+                lines.append(node.lineno)
+            case ast.Attribute(value=ast.Name(id="torch"), attr="svd" | "qr" | "lu" | "lu_solve"):
+                lines.append(node.lineno)
+            case ast.ImportFrom(module=module, names=names) if module:
+                full = {f"{module}.{alias.name}" for alias in names} | {module}
+                if any(f"{name}.".startswith(f"{lib}.linalg.") for name in full
+                       for lib in ELSEWHERE):  # fmt: skip
+                    lines.append(node.lineno)
+            case ast.Import(names=names):
+                if any(alias.name.endswith(".linalg") for alias in names):
+                    lines.append(node.lineno)
+    return lines
+
+
+def test_every_factorisation_goes_through_one_door():
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for path in (ROOT / "pyromix").rglob("*.py")
+        if (lines := factorisations(path.read_text()))
+    }
+    assert list(found) == ["pyromix/exact/linalg.py"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["torch.linalg.eigh(a)", "f = torch.linalg", "import torch.linalg", "a.inverse()",
+     "from torch import linalg", "from torch.linalg import svd", "torch.svd(a)",
+     "from numpy.linalg import svd", "import scipy.linalg as la", "np.linalg.solve(a, b)"],
+)  # fmt: skip
+def test_a_way_round_the_door_is_seen(line):
+    assert factorisations(line) == [1]
+    assert factorisations("from pyromix.exact import linalg; linalg.eigh(a)") == []

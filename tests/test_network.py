@@ -36,6 +36,7 @@ from pyromix.identify.network.separation import dependence
 from pyromix.identify.network.solver import identify_network
 from pyromix.identify.start import start_from_moments
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.note import NoteKind
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.status import Status
@@ -495,7 +496,7 @@ def test_an_assignment_with_too_few_rows_is_skipped_and_said():
     assert bool(run.ok[~few].all())
     assert solution.status is Status.OK  # nearly all of the mass is solved
     assert bool((solution.alignment.component[few] == -1).all())
-    [note] = [n for n in solution.notes if n.startswith("not solved")]
+    [note] = [n.sentence for n in solution.notes if n.kind is NoteKind.UNSOLVED]
     assert f"of {len(run.mass)} assignments of {{V1, V3}}" in note
     # the CPT of V2 given V1 = 1 is that of all sources, and marked
     assert solution.known[2].tolist() == [[True, False]] * 2
@@ -593,7 +594,7 @@ def _quiet(category, function):
 def test_labels_that_nothing_carries_are_chosen_and_said():
     truth = px.random_mixture(numbered(5, UNLINKED), 0)
     solution = solved(truth)
-    assert any("nothing carries labels over V1" in note for note in solution.notes)
+    assert any("nothing carries labels over V1" in note.sentence for note in solution.notes)
     assert divergence(truth, solution.mixture) == pytest.approx(0, abs=1e-12)
 
 
@@ -609,7 +610,7 @@ def test_three_sources_asked_for_as_two_contradict_the_alignment():
     truth = px.random_mixture(numbered(7, chain(7), 3), 0)
     solution = identify_network(px.population(truth).with_spec(numbered(7, chain(7), 2)))
     if solution.status is Status.OK:
-        assert any("contradict the alignment tree" in note for note in solution.notes)
+        assert any("contradict the alignment tree" in note.sentence for note in solution.notes)
 
 
 # -- from rows ---------------------------------------------------------------------------------

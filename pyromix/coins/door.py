@@ -137,9 +137,13 @@ def _starts(
         n_init, k, dtype=torch.float64, generator=generator, device=generator.device
     ).to(device)
     draws = shares[0] + (shares[-1] - shares[0]) * draws
-    probs = torch.cat([moments.probs.unsqueeze(0), shares[where].unsqueeze(0), draws])
+    quantiles = shares[where]
+    # Moments without an answer start nothing: their place is taken by the quantiles.
+    first = torch.where(moments.probs.isfinite().all(), moments.probs, quantiles)
+    probs = torch.cat([first.unsqueeze(0), quantiles.unsqueeze(0), draws])
     weights = torch.full_like(probs, 1 / k)
-    weights[0] = (moments.weights + START_WEIGHT / k) / (1 + START_WEIGHT)
+    shown = torch.where(moments.weights.isfinite().all(), moments.weights, 1 / k)
+    weights[0] = (shown + START_WEIGHT / k) / (1 + START_WEIGHT)
     # Equal coins would stay equal; apart by a thousandth they part where the likelihood rises.
     nudge = 1e-3 * torch.arange(k, dtype=torch.float64, device=device)
     inside = 0.5 / (flips.longest + 1)

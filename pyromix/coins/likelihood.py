@@ -15,6 +15,9 @@ from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from pyromix.exact import linalg
+from pyromix.model.status import Status
+
 EM_STEPS = 30
 """Plain EM steps before Newton: enough to leave the worst of a random start."""
 
@@ -98,8 +101,8 @@ class BinomialMixtures:
 
     @property
     def best(self) -> int:
-        """Number of the start with the largest likelihood."""
-        return int(self.log_likelihood.argmax())
+        """Number of the start with the largest likelihood; one without any comes last."""
+        return int(self.log_likelihood.nan_to_num(-math.inf).argmax())
 
     def __getitem__(self, index: slice | Tensor) -> BinomialMixtures:
         """Select starts."""
@@ -242,15 +245,20 @@ def _newton(
     values = _value(flips, points)
     damping = torch.full_like(values, 1e-6 * flips.n_units)
     # Sums of `units` terms of size |value| / units round by about this much.
-    tol = tol + 4 * torch.finfo(values.dtype).eps * float(values.abs().max())
+    finite = torch.where(values.isfinite(), values, 0.0)
+    tol = tol + 4 * torch.finfo(values.dtype).eps * float(finite.abs().max())
     converged = torch.zeros_like(values, dtype=torch.bool)
+    # Starts without a Newton step stay where they are.
+    stuck = torch.zeros_like(converged)
     n_iter = 0
-    while n_iter < max_iter and not bool(converged.all()):
+    while n_iter < max_iter and not bool((converged | stuck).all()):
         n_iter += 1
-        active = (~converged).nonzero().squeeze(-1)
+        active = (~(converged | stuck)).nonzero().squeeze(-1)
         point, damp = points[active], damping[active].unsqueeze(-1)
         gradient, curvature = _derivatives(flips, point[:, :k], point[:, k:])
-        eigenvalues, vectors = torch.linalg.eigh(curvature)
+        found = linalg.eigh(curvature)
+        stuck[active] = found.status != Status.OK
+        eigenvalues, vectors = found.values, found.vectors
         along = (vectors.mT @ gradient.unsqueeze(-1)).squeeze(-1)
         scale = eigenvalues.abs() + damp
         step = (vectors @ (along / scale).unsqueeze(-1)).squeeze(-1)

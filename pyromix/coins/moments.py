@@ -49,7 +49,8 @@ from pyromix.errors import (
     RankError,
     SeparationError,
 )
-from pyromix.model.status import Status, mark
+from pyromix.exact import linalg
+from pyromix.model.status import Status, followed_by, mark
 
 METHODS = ("hankel", "prony", "pencil", "esprit")
 
@@ -71,8 +72,9 @@ class MomentSolution:
     """Coins recovered from moments, and how far they can be trusted.
 
     Attributes:
-        probs: atoms in [0, 1], ascending, ``(*batch, k)``; nan where the input was invalid.
-        weights: on the simplex, ``(*batch, k)``.
+        probs: atoms in [0, 1], ascending, ``(*batch, k)``; nan where the input was invalid, or
+            where the method has no answer.
+        weights: on the simplex, ``(*batch, k)``; nan likewise.
         status: a ``Status`` per element.
         singular_values: of the k x k Hankel matrix in the Legendre basis, descending.
         floor: what the k-th singular value must exceed: the rounding of the moments, or
@@ -183,18 +185,22 @@ def solve_moments(
 
     codes = torch.zeros_like(valid, dtype=torch.int64)
     codes = mark(codes, ~valid, Status.INVALID_INPUT)
-    singular_values, vectors = torch.linalg.eigh(gram[..., :k, :k])
-    errors = _standard_errors(vectors[..., 0].unsqueeze(-2), moments, k, covariance)[..., 0]
+    spectrum = linalg.eigh(gram[..., :k, :k])
+    codes = followed_by(codes, spectrum.status)
+    singular_values, least = spectrum.values, spectrum.vectors[..., 0]
+    errors = _standard_errors(least.unsqueeze(-2), moments, k, covariance)[..., 0]
     codes = mark(codes, singular_values[..., 0] <= errors, Status.RANK_TOO_SMALL)
     if method == "hankel":
         jacobi, linked = project(centres, norms, floors)
         probs, weights = quadrature(jacobi, linked)
         codes = mark(codes, ~linked.all(-1), Status.MERGED)
+        codes = mark(codes, ~probs.isfinite().all(-1), Status.NOT_CONVERGED)
     else:
         probs, imaginary = _ROOTS[method](moments, legendre, k)
         codes = mark(codes, ~probs.isfinite().all(-1), Status.RANK_TOO_SMALL)
         codes = mark(codes, (imaginary.abs() > COMPLEX_TOLERANCE).any(-1), Status.COMPLEX_PAIR)
-        probs, weights = _weigh(probs.nan_to_num(0.5).clamp(0.0, 1.0), moments, k)
+        probs, weights = _weigh(probs.clamp(0.0, 1.0), moments, k)
+        codes = mark(codes, ~weights.isfinite().all(-1), Status.NOT_CONVERGED)
 
     if order >= 2 * k:
         excess = norms[..., k]
@@ -283,9 +289,9 @@ def _prony(moments: Tensor, legendre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     last right singular vector of the k x (k + 1) one.
     """
     if moments.shape[-1] > 2 * k:
-        q = torch.linalg.eigh(_hankel(moments, k + 1, k + 1)).eigenvectors[..., :, 0]
+        q = linalg.eigh(_hankel(moments, k + 1, k + 1)).vectors[..., :, 0]
     else:
-        q = torch.linalg.svd(_hankel(moments, k, k + 1)).Vh[..., -1, :]
+        q = linalg.svd(_hankel(moments, k, k + 1), full_matrices=True).vh[..., -1, :]
     companion = torch.diag_embed(torch.ones_like(q[..., 1:k]), -1)
     companion[..., :, -1] = -q[..., :k] / q[..., k:]
     return _eigenvalues(companion)
@@ -294,7 +300,7 @@ def _prony(moments: Tensor, legendre: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _pencil(moments: Tensor, legendre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Generalised eigenvalues of (mu_{i+j+1}, mu_{i+j}) [kim19]."""
     first, second = _hankel(moments, k, k), _hankel(moments[..., 1:], k, k)
-    return _eigenvalues(torch.linalg.solve_ex(first, second).result)
+    return _eigenvalues(linalg.solve(first, second).value)
 
 
 def _esprit(moments: Tensor, legendre: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -305,8 +311,8 @@ def _esprit(moments: Tensor, legendre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     gram = torch.einsum("...l,lij->...ij", legendre, table[:, : rows + 1, : columns + 1])
     # Row i of the shifted matrix holds E[x P_i P_j]: x P_i reaches one row further.
     shift = multiplication(rows, legendre.device)[:rows]
-    left, values, right = torch.linalg.svd(gram[..., :rows, :columns], full_matrices=False)
-    left, values, right = left[..., :k], values[..., :k], right[..., :k, :]
+    found = linalg.svd(gram[..., :rows, :columns])
+    left, values, right = found.u[..., :k], found.values[..., :k], found.vh[..., :k, :]
     shifted = left.mT @ (shift @ gram[..., :columns]) @ right.mT
     return _eigenvalues(shifted / values.unsqueeze(-2))
 
@@ -319,22 +325,19 @@ def _hankel(moments: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _eigenvalues(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Real and imaginary parts by ascending real part; nan where the matrix is not finite."""
-    finite = matrix.isfinite().all(-1).all(-1)
-    safe = torch.where(finite.unsqueeze(-1).unsqueeze(-1), matrix, 0.0)
-    values = torch.linalg.eigvals(safe)
+    """Real and imaginary parts by ascending real part; nan where there are none."""
+    values = linalg.eigvals(matrix).value
     real, order = values.real.sort(-1)
-    real = torch.where(finite.unsqueeze(-1), real, torch.nan)
     return real, values.imag.gather(-1, order)
 
 
 def _weigh(probs: Tensor, moments: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Weights from the Vandermonde system of k moments; what is negative is cut off."""
     powers = probs.unsqueeze(-2) ** torch.arange(k, device=probs.device).unsqueeze(-1)
-    weights = (torch.linalg.pinv(powers) @ moments[..., :k].unsqueeze(-1)).squeeze(-1)
+    weights = (linalg.pinv(powers).value @ moments[..., :k].unsqueeze(-1)).squeeze(-1)
     weights = weights.clamp_min(0.0)
     total = weights.sum(-1, keepdim=True)
-    return probs, torch.where(total > 0, weights / total, 1 / k)
+    return probs, torch.where(total == 0, 1 / k, weights / total)
 
 
 def _raise(solution: MomentSolution, index: tuple[int, ...], moments: Tensor, k: int) -> None:

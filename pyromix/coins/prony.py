@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
+from pyromix.exact import linalg
+
 EPSILON = torch.finfo(torch.float64).eps
 
 ROUNDING_FACTOR = 8.0
@@ -207,12 +209,13 @@ def quadrature(
     and its weight shared, so that sources which cannot be told apart look it.
 
     Returns:
-        Atoms in [0, 1], ascending, and weights, both ``(*batch, k)``.
+        Atoms in [0, 1], ascending, and weights, both ``(*batch, k)``; nan where the matrix is not
+        finite or its eigenvalues were not found.
     """
     # An unlinked row would give the atom 0 with weight 0; 2 keeps it apart from the others.
     marked = jacobi + torch.diag_embed(torch.where(linked, 0.0, 2.0))
-    atoms, vectors = torch.linalg.eigh(marked)
-    weights = vectors[..., 0, :] ** 2
+    found = linalg.eigh(marked)
+    atoms, weights = found.values, found.vectors[..., 0, :] ** 2
     missing = atoms > 1.5
     weights = torch.where(missing, 0.0, weights)
     weights = weights / weights.sum(-1, keepdim=True)
@@ -257,7 +260,7 @@ def _transform(order: int) -> Tensor:
 @lru_cache(maxsize=64)
 def _linearisation(degree: int) -> Tensor:
     # Gauss-Legendre nodes from the Jacobi matrix; exact up to degree 2 nodes - 1 >= 4 degree.
-    nodes, vectors = torch.linalg.eigh(multiplication(2 * degree + 1, torch.device("cpu")))
-    values = legendre_values(nodes, 2 * degree)
+    nodes = linalg.eigh(multiplication(2 * degree + 1, torch.device("cpu")))
+    values = legendre_values(nodes.values, 2 * degree)
     low = values[:, : degree + 1]
-    return torch.einsum("n,nl,ni,nj->lij", vectors[0] ** 2, values, low, low)
+    return torch.einsum("n,nl,ni,nj->lij", nodes.vectors[0] ** 2, values, low, low)

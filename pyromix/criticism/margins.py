@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pyromix.data.counts import Counts
-from pyromix.errors import QueryError
+from pyromix.errors import DataError, QueryError
+from pyromix.exact import linalg
 from pyromix.exact.elimination import marginal
 from pyromix.exact.information import SEEN, expected_information, prior_gradient, scores
 from pyromix.exact.sampling import sample
@@ -34,6 +35,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, numpy_generator
+from pyromix.model.status import refuse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -354,13 +356,31 @@ def _statistic(
     if bool(rare.any()):
         merge = torch.cat([merge, rare.to(gap.dtype).unsqueeze(0)])
     gap, whole, left = merge @ gap, merge @ whole @ merge.T, merge @ left @ merge.T
-    values, axes = torch.linalg.eigh(whole)
+    values, axes = _spectrum(whole)
     free = values > 1e-9 * values[-1].clamp_min(1e-300)
     white = axes[:, free] / values[free].sqrt()
-    shares, turn = torch.linalg.eigh(white.T @ left @ white)
+    shares, turn = _spectrum(white.T @ left @ white)
     kept = shares > FITTED
     along = (turn.T @ (white.T @ gap))[kept]
     return float((along.square() / shares[kept]).sum()), int(kept.sum())
+
+
+def _spectrum(
+    covariance: Float[Tensor, "cells cells"],
+) -> tuple[Float[Tensor, " cells"], Float[Tensor, "cells cells"]]:
+    """Eigenvalues and eigenvectors of a covariance of shares.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = linalg.eigh(covariance)
+    refuse(
+        found.status,
+        DataError,
+        "shares of rows whose covariance has eigenvalues, for a predictive check",
+        "look for nan in the tables of the fit, and in the weights of the rows",
+    )
+    return found.values, found.vectors
 
 
 def _blocks(counts: Counts, seed: int) -> list[BlockCheck]:

@@ -21,10 +21,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError, SpecError
+from pyromix.exact import linalg
 from pyromix.exact.likelihood import responsibilities
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.status import refuse
 
 MAX_PARAMETERS = 3000
 """Largest number of parameters for which the dense matrix is formed."""
@@ -95,7 +97,7 @@ def observed_information(
 
     Raises:
         DataError: a cell is missing.
-        SpecError: more parameters than ``MAX_PARAMETERS``.
+        SpecError: more parameters than ``MAX_PARAMETERS``, or a matrix that is not finite.
     """
     spec, p = mixture.spec, mixture.spec.n_parameters
     if p > MAX_PARAMETERS:
@@ -125,8 +127,7 @@ def observed_information(
         _add_masses(spec, masses, block, shares * weight.unsqueeze(1))
     total += _curvature(mixture, sources.sum(), masses)
     total += _of_prior(mixture, prior)
-    values, basis = torch.linalg.eigh((total + total.T) / 2)
-    return Information(spec, values.clamp_min(0), basis)
+    return _of_matrix(spec, (total + total.T) / 2)
 
 
 def expected_information(
@@ -144,11 +145,30 @@ def expected_information(
         scores: of rows drawn from it.
         n_rows: how many rows the information is of.
         prior: pseudo-counts; they add the information of as many labelled rows.
+
+    Raises:
+        SpecError: the matrix is not finite.
     """
     total = scores.T @ scores * (n_rows / len(scores))
     total += _of_prior(mixture, prior)
-    values, basis = torch.linalg.eigh(total)
-    return Information(mixture.spec, values.clamp_min(0), basis)
+    return _of_matrix(mixture.spec, total)
+
+
+def _of_matrix(spec: MixtureSpec, total: Float[Tensor, "p p"]) -> Information:
+    """Eigenvalues and eigenvectors of an information matrix.
+
+    Raises:
+        SpecError: there are none.
+    """
+    found = linalg.eigh(total)
+    refuse(
+        found.status,
+        SpecError,
+        "an information matrix with eigenvalues, for standard errors",
+        "look for nan in the tables of the estimate and in the weights of the rows, or take "
+        "fit.bootstrap() for an interval",
+    )
+    return Information(spec, found.values.clamp_min(0), found.vectors)
 
 
 def prior_gradient(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, " p"]:

@@ -17,12 +17,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import SpecError
+from pyromix.exact import linalg
 from pyromix.exact.likelihood import responsibilities
 from pyromix.identify.certificate import Certificate, flatten_tangent
 from pyromix.identify.graphical import graph_facts
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, random_mixture, torch_generator
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.status import refuse
 
 MAX_PARAMETERS = 5000
 """Largest number of parameters for which the dense factorisation is done."""
@@ -74,7 +76,7 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
         random_state: of the sampled cells.
 
     Raises:
-        SpecError: more parameters than ``MAX_PARAMETERS``.
+        SpecError: more parameters than ``MAX_PARAMETERS``, or a Jacobian that is not finite.
     """
     spec = point.spec
     _check_size(spec)
@@ -108,7 +110,18 @@ def size_error(spec: MixtureSpec) -> SpecError:
 
 def _triangle(scores: Float[Tensor, "m p"]) -> Float[Tensor, "rows p"]:
     """At most p rows with the row space and the singular values of all."""
-    return torch.linalg.qr(scores, mode="r").R
+    found = linalg.triangle(scores)
+    _refuse(found.status)
+    return found.value
+
+
+def _refuse(status: Int[Tensor, ""]) -> None:
+    refuse(
+        status,
+        SpecError,
+        "a mixture at which the Jacobian of its law can be factorised",
+        "look for nan, and for probabilities that are zero, in its tables",
+    )
 
 
 def _certificate(
@@ -119,7 +132,9 @@ def _certificate(
         condition = _condition(scores, generator)
         if condition < 1 / RANK_TOLERANCE:
             return Certificate(point, scores.new_zeros(0, scores.shape[1]), condition)
-    _, values, basis = torch.linalg.svd(scores, full_matrices=True)
+    found = linalg.svd(scores, full_matrices=True)
+    _refuse(found.status)
+    values, basis = found.values, found.vh
     rank = int((values > RANK_TOLERANCE * values[0]).sum())
     return Certificate(point, basis[rank:], float(values[0] / values[rank - 1]))
 
@@ -134,8 +149,8 @@ def _condition(triangle: Float[Tensor, "p p"], generator: torch.Generator) -> fl
         largest = triangle.T @ (triangle @ largest)
         grown = largest.norm()
         largest = largest / grown
-        half = torch.linalg.solve_triangular(triangle.T, smallest, upper=False)
-        smallest = torch.linalg.solve_triangular(triangle, half, upper=True)
+        half = linalg.solve_triangular(triangle.T, smallest, upper=False).value
+        smallest = linalg.solve_triangular(triangle, half, upper=True).value
         shrunk = smallest.norm()
         smallest = smallest / shrunk
     condition = float((grown * shrunk).sqrt())

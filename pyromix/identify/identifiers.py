@@ -114,7 +114,13 @@ class Views:
             SeparationError: strict, and sources are equal, or eigenvalues complex.
             IdentificationError: strict, and any other outcome.
         """
-        solution = identify_network(moments, plans=plan, random_state=random_state)
+        try:
+            solution = identify_network(moments, plans=plan, random_state=random_state)
+        except IdentificationError as error:
+            if strict:
+                raise
+            note = Note(NoteKind.UNSOLVED, str(error))
+            return MomentStart(None, MomentStage(Status.NOT_CONVERGED, math.nan, (), (note,)))
         if strict:
             solution.require()
         spec, run = moments.spec, solution.run
@@ -227,7 +233,7 @@ class Products:
         views = [tuple(spec.name(telling[v]) for v in view) for view in solution.views if view]
         run = _report(views, (), solution.status, solution.diagnostics, 0, spec.n_sources)
         stage = MomentStage(status, math.nan, (run,), () if status is Status.OK else (unsolved,))
-        if status in NOTHING:
+        if status in NOTHING or math.isnan(run.projected):
             return MomentStart(None, stage)
         margins = _with_margins(moments, spec, tables)
         return MomentStart(BayesNetMixture(spec, solution.weights[0], margins), stage)

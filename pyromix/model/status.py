@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from pyromix.errors import PyromixError
+
 
 class Status(IntEnum):
     """What became of one identification problem.
@@ -68,9 +70,40 @@ _ADVICE = {
     ),
 }
 
+_FOUND = {
+    Status.INVALID_INPUT: "one with entries that are not finite, or far out of range",
+    Status.NOT_CONVERGED: "one for which the iteration did not converge",
+    Status.RANK_TOO_SMALL: "a singular one",
+}
+"""What a matrix is that cannot be factorised."""
+
 
 def mark(
     codes: Int[Tensor, "*batch"], where: Bool[Tensor, "*batch"], status: Status
 ) -> Int[Tensor, "*batch"]:
     """Return the codes with ``status`` where they were OK and ``where`` holds: the first stays."""
     return torch.where((codes == Status.OK) & where, int(status), codes)
+
+
+def followed_by(
+    codes: Int[Tensor, "*batch"], later: Int[Tensor, "*batch"]
+) -> Int[Tensor, "*batch"]:
+    """Return the codes, and those of a later step where they were OK: the first stays."""
+    return torch.where(codes == Status.OK, later, codes)
+
+
+def refuse(status: Int[Tensor, ""], error: type[PyromixError], expected: str, advice: str) -> None:
+    """Raise where a single matrix could not be factorised.
+
+    Args:
+        status: of the matrix.
+        error: what to raise.
+        expected: the matrix, in the words of the caller.
+        advice: what to try.
+
+    Raises:
+        PyromixError: the status is not OK.
+    """
+    code = Status(int(status))
+    if code is not Status.OK:
+        raise error(f"expected {expected}, found {_FOUND[code]}; {advice}")

@@ -25,11 +25,13 @@ from pyromix.errors import QueryError, RefinementError
 from pyromix.estimate.em import climb
 from pyromix.estimate.progress import Tell, progress_bar
 from pyromix.estimate.starts import batch_of, inside
+from pyromix.exact import linalg
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
+from pyromix.model.status import refuse
 from pyromix.posterior.chains import (
     MANY_PARAMETERS,
     check_start,
@@ -167,7 +169,7 @@ class Potential:
         """Turn and scale the coordinates by the curvature at the mode next to a mixture.
 
         Raises:
-            RefinementError: the density is not finite there.
+            RefinementError: the density is not finite there, or its curvature has no eigenvalues.
         """
         spec, counts = mixture.spec, counts.in_rows()
         concentrations = prior.concentrations
@@ -191,8 +193,14 @@ class Potential:
             )
         if spec.n_parameters > MANY_PARAMETERS:
             return Potential(density, centre, None)
-        values, basis = torch.linalg.eigh(density.curvature(centre))
-        turn = basis * values.clamp_min(LEAST_CURVATURE).rsqrt()
+        found = linalg.eigh(density.curvature(centre))
+        refuse(
+            found.status,
+            RefinementError,
+            "NUTS: a curvature with eigenvalues at the mode, where chains start",
+            'look for nan in the weights of the rows, or take refine(method="gibbs")',
+        )
+        turn = found.vectors * found.values.clamp_min(LEAST_CURVATURE).rsqrt()
         return Potential(density, centre, turn)
 
     def start(self, generator: torch.Generator) -> Float[Tensor, " p"]:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts, MomentSource
 from pyromix.data.population import MAX_CELLS, Population
+from pyromix.exact import linalg
 from pyromix.exact.elimination import marginal
 from pyromix.exact.likelihood import responsibilities
 from pyromix.identify.network.separation import rank_bound
@@ -156,12 +157,14 @@ def _regressed(
     hits = pairs.new_zeros(n_rows * card, k)
     hits.index_add_(0, row * card + state, shares * weight.unsqueeze(-1))
     hits = hits.reshape(n_rows, card, k).mT
-    values, basis = torch.linalg.eigh(normal)
+    found = linalg.eigh(normal)
+    values, basis = found.values, found.vectors
     determined = values[:, 0] > RANK_TOLERANCE * values[:, -1]
     root = torch.where(determined.unsqueeze(-1), values, 1.0).clamp_min(0).sqrt()
     design = root.unsqueeze(-1) * basis.mT
     target = (basis.mT @ hits) / root.unsqueeze(-1)
     table = stochastic_least_squares(design, target)
+    determined = determined & table.isfinite().flatten(1).all(1)
     # Where sources cannot be told apart the row of all of them together is the answer for each.
     total = hits.sum(1, keepdim=True)
     mean = total / total.sum(-1, keepdim=True)

@@ -107,6 +107,7 @@ def identify_network(
 
     Raises:
         PlanError: the graph has no three views of U.
+        IdentificationError: no moments could be factorised.
     """
     spec = source.spec
     rng = numpy_generator(random_state)
@@ -165,7 +166,14 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[Note, ...]]:
 def _aligned(source: MomentSource, run: SolvedRun, near: Neighbours) -> Alignment:
     """Labels joined by the variables that do not depend on what differs."""
     given, spec, k = run.run.conditioning, run.plan.spec, run.plan.spec.n_sources
-    usable = run.ok if bool(run.ok.any()) else run.mass >= run.mass.max()
+    numbers = torch.where(run.diagnostics.projected.isnan(), 0.0, run.mass)
+    usable = run.ok if bool(run.ok.any()) else (numbers > 0) & (numbers >= numbers.max())
+    if not bool(usable.any()):
+        raise IdentificationError(
+            f"expected sources of at least one of {len(run.mass)} assignments, found no number for "
+            "any: their moments could not be factorised; ask for a smaller n_sources, or bring "
+            "more data"
+        )
     reached = {z: dependence(spec, set(given) - {z})[z] for z in given}
     candidates = list(dict.fromkeys(w for link in run.plan.links for w in link.aligners))
     # Those that depend on least carry labels farthest.

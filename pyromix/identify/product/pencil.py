@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError
+from pyromix.exact import linalg
 from pyromix.identify.product.hadamard import multilinear_extension, number_of_bits
 from pyromix.model.status import Status, mark
 
@@ -37,7 +38,7 @@ class PencilSolution:
         means: P(X_i = 1 | u), ``(*batch, k, n)``, as the linear systems give them. Sources ascend
             in the mean of the pivot.
         status: a ``Status`` per element; weights and means are nan where it is COMPLEX_PAIR,
-            RANK_TOO_SMALL, TOO_MANY_SOURCES or INVALID_INPUT.
+            RANK_TOO_SMALL, TOO_MANY_SOURCES, NOT_CONVERGED or INVALID_INPUT.
         singular_values: of C, descending, ``(*batch, q)``.
         gap: smallest distance between two sources in the mean of the pivot, ``(*batch)``.
     """
@@ -84,11 +85,14 @@ def two_slice_pencil(
     u, values, v = line_2(c, n_sources)
     low_rank = values[..., n_sources - 1] <= RANK_TOLERANCE * values[..., 0]
     status = mark(status, low_rank, Status.RANK_TOO_SMALL)
+    status = mark(status, ~values.isfinite().all(-1), Status.NOT_CONVERGED)
     solvable = (status == Status.OK)[..., None, None]
     eye = torch.eye(n_sources, dtype=c.dtype, device=c.device)
     reduced = torch.where(solvable, u.mT @ c @ v, eye)
     reduced_1 = torch.where(solvable, u.mT @ c1 @ v, torch.diag(eye.diagonal().cumsum(0)))
     s, t, eigenvalues = line_3(reduced, reduced_1)
+    lost = ~eigenvalues.isfinite().all(-1)
+    status = mark(status, lost, Status.NOT_CONVERGED)
     size = eigenvalues.abs().amax(-1).clamp_min(1.0)
     paired = eigenvalues.imag.abs().amax(-1) > IMAGINARY_TOLERANCE * size
     status = mark(status, paired, Status.COMPLEX_PAIR)
@@ -97,7 +101,9 @@ def two_slice_pencil(
     weights, means = line_4(safe, left, right, u, v, s, t)
     steps = eigenvalues.real.diff(dim=-1)
     gap = steps.amin(-1) if n_sources > 1 else torch.ones_like(size)
-    status = mark(status, gap < GAP_TOLERANCE, Status.MERGED)
+    # Sources are equal, or have no weight to divide by.
+    finite = weights.isfinite().all(-1) & means.isfinite().flatten(-2).all(-1)
+    status = mark(status, (gap < GAP_TOLERANCE) | ~finite, Status.MERGED)
     nan = torch.full_like(weights, torch.nan)
     return PencilSolution(
         torch.where(solvable.squeeze(-1), weights, nan),
@@ -168,8 +174,8 @@ def line_2(
     c: Float[Tensor, "*batch s t"], n_sources: int
 ) -> tuple[Float[Tensor, "*batch s k"], Float[Tensor, "*batch q"], Float[Tensor, "*batch t k"]]:
     """Top-k left singular vectors of C, all singular values, top-k right singular vectors."""
-    u, values, v = torch.linalg.svd(c, full_matrices=False)
-    return u[..., :n_sources], values, v.mT[..., :n_sources]
+    found = linalg.svd(c)
+    return found.u[..., :n_sources], found.values, found.vh.mT[..., :n_sources]
 
 
 def line_3(
@@ -181,8 +187,8 @@ def line_3(
         S and T, ``(*batch, k, k)``, a column per source, and the eigenvalues ``(*batch, k)``,
         ascending; all complex, since noise can make them so.
     """
-    s, ascending = _eigenvectors(torch.linalg.solve_ex(c, c1, left=False).result)
-    t, _ = _eigenvectors(torch.linalg.solve_ex(c.mT, c1.mT.contiguous(), left=False).result)
+    s, ascending = _eigenvectors(linalg.solve(c, c1, left=False).value)
+    t, _ = _eigenvectors(linalg.solve(c.mT, c1.mT.contiguous(), left=False).value)
     return s, t, ascending
 
 
@@ -202,20 +208,21 @@ def line_4(
     s = s / (u[..., :1, :] @ s)
     t = t / (v[..., :1, :] @ t)
     subsets = _moments_of(moments, left, ())
-    weights = torch.linalg.solve_ex(s, u.mT @ subsets).result.squeeze(-1)
+    weights = linalg.solve(s, u.mT @ subsets).value.squeeze(-1)
     n = number_of_bits(moments.shape[-1])
     rows = []
     for i in range(n):
         block, basis, columns = (left, u, s) if i in right else (right, v, t)
         seen = _moments_of(moments, block, (), i).mT @ basis
-        rows.append(torch.linalg.solve_ex(columns.mT, seen, left=False).result.squeeze(-2))
+        rows.append(linalg.solve(columns.mT, seen, left=False).value.squeeze(-2))
     return weights, torch.stack(rows, -1) / weights.unsqueeze(-1)
 
 
 def _eigenvectors(matrix: Float[Tensor, "*batch k k"]) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eig(matrix)
-    order = values.real.argsort(-1)
-    return vectors.gather(-1, order.unsqueeze(-2).expand_as(vectors)), values.gather(-1, order)
+    found = linalg.eig(matrix)
+    order = found.values.real.argsort(-1)
+    columns = order.unsqueeze(-2).expand_as(found.vectors)
+    return found.vectors.gather(-1, columns), found.values.gather(-1, order)
 
 
 def _moments_of(

@@ -27,8 +27,10 @@ from torch import Tensor
 
 from pyromix.data.counts import MomentSource
 from pyromix.errors import DataError, SpecError
+from pyromix.exact import linalg
 from pyromix.identify.views.patterns import all_assignments, rows_behind
 from pyromix.model.randomness import RandomState, numpy_generator
+from pyromix.model.status import Status
 
 MAX_ENTRIES = 2**26
 """Largest number of entries (cells times restrictions) of one table's test."""
@@ -50,7 +52,8 @@ class RankTest:
     Attributes:
         statistic: ``(*batch)``; infinite where exact moments contradict the hypothesis.
         dof: degrees of freedom, ``(m - rank)(n - rank)`` over the states that occur.
-        p_value: upper tail of the chi-square law; one where nothing is restricted.
+        p_value: upper tail of the chi-square law; one where nothing is restricted, nan with the
+            statistic where singular vectors could not be found.
     """
 
     statistic: Float[Tensor, "*batch"]
@@ -121,8 +124,8 @@ def rank_test(
     root_a, root_b = tables.sum(-1).sqrt(), tables.sum(-2).sqrt()
     inverse_a, inverse_b = (torch.where(r > 0, r.reciprocal(), 0.0) for r in (root_a, root_b))
     white = tables * inverse_a.unsqueeze(-1) * inverse_b.unsqueeze(-2)
-    u, values, v = torch.linalg.svd(white)
-    v = v.mT
+    found = linalg.svd(white, full_matrices=True)
+    u, values, v = found.u, found.values, found.vh.mT
     trailing = (u[..., rank:].mT @ white @ v[..., rank:]).flatten(-2)
     fitted = (u[..., :rank] * values[..., None, :rank]) @ v[..., :rank].mT
     fitted = (fitted * root_a.unsqueeze(-1) * root_b.unsqueeze(-2)).clamp_min(0).flatten(-2)
@@ -131,13 +134,16 @@ def rank_test(
     effects = torch.einsum("...ai,...bj->...abij", one, other).flatten(-4, -3).flatten(-2)
     mean = effects.mT @ fitted.unsqueeze(-1)
     covariance = effects.mT @ (effects * fitted.unsqueeze(-1)) - mean @ mean.mT
-    variances, axes = torch.linalg.eigh(covariance)
+    spectrum = linalg.eigh(covariance)
+    variances, axes = spectrum.values, spectrum.vectors
     free = variances > COVARIANCE_CUT * variances[..., -1:]
     along = (axes.mT @ trailing.unsqueeze(-1)).squeeze(-1).square()
     distance = torch.where(free, along / torch.where(free, variances, 1.0), 0.0).sum(-1)
     exact = torch.where(trailing.abs().amax(-1) > EXACT_ZERO, torch.inf, 0.0)
     finite = torch.where(rows.isinf(), 0.0, rows)
-    return _test(torch.where(rows.isinf(), exact, finite * distance), free.sum(-1))
+    statistic = torch.where(rows.isinf(), exact, finite * distance)
+    untested = (found.status != Status.OK) | (spectrum.status != Status.OK)
+    return _test(torch.where(untested, torch.nan, statistic), free.sum(-1))
 
 
 def holm(p_values: Float[Tensor, "*batch tests"]) -> Float[Tensor, "*batch tests"]:
@@ -165,7 +171,7 @@ def estimate_rank(
         level: of the family of tests at each rank.
 
     Raises:
-        DataError: no pair is given, or a table is unusable.
+        DataError: no pair is given, or a table is unusable or cannot be decomposed.
     """
     if not pairs:
         raise DataError("expected at least one pair of blocks, found none")
@@ -178,6 +184,11 @@ def estimate_rank(
         found.append(tuple(rank_test(t, rows, rank).pooled() for t, rows in telling))
         adjusted = holm(torch.stack([test.p_value for test in found[-1]]))
         smallest.append(float(adjusted.min()))
+        if math.isnan(smallest[-1]):
+            raise DataError(
+                f"expected tables whose singular values can be found, to test rank {rank}; found "
+                "one where they cannot; leave out variables, or merge rare states"
+            )
         if smallest[-1] >= level:
             return RankEstimate(rank, False, limit, tuple(smallest), tuple(found))
     last = len(found) + 1
@@ -296,4 +307,4 @@ def _test(statistic: Tensor, dof: Tensor) -> RankTest:
     """Tail of the chi-square law."""
     half = dof.clamp_min(1).to(statistic.dtype) / 2
     tail = torch.special.gammaincc(half, statistic / 2)
-    return RankTest(statistic, dof, torch.where(dof > 0, tail, 1.0))
+    return RankTest(statistic, dof, torch.where((dof > 0) | statistic.isnan(), tail, 1.0))

@@ -32,7 +32,7 @@ from pyromix.identify.views.views import (
     solve_views,
 )
 from pyromix.model.randomness import RandomState
-from pyromix.model.status import Status, mark
+from pyromix.model.status import Status, followed_by, mark
 
 MAX_SPLITS = 24
 """Number of splits tried."""
@@ -253,7 +253,7 @@ def judged(
         first: the views as they were first solved; its noise floor counts.
         solved: the views that are used.
         n_rows: behind each stratum.
-        projected: largest move of a probability to reach the simplex.
+        projected: largest move of a probability to reach the simplex; nan where tables are.
     """
     k = solved.core.weights.shape[-1]
     signal = torch.maximum(solved.singular_values[..., k - 1], first.singular_values[..., k - 1])
@@ -262,7 +262,8 @@ def judged(
     floor = SEARCH_MARGIN * first.floor
     status = mark(status, floor >= 1, Status.TOO_FEW_ROWS)
     status = mark(status, signal <= floor, Status.RANK_TOO_SMALL)
-    status = torch.where(status == Status.OK, solved.core.status, status)
+    status = followed_by(status, solved.core.status)
+    status = mark(status, projected.isnan(), Status.NOT_CONVERGED)
     status = mark(status, rarest * n_rows.clamp_max(EXACT_NOISE**-1) < FEW_ROWS, Status.MERGED)
     diagnostics = ProductDiagnostics(
         singular_values=solved.singular_values,

@@ -23,14 +23,14 @@ from pyromix.identify.views.solution import (
     ProductDiagnostics,
     ProductSolution,
     check_n_sources,
+    found_mixture,
     placeholder,
     replaced,
     selected,
 )
 from pyromix.identify.views.splits import candidate_splits
-from pyromix.model.mixture import ProductMixture
 from pyromix.model.randomness import RandomState, numpy_generator
-from pyromix.model.status import Status, mark
+from pyromix.model.status import Status, followed_by, mark
 
 __all__ = ["identify_product", "identify_tables"]
 
@@ -108,9 +108,9 @@ def _solve_assignments(
     best = best_trial(source, k, variables, given, kept, rng)
     found = _finished(source, best, variables, given, kept, rng)
     full = selected(found, (alive.cumsum(0) - 1).clamp_min(0))
-    status = torch.where(alive, full.status, status)
+    status = followed_by(status, full.status)
     full = ProductSolution(full.mixture, status, full.diagnostics, full.views)
-    return replaced(full, ~alive, nothing)
+    return replaced(full, ~alive | full.lost, nothing)
 
 
 def _finished(
@@ -134,10 +134,8 @@ def _finished(
             [by_vertex[v]], more = cover(wider, solved, [(len(columns),)], (0, 1))
             moved = torch.maximum(moved, more)
     states = source.spec.cards
-    mixture = ProductMixture(
-        solved.core.weights,
-        tuple(without_missing(by_vertex[v], states[v]) for v in variables),
-    )
+    found = tuple(without_missing(by_vertex[v], states[v]) for v in variables)
+    mixture, moved = found_mixture(solved.core.weights, found, moved)
     status, diagnostics = judged(first.solved, solved, patterns.n_rows, moved)
     place = {v: i for i, v in enumerate(variables)}
     views = tuple(tuple(place[columns[c]] for c in view) for view in solved.views)

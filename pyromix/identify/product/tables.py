@@ -6,17 +6,20 @@ One stacked singular value decomposition, one stacked eigenproblem, a status per
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError, SpecError
+from pyromix.exact import linalg
 from pyromix.identify.views.simplex import project_to_simplex
 from pyromix.identify.views.solution import (
     ProductDiagnostics,
     ProductSolution,
     check_n_sources,
+    found_mixture,
     placeholder,
     replaced,
 )
@@ -30,7 +33,7 @@ from pyromix.identify.views.three_views import (
 )
 from pyromix.model.mixture import ProductMixture
 from pyromix.model.randomness import RandomState
-from pyromix.model.status import Status, mark
+from pyromix.model.status import Status, followed_by, mark
 
 MASS_TOLERANCE = 1e-6
 """How far the sum of a table may lie from one."""
@@ -85,7 +88,7 @@ def identify_tables(
     joint = joint.permute(*range(batch), *(batch + i for i in order))
     solved = _solve(joint, k, rows, random_state)
 
-    status = torch.where(status == Status.OK, solved.status, status)
+    status = followed_by(status, solved.status)
     inverse = [order.index(i) for i in range(3)]
     ordered = tuple(solved.tables[i] for i in inverse)
     solution = ProductSolution(
@@ -94,9 +97,11 @@ def identify_tables(
         solved.diagnostics,
         tuple((i,) for i in order),
     )
-    hopeless = (status == Status.TOO_FEW_ROWS) | (status == Status.INVALID_INPUT)
+    status = mark(status, solution.lost, Status.NOT_CONVERGED)
+    hopeless = (status == Status.TOO_FEW_ROWS) | (status == Status.INVALID_INPUT) | solution.lost
     if not bool(hopeless.any()):
         return solution
+    solution = replace(solution, status=status)
     return replaced(solution, hopeless, placeholder(marginals, k, status))
 
 
@@ -111,14 +116,15 @@ def _solve(
     one, two, three = roots = [m.sqrt() for m in margins]
     inverse = [torch.where(r > 0, r.reciprocal(), 0.0) for r in roots]
     pair = joint.sum(-1) * inverse[0].unsqueeze(-1) * inverse[1].unsqueeze(-2)
-    u, values, v = torch.linalg.svd(pair, full_matrices=False)
-    u, v = u[..., :k], v.mT[..., :k]
+    found = linalg.svd(pair)
+    values, u, v = found.values, found.u[..., :k], found.vh.mT[..., :k]
 
     noise = rows.rsqrt().clamp_min(EXACT_NOISE)
     floor = noise_floor((margins[0] > 0).sum(-1), (margins[1] > 0).sum(-1), k, noise)
     signal = values[..., k - 1]
     status = torch.full(rows.shape, Status.OK, dtype=torch.int64, device=joint.device)
     status = mark(status, floor >= 1, Status.TOO_FEW_ROWS)
+    status = followed_by(status, found.status)
     status = mark(status, signal <= floor, Status.RANK_TOO_SMALL)
 
     left_map, right_map = u * inverse[0].unsqueeze(-1), v * inverse[1].unsqueeze(-1)
@@ -136,22 +142,22 @@ def _solve(
     # Back to whitened coordinates, where the weights are fitted to the tables that are returned.
     back = [(t * i.unsqueeze(-2)) @ m for t, i, m in zip(tables, inverse, maps, strict=True)]
     weights = fit_weights(core, *back)
-    status = torch.where(status == Status.OK, solved.status, status)
+    status = followed_by(status, solved.status)
     rarest = weights.amin(-1)
     status = mark(status, rarest * rows.clamp_max(EXACT_NOISE**-1) < 1, Status.MERGED)
     moved = [(t - r).abs().amax((-2, -1)) for t, r in zip(tables, raw, strict=True)]
+    mixture, projected = found_mixture(weights, tuple(tables), torch.stack(moved).amax(0))
     diagnostics = ProductDiagnostics(
         singular_values=values,
         noise_floor=floor,
         eigen_gap=solved.eigen_gap,
         separation=solved.separation,
         rarest=rarest * rows,
-        projected=torch.stack(moved).amax(0),
+        projected=projected,
         imaginary=solved.imaginary,
         residual=solved.residual,
         standard_error=solved.standard_error,
     )
-    mixture = ProductMixture(weights, tuple(tables))
     return ProductSolution(mixture, status, diagnostics, ((0,), (1,), (2,)))
 
 

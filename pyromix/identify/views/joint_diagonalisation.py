@@ -15,6 +15,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from pyromix.exact import linalg
+from pyromix.model.status import Status
+
 MAX_STEPS = 60
 """Gauss-Newton steps; noise-free matrices take about five."""
 
@@ -39,9 +42,11 @@ def best_combination(
     Returns:
         Basis, a column per eigenvector, of length one; for a complex pair its real and its
         imaginary part. The smallest gap between two eigenvalues, relative to the largest modulus.
-        The largest imaginary part, relative likewise: zero unless every matrix has a pair.
+        The largest imaginary part, relative likewise: zero unless every matrix has a pair. All nan
+        where no matrix has eigenvectors that could be found.
     """
-    values, vectors = torch.linalg.eig(matrices)
+    found = linalg.eig(matrices)
+    values, vectors = found.values, found.vectors
     k = values.shape[-1]
     size = values.abs().amax(-1).clamp_min(torch.finfo(matrices.dtype).tiny)
     apart = (values.unsqueeze(-1) - values.unsqueeze(-2)).abs()
@@ -49,7 +54,9 @@ def best_combination(
     gap = apart.amin((-2, -1)) / size if k > 1 else torch.ones_like(size)
     imaginary = values.imag.abs().amax(-1) / size
     # Any real spectrum comes before any complex one.
-    best = torch.where(imaginary > 0, -imaginary, gap).argmax(-1, keepdim=True)
+    worth = torch.where(imaginary > 0, -imaginary, gap)
+    worth = torch.where(found.status == Status.OK, worth, -torch.inf)
+    best = worth.argmax(-1, keepdim=True)
     real = torch.where(values.imag.unsqueeze(-2) < 0, vectors.imag, vectors.real)
     chosen = best[..., None, None].expand(*best.shape, k, k)
     basis = real.gather(-3, chosen).squeeze(-3)
@@ -67,13 +74,15 @@ def joint_diagonalise(
     """Basis in which all matrices are as diagonal as possible.
 
     Args:
-        matrices: finite.
-        start: a basis, such as ``best_combination`` gives. Where it is singular it is replaced by
-            the identity.
+        matrices: where one is not finite its diagonal is not, and the steps count as going on.
+        start: a basis, such as ``best_combination`` gives. Where it is singular or nan it is
+            replaced by the identity.
 
     Returns:
         Basis with columns of length one; its inverse; the diagonals; whether the steps died out.
     """
+    # A basis does not depend on the scale of the matrices; squares of their entries do.
+    matrices, scale = linalg.rescaled(matrices, (-3, -2, -1))
     k = start.shape[-1]
     eye = torch.eye(k, dtype=start.dtype, device=start.device)
     basis, inverse = _invertible(start, eye)
@@ -92,7 +101,11 @@ def joint_diagonalise(
         step = step * (LARGEST_STEP / largest.clamp_min(LARGEST_STEP))
         basis, inverse = _invertible(_unit_columns(basis @ (eye + step)), basis)
         turned = inverse.unsqueeze(-3) @ matrices @ basis.unsqueeze(-3)
-    return basis, inverse, turned.diagonal(dim1=-2, dim2=-1), small
+    diagonals = turned.diagonal(dim1=-2, dim2=-1)
+    small = small & turned.isfinite().flatten(-3).all(-1)
+    if scale is not None:
+        diagonals = diagonals / scale[..., None, None]
+    return basis, inverse, diagonals, small
 
 
 def _unit_columns(basis: Tensor) -> Tensor:
@@ -102,9 +115,9 @@ def _unit_columns(basis: Tensor) -> Tensor:
 
 def _invertible(basis: Tensor, otherwise: Tensor) -> tuple[Tensor, Tensor]:
     """The basis and its inverse; another basis where it has none."""
-    inverse, info = torch.linalg.inv_ex(basis)
-    singular = (info != 0) | ~inverse.isfinite().flatten(-2).all(-1)
-    if bool(singular.any()):
-        basis = torch.where(singular[..., None, None], otherwise, basis)
-        inverse = torch.linalg.inv(basis)
-    return basis, inverse
+    found = linalg.inv(basis)
+    singular = found.status != Status.OK
+    if not bool(singular.any()):
+        return basis, found.value
+    basis = torch.where(singular[..., None, None], otherwise, basis)
+    return basis, linalg.inv(basis).value

@@ -12,11 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyromix.exact import linalg
+
 FEASIBLE = 1e-10
 """Entries that lie this little below zero count as rounding, and are set to zero."""
 
 MAX_ITERATIONS = 60
 """Steps of the interior point method; about fifteen are used."""
+
+STALLED = 1e-6
+"""Gap of a problem that can go no further beyond which it counts as not solved."""
 
 GAP = 1e-15
 """Mean product of an entry and its multiplier at which to stop, the normal matrix scaled to one."""
@@ -46,21 +51,22 @@ def simplex_least_squares(
     """Weights ``w`` on the simplex that minimise ``|design w - target|``.
 
     Args:
-        design: finite; a column per source.
-        target: finite.
+        design: a column per source.
+        target: what is to be fitted.
 
     Returns:
         ``(*batch, k)``; entries not negative, last axis sums to one. Where the design lacks rank,
-        one of the minimisers.
+        one of the minimisers. nan where numbers given are not finite, or no minimum was found.
     """
-    inverse, free = _least_squares(design, target.unsqueeze(-1))
+    design, target = _comparable(design, target.unsqueeze(-1))
+    inverse, free = _least_squares(design, target)
     # From the free solution to sum one, along the direction that costs least.
     step = inverse @ inverse.mT.sum(-1, keepdim=True)
     lost = 1 - free.sum(-2, keepdim=True)
     flat = free + step * lost / step.sum(-2, keepdim=True)
     sums = torch.ones_like(flat)
     point = project_to_simplex(flat.squeeze(-1)).unsqueeze(-1)
-    return _constrained(design, target.unsqueeze(-1), flat, point, sums).squeeze(-1)
+    return _constrained(design, target, flat, point, sums).squeeze(-1)
 
 
 def stochastic_least_squares(
@@ -72,13 +78,15 @@ def stochastic_least_squares(
     ``P(W | u)``.
 
     Args:
-        design: finite; a column per source.
-        targets: finite; a column per state.
+        design: a column per source.
+        targets: a column per state.
 
     Returns:
         ``(*batch, k, c)``; entries not negative, last axis sums to one. Where the design lacks
-        rank, one of the minimisers.
+        rank, one of the minimisers. nan where numbers given are not finite, or no minimum was
+        found.
     """
+    design, targets = _comparable(design, targets)
     flat = unconstrained_table(design, targets)
     sums = torch.eye(flat.shape[-2], dtype=flat.dtype, device=flat.device)
     sums = sums.expand(*flat.shape[:-1], flat.shape[-2])
@@ -91,12 +99,18 @@ def unconstrained_table(
     """The same problem without asking for entries that are not negative; rows still sum to one.
 
     Args:
-        design: finite; a column per source.
-        targets: finite; a column per state.
+        design: a column per source.
+        targets: a column per state.
     """
-    _, free = _least_squares(design, targets)
+    _, free = _least_squares(*_comparable(design, targets))
     # The sum over states and the differences between states do not interact: shift rows alike.
     return free + (1 - free.sum(-1, keepdim=True)) / free.shape[-1]
+
+
+def _comparable(design: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The same problem, scaled by a power of two where squares would leave the range of numbers."""
+    design, scale = linalg.rescaled(design, (-2, -1))
+    return design, targets if scale is None else targets * scale[..., None, None]
 
 
 def _least_squares(design: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,10 +118,11 @@ def _least_squares(design: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
     By singular values of the design itself, so that its condition number enters once.
     """
-    left, values, right = torch.linalg.svd(design, full_matrices=False)
+    found = linalg.svd(design)
+    values = found.values
     cut = values[..., :1] * max(design.shape[-2:]) * torch.finfo(design.dtype).eps
-    inverse = right.mT * torch.where(values > cut, values.reciprocal(), 0.0).unsqueeze(-2)
-    return inverse, inverse @ (left.mT @ targets)
+    inverse = found.vh.mT * torch.where(values > cut, values.reciprocal(), 0.0).unsqueeze(-2)
+    return inverse, inverse @ (found.u.mT @ targets)
 
 
 def _constrained(
@@ -118,7 +133,8 @@ def _constrained(
     sums: Float[Tensor, "*batch k s"],
 ) -> Float[Tensor, "*batch k c"]:
     """Keep ``point`` where ``flat``, of which it is the projection, is not negative; else solve."""
-    outside = ~(flat >= -FEASIBLE).flatten(-2).all(-1)
+    # Where there is no number there is no problem: the projection is nan, and stays.
+    outside = (flat < -FEASIBLE).flatten(-2).any(-1) & flat.isfinite().flatten(-2).all(-1)
     if not bool(outside.any()):
         return point
     design, targets, sums = design[outside], targets[outside], sums[outside]
@@ -156,29 +172,39 @@ def _interior_point(
         target = (ahead / gap) ** 3 * gap - dx * dz
         dx, dz, bid = _newton_step(system, slope, missing, x, z, target)
         length = 0.995 * torch.minimum(_reach(x, dx), _reach(z, dz))
-        length = torch.where((gap < GAP) | ~length.isfinite(), 0.0, length)
-        x, z, price = x + length * dx, z + length * dz, price + length * bid
+        moving = (gap >= GAP) & length.isfinite()
+        # Beside a problem that goes on, one that is solved stays as it is, whatever its steps are.
+        x, z, price = (
+            torch.where(moving, now + length * step, now)
+            for now, step in ((x, dx), (z, dz), (price, bid))
+        )
+    solved = (x * z).mean((-2, -1), keepdim=True) <= STALLED
+    x = torch.where(solved, x, torch.nan)
     return x / (x.sum(-1, keepdim=True) if per_source else x.sum(-2, keepdim=True))
 
 
-def _factored(gram: Tensor, sums: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+def _factored(gram: Tensor, sums: Tensor, x: Tensor, z: Tensor) -> tuple[linalg.Lu, Tensor, Tensor]:
     """Factors of ``gram + diag(z_s / x_s)``, ``(b, c, k, k)``, and the effect of the sums."""
     newton = gram.unsqueeze(1) + torch.diag_embed((z / x).mT)
-    factor, pivots, _ = torch.linalg.lu_factor_ex(newton)
+    factors = linalg.lu(newton)
     wanted = sums.unsqueeze(1).expand(*newton.shape[:2], *sums.shape[1:])
-    effect = torch.linalg.lu_solve(factor, pivots, wanted)
-    return factor, pivots, effect, sums
+    return factors, linalg.lu_solve(factors, wanted), sums
 
 
 def _newton_step(
-    system: tuple[Tensor, ...], slope: Tensor, missing: Tensor, x: Tensor, z: Tensor, target: Tensor
+    system: tuple[linalg.Lu, Tensor, Tensor],
+    slope: Tensor,
+    missing: Tensor,
+    x: Tensor,
+    z: Tensor,
+    target: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Changes of entries, multipliers and prices of the sums, towards ``x z = target``."""
-    factor, pivots, effect, sums = system
+    factors, effect, sums = system
     right = target / x - z - slope
-    alone = torch.linalg.lu_solve(factor, pivots, right.mT.unsqueeze(-1))
+    alone = linalg.lu_solve(factors, right.mT.unsqueeze(-1))
     need = missing - sums.mT @ alone.sum(1)
-    bid = torch.linalg.solve_ex(sums.mT @ effect.sum(1), need).result
+    bid = linalg.solve(sums.mT @ effect.sum(1), need).value
     dx = (alone + effect @ bid.unsqueeze(1)).squeeze(-1).mT
     return dx, (target - z * dx) / x - z, bid
 

@@ -51,7 +51,8 @@ class ProductSolution:
 
     Sources come in no particular order. Where the status is not OK the tables are distributions
     all the same: a start for a likelihood method at best; where it is TOO_MANY_SOURCES,
-    TOO_FEW_ROWS or INVALID_INPUT, equal weights and, in every source, the marginal distribution.
+    TOO_FEW_ROWS or INVALID_INPUT, or the numbers that were found are none, equal weights and, in
+    every source, the marginal distribution.
 
     Attributes:
         mixture: weights ``(*batch, k)`` and one table ``(*batch, k, card)`` per variable.
@@ -69,6 +70,11 @@ class ProductSolution:
     def weights(self) -> Float[Tensor, "*batch k"]:
         """P(U)."""
         return self.mixture.weights
+
+    @property
+    def lost(self) -> Bool[Tensor, "*batch"]:
+        """Where the numbers that were found are none: that a table was moved by nan says so."""
+        return self.diagnostics.projected.isnan()
 
     @property
     def tables(self) -> tuple[Float[Tensor, "*batch k _"], ...]:
@@ -135,6 +141,25 @@ def placeholder(
     nothing = torch.full(status.shape, math.nan, dtype=torch.float64, device=status.device)
     diagnostics = ProductDiagnostics(nothing.unsqueeze(-1), *(nothing for _ in range(8)))
     return ProductSolution(ProductMixture(weights, tables), status, diagnostics, views)
+
+
+def found_mixture(
+    weights: Float[Tensor, "*batch k"],
+    tables: tuple[Float[Tensor, "*batch k _"], ...],
+    projected: Float[Tensor, "*batch"],
+) -> tuple[ProductMixture, Float[Tensor, "*batch"]]:
+    """Make a mixture of numbers of which some may be none.
+
+    Returns:
+        The mixture, uniform where a number is not finite; and how far tables were moved, nan there.
+    """
+    parts = [weights, *(t.flatten(-2) for t in tables)]
+    sound = torch.stack([part.isfinite().all(-1) for part in parts]).all(0)
+    mixture = ProductMixture(
+        torch.where(sound.unsqueeze(-1), weights, 1 / weights.shape[-1]),
+        tuple(torch.where(sound[..., None, None], t, 1 / t.shape[-1]) for t in tables),
+    )
+    return mixture, torch.where(sound, projected, torch.nan)
 
 
 def replaced(

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.exact import linalg
 from pyromix.identify.views.joint_diagonalisation import best_combination, joint_diagonalise
 from pyromix.identify.views.simplex import simplex_least_squares
 from pyromix.model.randomness import RandomState, torch_generator
@@ -51,14 +52,15 @@ class CoreSolution:
             that the constant has mean one.
         right: the same for the second view.
         third: the same for the third, ``(*batch, k, c)``.
-        status: a ``Status`` per element: OK, COMPLEX_PAIR, MERGED or NOT_CONVERGED.
+        status: a ``Status`` per element: OK, COMPLEX_PAIR, MERGED or NOT_CONVERGED; INVALID_INPUT
+            where what is given is not finite. Sources are nan where a step had no answer.
         eigen_gap: smallest distance between two sources in the third view; infinite for one
             source.
         separation: that distance in standard errors.
         imaginary: largest imaginary part of an eigenvalue of the best combination, relative.
         residual: root mean square misfit of the core in units of its noise.
         standard_error: root mean square standard error of the within-source means, by the
-            derivative of the core; infinite where that lacks rank.
+            derivative of the core; infinite where that lacks rank or is not finite.
     """
 
     weights: Float[Tensor, "*batch k"]
@@ -107,6 +109,9 @@ def solve_core(
     gap, separation = _separation(third, basis, inverse, root, noise)
 
     status = torch.full(noise.shape, Status.OK, dtype=torch.int64, device=core.device)
+    given = _finite(noise.ndim, core, values, left_one, right_one)
+    status = mark(status, ~given, Status.INVALID_INPUT)
+    status = mark(status, imaginary.isnan(), Status.NOT_CONVERGED)
     status = mark(status, imaginary > IMAGINARY_TOLERANCE, Status.COMPLEX_PAIR)
     status = mark(status, separation < 1, Status.MERGED)
     status = mark(status, ~converged, Status.NOT_CONVERGED)
@@ -118,6 +123,8 @@ def solve_core(
     weights = fit_weights(core, left, right, third)
     misfit = core - assemble(weights, left, right, third)
     residual = misfit.square().mean((-3, -2, -1)).sqrt() / noise
+    # The misfit has a nan wherever a source has one.
+    status = mark(status, ~residual.isfinite(), Status.NOT_CONVERGED)
     error = noise * error_factor(weights, left, right, third)
     return CoreSolution(
         weights, left, right, third, status, gap, separation, imaginary, residual, error
@@ -135,11 +142,11 @@ def third_coordinates(
         n_sources: k.
 
     Returns:
-        Orthonormal columns, ``d = min(k, c)``.
+        Orthonormal columns, ``d = min(k, c)``; nan but for the first where the core is not finite.
     """
     flat = core.flatten(-2)
     rest = flat - one.unsqueeze(-1) * (one.unsqueeze(-2) @ flat)
-    directions = torch.linalg.svd(rest, full_matrices=False).U
+    directions = linalg.svd(rest).u
     n = min(n_sources, core.shape[-3]) - 1
     return torch.cat([one.unsqueeze(-1), directions[..., :n]], -1)
 
@@ -199,7 +206,8 @@ def error_factor(
 
     The root mean square over directions of the inverse singular values of the derivative of the
     core in all three views, weights absorbed in the third. Two scales per source are free, so that
-    many singular values are zero and left out.
+    many singular values are zero and left out. Infinite where the others are too, or cannot be
+    found: nothing is then known of the error.
     """
     views = (left, right, weights.unsqueeze(-1) * third)
     grams = [view @ view.mT for view in views]
@@ -214,7 +222,7 @@ def error_factor(
                 block = torch.einsum("...vp,...uq,...uv->...upvq", view, other, grams[3 - a - b])
             blocks[a].append(block.flatten(-2).flatten(-3, -2))
     normal = torch.cat([torch.cat(row, -1) for row in blocks], -2)
-    values = torch.linalg.eigvalsh(normal)[..., 2 * weights.shape[-1] :]
+    values = linalg.eigvalsh(normal).value[..., 2 * weights.shape[-1] :]
     least = torch.finfo(values.dtype).eps * values[..., -1:]
     return torch.where(values > least, values.reciprocal(), torch.inf).mean(-1).sqrt()
 
@@ -280,7 +288,7 @@ def _solve_view(unfolded: Tensor, one: Tensor, other: Tensor) -> Tensor:
     ridge = 1e-12 * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     products = khatri_rao(one, other) @ unfolded.mT
-    return torch.linalg.solve_ex(gram + ridge.clamp_min(1e-300) * eye, products).result
+    return linalg.solve(gram + ridge.clamp_min(1e-300) * eye, products).value
 
 
 def _combinations(slices: Float[Tensor, "*batch r k k"], random_state: RandomState) -> Tensor:
@@ -316,6 +324,11 @@ def _separation(
         (apart + infinite).amin((-2, -1)),
         (apart / pair_error.clamp_min(1e-300) + infinite).amin((-2, -1)),
     )
+
+
+def _finite(n_batch: int, *parts: Tensor) -> Tensor:
+    """Whether all numbers of each element are finite."""
+    return torch.stack([part.isfinite().flatten(n_batch).all(-1) for part in parts]).all(0)
 
 
 def _scaled(view: Tensor, scale: Tensor) -> Tensor:

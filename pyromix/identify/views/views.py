@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.exact import linalg
 from pyromix.identify.views.patterns import Patterns
 from pyromix.identify.views.splits import Views
 from pyromix.identify.views.three_views import (
@@ -279,8 +280,8 @@ def solve_views(
         for w, b, f in zip(white, blocks, features, strict=True)
     ]
     cross = white[0].mT @ moments[:, blocks[0], blocks[1]] @ white[1]
-    u, values, v = torch.linalg.svd(cross, full_matrices=False)
-    u, v = u[..., :k], v.mT[..., :k]
+    found = linalg.svd(cross)
+    values, u, v = found.values, found.u[..., :k], found.vh.mT[..., :k]
     noise = patterns.n_rows.rsqrt().clamp_min(EXACT_NOISE)
     floor = noise_floor(ranks[0], ranks[1], k, noise)
 
@@ -340,7 +341,8 @@ def _groups(
 
 def _whitening(gram: Float[Tensor, "r d d"]) -> tuple[Float[Tensor, "r d d"], Int[Tensor, " r"]]:
     """Map that makes second moments the identity on what the features span, and its rank."""
-    values, basis = torch.linalg.eigh(gram)
+    found = linalg.eigh(gram)
+    values, basis = found.values, found.vectors
     kept = values > WHITENING_CUT * values[..., -1:]
     scale = torch.where(kept, values.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0.0)
     return basis * scale.unsqueeze(-2), kept.sum(-1)
