@@ -23,6 +23,7 @@ from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
 from pyromix.moment_stage import start_from_moments
 from pyromix.query.wording import question
 
@@ -32,6 +33,9 @@ IDENTIFIED, LOCAL, WEAK, NOT = (
     "weak",
     "not identified",
 )
+
+EQUAL_RESIDUALS = 1e-9
+"""Relative residuals up to which the answers to two queries are moved alike."""
 
 DEFAULT_STATES = (0, 1)
 """States of a variable of which neither the model nor data say any."""
@@ -234,7 +238,7 @@ def _by_graph(
     reasons.append(f"{counted} at generic values")
     if not queries:
         return NOT, reasons, (local,)
-    worst = max(queries, key=local.residual)
+    worst = queries[first_largest(map(local.residual, queries), EQUAL_RESIDUALS)]
     residual = local.residual(worst)
     if residual <= RESIDUAL_TOLERANCE:
         reasons.append(

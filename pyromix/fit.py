@@ -22,7 +22,7 @@ from pyromix.errors import (
 from pyromix.intake import take_in, without_edges
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
-from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.randomness import RandomState, branched, separate_generator
 from pyromix.model.spec import near_matches
 from pyromix.model.threads import one_thread_unless
 from pyromix.moment_stage import MomentStart, start_from_moments
@@ -117,7 +117,7 @@ def fit(
     size = len(source.rows) * source.spec.n_variables if isinstance(source, Counts) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
-        generator = torch_generator(random_state)
+        generator = separate_generator(random_state)
         found = _fitted(source, method, n_init, prior, generator, em, notes)
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
     return replace(found, diagnostics=replace(found.diagnostics, random_state=seed))
@@ -152,6 +152,9 @@ def _fitted(
     """Moments, then EM from there and from random starts, as the method says."""
     spec = source.spec
     exact = isinstance(source, Population)
+    # How many rounds of starts are drawn depends on where single starts ended: the folds must not
+    # hang on it, or a start that rounding moved decides which prior is chosen.
+    of_folds = branched(generator)
     found = _moments(source, method, generator)
     stages = tuple(start.stage for start in found)
     given = [mixture for start in found for mixture in start.mixtures]
@@ -177,7 +180,7 @@ def _fitted(
     said = diagnosed(label, result, prior_words(None if pooled else prior), notes, stages)
     if not pooled or exact:
         return from_em(result, counts, said, fixed, n_rows=n_rows)
-    shrunk = shrink(counts, result, generator, max_iter=em["max_iter"], tol=em["tol"])
+    shrunk = shrink(counts, result, of_folds, max_iter=em["max_iter"], tol=em["tol"])
     said = replace(said, prior=f"chosen: {shrunk.choice}", prior_held_out=shrunk.held_out)
     return from_em(shrunk.result, counts, said, shrunk.prior)
 

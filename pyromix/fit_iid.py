@@ -26,6 +26,7 @@ from pyromix.identify.iid import (
 )
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
 from pyromix.refine.binomial import (
     BinomialMixtures,
     Flips,
@@ -180,7 +181,7 @@ def _padded(mixture: BinomialMixtures, k: int) -> tuple[Tensor, Tensor]:
     """Coins of a single start, the heaviest repeated and its weight shared until there are k."""
     probs, weights = mixture.probs[0], mixture.weights[0]
     copies = torch.ones_like(probs, dtype=torch.int64)
-    copies[weights.argmax()] += k - len(probs)
+    copies[first_largest(weights.tolist())] += k - len(probs)
     return probs.repeat_interleave(copies), (weights / copies).repeat_interleave(copies)
 
 

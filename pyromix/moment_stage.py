@@ -26,6 +26,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
 
 PSEUDO_ROWS = 1.0
 """Rows of the uniform distribution that every CPT row is mixed with.
@@ -104,7 +105,7 @@ def _of_network(
     spec, run = source.spec, solution.run
     views = [tuple(spec.name(run.columns[c]) for c in view) for view in run.solved.views]
     given = tuple(spec.name(z) for z in run.run.conditioning)
-    heaviest = int(run.mass.argmax())
+    heaviest = first_largest(run.mass.tolist())
     stage = MomentStage(
         solution.status.name,
         math.nan,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -34,6 +35,7 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.sampling import sample
+from pyromix.model.ties import first_largest, ordered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +64,15 @@ N_BLOCKS = 8
 
 LEAST_P = 1e-12
 """p-values are printed down to this one: tails are not known better."""
+
+EQUAL_RESIDUALS = 1e-3
+"""Standard errors up to which cells deviate alike, and the first of them stands for their margin.
+
+Two binary variables leave one direction to deviate in, and all four cells deviate alike.
+"""
+
+EQUAL_TAILS = 1e-6
+"""Relative difference up to which two p-values are one."""
 
 PRINTED = 5
 """Lines of the printed table."""
@@ -170,10 +181,9 @@ class PredictiveCheck:
         Raises:
             QueryError: one variable alone has nothing to compare.
         """
-        found = sorted((*self.pairs, *self.blocks), key=lambda c: (c.adjusted, c.p_value))
-        if not found:
+        if not (self.pairs or self.blocks):
             raise QueryError("a single variable has no pair margins, and no blocks")
-        return found[0]
+        return _worst_first([*self.pairs, *self.blocks])[0]
 
     def to_frame(self) -> pd.DataFrame:
         """One row per pair, the worst first, and a column per number."""
@@ -315,7 +325,7 @@ def _pair(
     errors = left.diagonal().clamp_min(FITTED * covariance.diagonal() / n_rows).sqrt()
     impossible = (expected <= 0) & (observed > 0)
     residuals = torch.where(errors > 0, gap / errors, torch.where(impossible, torch.inf, 0.0))
-    worst = int(residuals.abs().argmax())
+    worst = first_largest(residuals.abs().tolist(), EQUAL_RESIDUALS)
     statistic, dof = _statistic(gap, covariance / n_rows, left, expected * n_rows)
     if bool(impossible.any()):
         statistic, dof = math.inf, max(dof, 1)
@@ -388,4 +398,13 @@ def _by_holm(found: Sequence[Check]) -> tuple[Check, ...]:
     p_values = torch.tensor([c.p_value for c in found], dtype=torch.float64, device="cpu")
     adjusted = holm(p_values).tolist()
     checked = [replace(c, adjusted=a) for c, a in zip(found, adjusted, strict=True)]
-    return tuple(sorted(checked, key=lambda c: c.p_value))
+    return tuple(_worst_first(checked))
+
+
+def _worst_first(found: Sequence[Check]) -> list[Check]:
+    """By adjusted and then by plain p-value; of equals those of the first variables first.
+
+    Logarithms, since tails are known to a relative error.
+    """
+    keys = [[math.log(max(p, sys.float_info.min)) for p in (c.adjusted, c.p_value)] for c in found]
+    return [found[i] for i in ordered(keys, EQUAL_TAILS, relative=0.0)]

@@ -25,6 +25,7 @@ from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.sampling import sample
 from pyromix.model.spec import SOURCE
+from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.query.effect import Effect
 from pyromix.result import MixtureFit
 
@@ -180,7 +181,9 @@ def _headline(effect: Effect | None) -> int:
     """The outcome state looked at: that of the effect, or the one that moves most."""
     if effect is None:
         return 0
-    return effect.headline if effect.headline >= 0 else int(abs(effect.do.values).argmax())
+    if effect.headline >= 0:
+        return effect.headline
+    return first_largest(abs(effect.do.values).tolist(), ROUNDING)
 
 
 def _words(effect: Effect | None, state: int) -> str:

@@ -24,6 +24,7 @@ from pyromix.refine.outcome import (
     EMResult,
     duplicate_sources,
     empty_sources,
+    first_in_best,
     warned,
 )
 from pyromix.refine.starts import batch_of, jittered, random_starts
@@ -91,7 +92,9 @@ def climb(
         progress: told after each round.
 
     Returns:
-        The best start's estimate.
+        The estimate of the first start that ended in the best optimum: starts that end within
+        ``SAME_OPTIMUM`` of the best differ by where EM stopped, and by rounding, so their order
+        decides and not which of them is a hair above the others.
 
     Raises:
         SpecError: the starts do not fit the data, or an argument is out of range.
@@ -107,13 +110,13 @@ def climb(
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
         found = _ascend(em, Point.of(starts), options)
-        best = int(found.step.objective.argmax())
+        best = found.best(em.total_weight)
         saddle = False
         if check_saddle and spec.n_sources > 1 and bool(found.converged[best]):
             escaped = _escape(em, found.only(best), options)
             if escaped is not None:
                 saddle, found = True, found.put(best, escaped)
-        best = int(found.step.objective.argmax())
+        best = found.best(em.total_weight)
     return replace(_result(em, found, best, saddle), n_identified=n_identified)
 
 
@@ -214,6 +217,10 @@ class _Ascent:
     gain: Float[Tensor, " batch"]
     converged: Bool[Tensor, " batch"]
 
+    def best(self, total_weight: float) -> int:
+        """The first start in the best optimum, of those that have converged where any has."""
+        return first_in_best(self.step.objective, self.converged, total_weight)
+
     def only(self, best: int) -> _Ascent:
         """One start as a batch of one."""
         one = slice(best, best + 1)
@@ -278,7 +285,7 @@ def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:
     """Leave a saddle; None where the point (a batch of one) is an optimum."""
     short = replace(options, max_iter=JITTERED_STEPS, progress=None)
     tried = _ascend(em, jittered(em.spec, found.point, JITTERED_COPIES), short)
-    best = int(tried.step.objective.argmax())
+    best = tried.best(em.total_weight)
     # What more steps of EM alone would gain is no sign of a saddle.
     threshold = max(SAME_OPTIMUM, 100 * options.tol) * em.total_weight
     if float(tried.step.objective[best] - found.step.objective) <= threshold:

@@ -37,6 +37,7 @@ from pyromix.model.likelihood import log_prob
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
 
 ENOUGH_MASS = 0.8
 """Probability of the solved assignments from which the moments count as determining."""
@@ -81,7 +82,7 @@ class NetworkSolution:
             return self
         text = f"moments do not determine the mixture, {self.status.name}: {'; '.join(self.notes)}"
         found = self.run.diagnostics
-        top = int(self.run.mass.argmax())
+        top = first_largest(self.run.mass.tolist())
         if self.status == Status.RANK_TOO_SMALL:
             values = tuple(found.singular_values[top].tolist())
             raise RankError(text, singular_values=values, floor=float(found.noise_floor[top]))
@@ -139,7 +140,7 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[str, ...]]:
         Status(code): float(run.mass[run.status == code].sum())
         for code in run.status[failed].unique().tolist()
     }
-    worst = max(masses, key=masses.__getitem__)
+    worst = list(masses)[first_largest(masses.values())]
     parts = ", ".join(
         f"{int((run.status == s).sum())} {s.name} (probability {m:.2g})" for s, m in masses.items()
     )
@@ -153,7 +154,10 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[str, ...]]:
 def _aligned(source: MomentSource, run: SolvedRun, near: Neighbours) -> Alignment:
     """Labels joined by the variables that do not depend on what differs."""
     given, spec, k = run.run.conditioning, run.plan.spec, run.plan.spec.n_sources
-    usable = run.ok if bool(run.ok.any()) else run.mass >= run.mass.max()
+    heaviest = torch.arange(len(run.mass), device=run.mass.device) == first_largest(
+        run.mass.tolist()
+    )
+    usable = run.ok if bool(run.ok.any()) else heaviest
     reached = {z: dependence(spec, set(given) - {z})[z] for z in given}
     candidates = list(dict.fromkeys(w for link in run.plan.links for w in link.aligners))
     # Those that depend on least carry labels farthest.

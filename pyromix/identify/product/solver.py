@@ -17,7 +17,14 @@ from torch import Tensor
 from pyromix.data.counts import MomentSource
 from pyromix.identify.product.cover import cover, without_missing
 from pyromix.identify.product.patterns import all_assignments, patterns_of
-from pyromix.identify.product.search import Trial, best_trial, judged, sharpened, view_tables
+from pyromix.identify.product.search import (
+    Trial,
+    best_trial,
+    judged,
+    most_precise,
+    sharpened,
+    view_tables,
+)
 from pyromix.identify.product.solution import (
     ProductDiagnostics,
     ProductSolution,
@@ -124,7 +131,7 @@ def _finished(
     """Sharpen the views, cover every variable, and judge."""
     columns = first.columns
     patterns = patterns_of(source, columns, given, assignments)
-    solved = max(first, sharpened(first, patterns, rng), key=lambda t: t.precision).solved
+    solved = most_precise([first, sharpened(first, patterns, rng)]).solved
     tables, moved = view_tables(solved, patterns)
     by_vertex = {columns[c]: table for c, table in tables.items()}
     for v in variables:

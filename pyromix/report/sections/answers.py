@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.query.answer import Answer
 from pyromix.query.effect import Difference, Effect
 from pyromix.report.document import Drawing, Section, Table
@@ -156,10 +159,10 @@ def sensitivity_section(subject: Subject) -> Section:
     )
 
 
-def _headline(subject: Subject, differences: object) -> int:
+def _headline(subject: Subject, differences: np.ndarray) -> int:
     """The state that the effect is about; else the one that changes most."""
     for effects in subject.effects:
         for effect in effects.found:
             if effect.headline >= 0:
                 return effect.headline
-    return int(abs(differences).argmax())  # type: ignore[arg-type, union-attr]
+    return first_largest(abs(differences).tolist(), ROUNDING)

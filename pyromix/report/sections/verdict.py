@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pyromix.check import IDENTIFIED, LOCAL, NOT, WEAK
+from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.refine.posterior import remarks
 from pyromix.report.document import Section
 from pyromix.report.facts.effects import Effects, interval_source
@@ -86,7 +87,7 @@ def _effect(subject: Subject, effects: Effects) -> str:
     effect = effects.found[0]
     s = effect.headline
     if s < 0:
-        s = int(abs(effect.do.values).argmax())
+        s = first_largest(abs(effect.do.values).tolist(), ROUNDING)
     outcome = subject.fit.spec.states_of(effect.outcome)[s]
     one, other = effects.question.contrast
     words = [
