@@ -22,7 +22,7 @@ from pyromix.errors import (
 from pyromix.intake import take_in, without_edges
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
-from pyromix.model.randomness import RandomState, branched, separate_generator
+from pyromix.model.randomness import RandomState, branched, torch_generator
 from pyromix.model.spec import near_matches
 from pyromix.model.threads import one_thread_unless
 from pyromix.moment_stage import MomentStart, start_from_moments
@@ -117,7 +117,7 @@ def fit(
     size = len(source.rows) * source.spec.n_variables if isinstance(source, Counts) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
-        generator = separate_generator(random_state)
+        generator = torch_generator(random_state)
         found = _fitted(source, method, n_init, prior, generator, em, notes)
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
     return replace(found, diagnostics=replace(found.diagnostics, random_state=seed))
@@ -152,9 +152,6 @@ def _fitted(
     """Moments, then EM from there and from random starts, as the method says."""
     spec = source.spec
     exact = isinstance(source, Population)
-    # How many rounds of starts are drawn depends on where single starts ended: the folds must not
-    # hang on it, or a start that rounding moved decides which prior is chosen.
-    of_folds = branched(generator)
     found = _moments(source, method, generator)
     stages = tuple(start.stage for start in found)
     given = [mixture for start in found for mixture in start.mixtures]
@@ -180,7 +177,7 @@ def _fitted(
     said = diagnosed(label, result, prior_words(None if pooled else prior), notes, stages)
     if not pooled or exact:
         return from_em(result, counts, said, fixed, n_rows=n_rows)
-    shrunk = shrink(counts, result, of_folds, max_iter=em["max_iter"], tol=em["tol"])
+    shrunk = shrink(counts, result, generator, max_iter=em["max_iter"], tol=em["tol"])
     said = replace(said, prior=f"chosen: {shrunk.choice}", prior_held_out=shrunk.held_out)
     return from_em(shrunk.result, counts, said, shrunk.prior)
 
@@ -195,19 +192,20 @@ def _climbed(
 ) -> EMResult:
     """EM from given starts and random ones, until the best optimum is confirmed."""
     spec = counts.spec
-    draw = partial(
-        random_starts, spec, random_state=generator, device=counts.rows.device, counts=counts
-    )
+    draw = partial(random_starts, spec, device=counts.rows.device, counts=counts)
     wanted = n_init
     if wanted is None:
         wanted = N_INIT_BESIDE_MOMENTS if determined else N_INIT
         wanted = wanted if spec.n_sources > 1 else 1
     if wanted + len(given) < 1:
         raise SpecError("n_init=0 leaves no start: moments give none for this table; raise n_init")
-    starts = batch_of(*given, *([draw(wanted)] if wanted else []))
+    starts = batch_of(*given, *([draw(wanted, generator)] if wanted else []))
     options = {"n_identified": int(determined), **em}
     if n_init is None:
-        return climb_until_confirmed(counts, starts, draw, **options)
+        # How many rounds follow depends on where single starts end. What is drawn after them, such
+        # as the folds that choose a prior, must not hang on a start that rounding has moved.
+        further = branched(generator)
+        return climb_until_confirmed(counts, starts, lambda n: draw(n, further), **options)
     return fit_em(counts, starts, **options)
 
 

@@ -33,18 +33,6 @@ def torch_generator(
     return torch.Generator(device=device).manual_seed(int(random_state))
 
 
-def separate_generator(random_state: RandomState) -> torch.Generator:
-    """Return a generator that nobody else draws from.
-
-    A given generator is advanced by one draw, however many are made from what is returned: what it
-    gives next does not depend on how much work was done with it before.
-    """
-    if not isinstance(random_state, torch.Generator):
-        return torch_generator(random_state)
-    seed = torch.randint(2**62, (1,), generator=random_state, device=random_state.device)
-    return torch_generator(int(seed))
-
-
 def branched(generator: torch.Generator) -> torch.Generator:
     """Return a generator of its own from where another one stands, which is not advanced."""
     copy = torch.Generator(device=generator.device).set_state(generator.get_state())

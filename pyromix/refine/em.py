@@ -35,6 +35,12 @@ __all__ = ["EMResult", "climb", "evaluate", "fit_em", "random_starts"]
 Progress = Callable[[int, float], None]
 """Told after each round of steps: EM steps so far, best objective so far."""
 
+FINISH = 1e-3
+"""Factor on the tolerance with which the start that was chosen among several climbs on."""
+
+FINEST = 1e-12
+"""Nats per row: smaller gains than these are rounding."""
+
 JITTERED_COPIES = 2
 """Copies of the best point that are jittered to see whether it was a saddle."""
 
@@ -94,7 +100,8 @@ def climb(
     Returns:
         The estimate of the first start that ended in the best optimum: starts that end within
         ``SAME_OPTIMUM`` of the best differ by where EM stopped, and by rounding, so their order
-        decides and not which of them is a hair above the others.
+        decides and not which of them is a hair above the others. From there EM goes on to a
+        tolerance of ``FINISH * tol``, within ``max_iter``.
 
     Raises:
         SpecError: the starts do not fit the data, or an argument is out of range.
@@ -117,6 +124,8 @@ def climb(
             if escaped is not None:
                 saddle, found = True, found.put(best, escaped)
         best = found.best(em.total_weight)
+        if len(starts.weights) > 1:
+            found = found.put(best, _finished(em, found.only(best), options))
     return replace(_result(em, found, best, saddle), n_identified=n_identified)
 
 
@@ -292,6 +301,21 @@ def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:
         return None
     onwards = _ascend(em, tried.point[best : best + 1], replace(options, progress=None))
     return replace(onwards, n_iter=onwards.n_iter + found.n_iter + tried.n_iter[best])
+
+
+def _finished(em: EMMap, found: _Ascent, options: _Options) -> _Ascent:
+    """Climb on from one start (a batch of one) that has converged, to a tighter tolerance.
+
+    Which start stands for an optimum must not show in the answer, and starts that have converged
+    in one optimum may still differ in the third digit where it is flat.
+    """
+    left = options.max_iter - int(found.n_iter)
+    tol = max(FINISH * options.tol, FINEST)
+    if not bool(found.converged) or left < 1 or tol >= options.tol:
+        return found
+    tighter = replace(options, max_iter=left, tol=tol, progress=None)
+    onwards = _ascend(em, found.point, tighter)
+    return replace(onwards, n_iter=onwards.n_iter + found.n_iter, converged=found.converged)
 
 
 def _largest_change(em: EMMap, before: Point, after: Step) -> Float[Tensor, " batch"]:
