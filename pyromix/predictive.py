@@ -183,7 +183,8 @@ class PredictiveCheck:
         """
         if not (self.pairs or self.blocks):
             raise QueryError("a single variable has no pair margins, and no blocks")
-        return _worst_first([*self.pairs, *self.blocks])[0]
+        found = (*self.pairs, *self.blocks)
+        return found[_worst_first(found)[0]]
 
     def to_frame(self) -> pd.DataFrame:
         """One row per pair, the worst first, and a column per number."""
@@ -398,13 +399,13 @@ def _by_holm(found: Sequence[Check]) -> tuple[Check, ...]:
     p_values = torch.tensor([c.p_value for c in found], dtype=torch.float64, device="cpu")
     adjusted = holm(p_values).tolist()
     checked = [replace(c, adjusted=a) for c, a in zip(found, adjusted, strict=True)]
-    return tuple(_worst_first(checked))
+    return tuple(checked[i] for i in _worst_first(checked))
 
 
-def _worst_first(found: Sequence[Check]) -> list[Check]:
-    """By adjusted and then by plain p-value; of equals those of the first variables first.
+def _worst_first(found: Sequence[PairCheck | BlockCheck]) -> list[int]:
+    """Places by adjusted, then by plain p-value; of equals those of the first variables first.
 
     Logarithms, since tails are known to a relative error.
     """
     keys = [[math.log(max(p, sys.float_info.min)) for p in (c.adjusted, c.p_value)] for c in found]
-    return [found[i] for i in ordered(keys, EQUAL_TAILS, relative=0.0)]
+    return ordered(keys, EQUAL_TAILS, relative=0.0)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
+from pyromix.refine.outcome import SAME_OPTIMUM
 from pyromix.report.document import Drawing, Section, Table
 from pyromix.report.numbers import count, finite, p_value, small
 from pyromix.report.subject import Subject
-
-SAME = 1e-2
-"""Nats: starts that end closer than this ended in one optimum, for the list of optima."""
-
 
 ADDED = "was added."
 """How the note about a source that the model did not name ends: it is about what was given."""
@@ -150,7 +147,8 @@ def starts_section(subject: Subject) -> Section:
                 f"{len(found.start_log_likelihoods)}, best optimum reached by {found.n_best}",
             )
         )
-        lower = [best - e for e in ends if best - e > SAME]
+        same = SAME_OPTIMUM * fit.n_rows if math.isfinite(fit.n_rows) else SAME_OPTIMUM
+        lower = [best - e for e in ends if best - e > same]
         if lower:
             facts.append(
                 ("Next optimum", f"{small(min(lower))} nats lower ({len(lower)} starts below)")
