@@ -315,7 +315,8 @@ def test_a_weight_is_as_good_as_repeated_rows(seed):
     start = random_mixture(spec, seed, batch_shape=(2,))
     one, other = (fit_em(t, start, check_saddle=False) for t in (table, expanded))
     assert one.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-8)
-    assert_same_mixture(one.mixture, other.mixture, atol=1e-8)
+    # A probability on its way to zero stops a step earlier or later.
+    assert_same_mixture(one.mixture, other.mixture, atol=1e-6)
 
 
 def test_merged_counts_are_fitted_as_all_rows_are():

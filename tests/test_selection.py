@@ -11,7 +11,7 @@ from product_cases import draw_rows, edgeless, random_product
 from published import latent_class
 
 import pyromix as px
-from pyromix.criticism.selection import HELD_OUT_PRIOR
+from pyromix.criticism.selection import HELD_OUT_PRIOR, Candidate
 from pyromix.data.counts import Counts
 from pyromix.data.folds import folds
 
@@ -77,7 +77,7 @@ def test_held_out_likelihood_is_that_of_fits_to_the_other_folds():
 
 def test_one_standard_error_prefers_fewer_sources():
     def candidate(k, held_out, error):
-        return px.selection.Candidate(
+        return Candidate(
             k, "yes", k, 0.0, float(k), float(k), 1.0, held_out, error, math.nan, 1.0, 1, 1
         )
 

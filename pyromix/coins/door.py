@@ -35,6 +35,7 @@ from pyromix.errors import (
 )
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
 
 SAME_OPTIMUM = 1e-5
 """Log-likelihoods (nats) that differ by less belong to one optimum."""
@@ -184,7 +185,7 @@ def _padded(mixture: BinomialMixtures, k: int) -> tuple[Tensor, Tensor]:
     """Coins of a single start, the heaviest repeated and its weight shared until there are k."""
     probs, weights = mixture.probs[0], mixture.weights[0]
     copies = torch.ones_like(probs, dtype=torch.int64)
-    copies[weights.argmax()] += k - len(probs)
+    copies[first_largest(weights.tolist())] += k - len(probs)
     return probs.repeat_interleave(copies), (weights / copies).repeat_interleave(copies)
 
 

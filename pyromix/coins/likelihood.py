@@ -17,6 +17,13 @@ from torch.nn.functional import logsigmoid
 
 from pyromix.exact import linalg
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
+
+EQUAL_ENDS = 1e-8
+"""Nats up to which two starts ended in one optimum: Newton stops closer to it."""
+
+EQUAL_SUMS = 1e-12
+"""The same, relative to the log-likelihood: what rounding does to a sum over units."""
 
 EM_STEPS = 30
 """Plain EM steps before Newton: enough to leave the worst of a random start."""
@@ -101,8 +108,8 @@ class BinomialMixtures:
 
     @property
     def best(self) -> int:
-        """Number of the start with the largest likelihood; one without any comes last."""
-        return int(self.log_likelihood.nan_to_num(-math.inf).argmax())
+        """Number of the first start with the largest likelihood, but for rounding."""
+        return first_largest(self.log_likelihood.tolist(), EQUAL_ENDS, relative=EQUAL_SUMS)
 
     def __getitem__(self, index: slice | Tensor) -> BinomialMixtures:
         """Select starts."""

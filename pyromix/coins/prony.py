@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Num
 from torch import Tensor
 
 from pyromix.exact import linalg
+from pyromix.model.ties import ROUNDING
 
 EPSILON = torch.finfo(torch.float64).eps
 
@@ -219,7 +220,10 @@ def quadrature(
     missing = atoms > 1.5
     weights = torch.where(missing, 0.0, weights)
     weights = weights / weights.sum(-1, keepdim=True)
-    heaviest = weights.argmax(-1, keepdim=True)
+    # The first of equals, on every processor; argmax of numbers, since of booleans the first place
+    # is not promised.
+    near = weights >= (1 - ROUNDING) * weights.amax(-1, keepdim=True)
+    heaviest = near.long().argmax(-1, keepdim=True)
     copies = missing.scatter(-1, heaviest, True)
     share = weights.gather(-1, heaviest) / copies.sum(-1, keepdim=True)
     weights = torch.where(copies, share, weights)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyromix.criticism.margins import PredictiveCheck, check_predictions
+from pyromix.criticism.discrepancy import PredictiveCheck
+from pyromix.criticism.margins import check_predictions
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.inputs import counted
 from pyromix.fitting.record import Fit

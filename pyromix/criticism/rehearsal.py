@@ -28,6 +28,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import SOURCE
+from pyromix.model.ties import ROUNDING, first_largest
 
 N_TIMES = 10
 """Tables simulated unless told."""
@@ -179,7 +180,9 @@ def _headline(effect: Effect | None) -> int:
     """The outcome state looked at: that of the effect, or the one that moves most."""
     if effect is None:
         return 0
-    return effect.headline if effect.headline >= 0 else int(abs(effect.do.values).argmax())
+    if effect.headline >= 0:
+        return effect.headline
+    return first_largest(abs(effect.do.values).tolist(), ROUNDING)
 
 
 def _words(effect: Effect | None, state: int) -> str:

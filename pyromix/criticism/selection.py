@@ -12,7 +12,7 @@ import torch
 
 from pyromix.criticism.prediction import predictive_check
 from pyromix.data.counts import Counts
-from pyromix.data.folds import compared, folds
+from pyromix.data.folds import EQUAL_SCORES, compared, folds
 from pyromix.data.frames import to_pandas
 from pyromix.data.population import Population
 from pyromix.errors import DataError, PyromixWarning, SpecError
@@ -30,6 +30,7 @@ from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.ties import first_smallest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,16 +109,21 @@ class Selection:
     def choices(self) -> dict[str, int]:
         """The k that each criterion chooses.
 
-        ``bic`` and ``icl`` the smallest value, ``held_out`` the smallest k within one standard
-        error of the best, ``rank`` the first that no test rejects. Only candidates that are not
-        known to be unidentified stand for election, where there are any.
+        ``bic`` and ``icl`` the smallest value, of equal ones that of the smallest k; ``held_out``
+        the smallest k within one standard error of the best; ``rank`` the first that no test
+        rejects. Only candidates that are not known to be unidentified stand for election, where
+        there are any.
         """
         elect = [c for c in self.candidates if c.identified != "no"] or list(self.candidates)
         highest = max(c.held_out for c in elect)
         chosen = {
-            "bic": min(elect, key=lambda c: c.bic).n_sources,
-            "icl": min(elect, key=lambda c: c.icl).n_sources,
-            "held_out": min(c.n_sources for c in elect if c.held_out >= highest - c.held_out_error),
+            "bic": elect[first_smallest(c.bic for c in elect)].n_sources,
+            "icl": elect[first_smallest(c.icl for c in elect)].n_sources,
+            "held_out": min(
+                c.n_sources
+                for c in elect
+                if c.held_out >= highest - c.held_out_error - EQUAL_SCORES
+            ),
         }
         if self.ranks:
             chosen["rank"] = max(r.rank for r in self.ranks)

@@ -22,6 +22,7 @@ from pyromix.data.counts import Counts
 from pyromix.errors import PyromixError, PyromixWarning, QueryError
 from pyromix.estimate.em import climb_replicates, random_starts
 from pyromix.estimate.pooled_prior import POOLED
+from pyromix.estimate.result import SAME_OPTIMUM
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.fitting.engine import fit as fit_model
 from pyromix.fitting.record import Fit
@@ -32,6 +33,7 @@ from pyromix.model.prior import Prior
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import SOURCE, MixtureSpec
+from pyromix.model.ties import ordered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -281,12 +283,20 @@ def _refitted(
         other = fit_model(
             spec, counts.on(spec), prior=prior, random_state=generator, show_progress=False
         )
-        note = ""
+        notes = []
         if prior == POOLED and not fit.chosen_prior.was_chosen:
-            note = 'fitted with prior="pooled": that of the fit is for its own tables'
-        return Variation(kind, words, ask.query(other, *question_), note)
+            notes.append('fitted with prior="pooled": that of the fit is for its own tables')
+        n = len(other.climb.log_likelihoods)
+        if n > 1 and spec.n_sources > 1 and other.climb.n_best == 1:
+            notes.append(_found_once(n))
+        return Variation(kind, words, ask.query(other, *question_), "; ".join(notes))
     except PyromixError as error:
         return Variation(kind, words, None, str(error))
+
+
+def _found_once(n_starts: int) -> str:
+    """What a reader must know of an optimum that may not be the best, nor there another time."""
+    return f"its optimum was reached by one of {n_starts} starts"
 
 
 def _prior_of(fit: Fit) -> str | Prior | None:
@@ -320,20 +330,30 @@ def _other_optima(
     weights = counts.weights.unsqueeze(1).expand(-1, n + 1)
     ends = climb_replicates(counts, starts, weights, prior=fit.prior)
     gaps = (ends.objectives[0] - ends.objectives).tolist()
-    near = sorted((gap, i) for i, gap in enumerate(gaps) if i and gap <= within)
-    seen = [(own, 0)]
-    for gap, i in near:
+    same = SAME_OPTIMUM * counts.n_rows
+    # Starts in one optimum end a hair apart: their order decides which of them stands for it.
+    near = [i for i in ordered([[gap] for gap in gaps], same) if i and gaps[i] <= within + same]
+    seen = [(own, 0.0, 0)]
+    for i in near:
         end = ends.mixtures[i]
         end = end.relabel(match_sources(fit.mixture, end))
         answer = query(end, *question_, certainty=own.certainty)
-        for place, (other, times) in enumerate(seen):
+        for place, (other, gap, times) in enumerate(seen):
             if abs(other.values - answer.values).max() < SAME_ANSWER:
-                seen[place] = (other, times + 1)
+                seen[place] = (other, gap, times + 1)
                 break
         else:
-            seen.append((answer, 1))
-            words = f"another optimum, {gap:.2g} nats {'lower' if gap >= 0 else 'higher'}"
-            yield Variation(OPTIMUM, words, answer)
+            seen.append((answer, gaps[i], 1))
+    for answer, gap, times in seen[1:]:
+        note = _found_once(n) if times == 1 else ""
+        yield Variation(OPTIMUM, _apart(gap, same), answer, note)
     if len(seen) == 1:
-        note = f"{seen[0][1]} of {n} random starts end within {within:g} nats, all with this answer"
+        note = f"{seen[0][2]} of {n} random starts end within {within:g} nats, all with this answer"
         yield Variation(OPTIMUM, "other optima", own, note)
+
+
+def _apart(gap: float, same: float) -> str:
+    """How far an optimum lies below the fit, or above it."""
+    if abs(gap) <= same:
+        return "another optimum, as likely"
+    return f"another optimum, {abs(gap):.2g} nats {'lower' if gap > 0 else 'higher'}"

@@ -12,6 +12,10 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError
 from pyromix.model.randomness import RandomState, numpy_generator
+from pyromix.model.ties import first_largest
+
+EQUAL_SCORES = 1e-9
+"""Nats per row up to which two candidates predict held-out rows equally well."""
 
 
 def folds(
@@ -60,7 +64,7 @@ def compared(
     """
     total = weights.sum()
     means = scores @ weights / total
-    apart = scores - scores[means.argmax()]
+    apart = scores - scores[first_largest(means.tolist(), EQUAL_SCORES)]
     centred = apart - (apart @ weights / total).unsqueeze(1)
     variance = centred.square() @ weights / total
     return means, (variance / total).sqrt()

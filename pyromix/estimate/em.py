@@ -18,6 +18,7 @@ from pyromix.estimate.result import (
     EMResult,
     duplicate_sources,
     empty_sources,
+    first_in_best,
     warned,
 )
 from pyromix.estimate.starts import batch_of, jittered, random_starts
@@ -33,6 +34,12 @@ __all__ = ["EMResult", "climb", "evaluate", "fit_em", "random_starts"]
 
 Progress = Callable[[int, float], None]
 """Told after each round of steps: EM steps so far, best objective so far."""
+
+FINISH = 1e-3
+"""Factor on the tolerance with which the start that was chosen among several climbs on."""
+
+FINEST = 1e-12
+"""Nats per row: smaller gains than these are rounding."""
 
 JITTERED_COPIES = 2
 """Copies of the best point that are jittered to see whether it was a saddle."""
@@ -91,7 +98,10 @@ def climb(
         progress: told after each round.
 
     Returns:
-        The best start's estimate.
+        The estimate of the first start that ended in the best optimum: starts that end within
+        ``SAME_OPTIMUM`` of the best differ by where EM stopped, and by rounding, so their order
+        decides and not which of them is a hair above the others. From there EM goes on to a
+        tolerance of ``FINISH * tol``, within ``max_iter``.
 
     Raises:
         SpecError: the starts do not fit the data, or an argument is out of range.
@@ -107,13 +117,15 @@ def climb(
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
         found = _ascend(em, Point.of(starts), options)
-        best = int(found.step.objective.argmax())
+        best = found.best(em.total_weight)
         saddle = False
         if check_saddle and spec.n_sources > 1 and bool(found.converged[best]):
             escaped = _escape(em, found.only(best), options)
             if escaped is not None:
                 saddle, found = True, found.put(best, escaped)
-        best = int(found.step.objective.argmax())
+        best = found.best(em.total_weight)
+        if len(starts.weights) > 1:
+            found = found.put(best, _finished(em, found.only(best), options))
     return replace(_result(em, found, best, saddle), n_identified=n_identified)
 
 
@@ -214,6 +226,10 @@ class _Ascent:
     gain: Float[Tensor, " batch"]
     converged: Bool[Tensor, " batch"]
 
+    def best(self, total_weight: float) -> int:
+        """The first start in the best optimum, of those that have converged where any has."""
+        return first_in_best(self.step.objective, self.converged, total_weight)
+
     def only(self, best: int) -> _Ascent:
         """One start as a batch of one."""
         one = slice(best, best + 1)
@@ -278,13 +294,28 @@ def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:
     """Leave a saddle; None where the point (a batch of one) is an optimum."""
     short = replace(options, max_iter=JITTERED_STEPS, progress=None)
     tried = _ascend(em, jittered(em.spec, found.point, JITTERED_COPIES), short)
-    best = int(tried.step.objective.argmax())
+    best = tried.best(em.total_weight)
     # What more steps of EM alone would gain is no sign of a saddle.
     threshold = max(SAME_OPTIMUM, 100 * options.tol) * em.total_weight
     if float(tried.step.objective[best] - found.step.objective) <= threshold:
         return None
     onwards = _ascend(em, tried.point[best : best + 1], replace(options, progress=None))
     return replace(onwards, n_iter=onwards.n_iter + found.n_iter + tried.n_iter[best])
+
+
+def _finished(em: EMMap, found: _Ascent, options: _Options) -> _Ascent:
+    """Climb on from one start (a batch of one) that has converged, to a tighter tolerance.
+
+    Which start stands for an optimum must not show in the answer, and starts that have converged
+    in one optimum may still differ in the third digit where it is flat.
+    """
+    left = options.max_iter - int(found.n_iter)
+    tol = max(FINISH * options.tol, FINEST)
+    if not bool(found.converged) or left < 1 or tol >= options.tol:
+        return found
+    tighter = replace(options, max_iter=left, tol=tol, progress=None)
+    onwards = _ascend(em, found.point, tighter)
+    return replace(onwards, n_iter=onwards.n_iter + found.n_iter, converged=found.converged)
 
 
 def _largest_change(em: EMMap, before: Point, after: Step) -> Float[Tensor, " batch"]:

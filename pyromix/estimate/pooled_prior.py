@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.counts import Counts
-from pyromix.data.folds import compared, folds
+from pyromix.data.folds import EQUAL_SCORES, compared, folds
 from pyromix.estimate.em import climb
 from pyromix.estimate.result import EMResult
 from pyromix.estimate.starts import batch_of, inside
@@ -43,6 +43,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.ties import first_largest
 
 POOLED = "pooled"
 
@@ -59,6 +60,10 @@ MANY_PATTERNS = 2**16
 
 STRENGTHS = torch.logspace(-1, 5, 61, dtype=torch.float64, device="cpu")
 """Candidates for a Dirichlet strength, in rows."""
+
+EQUAL_STRENGTHS = 1e-7
+"""Nats by which a strength is likelier than a weaker one: rounding of the logarithms of the gamma
+function, and where no row says anything all strengths are alike."""
 
 FLOOR = -60.0
 """Log-probability of a held-out row that a fit calls impossible."""
@@ -251,7 +256,8 @@ def _strength(n: Float[Tensor, "*rows card"], base: Float[Tensor, "*rows card"])
     total = a.sum(-1)
     rows = torch.lgamma(total) - torch.lgamma(total + n.sum(-1))
     rows = rows + (torch.lgamma(a + n) - torch.lgamma(a)).sum(-1)
-    return float(STRENGTHS[int(rows.flatten(1).sum(1).argmax())])
+    likely = rows.flatten(1).sum(1).tolist()
+    return float(STRENGTHS[first_largest(likely, EQUAL_STRENGTHS, relative=0.0)])
 
 
 def _prior(counts: Counts, mixture: BayesNetMixture, choice: Shrinkage) -> PseudoCounts:
@@ -296,5 +302,5 @@ def _chosen(
     rows, weights = torch.stack(scores), torch.cat([own.weights for _, own in parts])
     means, errors = compared(rows, weights)
     best = means.max()
-    near = (means >= best - errors).nonzero().flatten()
+    near = (means >= best - errors - EQUAL_SCORES).nonzero().flatten()
     return CANDIDATES[int(near[0])], dict(zip(CANDIDATES, means.tolist(), strict=True))

@@ -34,7 +34,7 @@ EMPTY_WEIGHT = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class EMResult:
-    """The best point over all starts, and how it was reached.
+    """The first start in the best optimum, and how it was reached.
 
     Attributes:
         mixture: the estimate, without batch axes; sources by decreasing weight (ties by tables).
@@ -77,7 +77,7 @@ class EMResult:
     @property
     def at_best(self) -> Bool[Tensor, " n_init"]:
         """Which starts reached the best objective, to within ``SAME_OPTIMUM`` per row."""
-        return self.start_objectives >= self.objective - SAME_OPTIMUM * self.total_weight
+        return in_best(self.start_objectives, self.total_weight)
 
     @property
     def n_best(self) -> int:
@@ -93,6 +93,34 @@ class EMResult:
     def reached(self) -> tuple[Bool[Tensor, ...], ...]:
         """Per vertex which CPT rows more than ``reached_mass`` stands behind."""
         return tuple(masses > self.reached_mass for masses in self.row_masses)
+
+
+def in_best(objectives: Float[Tensor, " n_init"], total_weight: float) -> Bool[Tensor, " n_init"]:
+    """Which starts ended in the best optimum.
+
+    Args:
+        objectives: where every start ended.
+        total_weight: number of data rows.
+    """
+    return objectives >= objectives.max() - SAME_OPTIMUM * total_weight
+
+
+def first_in_best(
+    objectives: Float[Tensor, " n_init"], converged: Bool[Tensor, " n_init"], total_weight: float
+) -> int:
+    """The first start in the best optimum, of those that have converged where any has.
+
+    The largest objective is another start's on another processor; the first start is the same
+    everywhere, and one from moments, where there is one.
+
+    Args:
+        objectives: where every start ended.
+        converged: whether by the tolerance.
+        total_weight: number of data rows.
+    """
+    near = in_best(objectives, total_weight)
+    chosen = near & converged if bool((near & converged).any()) else near
+    return int(chosen.nonzero()[0])
 
 
 def duplicate_sources(
@@ -133,8 +161,13 @@ def empty_sources(mixture: BayesNetMixture, total_weight: float) -> tuple[int, .
 
 
 def joined(first: EMResult, more: EMResult) -> EMResult:
-    """Keep the better of two results on one table, and where the starts of both ended."""
-    better = more if more.objective > first.objective else first
+    """Keep the better of two results on one table, and where the starts of both ended.
+
+    The second is better only by another optimum, or by having converged in the same.
+    """
+    ends = torch.tensor([first.objective, more.objective], dtype=torch.float64, device="cpu")
+    converged = torch.tensor([first.converged, more.converged], device="cpu")
+    better = (first, more)[first_in_best(ends, converged, first.total_weight)]
     return replace(
         better,
         start_log_likelihoods=torch.cat([first.start_log_likelihoods, more.start_log_likelihoods]),

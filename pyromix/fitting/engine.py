@@ -35,7 +35,7 @@ from pyromix.identify.start import start_from_moments
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, sentences
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
-from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.randomness import RandomState, branched, torch_generator
 from pyromix.model.spec import near_matches
 
 METHODS = ("auto", "moments", "markov-boundary", "em")
@@ -157,20 +157,21 @@ def _climbed(
 ) -> EMResult:
     """EM from a given start and random ones, until the best optimum is confirmed."""
     spec = counts.spec
-    draw = partial(
-        random_starts, spec, random_state=generator, device=counts.rows.device, counts=counts
-    )
+    draw = partial(random_starts, spec, device=counts.rows.device, counts=counts)
     wanted = n_init
     if wanted is None:
         wanted = N_INIT_BESIDE_MOMENTS if determined else N_INIT
         wanted = wanted if spec.n_sources > 1 else 1
     if given is None and wanted < 1:
         raise SpecError("n_init=0 leaves no start: moments give none for this table; raise n_init")
-    drawn = [draw(wanted)] if wanted else []
+    drawn = [draw(wanted, generator)] if wanted else []
     starts = batch_of(*([] if given is None else [given]), *drawn)
     options = {"n_identified": int(determined), **em}
     if n_init is None:
-        return climb_until_confirmed(counts, starts, draw, **options)
+        # How many rounds follow depends on where single starts end. What is drawn after them, such
+        # as the folds that choose a prior, must not hang on a start that rounding has moved.
+        further = branched(generator)
+        return climb_until_confirmed(counts, starts, lambda n: draw(n, further), **options)
     return fit_em(counts, starts, **options)
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.model.match import best_assignments
+from pyromix.model.ties import first_largest, ordered, ranks
 
 MOST_ROWS = 1e12
 """Rows beyond which more of them do not count: rounding is worse than their noise."""
@@ -117,19 +118,21 @@ def align(
     graph = nx.Graph()
     graph.add_nodes_from(usable.nonzero().flatten().tolist())
     ends = [tuple(pair) for pair in pairs.tolist()]
+    # Among links of equal confidence the spanning tree takes the first.
+    heights_of_links = ranks(confidence.tolist())
     for e in (confidence > DOUBTFUL).nonzero().flatten().tolist():
-        graph.add_edge(*ends[e], link=e, confidence=float(confidence[e]))
+        graph.add_edge(*ends[e], link=e, height=heights_of_links[e])
     found = torch.arange(k, device="cpu").repeat(n_runs, 1)
     component = torch.full((n_runs,), -1, dtype=torch.int64, device="cpu")
     heights = rows.sum(1).clamp_max(MOST_ROWS).tolist()
-    trees = sorted(
-        nx.connected_components(graph), key=lambda c: (-sum(heights[a] for a in c), min(c))
-    )
+    parts = sorted(nx.connected_components(graph), key=min)
+    trees = [parts[i] for i in ordered([[-sum(heights[a] for a in sorted(c))] for c in parts])]
     in_tree: set[int] = set()
     for number, runs in enumerate(trees):
-        root = max(runs, key=lambda a: (heights[a], -a))
+        inside = sorted(runs)
+        root = inside[first_largest(heights[a] for a in inside)]
         component[list(runs)] = number
-        branches = nx.maximum_spanning_tree(graph.subgraph(runs), weight="confidence")
+        branches = nx.maximum_spanning_tree(graph.subgraph(runs), weight="height")
         for a, b in nx.bfs_edges(branches, root):
             link = branches.edges[a, b]["link"]
             order = orders[link] if ends[link] == (a, b) else orders[link].argsort()
@@ -157,7 +160,9 @@ def _pairs(
 ) -> tuple[Int[Tensor, "links 2"], Bool[Tensor, "links variables"]]:
     """Pairs of runs to compare, on the CPU, and the variables on which they agree."""
     keys = torch.where(usable.unsqueeze(1), keys, -1).cpu()
-    heaviest_first = rows.cpu().argsort(descending=True, stable=True)
+    heaviest_first = torch.tensor(
+        ordered([[-height] for height in rows.tolist()]), dtype=torch.int64, device="cpu"
+    )
     pairs: list[Tensor] = [torch.zeros(0, 2, dtype=torch.int64, device="cpu")]
     for key in keys.unbind(1):
         runs = heaviest_first[key[heaviest_first] >= 0]

@@ -14,6 +14,10 @@ from pyromix.exact.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
+from pyromix.model.ties import ordered
+
+EQUAL_PARTS = 1e-9
+"""Parts of a gradient that differ by less are equal: vertices keep their order."""
 
 RESIDUAL_TOLERANCE = 1e-6
 """Largest share of a query's gradient in the null space that counts as none.
@@ -106,7 +110,8 @@ class Certificate:
         largest = max(parts.values())
         if largest <= RESIDUAL_TOLERANCE:
             return ()
-        order = sorted(parts, key=lambda v: -parts[v])
+        vertices = list(parts)
+        order = [vertices[i] for i in ordered([[-part] for part in parts.values()], EQUAL_PARTS)]
         return tuple(spec.name(v) for v in order if parts[v] >= 0.1 * largest)
 
 

@@ -32,6 +32,7 @@ from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
 
 ENOUGH_ROWS = 0.8
 """Share of the CPT rows from which runs on Markov boundaries count as determining."""
@@ -126,7 +127,7 @@ class Views:
         spec, run = moments.spec, solution.run
         views = [tuple(spec.name(run.columns[c]) for c in view) for view in run.solved.views]
         given = tuple(spec.name(z) for z in run.run.conditioning)
-        heaviest = int(run.mass.argmax())
+        heaviest = first_largest(run.mass.tolist())
         stage = MomentStage(
             solution.status,
             math.nan,

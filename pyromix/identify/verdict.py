@@ -16,6 +16,10 @@ from pyromix.identify.graphical import GraphFacts, graph_facts
 from pyromix.identify.stage import MomentStage
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
+from pyromix.model.ties import first_largest
+
+EQUAL_RESIDUALS = 1e-9
+"""Relative residuals up to which the answers to two queries are moved alike."""
 
 WORDS = {
     Certainty.GRAPHICAL: "identified",
@@ -129,7 +133,7 @@ def _by_structure(
         return Certainty.LOCAL, Ground.ALL_SEEN, local, 0.0, ()
     if not queries:
         return Certainty.NONE, Ground.DIRECTIONS, local, 0.0, ()
-    worst = max(queries, key=local.residual)
+    worst = queries[first_largest(map(local.residual, queries), EQUAL_RESIDUALS)]
     residual = local.residual(worst)
     if residual <= RESIDUAL_TOLERANCE:
         return Certainty.LOCAL, Ground.UNMOVED, local, residual, ()

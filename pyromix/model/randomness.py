@@ -33,6 +33,14 @@ def torch_generator(
     return torch.Generator(device=device).manual_seed(int(random_state))
 
 
+def branched(generator: torch.Generator) -> torch.Generator:
+    """Return a generator of its own from where another one stands, which is not advanced."""
+    copy = torch.Generator(device=generator.device).set_state(generator.get_state())
+    # From the same state both would give the same numbers.
+    seed = torch.randint(2**62, (1,), generator=copy, device=copy.device)
+    return torch_generator(int(seed))
+
+
 def numpy_generator(random_state: RandomState) -> np.random.Generator:
     """A generator of orders; a torch generator that was given is advanced."""
     generator = torch_generator(random_state)

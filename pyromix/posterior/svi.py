@@ -225,7 +225,7 @@ def _parts(counts: Counts, batch_size: int | None, generator: torch.Generator) -
     rows, n = counts.weights, counts.n_patterns
     if batch_size is None or batch_size >= n:
         return [counts]
-    order = rows.argsort(descending=True)
+    order = rows.argsort(descending=True, stable=True)
     sorted_rows = rows[order]
     left = sorted_rows.flip(0).cumsum(0).flip(0)
     places = batch_size - torch.arange(n, device=rows.device)

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from pyromix.criticism.margins import PredictiveCheck
+from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.errors import FileError, QueryError
 from pyromix.fitting.record import Fit
 from pyromix.formats.disk import write_files

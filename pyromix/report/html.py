@@ -12,7 +12,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from pyromix.criticism.margins import PredictiveCheck
+from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.errors import PyromixError, PyromixWarning
 from pyromix.fitting.record import Fit
 from pyromix.report.facts.question import Question

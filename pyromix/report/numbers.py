@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pyromix.criticism.margins import LEAST_P
+from pyromix.criticism.discrepancy import LEAST_P
 
 Number = float | int | np.floating
 

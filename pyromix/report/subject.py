@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pyromix.criticism.checking import IdentifiabilityReport, report_on
-from pyromix.criticism.margins import PredictiveCheck
+from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.prediction import predictive_check
 from pyromix.criticism.selection import Selection
 from pyromix.criticism.sensitivity import Sensitivity, sensitivity

@@ -35,6 +35,7 @@ from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +173,7 @@ def source_weights(runs: SolvedRuns, cpts: Sequence[Float[Tensor, ...]]) -> Floa
         mass = torch.where(solved, runs.mass[at], 0.0)
         if not family.complete:
             heaviest = torch.zeros_like(solved)
-            heaviest[mass.argmax()] = True
+            heaviest[first_largest(mass.tolist())] = True
             solved, mass = heaviest & solved, torch.where(heaviest, mass, 0.0)
         if bool(mass.sum() > 0):
             share = mass @ runs.weights[at] / _probability(mixture, family, solved)
@@ -203,7 +204,10 @@ def _probability(
 def _most_frequent(source: MomentSource) -> list[int]:
     """The most frequent state of each vertex: the default run should have many rows."""
     nothing = torch.zeros(1, 0, dtype=torch.int64, device="cpu")
-    return [int(source.table((v,), (), nothing).argmax()) for v in range(source.spec.n_variables)]
+    return [
+        first_largest(source.table((v,), (), nothing).flatten().tolist())
+        for v in range(source.spec.n_variables)
+    ]
 
 
 def _pooled(source: MomentSource, spec: MixtureSpec) -> list[Float[Tensor, ...]]:
@@ -221,7 +225,8 @@ def _overall(runs: SolvedRuns, lacking: Sequence[int]) -> Status:
         return Status.OK
     failed = torch.bincount(runs.status, runs.mass)
     failed[Status.OK] = 0
-    return Status(int(failed.argmax())) if bool(failed.sum() > 0) else Status.MERGED
+    heaviest = Status(first_largest(failed.tolist()))
+    return heaviest if bool(failed.sum() > 0) else Status.MERGED
 
 
 def _notes(runs: SolvedRuns, alignment: Alignment, lacking: Sequence[int]) -> Iterator[Note]:

@@ -18,7 +18,14 @@ from pyromix.data.counts import Counts, MomentSource
 from pyromix.identify.network.plan import Plan, Run
 from pyromix.identify.network.search import complete_plan
 from pyromix.identify.network.separation import rank_bound
-from pyromix.identify.product.search import Trial, judged, sharpened, tried, view_tables
+from pyromix.identify.product.search import (
+    Trial,
+    judged,
+    most_precise,
+    sharpened,
+    tried,
+    view_tables,
+)
 from pyromix.identify.views.patterns import Patterns, all_assignments, patterns_of
 from pyromix.identify.views.solution import ProductDiagnostics
 from pyromix.identify.views.splits import Views
@@ -94,22 +101,23 @@ def solve_plans(source: MomentSource, plans: Sequence[Plan], rng: np.random.Gene
         plans: of one spec; complete ones first.
         rng: of the choice of view vertices and of random combinations.
     """
-    best: list[tuple[float, Plan, Trial, Tensor]] = []
+    best: list[tuple[Plan, Trial, Tensor]] = []
     tries = work = 0
     for plan in plans:
-        if best and best[0][1].complete and not plan.complete:
+        if best and best[0][0].complete and not plan.complete:
             break
         for views in _choices(source, plan, rng):
             chosen = complete_plan(plan.spec, views, plan.runs[0].conditioning)
             trial, assignments = _solve(source, chosen, rng)
-            best = [max([*best, (trial.precision, chosen, trial, assignments)], key=lambda t: t[0])]
+            if not best or most_precise([best[0][1], trial]) is trial:
+                best = [(chosen, trial, assignments)]
             tries, work = tries + 1, work + trial.patterns.rows.shape[0]
             if tries >= MAX_TRIALS or work > MANY_ROWS:
                 break
         if tries >= MAX_TRIALS or work > MANY_ROWS:
             break
-    _, plan, first, assignments = best[0]
-    final = max(first, sharpened(first, first.patterns, rng), key=lambda t: t.precision)
+    plan, first, assignments = best[0]
+    final = most_precise([first, sharpened(first, first.patterns, rng)])
     singles, moved = view_tables(final.solved, final.patterns)
     status, diagnostics = judged(first.solved, final.solved, final.patterns.n_rows, moved)
     mass = source.mass(plan.runs[0].conditioning, assignments)

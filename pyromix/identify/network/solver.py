@@ -38,6 +38,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status
+from pyromix.model.ties import first_largest
 
 ENOUGH_MASS = 0.8
 """Probability of the solved assignments from which the moments count as determining."""
@@ -83,7 +84,7 @@ class NetworkSolution:
         why = "; ".join(sentences(self.notes))
         text = f"moments do not determine the mixture, {self.status.name}: {why}"
         found = self.run.diagnostics
-        top = int(self.run.mass.argmax())
+        top = first_largest(self.run.mass.tolist())
         if self.status == Status.RANK_TOO_SMALL:
             values = tuple(found.singular_values[top].tolist())
             raise RankError(text, singular_values=values, floor=float(found.noise_floor[top]))
@@ -148,7 +149,7 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[Note, ...]]:
         Status(code): float(run.mass[run.status == code].sum())
         for code in run.status[failed].unique().tolist()
     }
-    worst = max(masses, key=masses.__getitem__)
+    worst = list(masses)[first_largest(masses.values())]
     parts = ", ".join(
         f"{int((run.status == s).sum())} {s.name} (probability {m:.2g})" for s, m in masses.items()
     )
@@ -167,7 +168,9 @@ def _aligned(source: MomentSource, run: SolvedRun, near: Neighbours) -> Alignmen
     """Labels joined by the variables that do not depend on what differs."""
     given, spec, k = run.run.conditioning, run.plan.spec, run.plan.spec.n_sources
     numbers = torch.where(run.diagnostics.projected.isnan(), 0.0, run.mass)
-    usable = run.ok if bool(run.ok.any()) else (numbers > 0) & (numbers >= numbers.max())
+    places = torch.arange(len(run.mass), device=run.mass.device)
+    heaviest = (places == first_largest(numbers.tolist())) & (numbers > 0)
+    usable = run.ok if bool(run.ok.any()) else heaviest
     if not bool(usable.any()):
         raise IdentificationError(
             f"expected sources of at least one of {len(run.mass)} assignments, found no number for "

@@ -18,12 +18,16 @@ from pyromix.errors import DataError
 from pyromix.exact import linalg
 from pyromix.identify.product.hadamard import multilinear_extension, number_of_bits
 from pyromix.model.status import Status, mark
+from pyromix.model.ties import first_smallest
 
 RANK_TOLERANCE = 1e-13
 """A k-th singular value below this share of the first is rounding."""
 
 GAP_TOLERANCE = 1e-9
 """Values of the pivot closer than this are one."""
+
+EQUAL_MISFITS = 1e-14
+"""Errors of two splits that differ by less are rounding: the first split is kept."""
 
 IMAGINARY_TOLERANCE = 1e-9
 """Imaginary parts up to here are rounding of nearly equal eigenvalues."""
@@ -145,7 +149,7 @@ def search_pencil(
             for right in itertools.combinations(others, size):
                 solution = two_slice_pencil(moments, n_sources, left, right, pivot)
                 results.append((solution, float(misfit(moments, solution).nan_to_num(torch.inf))))
-    return min(results, key=lambda result: result[1])
+    return results[first_smallest((error for _, error in results), EQUAL_MISFITS)]
 
 
 def misfit(

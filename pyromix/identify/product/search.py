@@ -33,6 +33,7 @@ from pyromix.identify.views.views import (
 )
 from pyromix.model.randomness import RandomState
 from pyromix.model.status import Status, followed_by, mark
+from pyromix.model.ties import first_largest
 
 MAX_SPLITS = 24
 """Number of splits tried."""
@@ -67,6 +68,9 @@ FEW_ROWS = 25
 Twelve bits, one source, 5,000 rows, two sources asked for: in 15 of 120 samples the second source
 stood above the noise floor, with 1 to 23 rows.
 """
+
+EQUAL_PRECISION = 1e-6
+"""Relative difference up to which trials are equally precise: the earlier one is kept."""
 
 UNSOLVED = 1e-6
 """Factor on the precision of a split whose outcome is not OK, so that any that is comes first."""
@@ -115,11 +119,16 @@ def best_trial(
     for columns, patterns, views in _splits(source, k, variables, given, assignments, rng):
         features = indicator_features(patterns, views, k)
         trial = tried(columns, patterns, solve_views(patterns, views, features, k, _seed(rng)))
-        best = [max([*best, trial], key=lambda t: t.precision)]
+        best = [most_precise([*best, trial])]
         work += patterns.rows.shape[0]
         if work > MAX_ROWS or (work > SMALL_ROWS and best[0].separation > GOOD_SEPARATION):
             break
     return best[0]
+
+
+def most_precise(trials: Sequence[Trial]) -> Trial:
+    """The first of the trials that no other is more precise than, but for rounding."""
+    return trials[first_largest((t.precision for t in trials), relative=EQUAL_PRECISION)]
 
 
 def _splits(

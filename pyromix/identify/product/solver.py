@@ -15,7 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.counts import MomentSource
-from pyromix.identify.product.search import Trial, best_trial, judged, sharpened, view_tables
+from pyromix.identify.product.search import (
+    Trial,
+    best_trial,
+    judged,
+    most_precise,
+    sharpened,
+    view_tables,
+)
 from pyromix.identify.product.tables import identify_tables
 from pyromix.identify.views.cover import cover, without_missing
 from pyromix.identify.views.patterns import all_assignments, patterns_of
@@ -124,7 +131,7 @@ def _finished(
     """Sharpen the views, cover every variable, and judge."""
     columns = first.columns
     patterns = patterns_of(source, columns, given, assignments)
-    solved = max(first, sharpened(first, patterns, rng), key=lambda t: t.precision).solved
+    solved = most_precise([first, sharpened(first, patterns, rng)]).solved
     tables, moved = view_tables(solved, patterns)
     by_vertex = {columns[c]: table for c, table in tables.items()}
     for v in variables:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pyromix.model.ties import first_smallest
+
 Views = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Positions of the variables of each view."""
 
@@ -88,7 +90,7 @@ def dealt_splits(
         for v in rng.permutation(n_variables).tolist():
             open_views = [i for i in range(3) if len(dealt[i]) < rooms[i]]
             alike = [association[v, dealt[i]].sum() for i in open_views]
-            dealt[open_views[int(np.argmin(alike))]].append(v)
+            dealt[open_views[first_smallest(alike)]].append(v)
         one, two, last = (tuple(sorted(view)) for view in dealt)
         if min(math.prod(cards[v] for v in view) for view in (one, two)) >= n_sources:
             found[(min(one, two), max(one, two), last)] = None

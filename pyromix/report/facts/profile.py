@@ -15,6 +15,7 @@ from pyromix.exact.elimination import marginal
 from pyromix.fitting.record import Fit
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE
+from pyromix.model.ties import ROUNDING, first_largest, ordered
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +68,10 @@ def margins(fit: Fit, limit: int) -> tuple[Margin, ...]:
         joint = marginal(fit.mixture, DoQuery(outcomes=(SOURCE, v)))
         values = joint / joint.sum(-1, keepdim=True)
         plain.append((_distance(values), v, values))
-    plain.sort(key=lambda found: (-round(found[0], 9), found[1]))
-    return tuple(_with_interval(fit, v, values, d) for d, v, values in plain[:limit])
+    order = ordered([[-distance] for distance, _, _ in plain], ROUNDING)
+    return tuple(
+        _with_interval(fit, v, values, d) for d, v, values in (plain[i] for i in order[:limit])
+    )
 
 
 def table_differences(fit: Fit) -> tuple[TableDifference, ...]:
@@ -86,12 +89,13 @@ def table_differences(fit: Fit) -> tuple[TableDifference, ...]:
             mass = masses[one] + masses[other]
             mean = float((apart * mass).sum() / mass.sum().clamp_min(1e-300))
             seen = torch.where(reached[one] & reached[other], apart, -1.0).flatten()
-            place = np.unravel_index(int(seen.argmax()), apart.shape) if apart.ndim else ()
-            if mean > best.mean:
+            first = first_largest(seen.tolist(), ROUNDING)
+            place = np.unravel_index(first, apart.shape) if apart.ndim else ()
+            if mean > best.mean + ROUNDING:
                 where = tuple(int(i) for i in place)
                 best = TableDifference(v, mean, max(float(seen.max()), 0.0), where)
         found.append(best)
-    return tuple(sorted(found, key=lambda t: (-round(t.mean, 9), t.vertex)))
+    return tuple(found[i] for i in ordered([[-t.mean] for t in found], ROUNDING))
 
 
 def _distance(values: Float[Tensor, "k card"]) -> float:

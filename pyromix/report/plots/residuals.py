@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from pyromix.criticism.margins import PredictiveCheck
+from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.prediction import predictive_check
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit

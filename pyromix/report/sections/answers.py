@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pyromix.answers.answer import Answer
 from pyromix.answers.effect import Difference, Effect
+from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.report.facts.effects import Effects, interval_source
 from pyromix.report.numbers import between, share, signed
 from pyromix.report.parts import Drawing, Section, Table
@@ -154,9 +157,9 @@ def sensitivity_section(subject: Subject) -> Section:
     )
 
 
-def _headline(subject: Subject, differences: object) -> int:
+def _headline(subject: Subject, differences: np.ndarray) -> int:
     """The state that the effect is about; else the one that changes most."""
     effect = None if subject.effects is None else subject.effects.found
     if effect is not None and effect.headline >= 0:
         return effect.headline
-    return int(abs(differences).argmax())  # type: ignore[arg-type, union-attr]
+    return first_largest(abs(differences).tolist(), ROUNDING)

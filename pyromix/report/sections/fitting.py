@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
+from pyromix.estimate.result import SAME_OPTIMUM
 from pyromix.fitting.journal import ABOUT_DATA
 from pyromix.model.note import NoteKind, sentences
 from pyromix.report.numbers import count, finite, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
-
-SAME = 1e-2
-"""Nats: starts that end closer than this ended in one optimum, for the list of optima."""
 
 
 def data_section(subject: Subject) -> Section:
@@ -149,7 +147,8 @@ def starts_section(subject: Subject) -> Section:
                 f"{len(climb.log_likelihoods)}, best optimum reached by {climb.n_best}",
             )
         )
-        lower = [best - e for e in ends if best - e > SAME]
+        same = SAME_OPTIMUM * fit.n_rows if math.isfinite(fit.n_rows) else SAME_OPTIMUM
+        lower = [best - e for e in ends if best - e > same]
         if lower:
             facts.append(
                 ("Next optimum", f"{small(min(lower))} nats lower ({len(lower)} starts below)")

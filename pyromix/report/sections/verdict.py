@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from pyromix.criticism.margins import PredictiveCheck
+from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.sensitivity import N_SOURCES, VIEW
 from pyromix.identify.stage import RunReport
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
+from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.posterior.draws import remarks
 from pyromix.report.facts.effects import Effects, interval_source
 from pyromix.report.numbers import between, braces, count, finite, ordinal, share, signed, small
@@ -100,7 +101,7 @@ def _effect(subject: Subject, effects: Effects) -> str:
         return "refused: data do not determine it, see below"
     s = effect.headline
     if s < 0:
-        s = int(abs(effect.do.values).argmax())
+        s = first_largest(abs(effect.do.values).tolist(), ROUNDING)
     outcome = subject.fit.spec.states_of(effect.outcome)[s]
     one, other = effects.question.contrast
     words = [
