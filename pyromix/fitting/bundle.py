@@ -20,6 +20,7 @@ from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
 from pyromix.identify.stage import MomentStage, RunReport
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
+from pyromix.model.spec import MixtureSpec
 from pyromix.posterior.draws import SamplingReport
 
 NUMBERS = ("n_rows", "log_likelihood", "converged", "n_iter", "reached_mass", "entropy")
@@ -51,11 +52,9 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     extra["learned"] = fit.prior.learned
     extra = _finite(extra)
     tensors: dict[str, Tensor] = {f"row_masses/{v}": m for v, m in enumerate(fit.row_masses)}
-    tensors |= {f"prior/{v}": table for v, table in enumerate(fit.prior.cpts)}
-    tensors["prior/weights"] = fit.prior.weights
+    tensors |= zip(_table_names("prior", fit.spec), fit.prior.tables, strict=True)
     for draws in fit.drawn:
-        tensors |= {f"draws/{v}": cpt for v, cpt in enumerate(draws.cpts)}
-        tensors["draws/weights"] = draws.weights
+        tensors |= zip(_table_names("draws", fit.spec), draws.tables, strict=True)
     if include_data and not fit.exact:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
@@ -100,9 +99,8 @@ def _fit_of(bundle: Bundle) -> Fit:
             bundle.tensors[f"row_masses/{v}"] for v in range(bundle.mixture.spec.n_variables)
         ),
         diagnostics=FitDiagnostics(**diagnostics),
-        prior=PseudoCounts(
-            bundle.tensors["prior/weights"],
-            tuple(bundle.tensors[f"prior/{v}"] for v in range(bundle.mixture.spec.n_variables)),
+        prior=PseudoCounts.from_tables(
+            [bundle.tensors[name] for name in _table_names("prior", bundle.mixture.spec)],
             tuple(numbers.get("learned", ())),
         ),
         stored=stored,
@@ -115,8 +113,13 @@ def _draws(bundle: Bundle) -> tuple[BayesNetMixture, ...]:
     spec, found = bundle.mixture.spec, bundle.tensors
     if "draws/weights" not in found:
         return ()
-    cpts = tuple(found[f"draws/{v}"] for v in range(spec.n_variables))
-    return (BayesNetMixture(spec, found["draws/weights"], cpts),)
+    tables = [found[name] for name in _table_names("draws", spec)]
+    return (BayesNetMixture.from_tables(spec, tables),)
+
+
+def _table_names(what: str, spec: MixtureSpec) -> list[str]:
+    """Names of a set of tables, in their order."""
+    return [f"{what}/weights", *(f"{what}/{v}" for v in range(spec.n_variables))]
 
 
 def _stage(fields: Mapping[str, Any]) -> MomentStage:
