@@ -159,7 +159,7 @@ class ParameterAxis:
     def tables_of_log_odds(self, odds: Float[Tensor, "*lead size"]) -> tuple[Tensor, ...]:
         """Return P(U) and all CPTs, the inverse of ``log_odds``; differentiable."""
         return self._filled(
-            odds, lambda part: torch.cat([part, torch.zeros_like(part[..., :1])], -1).softmax(-1)
+            odds, lambda part: torch.cat([part, part.new_zeros(*part.shape[:-1], 1)], -1).softmax(-1)
         )
 
     def _filled(self, vector: Tensor, complete: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
