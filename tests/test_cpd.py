@@ -162,6 +162,22 @@ def test_parameters_of_cpds_are_the_blocks_of_the_parameter_axis(batch_shape):
         close(mixture.cpd(v).parameters, whole[..., axis.block(v)])
 
 
+def test_tables_stay_on_their_device():
+    spec = random_spec(6, 5, 3, uninfluenced=True)
+    mixture, axis, law = random_mixture(spec, 0), ParameterAxis(spec), TestTable()
+    cpd, (values, parents), shares = law.make(0, (2,)), law.columns(0, 9), law.shares(0, 9, (2,))
+    sources, generator = values.expand(2, 9), torch.Generator().manual_seed(0)
+    with torch.device("meta"):  # a factory call without a device would land there
+        found = cpd.estimate(cpd.statistics(values, parents, shares)).relabel([1, 0, 2])
+        drawn = found.sample(sources, parents, generator)
+        logs = found.distribution(sources, parents).log_prob(drawn)
+        logs = logs + found.log_prob(values, parents)[..., 0]
+        again = cpd.with_parameters(found.parameters).features(values)
+        tables = axis.tables_of_log_odds(axis.log_odds(mixture.tables))
+        vectors = [axis.free(tables), axis.gradients(tables), axis.of_source(1)]
+    assert {t.device.type for t in (drawn, logs, again, *tables, *vectors)} == {"cpu"}
+
+
 def test_what_is_no_table_of_rows_is_refused():
     with pytest.raises(SpecError, match="sum to one"):
         TableCPD(torch.full((2, 3), 0.5, dtype=torch.float64))

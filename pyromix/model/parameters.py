@@ -158,9 +158,11 @@ class ParameterAxis:
 
     def tables_of_log_odds(self, odds: Float[Tensor, "*lead size"]) -> tuple[Tensor, ...]:
         """Return P(U) and all CPTs, the inverse of ``log_odds``; differentiable."""
-        return self._filled(
-            odds, lambda part: torch.cat([part, part.new_zeros(*part.shape[:-1], 1)], -1).softmax(-1)
-        )
+
+        def complete(part: Tensor) -> Tensor:
+            return torch.cat([part, part.new_zeros(*part.shape[:-1], 1)], -1).softmax(-1)
+
+        return self._filled(odds, complete)
 
     def _filled(self, vector: Tensor, complete: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
         """Split a vector, complete its rows, and repeat what sources share."""
