@@ -273,10 +273,15 @@ def _statistics(
     total, r_hat, effective = series.shape[0] * series.shape[1], [], []
     for some in series.split(max(1, STATISTICS_AT_ONCE // total), -1):
         still = some.flatten(0, 1).std(0) <= 1e-12 * (1 + some.abs().amax((0, 1)))
-        ratio = split_gelman_rubin(some, chain_dim=0, sample_dim=1)
-        number = effective_sample_size(some, chain_dim=0, sample_dim=1)
-        # Draws that undo each other give more than there are, or a negative number.
-        settled = still | ~((number > 0) & (number < total))
-        r_hat.append(torch.where(still, 1.0, ratio))
-        effective.append(torch.where(settled, float(total), number))
+        ratio = torch.ones_like(some[0, 0])
+        number = torch.full_like(ratio, float(total))
+        if not bool(still.all()):
+            # One column that never moved makes all others nan in Pyro's running minimum.
+            moving = some[..., ~still]
+            ratio[~still] = split_gelman_rubin(moving, chain_dim=0, sample_dim=1)
+            found = effective_sample_size(moving, chain_dim=0, sample_dim=1)
+            # Draws that undo each other give more than there are, or a negative number.
+            number[~still] = torch.where((found > 0) & (found < total), found, float(total))
+        r_hat.append(ratio)
+        effective.append(number)
     return torch.cat(r_hat), torch.cat(effective)
