@@ -7,8 +7,9 @@ import torch
 from helpers import random_spec
 
 from pyromix.errors import SpecError
+from pyromix.exact.information import scores
 from pyromix.identify.certificate import query_gradient
-from pyromix.identify.certify import certify, score_matrix
+from pyromix.identify.certify import certify
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import random_mixture
@@ -108,7 +109,7 @@ def test_scores_are_the_gradient_of_the_log_likelihood(uninfluenced):
     joint = mixture.joint_table().flatten()
     everything = DoQuery(outcomes=tuple(range(spec.n_variables)))
     expected = query_gradient(mixture, everything) / joint.unsqueeze(-1)
-    torch.testing.assert_close(score_matrix(mixture, rows), expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(scores(mixture, rows), expected, rtol=1e-9, atol=1e-11)
 
 
 def test_sampled_cells_give_the_rank_of_all_cells():
@@ -152,5 +153,5 @@ def test_duplicate_sources_are_not_hidden_by_the_generic_point():
     one = random_mixture(spec, 0)
     same = BayesNetMixture(spec, one.weights, tuple(c[:1].expand_as(c).clone() for c in one.cpts))
     rows = torch.stack(torch.unravel_index(torch.arange(8), spec.cards), -1)
-    values = torch.linalg.svdvals(score_matrix(same, rows))
+    values = torch.linalg.svdvals(scores(same, rows))
     assert int((values > 1e-9 * values[0]).sum()) < spec.n_parameters

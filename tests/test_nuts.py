@@ -161,7 +161,7 @@ def test_the_curvature_is_that_of_the_likelihood():
     def value(at):
         point, logs = one.coordinates.point(at[None])
         mixture = (point.weights, one.coordinates.axis.unstack(point.table))
-        joint = px.model.likelihood.log_joint(mixture, one.index).logsumexp(-1)
+        joint = px.exact.likelihood.log_joint(mixture, one.index).logsumexp(-1)
         prior = (one._prior_cells * logs.table).sum() + logs.weights @ one.concentrations.weights
         return (joint @ counts.weights + prior).sum()
 

@@ -135,6 +135,17 @@ def test_chains_apart_and_sticky_chains_are_said_with_numbers_and_advice():
     assert sticky.effective < 100
 
 
+def test_a_column_that_never_moves_hides_no_sticky_one():
+    spec = px.MixtureSpec.from_parents({"X": "abc"}, {}, 1)
+    noise = torch.rand(4, 500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sticky = 0.5 + 0.02 * (noise - 0.5).cumsum(1)
+    table = torch.stack([torch.zeros_like(sticky), sticky, 1 - sticky], -1).unsqueeze(2)
+    draws = BayesNetMixture(spec, torch.ones(4, 500, 1, dtype=torch.float64), (table,))
+    report = assessed(relabelled(draws[0][0], draws, torch.zeros(4, 500).double()), "gibbs")
+    assert report.effective_of == "P(X=b | U=0)"
+    assert report.effective < 100
+
+
 def test_a_column_that_never_moves_is_settled():
     report = assessed(chains(torch.full((2, 10), 1.0, dtype=torch.float64)), "x")
     assert (report.r_hat, report.effective) == (1.0, 20.0)

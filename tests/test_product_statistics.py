@@ -350,7 +350,7 @@ def test_strata_of_data_with_one_split_are_solved_as_one_by_one():
     others.)
     """
     mixture = with_parent((6, 6, 2), 3, 14)
-    rows = px.model.sampling.sample(mixture, 300_000, DATA + 14)[0]
+    rows = px.exact.sampling.sample(mixture, 300_000, DATA + 14)[0]
     counts = px.Counts.from_codes(mixture.spec, rows)
     stacked = identify_product(counts, 3, given=(0,))
     assert stacked.status.tolist() == [Status.OK] * 3
@@ -364,7 +364,7 @@ def test_strata_of_data_with_one_split_are_solved_as_one_by_one():
 def test_repeated_and_empty_assignments_leave_the_others_alone():
     """Over 100 mixtures four had a stratum RANK_TOO_SMALL; error median .013, here .012, .009."""
     mixture = with_parent((2, 2, 2, 2, 2), 2, 2)
-    rows = px.model.sampling.sample(mixture, 20_000, 0)[0]
+    rows = px.exact.sampling.sample(mixture, 20_000, 0)[0]
     counts = px.Counts.from_codes(mixture.spec, rows[rows[:, 0] != 1])
     asked = torch.tensor([[2], [1], [0], [2]])
     solution = identify_product(counts, 2, given=(0,), assignments=asked)

@@ -105,12 +105,12 @@ def _relevant_program(mixture: BayesNetMixture, query: DoQuery) -> PyroProgram:
             i for i, v in enumerate(relevant) if v in query.do or v in spec.uninfluenced
         ),
     )
-    cpts = [mixture.cpts[v] for v in relevant]
-    for i, v in enumerate(relevant):
+    tables = [mixture.table(v) for v in (SOURCE, *relevant)]
+    for i, v in enumerate(relevant, 1):
         if v in query.do:
-            shape = (*batch, *sub_spec.cpt_shape(i))
-            cpts[i] = mixture.weights.new_full(shape, 1 / spec.card(v))
-    return to_pyro(BayesNetMixture(sub_spec, mixture.weights, tuple(cpts)))
+            shape = (*batch, spec.n_sources, spec.card(v))
+            tables[i] = mixture.weights.new_full(shape, 1 / spec.card(v))
+    return to_pyro(BayesNetMixture.from_tables(sub_spec, tables))
 
 
 def _enumerated_sites(

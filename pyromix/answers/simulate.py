@@ -114,7 +114,7 @@ def simulate_draws(
     chosen = torch.multinomial(likely, n_samples, replacement=True, generator=generator)
     rows, sources = [], []
     for part in chosen.to(draws.device).split(
-        max(1, NUMBERS_AT_ONCE // sum(c[0].numel() for c in draws.cpts))
+        max(1, NUMBERS_AT_ONCE // sum(table[0].numel() for table in draws.tables))
     ):
         found = sample(draws[part], 1, generator, do=asked.do, evidence=asked.evidence)
         rows.append(found[0].squeeze(1))

@@ -125,7 +125,7 @@ class PyroProgram:
             prior = Dirichlet(self.concentrations[v])
             name = f"theta[{self.mixture.spec.name(v)}]"
             return pyro.sample(name, prior.to_event(len(prior.batch_shape)))
-        table = self.mixture.weights if v == SOURCE else self.mixture.cpts[v]
+        table = self.mixture.table(v)
         shared = v in self.mixture.spec.uninfluenced
         return table.select(len(self.mixture.batch_shape), 0) if shared else table
 
@@ -226,7 +226,7 @@ def init_loc_fn(mixture: BayesNetMixture) -> Callable[..., Tensor]:
         )
     values = {}
     for v in range(SOURCE, spec.n_variables):
-        table = mixture.weights if v == SOURCE else mixture.cpts[v]
+        table = mixture.table(v)
         table = (table[0] if v in spec.uninfluenced else table).clamp_min(INTERIOR)
         values[f"theta[{spec.name(v)}]"] = table / table.sum(-1, keepdim=True)
     return init_to_value(values=values)
@@ -333,10 +333,10 @@ def _columns(spec: MixtureSpec, rows: Tensor | None, device: torch.device) -> di
             f"{tuple(rows.shape)} of {rows.dtype}"
         )
     rows = rows.to(device=device, dtype=torch.long)
-    cards = torch.tensor(spec.cards, device=device)
+    cards = torch.tensor(spec.joint_shape(range(spec.n_variables)), device=device)
     for v in ((rows < -1) | (rows >= cards)).any(0).nonzero().flatten().tolist():
         raise DataError(
-            f"{spec.name(v)!r} has state numbers 0..{spec.cards[v] - 1}, and -1 where a cell is "
+            f"{spec.name(v)!r} has state numbers 0..{spec.card(v) - 1}, and -1 where a cell is "
             f"missing; found {sorted(set(rows[:, v].tolist()))}"
         )
     return dict(enumerate(rows.unbind(1)))

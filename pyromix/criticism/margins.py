@@ -154,12 +154,12 @@ def _explained(
     found, moved = {}, {}
     for v in sorted({v for v, _ in pairs}):
         others = [w for first, w in pairs if first == v]
-        indicators = torch.cat([one_hot(rows[:, w].long(), spec.cards[w]) for w in others], 1)
+        indicators = torch.cat([one_hot(rows[:, w].long(), spec.card(w)) for w in others], 1)
         parts = [
             indicators[here].to(white.dtype).T @ white[here] / n
-            for here in (rows[:, v] == state for state in range(spec.cards[v]))
+            for here in (rows[:, v] == state for state in range(spec.card(v)))
         ]
-        sums = torch.stack(parts).split([spec.cards[w] for w in others], 1)
+        sums = torch.stack(parts).split(spec.joint_shape(others), 1)
         for w, mine in zip(others, sums, strict=True):
             flat = mine.flatten(0, 1)
             found[v, w] = flat @ flat.T
@@ -202,7 +202,7 @@ def _pair(
         float(chdtrc(dof, statistic)) if dof else 1.0,
         1.0,
         float(residuals[worst]),
-        (spec.states_of(v)[worst // spec.cards[w]], spec.states_of(w)[worst % spec.cards[w]]),
+        (spec.states_of(v)[worst // spec.card(w)], spec.states_of(w)[worst % spec.card(w)]),
         float(observed[worst]),
         float(expected[worst]),
     )
@@ -260,7 +260,7 @@ def _blocks(counts: Counts, seed: int) -> list[BlockCheck]:
     if any(spec.parents):
         blocks = separated_blocks(spec, k, N_BLOCKS, seed)
     elif spec.n_variables > 1:
-        pairs = block_pairs(spec.cards, k, N_BLOCKS, seed)
+        pairs = block_pairs(spec.joint_shape(range(spec.n_variables)), k, N_BLOCKS, seed)
         blocks = [Blocks(one, other, ()) for one, other in pairs]
     else:
         blocks = []

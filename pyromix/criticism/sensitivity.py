@@ -6,7 +6,6 @@ a likelihood may have several optima. What moves the answer is what it leans on.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -236,10 +235,7 @@ def _droppable(spec: MixtureSpec, view: Sequence[int], asked: DoQuery) -> list[i
     for v in sorted(candidates, reverse=True):
         children = [c for c, found in parents.items() if v in found]
         grown = [(parents[c] | parents[v]) - {v} for c in children]
-        sizes = [
-            math.prod(spec.cards[p] for p in found) * spec.cards[c]
-            for found, c in zip(grown, children, strict=True)
-        ]
+        sizes = [spec.n_joint((*found, c)) for found, c in zip(grown, children, strict=True)]
         if len(children) > 1 or any(size > MAX_TABLE for size in sizes):
             continue
         for c, found in zip(children, grown, strict=True):
@@ -301,12 +297,11 @@ def _found_once(n_starts: int) -> str:
 
 def _prior_of(fit: Fit) -> str | Prior | None:
     """The prior of a fit, for another number of sources."""
-    tables = (fit.prior.weights, *fit.prior.cpts)
     if fit.chosen_prior.was_chosen:
         return POOLED
     if fit.prior.is_zero:
         return None
-    values = torch.cat([t.flatten() for t in tables]).unique()
+    values = torch.cat([t.flatten() for t in fit.prior.tables]).unique()
     return float(values[0]) if len(values) == 1 else POOLED
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -47,12 +46,12 @@ def check_request(
         )
     for i, v in enumerate(given):
         column = assignments[:, i]
-        if len(column) and (int(column.min()) < 0 or int(column.max()) >= spec.cards[v]):
+        if len(column) and (int(column.min()) < 0 or int(column.max()) >= spec.card(v)):
             raise DataError(
-                f"states of {spec.name(v)!r} are 0..{spec.cards[v] - 1}, found "
+                f"states of {spec.name(v)!r} are 0..{spec.card(v) - 1}, found "
                 f"{int(column.min())}..{int(column.max())}"
             )
-    cells = math.prod(spec.cards[v] for v in variables) * max(assignments.shape[0], 1)
+    cells = spec.n_joint(variables) * max(assignments.shape[0], 1)
     if cells > MAX_TABLE:
         raise DataError(
             f"tables of {[spec.name(v) for v in variables]} for {assignments.shape[0]} assignments "

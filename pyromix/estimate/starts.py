@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -83,23 +81,14 @@ def batch_of(*mixtures: BayesNetMixture) -> BayesNetMixture:
     Raises:
         SpecError: shapes do not fit.
     """
-    weights, cpts = [], []
-    for mixture in mixtures:
-        alone = not mixture.batch_shape
-        weights.append(mixture.weights.unsqueeze(0) if alone else mixture.weights)
-        cpts.append([c.unsqueeze(0) if alone else c for c in mixture.cpts])
-    return BayesNetMixture(
-        mixtures[0].spec, torch.cat(weights), tuple(map(torch.cat, zip(*cpts, strict=True)))
-    )
+    batched = [m if m.batch_shape else m.map_tables(lambda t: t.unsqueeze(0)) for m in mixtures]
+    tables = zip(*(m.tables for m in batched), strict=True)
+    return BayesNetMixture.from_tables(mixtures[0].spec, [torch.cat(parts) for parts in tables])
 
 
 def inside(mixture: BayesNetMixture) -> BayesNetMixture:
     """Mix a little of the uniform distribution into every table, so that zeros can move."""
-    return replace(
-        mixture,
-        weights=(1 - INSIDE) * mixture.weights + INSIDE / mixture.n_sources,
-        cpts=tuple((1 - INSIDE) * c + INSIDE / c.shape[-1] for c in mixture.cpts),
-    )
+    return mixture.map_tables(lambda table: (1 - INSIDE) * table + INSIDE / table.shape[-1])
 
 
 def jittered(spec: MixtureSpec, point: Point, n: int, random_state: RandomState = 0) -> Point:

@@ -37,7 +37,7 @@ class CellAxis:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Number of cells of each vertex."""
-        return tuple(prod(self.spec.cards[u] for u in family) for family in self.families)
+        return tuple(self.spec.n_joint(family) for family in self.families)
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -69,9 +69,9 @@ class CellAxis:
 
     def unstack(self, table: Float[Tensor, " cells *columns"]) -> tuple[Float[Tensor, ...], ...]:
         """Return ``(*columns, *card(parents), card)`` per vertex, the inverse of ``stack``."""
-        columns, cards = table.shape[1:], self.spec.cards
+        columns, spec = table.shape[1:], self.spec
         return tuple(
-            part.movedim(0, -1).reshape(*columns, *(cards[u] for u in family))
+            part.movedim(0, -1).reshape(*columns, *spec.joint_shape(family))
             for part, family in zip(table.split(self.sizes), self.families, strict=True)
         )
 
@@ -79,11 +79,11 @@ class CellAxis:
         self, masses: Float[Tensor, " rows *columns"]
     ) -> tuple[Float[Tensor, ...], ...]:
         """Return ``(*columns, *card(parents))`` per vertex from one number per CPT row."""
-        columns, cards = masses.shape[1:], self.spec.cards
-        sizes = [size // card for size, card in zip(self.sizes, cards, strict=True)]
+        columns, spec = masses.shape[1:], self.spec
+        sizes = [spec.n_joint(parents) for parents in spec.parents]
         return tuple(
-            part.movedim(0, -1).reshape(*columns, *(cards[p] for p in parents))
-            for part, parents in zip(masses.split(sizes), self.spec.parents, strict=True)
+            part.movedim(0, -1).reshape(*columns, *spec.joint_shape(parents))
+            for part, parents in zip(masses.split(sizes), spec.parents, strict=True)
         )
 
     def uninfluenced(self, device: torch.device) -> Int[Tensor, " shared"]:
@@ -97,7 +97,7 @@ class CellAxis:
 
 def strides(spec: MixtureSpec, vertices: Sequence[int]) -> dict[int, int]:
     """Row-major strides of a joint table of some vertices, by vertex."""
-    cards = [spec.cards[v] for v in vertices]
+    cards = spec.joint_shape(vertices)
     return {v: prod(cards[i + 1 :]) for i, v in enumerate(vertices)}
 
 
@@ -105,6 +105,15 @@ def joint_states(
     spec: MixtureSpec, vertices: Sequence[int], device: torch.device
 ) -> dict[int, Int[Tensor, " configurations"]]:
     """Return the state of each vertex in every joint state, in row-major order, int32."""
-    size = prod(spec.cards[v] for v in vertices)
-    numbers = torch.arange(size, dtype=torch.int32, device=device)
-    return {v: numbers // s % spec.cards[v] for v, s in strides(spec, vertices).items()}
+    numbers = torch.arange(spec.n_joint(vertices), dtype=torch.int32, device=device)
+    return {v: numbers // s % spec.card(v) for v, s in strides(spec, vertices).items()}
+
+
+def row_numbers(
+    spec: MixtureSpec, vertex: int, rows: Int[Tensor, "m variables"]
+) -> Int[Tensor, " m"]:
+    """Return which row of its CPT a vertex uses in each data row, all parents observed."""
+    used = torch.zeros_like(rows[:, 0])
+    for parent in spec.parents[vertex]:
+        used = used * spec.card(parent) + rows[:, parent]
+    return used

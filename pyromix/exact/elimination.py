@@ -183,7 +183,7 @@ def _masks(
     relevant = spec.ancestors((*query.outcomes, *query.evidence), removed=query.do.keys())
     masks = []
     for v in sorted(relevant - query.do.keys()):
-        rows, found = spec.cpt_shape(v)[:-1], tuple(reached[v].shape)
+        rows, found = spec.joint_shape((SOURCE, *spec.parents[v])), tuple(reached[v].shape)
         shape = (*batch, *rows) if len(found) > len(rows) else rows
         if not _broadcasts(found, shape):
             raise SpecError(

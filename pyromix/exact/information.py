@@ -12,7 +12,6 @@ everything is a product of matrices of (rows, parameters).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,10 +21,12 @@ from torch import Tensor
 
 from pyromix.errors import DataError, SpecError
 from pyromix.exact import linalg
+from pyromix.exact.cells import row_numbers
 from pyromix.exact.likelihood import responsibilities
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.parameters import ParameterAxis
 from pyromix.model.prior import PseudoCounts
-from pyromix.model.spec import MixtureSpec
+from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.status import refuse
 
 MAX_PARAMETERS = 3000
@@ -178,13 +179,9 @@ def prior_gradient(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tenso
         mixture: without batch axes.
         prior: pseudo-counts.
     """
-    spec = mixture.spec
-    parts = [(prior.weights - prior.weights.sum() * mixture.weights)[:-1]]
-    for v, (a, cpt) in enumerate(zip(prior.cpts, mixture.cpts, strict=True)):
-        own = slice(0, 1) if v in spec.uninfluenced else slice(None)
-        pull = a[own] - a[own].sum(-1, keepdim=True) * cpt[own]
-        parts.append(pull[..., :-1].flatten())
-    return torch.cat(parts)
+    pairs = zip(prior.tables, mixture.tables, strict=True)
+    # Of a shared table the first copy is taken: its pseudo-counts stand in each, and count once.
+    return ParameterAxis(mixture.spec).free([a - a.sum(-1, True) * table for a, table in pairs])
 
 
 def scores(mixture: BayesNetMixture, rows: Int[Tensor, "m n"]) -> Float[Tensor, "m p"]:
@@ -206,27 +203,10 @@ def _complete_scores(
     mixture: BayesNetMixture, rows: Int[Tensor, "m n"]
 ) -> Iterator[tuple[int, Int[Tensor, " q"], Float[Tensor, "m q"]]]:
     """Per source its number, the positions of its parameters, and the gradients in these."""
+    axis = ParameterAxis(mixture.spec)
     for u in range(mixture.n_sources):
-        place = _places(mixture.spec, u).to(rows.device)
+        place = axis.of_source(u).to(rows.device)
         yield u, place, _complete_score(mixture, rows, u)
-
-
-def _row_numbers(spec: MixtureSpec, v: int, rows: Int[Tensor, "m n"]) -> Int[Tensor, " m"]:
-    """Which CPT row of a vertex each data row uses."""
-    used = torch.zeros_like(rows[:, 0])
-    for parent in spec.parents[v]:
-        used = used * spec.cards[parent] + rows[:, parent]
-    return used
-
-
-def _places(spec: MixtureSpec, source: int) -> Int[Tensor, " q"]:
-    """Positions, among all parameters, of P(U) and of the tables of one source."""
-    numbers = torch.arange(spec.n_parameters, device=torch.device("cpu"))
-    found = [numbers[: spec.n_sources - 1]]
-    for v, part in enumerate(_parts(spec)):
-        copies = 1 if v in spec.uninfluenced else spec.n_sources
-        found.append(numbers[part].reshape(copies, -1)[min(source, copies - 1)])
-    return torch.cat(found)
 
 
 def _complete_score(
@@ -239,10 +219,10 @@ def _complete_score(
     indicator[source] = 1
     blocks = [(indicator - mixture.weights).expand(m, -1)[:, :-1]]
     for v, cpt in enumerate(mixture.cpts):
-        used = _row_numbers(spec, v, rows)
-        table = cpt[source].reshape(-1, spec.cards[v])
-        block = cpt.new_zeros(m, table.shape[0], spec.cards[v] - 1)
-        observed = torch.nn.functional.one_hot(rows[:, v], spec.cards[v])
+        used = row_numbers(spec, v, rows)
+        table = cpt[source].reshape(-1, spec.card(v))
+        block = cpt.new_zeros(m, table.shape[0], spec.card(v) - 1)
+        observed = torch.nn.functional.one_hot(rows[:, v], spec.card(v))
         block[number, used] = (observed - table[used])[:, :-1]
         blocks.append(block.flatten(1))
     return torch.cat(blocks, 1)
@@ -257,7 +237,7 @@ def _add_masses(
     """Expected number of rows behind every CPT row, in place."""
     for v, mass in enumerate(masses):
         flat = mass.reshape(spec.n_sources, -1)
-        flat.T.index_add_(0, _row_numbers(spec, v, rows), shares)
+        flat.T.index_add_(0, row_numbers(spec, v, rows), shares)
 
 
 def _of_prior(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, "p p"]:
@@ -276,11 +256,11 @@ def _of_prior(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, "p
     for v in spec.uninfluenced:
         # Once, and not once for every source.
         masses[v] = masses[v] / spec.n_sources
-    total = _curvature(mixture, prior.weights.sum(), masses)
-    for v, (t, part) in enumerate(zip(learned, _parts(spec), strict=True)):
+    total, axis = _curvature(mixture, prior.weights.sum(), masses), ParameterAxis(spec)
+    for v, t in enumerate(learned):
         if t > 0:
-            law = _law(mixture.cpts[v][:1] if v in spec.uninfluenced else mixture.cpts[v])
-            _draw_together(total[part, part], t * law)
+            part = axis.block(v)
+            _draw_together(total[part, part], t * _law(mixture.cpts[v][: axis.copies(v)]))
     return total
 
 
@@ -313,29 +293,18 @@ def _curvature(
         sources: labelled rows in all.
         masses: rows behind each CPT row.
     """
-    spec, p = mixture.spec, mixture.spec.n_parameters
-    total = mixture.weights.new_zeros(p, p)
-    head = spec.n_sources - 1
-    total[:head, :head] = sources * _law(mixture.weights[None, None])[0, 0]
-    for v, (cpt, part) in enumerate(zip(mixture.cpts, _parts(spec), strict=True)):
-        mass = masses[v]
+    spec, axis = mixture.spec, ParameterAxis(mixture.spec)
+    total = mixture.weights.new_zeros(axis.size, axis.size)
+    head = axis.block(SOURCE)
+    total[head, head] = sources * _law(mixture.weights[None, None])[0, 0]
+    for v, (cpt, mass) in enumerate(zip(mixture.cpts, masses, strict=True)):
+        part = axis.block(v)
         if v in spec.uninfluenced:
-            cpt, mass = cpt[:1], mass.sum(0, keepdim=True)
-        law = _law(cpt).flatten(0, 1) * mass.flatten()[:, None, None]
+            mass = mass.sum(0, keepdim=True)
+        law = _law(cpt[: axis.copies(v)]).flatten(0, 1) * mass.flatten()[:, None, None]
         view = total[part, part].view(*law.shape[:2], *law.shape[:2])
         view.diagonal(dim1=0, dim2=2).copy_(law.permute(1, 2, 0))
     return total
-
-
-def _parts(spec: MixtureSpec) -> list[slice]:
-    """Where the parameters of each vertex stand: its tables by source, row and state."""
-    found, start = [], spec.n_sources - 1
-    for v, card in enumerate(spec.cards):
-        copies = 1 if v in spec.uninfluenced else spec.n_sources
-        size = copies * math.prod(spec.cards[p] for p in spec.parents[v]) * (card - 1)
-        found.append(slice(start, start + size))
-        start += size
-    return found
 
 
 def _law(cpt: Float[Tensor, "groups *parents card"]) -> Float[Tensor, "groups rows free free"]:

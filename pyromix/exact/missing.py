@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import groupby
-from math import prod
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -107,7 +106,7 @@ class _Component:
 
     def n_completions(self, axis: CellAxis) -> int:
         """Number of joint states of the missing vertices."""
-        return prod(axis.spec.cards[v] for v in self.missing)
+        return axis.spec.n_joint(self.missing)
 
 
 def open_components(axis: CellAxis, rows: Int[Tensor, "rows variables"]) -> OpenComponents:
@@ -142,7 +141,7 @@ def open_components(axis: CellAxis, rows: Int[Tensor, "rows variables"]) -> Open
     for kind in kinds:
         around, n_completions = kind.around(axis), kind.n_completions(axis)
         states = rows[kind.rows][:, list(around)].to(torch.int32)
-        first, number = _distinct(states, [axis.spec.cards[u] for u in around])
+        first, number = _distinct(states, axis.spec.joint_shape(around))
         units[kind.rows, kind.missing[0]] = number.to(torch.int32) + n_units
         n_units += len(first)
         n_cells += len(first) * n_completions * len(kind.touched)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from pyromix.errors import PositivityError, QueryError
 from pyromix.exact.contraction import BATCH, SCENARIO, Factor
-from pyromix.model.mixture import SUM_TOLERANCE, BayesNetMixture
+from pyromix.model.cpd import SUM_TOLERANCE
+from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoValue
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -60,8 +61,7 @@ def network_factors(
             factors.append(Factor(scope, setting.to(mixture.device)))
         elif setting is None:
             family = (SOURCE,) if v == SOURCE else (SOURCE, *spec.parents[v], v)
-            table = mixture.weights if v == SOURCE else mixture.cpts[v]
-            table = table.reshape(batch, *(spec.card(w) for w in family))
+            table = mixture.table(v).reshape(batch, *spec.joint_shape(family))
             states = {**fixed, SOURCE: 0} if v in spec.uninfluenced else fixed
             factors.append(at_states(Factor((BATCH, *family), table), states))
     return factors

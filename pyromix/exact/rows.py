@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from math import prod
 
 import torch
 from jaxtyping import Float, Int
@@ -58,7 +57,7 @@ class CellIndex:
         if not len(rows):
             return
         low, high = rows.amin(0).tolist(), rows.amax(0).tolist()
-        for v, card in enumerate(spec.cards):
+        for v, card in enumerate(spec.joint_shape(range(spec.n_variables))):
             if low[v] < -1 or high[v] >= card:
                 raise DataError(
                     f"{spec.name(v)!r} has states 0..{card - 1} (and -1 for a missing cell), "
@@ -157,7 +156,7 @@ class CellIndex:
                 slots.append(_number(states, self.axis.strides[v], self.axis.offsets[v], gaps))
                 continue
             whole = _number(states, strides(self.spec, scope), base, gaps)
-            base += prod(self.spec.cards[v] for v in scope)
+            base += self.spec.n_joint(scope)
             slots.append(whole)
             if gaps:
                 # Where part of the group is missing, its complete families stand alone.
@@ -184,8 +183,8 @@ def join_families(spec: MixtureSpec, limit: int) -> tuple[tuple[int, ...], ...]:
     scopes: list[set[int]] = []
     for v, parents in enumerate(spec.parents):
         family = {*parents, v}
-        sizes = [prod(spec.cards[u] for u in scope | family) for scope in scopes]
-        growth = [prod(spec.cards[u] for u in family - scope) for scope in scopes]
+        sizes = [spec.n_joint(scope | family) for scope in scopes]
+        growth = [spec.n_joint(family - scope) for scope in scopes]
         fitting = [g for g, size in enumerate(sizes) if size <= limit]
         if fitting:
             best = min(fitting, key=lambda g: (growth[g], sizes[g]))

@@ -24,6 +24,7 @@ from pyromix.fitting.stages import (
 from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
+from pyromix.model.spec import MixtureSpec
 
 NUMBERS = ("n_rows", "log_likelihood", "reached_mass", "entropy")
 
@@ -58,11 +59,10 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     )
     prior = fit.chosen_prior.counts
     tensors: dict[str, Tensor] = {f"row_masses/{v}": m for v, m in enumerate(fit.row_masses)}
-    tensors |= {f"prior/{v}": table for v, table in enumerate(prior.cpts)}
-    tensors["prior/weights"] = prior.weights
+    tensors |= zip(_table_names("prior", fit.spec), prior.tables, strict=True)
     if fit.sampled is not None:
-        tensors |= {f"draws/{v}": cpt for v, cpt in enumerate(fit.sampled.mixture.cpts)}
-        tensors["draws/weights"] = fit.sampled.mixture.weights
+        drawn = fit.sampled.mixture.tables
+        tensors |= zip(_table_names("draws", fit.spec), drawn, strict=True)
     if include_data and not fit.exact:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
@@ -91,10 +91,8 @@ def _fit_of(bundle: Bundle) -> Fit:
     if "data" in extra:
         report = DataReport(**as_tuples(extra["data"]))
         table = Counts(spec, tensors["rows"], tensors["weights"], report)
-    counts = PseudoCounts(
-        tensors["prior/weights"],
-        tuple(tensors[f"prior/{v}"] for v in range(spec.n_variables)),
-        tuple(extra.get("learned", ())),
+    counts = PseudoCounts.from_tables(
+        [tensors[name] for name in _table_names("prior", spec)], tuple(extra.get("learned", ()))
     )
     read = stages_from_json if "stages" in extra else stages_of_first_version
     return Fit(
@@ -110,8 +108,12 @@ def _draws(bundle: Bundle) -> BayesNetMixture | None:
     spec, found = bundle.mixture.spec, bundle.tensors
     if "draws/weights" not in found:
         return None
-    cpts = tuple(found[f"draws/{v}"] for v in range(spec.n_variables))
-    return BayesNetMixture(spec, found["draws/weights"], cpts)
+    return BayesNetMixture.from_tables(spec, [found[name] for name in _table_names("draws", spec)])
+
+
+def _table_names(what: str, spec: MixtureSpec) -> list[str]:
+    """Names of a set of tables, in their order."""
+    return [f"{what}/weights", *(f"{what}/{v}" for v in range(spec.n_variables))]
 
 
 def _finite(value: Any) -> Any:

@@ -94,8 +94,7 @@ def write_bundle(
     for v in range(SOURCE, spec.n_variables):
         refuse_untyped_states(spec.name(v), spec.states_of(v), "the bundle")
     named = {
-        "weights": mixture.weights,
-        **{f"cpts/{v}": cpt for v, cpt in enumerate(mixture.cpts)},
+        **dict(zip(_table_names(spec), mixture.tables, strict=True)),
         **{f"{_EXTRA}{name}": tensor for name, tensor in (tensors or {}).items()},
     }
     fields = {
@@ -117,8 +116,7 @@ def write_bundle(
     def check(contents: Mapping[Path, bytes]) -> None:
         back = _decoded(path, contents[path])
         same = {
-            **{"weights": back.mixture.weights},
-            **{f"cpts/{v}": cpt for v, cpt in enumerate(back.mixture.cpts)},
+            **dict(zip(_table_names(back.mixture.spec), back.mixture.tables, strict=True)),
             **{f"{_EXTRA}{name}": tensor for name, tensor in back.tensors.items()},
         }
         intact = same_spec(spec, back.mixture.spec) and same.keys() == named.keys()
@@ -143,6 +141,11 @@ def same_spec(left: MixtureSpec, right: MixtureSpec) -> bool:
     return left == right and all(
         same_states(left.states_of(v), right.states_of(v)) for v in range(SOURCE, left.n_variables)
     )
+
+
+def _table_names(spec: MixtureSpec) -> tuple[str, ...]:
+    """Names of the tables of a mixture, in their order."""
+    return ("weights", *(f"cpts/{v}" for v in range(spec.n_variables)))
 
 
 def _spec_fields(spec: MixtureSpec) -> dict[str, Any]:
@@ -226,8 +229,7 @@ def _decoded(path: Path, content: bytes) -> Bundle:
         if fields["kind"] not in KINDS:
             raise FileError(f"expected a kind among {KINDS}, found {fields['kind']!r}")
         spec = _spec_of(fields["spec"])
-        cpts = tuple(tensors[f"cpts/{v}"] for v in range(spec.n_variables))
-        mixture = BayesNetMixture(spec, tensors["weights"], cpts)
+        mixture = BayesNetMixture.from_tables(spec, [tensors[n] for n in _table_names(spec)])
         if not isinstance(extra := fields["extra"], dict):
             raise FileError(f"expected extra fields by name, found {extra!r}")
     except (PyromixError, KeyError, TypeError, AttributeError) as error:

@@ -21,7 +21,8 @@ from pyromix.formats.structure import (
     find_source,
     roles_without_source,
 )
-from pyromix.model.mixture import SUM_TOLERANCE, BayesNetMixture
+from pyromix.model.cpd import SUM_TOLERANCE
+from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec
 
 _Value = TypeVar("_Value")
@@ -97,7 +98,8 @@ def network_of(mixture: BayesNetMixture) -> Network:
             *((spec.source,) if influenced else ()),
             *(spec.variables[p] for p in spec.parents[v]),
         )
-        tables[name] = _on_cpu(mixture.cpts[v] if influenced else mixture.cpts[v][0])
+        table = mixture.table(v)
+        tables[name] = _on_cpu(table if influenced else table[0])
     roles = {role: tuple(spec.variables[v] for v in vertices) for role, vertices in spec.roles}
     if shown:
         roles[LATENTS] = (spec.source,)

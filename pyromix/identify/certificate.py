@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.exact.elimination import marginal
+from pyromix.model.cpd import TINY
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.parameters import ParameterAxis
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.ties import ordered
@@ -101,12 +101,8 @@ class Certificate:
         spec = self.point.spec
         gradients = query_gradient(self.point, query)
         unseen = (gradients @ self.null_space.T @ self.null_space).square().sum(0)
-        sizes = [spec.n_sources - 1]
-        for v, card in enumerate(spec.cards):
-            rows = math.prod(spec.cards[p] for p in spec.parents[v])
-            rows *= 1 if v in spec.uninfluenced else spec.n_sources
-            sizes.append(rows * (card - 1))
-        parts = {v - 1: float(part.sum().sqrt()) for v, part in enumerate(unseen.split(sizes))}
+        blocks = unseen.split(ParameterAxis(spec).sizes)
+        parts = {v: float(part.sum().sqrt()) for v, part in enumerate(blocks, SOURCE)}
         largest = max(parts.values())
         if largest <= RESIDUAL_TOLERANCE:
             return ()
@@ -130,37 +126,19 @@ def graph_covers(spec: MixtureSpec, graphical: frozenset[int], query: DoQuery) -
     return relevant <= graphical
 
 
-def flatten_tangent(spec: MixtureSpec, blocks: Sequence[Tensor]) -> Tensor:
-    """Join gradients in the logits of ``(r, k)`` weights and ``(r, *cpt shape)`` CPTs.
-
-    The last logit of every row is redundant and left out; the k slices of an uninfluenced vertex
-    are one table, so its gradients add.
-
-    Returns:
-        ``(r, n_parameters)``.
-    """
-    weights, *cpts = (block[..., :-1] for block in blocks)
-    joined = [weights]
-    for v, gradient in enumerate(cpts):
-        shared = gradient.sum(1, keepdim=True) if v in spec.uninfluenced else gradient
-        joined.append(shared.flatten(1))
-    return torch.cat(joined, -1)
-
-
 def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "cells parameters"]:
     """Gradient of every cell of P(outcomes | do, evidence) in the log-odds of all tables.
 
     Raises:
         ContractionSizeError: the query is too large for an exact sum.
     """
-    tables = [mixture.weights, *mixture.cpts]
-    logits = [t.clamp_min(1e-300).log().detach().requires_grad_() for t in tables]
-    weights, *cpts = (t.softmax(-1) for t in logits)
-    answer = marginal(replace(mixture, weights=weights, cpts=tuple(cpts)), query).flatten()
-    rows = []
+    spec = mixture.spec
+    logits = [t.clamp_min(TINY).log().detach().requires_grad_() for t in mixture.tables]
+    moved = BayesNetMixture.from_tables(spec, [t.softmax(-1) for t in logits])
+    answer, axis, rows = marginal(moved, query).flatten(), ParameterAxis(spec), []
     for cell in range(answer.numel()):
         gradients = torch.autograd.grad(
             answer[cell], logits, retain_graph=True, allow_unused=True, materialize_grads=True
         )
-        rows.append(flatten_tangent(mixture.spec, [g.unsqueeze(0) for g in gradients]))
-    return torch.cat(rows)
+        rows.append(axis.gradients(gradients))
+    return torch.stack(rows)

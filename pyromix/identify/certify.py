@@ -18,10 +18,11 @@ from torch import Tensor
 
 from pyromix.errors import SpecError
 from pyromix.exact import linalg
-from pyromix.exact.likelihood import responsibilities
-from pyromix.identify.certificate import Certificate, flatten_tangent
+from pyromix.exact.information import scores
+from pyromix.identify.certificate import Certificate
 from pyromix.identify.graphical import graph_facts
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.parameters import ParameterAxis
 from pyromix.model.randomness import RandomState, random_mixture, torch_generator
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import refuse
@@ -64,8 +65,9 @@ def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
     generator = torch_generator(random_state)
     drawn = random_mixture(spec, generator)
     # Halfway to uniform, so that no direction is faint merely because a cell is rare.
-    halfway = tuple((c + 1 / c.shape[-1]) / 2 for c in drawn.cpts)
-    return certify_at(BayesNetMixture(spec, drawn.weights, halfway), generator)
+    weights, *cpts = drawn.tables
+    halfway = [(c + 1 / c.shape[-1]) / 2 for c in cpts]
+    return certify_at(BayesNetMixture.from_tables(spec, [weights, *halfway]), generator)
 
 
 def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certificate:
@@ -82,14 +84,14 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
     _check_size(spec)
     generator = torch_generator(random_state)
     samples = _cells(spec, generator)
-    seen = _triangle(score_matrix(point, next(samples)))
+    seen = _triangle(scores(point, next(samples)))
     found = _certificate(point, seen, generator)
     while not found.locally_identified and (more := next(samples, None)) is not None:
         # What further cells do not see either is no accident of the sample.
-        scores = score_matrix(point, more)
-        if float((scores @ found.null_space.T).norm() / scores.norm()) <= NEW_TOLERANCE:
+        further = scores(point, more)
+        if float((further @ found.null_space.T).norm() / further.norm()) <= NEW_TOLERANCE:
             break
-        seen = _triangle(torch.cat([seen, scores]))
+        seen = _triangle(torch.cat([seen, further]))
         found = _certificate(point, seen, generator)
     return replace(found, graphical=graph_facts(spec).vertices)
 
@@ -157,62 +159,29 @@ def _condition(triangle: Float[Tensor, "p p"], generator: torch.Generator) -> fl
     return condition if math.isfinite(condition) else math.inf
 
 
-def score_matrix(
-    mixture: BayesNetMixture, rows: Int[Tensor, "m n"]
-) -> Float[Tensor, "m parameters"]:
-    """Gradient of log P(row) in the log-odds of all tables, for complete rows.
-
-    For source u and the CPT row that a data row uses, it is the responsibility of u times
-    (indicator of the observed state - probability); P(row) only rescales a row, so the row space
-    is that of the Jacobian of P(V).
-
-    Args:
-        mixture: unbatched.
-        rows: state numbers, no cell missing.
-    """
-    spec, m = mixture.spec, rows.shape[0]
-    rows = rows.long()
-    shares = responsibilities(mixture, rows)
-    number = torch.arange(m, device=rows.device)
-    blocks = [shares - mixture.weights]
-    for v, cpt in enumerate(mixture.cpts):
-        used = torch.zeros_like(number)
-        for p in spec.parents[v]:
-            used = used * spec.cards[p] + rows[:, p]
-        table = cpt.flatten(1, -2) if spec.parents[v] else cpt.unsqueeze(1)
-        observed = torch.nn.functional.one_hot(rows[:, v], spec.cards[v])
-        block = table.new_zeros(m, *table.shape)
-        block[number, :, used] = shares.unsqueeze(-1) * (observed - table[:, used]).movedim(1, 0)
-        blocks.append(block)
-    return flatten_tangent(spec, blocks)
-
-
 def _cells(spec: MixtureSpec, generator: torch.Generator) -> Iterator[Int[Tensor, "m n"]]:
     """All cells of the joint table where they are few, else samples without end.
 
     In a sample every CPT row has rows of its own, one more than its parameters, that go through the
     states of its vertex; the other variables are uniform.
     """
-    device = generator.device
-    n_each = [
-        (1 if v in spec.uninfluenced else spec.n_sources) * (card - 1) + 1
-        for v, card in enumerate(spec.cards)
-    ]
-    parent_cards = [[spec.cards[p] for p in parents] for parents in spec.parents]
-    sizes = [n * math.prod(cards) for n, cards in zip(n_each, parent_cards, strict=True)]
+    device, axis = generator.device, ParameterAxis(spec)
+    cards = spec.joint_shape(range(spec.n_variables))
+    n_each = [axis.copies(v) * (card - 1) + 1 for v, card in enumerate(cards)]
+    sizes = [n * spec.n_joint(parents) for n, parents in zip(n_each, spec.parents, strict=True)]
     n = sum(sizes) + EXTRA_CELLS
     if spec.n_cells <= max(n, ALL_CELLS):
         codes = torch.arange(spec.n_cells, device=device)
-        yield torch.stack(torch.unravel_index(codes, spec.cards), -1)
+        yield torch.stack(torch.unravel_index(codes, cards), -1)
         return
     while True:
-        columns = [torch.randint(c, (n,), generator=generator, device=device) for c in spec.cards]
+        columns = [torch.randint(c, (n,), generator=generator, device=device) for c in cards]
         rows = torch.stack(columns, -1)
         for v, own in enumerate(rows.split([*sizes, EXTRA_CELLS])[:-1]):
             number = torch.arange(len(own), device=device)
-            own[:, v] = number % n_each[v] % spec.cards[v]
+            own[:, v] = number % n_each[v] % cards[v]
             number = number // n_each[v]
-            for p, card in zip(reversed(spec.parents[v]), reversed(parent_cards[v]), strict=True):
-                own[:, p] = number % card
-                number = number // card
+            for p in reversed(spec.parents[v]):
+                own[:, p] = number % cards[p]
+                number = number // cards[p]
         yield rows

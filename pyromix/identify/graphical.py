@@ -95,10 +95,9 @@ def _recovers(plan: Plan) -> bool:
     except PyromixError:
         return False
     mixture = found.mixture.relabel(match_sources(truth, found.mixture))
-    gaps = [(truth.weights - mixture.weights).abs().max()]
-    gaps += [
+    gaps = [
         (a - b).abs().max()
-        for v, (a, b) in enumerate(zip(truth.cpts, mixture.cpts, strict=True))
-        if v not in plan.uncovered
+        for v, (a, b) in enumerate(zip(truth.tables, mixture.tables, strict=True), SOURCE)
+        if v == SOURCE or v not in plan.uncovered
     ]
     return found.status == Status.OK and float(torch.stack(gaps).max()) < RECOVERED

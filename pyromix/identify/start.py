@@ -72,7 +72,7 @@ def _smoothed(mixture: BayesNetMixture, counts: Counts) -> BayesNetMixture:
     cpts = []
     for v, cpt in enumerate(mixture.cpts):
         parents = spec.parents[v]
-        rows = rows_behind(counts, parents, all_assignments(spec.cards, parents))
+        rows = rows_behind(counts, parents, all_assignments(spec.joint_shape(parents)))
         rows = rows.reshape([spec.cards[p] for p in parents])
         mine = weights.amin().expand_as(weights) if v in spec.uninfluenced else weights
         behind = mine.reshape(-1, *(1 for _ in parents)) * rows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -11,10 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import SpecError
-from pyromix.model.spec import MixtureSpec
-
-SUM_TOLERANCE = 1e-9
-"""How far the sum of a probability row may lie from one."""
+from pyromix.model.cpd import TableCPD, check_table, permuted
+from pyromix.model.spec import SOURCE, MixtureSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +40,9 @@ class BayesNetMixture:
         if len(self.cpts) != spec.n_variables:
             raise SpecError(f"expected {spec.n_variables} CPTs, found {len(self.cpts)}")
         batch = tuple(self.weights.shape[:-1])
-        _check_table(spec.source, self.weights, (*batch, spec.n_sources))
+        check_table(spec.source, self.weights, (*batch, spec.n_sources))
         for v, cpt in enumerate(self.cpts):
-            _check_table(spec.name(v), cpt, (*batch, *spec.cpt_shape(v)))
+            check_table(spec.name(v), cpt, (*batch, *spec.cpt_shape(v)))
         for v in spec.uninfluenced:
             sources = self.cpts[v].movedim(len(batch), 0)
             if not torch.allclose(sources, sources[:1].expand_as(sources), rtol=0, atol=1e-9):
@@ -68,17 +66,42 @@ class BayesNetMixture:
         """Device of all tables."""
         return self.weights.device
 
+    @property
+    def tables(self) -> tuple[Float[Tensor, ...], ...]:
+        """P(U) and all CPTs, in the order that ``ParameterAxis`` and ``from_tables`` take."""
+        return (self.weights, *self.cpts)
+
+    def table(self, vertex: int) -> Float[Tensor, ...]:
+        """The CPT of a vertex, or P(U) for ``SOURCE``."""
+        return self.weights if vertex == SOURCE else self.cpts[vertex]
+
+    def cpd(self, vertex: int) -> TableCPD:
+        """What P(vertex | U, parents) can do."""
+        spec = self.spec
+        return TableCPD(self.cpts[vertex], len(spec.parents[vertex]), vertex in spec.uninfluenced)
+
+    @staticmethod
+    def from_tables(spec: MixtureSpec, tables: Sequence[Float[Tensor, ...]]) -> BayesNetMixture:
+        """The inverse of ``tables``.
+
+        Raises:
+            SpecError: as the constructor.
+        """
+        return BayesNetMixture(spec, tables[0], tuple(tables[1:]))
+
+    def map_tables(self, change: Callable[[Tensor], Tensor]) -> BayesNetMixture:
+        """Return the mixture with P(U) and every CPT changed in the same way."""
+        return self.from_tables(self.spec, [change(table) for table in self.tables])
+
     def to(self, device: torch.device | str) -> BayesNetMixture:
         """Return the same mixture on another device."""
-        return replace(
-            self, weights=self.weights.to(device), cpts=tuple(c.to(device) for c in self.cpts)
-        )
+        return self.map_tables(lambda table: table.to(device))
 
     def __getitem__(self, index: int | slice | Tensor) -> BayesNetMixture:
         """Select along the first batch axis."""
         if not self.batch_shape:
             raise SpecError("a mixture without batch axes cannot be indexed")
-        return replace(self, weights=self.weights[index], cpts=tuple(c[index] for c in self.cpts))
+        return self.map_tables(lambda table: table[index])
 
     def relabel(self, order: Sequence[int] | Int[Tensor, "*batch k"]) -> BayesNetMixture:
         """Return the mixture whose source j is source ``order[j]`` of this one.
@@ -99,14 +122,7 @@ class BayesNetMixture:
             raise SpecError(f"expected a permutation of 0..{k - 1}, found {index.tolist()}")
         index = index.expand(*self.batch_shape, k)
 
-        def permuted(table: Tensor) -> Tensor:
-            tail = table.shape[index.ndim :]
-            where = index.reshape(*index.shape, *(1 for _ in tail)).expand(*index.shape, *tail)
-            return table.gather(index.ndim - 1, where)
-
-        return replace(
-            self, weights=permuted(self.weights), cpts=tuple(permuted(c) for c in self.cpts)
-        )
+        return self.map_tables(lambda table: permuted(table, index))
 
     def joint_table(self, *, with_source: bool = False) -> Float[Tensor, ...]:
         """P(V), or P(U, V), as one table.
@@ -124,7 +140,7 @@ class BayesNetMixture:
             family = (*spec.parents[v], v)
             order = sorted(range(len(family)), key=family.__getitem__)
             cpt = cpt.permute(*range(batch + 1), *(batch + 1 + i for i in order))
-            axes = [spec.cards[w] if w in family else 1 for w in range(n)]
+            axes = [spec.card(w) if w in family else 1 for w in range(n)]
             joint = joint * cpt.reshape(*cpt.shape[: batch + 1], *axes)
         return joint if with_source else joint.sum(batch)
 
@@ -145,9 +161,9 @@ class ProductMixture:
     tables: tuple[Float[Tensor, "*batch k _"], ...]
 
     def __post_init__(self) -> None:
-        _check_table("U", self.weights, tuple(self.weights.shape))
+        check_table("U", self.weights, tuple(self.weights.shape))
         for i, table in enumerate(self.tables):
-            _check_table(f"X{i}", table, (*self.weights.shape, table.shape[-1]))
+            check_table(f"X{i}", table, (*self.weights.shape, table.shape[-1]))
 
     def as_bayes_net(self, spec: MixtureSpec) -> BayesNetMixture:
         """Return the same distribution over the vertices of an edgeless spec.
@@ -158,28 +174,6 @@ class ProductMixture:
         if any(spec.parents):
             raise SpecError("a mixture of products needs a graph without edges")
         return BayesNetMixture(spec, self.weights, self.tables)
-
-
-def _check_table(name: str, table: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(table.shape) != shape:
-        raise SpecError(f"table of {name!r}: expected shape {shape}, found {tuple(table.shape)}")
-    if table.dtype != torch.float64:
-        raise SpecError(f"table of {name!r}: expected float64, found {table.dtype}")
-    if table.is_meta:
-        return
-    values = table.detach()
-    if not bool(values.isfinite().all()):
-        raise SpecError(
-            f"table of {name!r} has {int((~values.isfinite()).sum())} entries not finite"
-        )
-    if bool((values < 0).any()):
-        raise SpecError(f"table of {name!r} has negative entries, least {float(values.min()):.3g}")
-    error = float((values.sum(-1) - 1).abs().max()) if values.numel() else 0.0
-    if error > SUM_TOLERANCE:
-        raise SpecError(
-            f"rows of the table of {name!r} must sum to one, found a row off by {error:.3g}; "
-            "divide by the sum over the last axis"
-        )
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,12 +78,28 @@ class PseudoCounts:
         for v in range(SOURCE, spec.n_variables):
             shape = (spec.n_sources,) if v == SOURCE else spec.cpt_shape(v)
             tables.append(_table(spec.name(v), named.get(v, 0.0), shape, device))
-        return PseudoCounts(tables[0], tuple(tables[1:]))
+        return PseudoCounts.from_tables(tables)
+
+    @property
+    def tables(self) -> tuple[Float[Tensor, ...], ...]:
+        """Those of P(U) and of all CPTs, in the order of a mixture's ``tables``."""
+        return (self.weights, *self.cpts)
+
+    @staticmethod
+    def from_tables(
+        tables: Sequence[Float[Tensor, ...]], learned: tuple[float, ...] = ()
+    ) -> PseudoCounts:
+        """The inverse of ``tables``."""
+        return PseudoCounts(tables[0], tuple(tables[1:]), learned)
+
+    def map_tables(self, change: Callable[[Tensor], Tensor]) -> PseudoCounts:
+        """Return pseudo-counts with every table changed in the same way."""
+        return self.from_tables([change(table) for table in self.tables], self.learned)
 
     @property
     def is_zero(self) -> bool:
         """Whether it adds nothing: maximum likelihood."""
-        return not any(bool((t > 0).any()) for t in (self.weights, *self.cpts))
+        return not any(bool((t > 0).any()) for t in self.tables)
 
     @property
     def batched(self) -> bool:
@@ -92,17 +108,16 @@ class PseudoCounts:
 
     def __getitem__(self, index: Tensor | slice) -> PseudoCounts:
         """Those of some mixtures."""
-        return PseudoCounts(self.weights[index], tuple(c[index] for c in self.cpts), self.learned)
+        return self.map_tables(lambda table: table[index])
 
     @property
     def concentrations(self) -> PseudoCounts:
         """Dirichlet concentrations of the density whose mode EM finds: a + 1."""
-        return PseudoCounts(self.weights + 1, tuple(c + 1 for c in self.cpts), self.learned)
+        return self.map_tables(lambda table: table + 1)
 
     def to(self, device: torch.device | str) -> PseudoCounts:
         """Return the same pseudo-counts on another device."""
-        moved = tuple(c.to(device) for c in self.cpts)
-        return PseudoCounts(self.weights.to(device), moved, self.learned)
+        return self.map_tables(lambda table: table.to(device))
 
 
 def prior_words(prior: Prior | PseudoCounts | None) -> str:

@@ -192,24 +192,36 @@ class MixtureSpec:
         """Number of states of a vertex, the source included."""
         return self.n_sources if vertex == SOURCE else self.cards[vertex]
 
+    def joint_shape(self, vertices: Iterable[int]) -> tuple[int, ...]:
+        """Shape of a joint table of some vertices, the source included: one axis each."""
+        return tuple(self.card(v) for v in vertices)
+
+    def n_joint(self, vertices: Iterable[int]) -> int:
+        """Number of joint states of some vertices; one for none."""
+        return prod(self.joint_shape(vertices))
+
     def cpt_shape(self, vertex: int) -> tuple[int, ...]:
         """Shape ``(k, *card(parents), card(vertex))`` of a CPT, without batch axes."""
-        parents = (self.cards[p] for p in self.parents[vertex])
-        return (self.n_sources, *parents, self.cards[vertex])
+        return self.joint_shape((SOURCE, *self.parents[vertex], vertex))
+
+    def free_shape(self, vertex: int) -> tuple[int, ...]:
+        """Shape ``(copies, *card(parents), card - 1)`` of the free numbers of a table.
+
+        An uninfluenced vertex has one copy of its table, others one per source. P(U) has none of
+        these axes but the last, ``(k - 1,)``.
+        """
+        if vertex == SOURCE:
+            return (self.n_sources - 1,)
+        copies = 1 if vertex in self.uninfluenced else self.n_sources
+        return (copies, *self.joint_shape(self.parents[vertex]), self.cards[vertex] - 1)
 
     @cached_property
     def n_parameters(self) -> int:
         """Number of free probabilities: k - 1 weights plus the rows of every CPT.
 
-        CPTs of uninfluenced vertices count once, not k times.
+        CPTs of uninfluenced vertices count once, not k times; ``ParameterAxis`` orders them.
         """
-        rows = (
-            prod(self.cards[p] for p in self.parents[v])
-            * (1 if v in self.uninfluenced else self.n_sources)
-            * (self.cards[v] - 1)
-            for v in range(self.n_variables)
-        )
-        return self.n_sources - 1 + sum(rows)
+        return sum(prod(self.free_shape(v)) for v in range(SOURCE, self.n_variables))
 
     @property
     def n_cells(self) -> int:

@@ -19,7 +19,8 @@ from pyromix.errors import QueryError
 from pyromix.model.match import match_costs, match_sources
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind
-from pyromix.model.spec import SOURCE, MixtureSpec
+from pyromix.model.parameters import ParameterAxis
+from pyromix.model.spec import MixtureSpec
 
 AMBIGUOUS = 0.5
 """A matching is ambiguous when it costs more than this share of the runner-up."""
@@ -69,10 +70,7 @@ class Posterior:
     @property
     def flat(self) -> BayesNetMixture:
         """All draws along one axis, ``(chains * draws,)``, chain after chain."""
-        tables = self.mixtures
-        return BayesNetMixture(
-            tables.spec, tables.weights.flatten(0, 1), tuple(c.flatten(0, 1) for c in tables.cpts)
-        )
+        return self.mixtures.map_tables(lambda table: table.flatten(0, 1))
 
 
 @dataclass(frozen=True)
@@ -189,9 +187,9 @@ def assessed(posterior: Posterior, method: str) -> SamplingReport:
         n_chains=n_chains,
         n_draws=n_draws,
         r_hat=float(r_hat[worst]),
-        r_hat_of=_name(spec, worst),
+        r_hat_of=_column(spec, worst),
         effective=float(effective[least]),
-        effective_of=_name(spec, least),
+        effective_of=_column(spec, least),
         n_switched=int(posterior.switched.sum()),
         n_exchanges=posterior.n_exchanges,
         n_ambiguous=int(posterior.ambiguous.sum()),
@@ -252,63 +250,39 @@ def remarks(report: SamplingReport) -> list[Note]:
     return said
 
 
-def _series(posterior: Posterior) -> list[Float[Tensor, "chains draws columns"]]:
-    """Log-likelihood, weights and tables (the last state of each row left out), in this order."""
-    spec, tables = posterior.mixtures.spec, posterior.mixtures
-    found = [posterior.log_likelihood.unsqueeze(-1), tables.weights[..., :-1]]
-    for v, cpt in enumerate(tables.cpts):
-        own = cpt[:, :, :1] if v in spec.uninfluenced else cpt
-        found.append(own[..., :-1].flatten(2))
-    return found
+def _series(posterior: Posterior) -> Float[Tensor, "chains draws columns"]:
+    """Log-likelihood, then the free probabilities."""
+    tables = posterior.mixtures
+    free = ParameterAxis(tables.spec).free(tables.tables)
+    return torch.cat([posterior.log_likelihood.unsqueeze(-1), free], -1)
 
 
-def _statistics(series: Sequence[Tensor]) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
+def _column(spec: MixtureSpec, column: int) -> str:
+    """What a column of ``_series`` holds."""
+    return ParameterAxis(spec).name(column - 1) if column else "the log-likelihood"
+
+
+def _statistics(
+    series: Float[Tensor, "chains draws p"],
+) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
     """Split R-hat and effective number of draws of every column.
 
     A column that never moved, such as a probability of zero, has neither; it counts as settled.
     """
     from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 
-    r_hat, effective = [], []
-    for part in series:
-        n_chains, n_draws = part.shape[:2]
-        for some in part.split(max(1, STATISTICS_AT_ONCE // (n_chains * n_draws)), -1):
-            if not some.shape[-1]:
-                continue
-            still = some.flatten(0, 1).std(0) <= 1e-12 * (1 + some.abs().amax((0, 1)))
-            ratio = split_gelman_rubin(some, chain_dim=0, sample_dim=1)
-            number = effective_sample_size(some, chain_dim=0, sample_dim=1)
+    total, r_hat, effective = series.shape[0] * series.shape[1], [], []
+    for some in series.split(max(1, STATISTICS_AT_ONCE // total), -1):
+        still = some.flatten(0, 1).std(0) <= 1e-12 * (1 + some.abs().amax((0, 1)))
+        ratio = torch.ones_like(some[0, 0])
+        number = torch.full_like(ratio, float(total))
+        if not bool(still.all()):
+            # One column that never moved makes all others nan in Pyro's running minimum.
+            moving = some[..., ~still]
+            ratio[~still] = split_gelman_rubin(moving, chain_dim=0, sample_dim=1)
+            found = effective_sample_size(moving, chain_dim=0, sample_dim=1)
             # Draws that undo each other give more than there are, or a negative number.
-            total = float(n_chains * n_draws)
-            settled = still | ~((number > 0) & (number < total))
-            r_hat.append(torch.where(still, 1.0, ratio))
-            effective.append(torch.where(settled, total, number))
+            number[~still] = torch.where((found > 0) & (found < total), found, float(total))
+        r_hat.append(ratio)
+        effective.append(number)
     return torch.cat(r_hat), torch.cat(effective)
-
-
-def _name(spec: MixtureSpec, column: int) -> str:
-    """Where a column of ``_series`` comes from: a vertex, a row of its table and a state."""
-    if column == 0:
-        return "the log-likelihood"
-    column -= 1
-    if column < spec.n_sources - 1:
-        return f"P({spec.source}={spec.source_states[column]})"
-    column -= spec.n_sources - 1
-    for v, card in enumerate(spec.cards):
-        shared = v in spec.uninfluenced
-        above = (*(() if shared else (SOURCE,)), *spec.parents[v])
-        cards = [spec.card(w) for w in above]
-        size = card - 1
-        for c in cards:
-            size *= c
-        if column >= size:
-            column -= size
-            continue
-        row, state = divmod(column, card - 1)
-        states = []
-        for w, c in zip(reversed(above), reversed(cards), strict=True):
-            row, number = divmod(row, c)
-            states.append(f"{spec.name(w)}={spec.states_of(w)[number]}")
-        given = f" | {', '.join(reversed(states))}" if states else ""
-        return f"P({spec.name(v)}={spec.states_of(v)[state]}{given})"
-    raise IndexError(column)

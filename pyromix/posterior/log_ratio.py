@@ -26,6 +26,7 @@ from pyromix.exact.incidence import Incidence
 from pyromix.exact.likelihood import expected_counts
 from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.parameters import ParameterAxis
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
 
@@ -77,7 +78,8 @@ class LogRatios:
         """H of all rows of all CPTs as one sparse matrix (cells, free), and its transpose."""
         cells, columns, values = [], [], []
         first_cell = first_column = 0
-        for size, card in zip(self.axis.sizes, self.spec.cards, strict=True):
+        for v, size in enumerate(self.axis.sizes):
+            card = self.spec.card(v)
             row = torch.arange(size // card, device="cpu")[:, None, None]
             cell = first_cell + row * card + torch.arange(card, device="cpu")[:, None]
             column = first_column + row * (card - 1) + torch.arange(card - 1, device="cpu")
@@ -100,17 +102,9 @@ class LogRatios:
     @cached_property
     def _slots(self) -> Int[Tensor, "free k"]:
         """Which coordinate each free number of a CPT row is, for every source."""
-        k, start, found = self.spec.n_sources, self.spec.n_sources - 1, []
-        for v, (size, card) in enumerate(zip(self.axis.sizes, self.spec.cards, strict=True)):
-            n = size // card * (card - 1)
-            own = torch.arange(n, device="cpu")[:, None].expand(n, k)
-            if v in self.spec.uninfluenced:
-                found.append(start + own)
-                start += n
-            else:
-                found.append(start + own + n * torch.arange(k, device="cpu"))
-                start += n * k
-        return torch.cat(found).to(self.device)
+        axis = ParameterAxis(self.spec)
+        slots = torch.cat([axis.slots(v) for v in range(self.spec.n_variables)], 1)
+        return slots.T.contiguous().to(self.device)
 
     def point(self, z: Float[Tensor, "batch p"]) -> tuple[Point, Point]:
         """Return the tables at some coordinates, and their logarithms."""

@@ -136,11 +136,7 @@ def nuts(
         found = potential.density.coordinates.mixtures(z)
         log_likelihood = potential.density.log_likelihood(z)
     shape = (num_chains, num_samples)
-    drawn = BayesNetMixture(
-        spec,
-        found.weights.unflatten(0, shape),
-        tuple(c.unflatten(0, shape) for c in found.cpts),
-    )
+    drawn = found.map_tables(lambda table: table.unflatten(0, shape))
     return relabelled(
         mixture,
         drawn,

@@ -177,10 +177,10 @@ def svi(
 
 def site_concentrations(spec: MixtureSpec, prior: PseudoCounts) -> dict[str, Tensor]:
     """Concentrations per vertex as ``to_pyro`` takes them; shared tables without source axis."""
-    named = {spec.source: prior.weights}
-    for v, table in enumerate(prior.cpts):
-        named[spec.name(v)] = table[0] if v in spec.uninfluenced else table
-    return named
+    return {
+        spec.name(v): table[0] if v in spec.uninfluenced else table
+        for v, table in enumerate(prior.tables, SOURCE)
+    }
 
 
 def mixture_of_sites(spec: MixtureSpec, sites: dict[str, Tensor]) -> BayesNetMixture:
@@ -191,7 +191,7 @@ def mixture_of_sites(spec: MixtureSpec, sites: dict[str, Tensor]) -> BayesNetMix
         if v in spec.uninfluenced:
             table = table.unsqueeze(1).expand(-1, spec.n_sources, *table.shape[1:])
         tables.append(table / table.sum(-1, keepdim=True))
-    return BayesNetMixture(spec, tables[0], tuple(tables[1:]))
+    return BayesNetMixture.from_tables(spec, tables)
 
 
 def _made(guide: Guide, mixture: BayesNetMixture, model: Any, program: PyroProgram) -> Any:

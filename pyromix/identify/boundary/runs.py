@@ -78,7 +78,7 @@ def solve_runs(source: MomentSource, plan: BoundaryPlan, random_state: RandomSta
     status = torch.zeros(n_runs, dtype=torch.int64, device=device)
     keys = torch.full((n_runs, len(number)), -1, dtype=torch.int64, device=device)
     tables = tuple(
-        torch.full((n_runs, k, spec.cards[v]), 0.5, dtype=torch.float64, device=device)
+        torch.full((n_runs, k, spec.card(v)), 0.5, dtype=torch.float64, device=device)
         for v, _ in number
     )
     for family, at in zip(plan.families, plan.slices, strict=True):
@@ -116,11 +116,11 @@ def pooled_table(
     variable = list(runs.plan.alignment_variables).index((vertex, boundary))
     key, table = runs.keys[:, variable], runs.tables[variable]
     has = key >= 0
-    n_keys = math.prod(spec.cards[v] for v in boundary)
+    n_keys = spec.n_joint(boundary)
     worth = runs.rows[has].unsqueeze(-1)
     sums = table.new_zeros(n_keys, *table.shape[1:]).index_add_(0, key[has], worth * table[has])
     rows = table.new_zeros(n_keys, table.shape[1], 1).index_add_(0, key[has], worth)
-    shape = [spec.n_sources, *(spec.cards[v] for v in boundary)]
+    shape = [spec.n_sources, *spec.joint_shape(boundary)]
     return (sums / rows).movedim(0, 1).reshape(*shape, -1), rows.squeeze(-1).T.reshape(shape)
 
 
@@ -133,5 +133,5 @@ def _row_numbers(
     """Number of the boundary's assignment in each run, in row-major order."""
     total = torch.zeros_like(assignments[:, :1].sum(1))
     for v in boundary:
-        total = total * spec.cards[v] + assignments[:, given.index(v)]
+        total = total * spec.card(v) + assignments[:, given.index(v)]
     return total

@@ -17,7 +17,6 @@ conditional probability.
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -140,10 +139,10 @@ def _extended(
 
 def _n_runs(spec: MixtureSpec, independent: IndependentSet, max_runs: int) -> int:
     """Number of runs of a family; zero where even those of the good collection are too many."""
-    everything = math.prod(spec.cards[v] for v in independent.conditioning)
+    everything = spec.n_joint(independent.conditioning)
     if everything <= max_runs:
         return everything
-    some = sum(math.prod(spec.cards[v] for v in boundary) for boundary in independent.boundaries)
+    some = sum(spec.n_joint(boundary) for boundary in independent.boundaries)
     return some if some <= max_runs else 0
 
 
@@ -152,10 +151,10 @@ def _family(
 ) -> RunFamily:
     """All assignments of COND, or those that differ from the default in one member's boundary."""
     given = independent.conditioning
-    complete = math.prod(spec.cards[v] for v in given) <= max_runs
+    complete = spec.n_joint(given) <= max_runs
     assignments: dict[tuple[int, ...], None] = {}
     for free in [given] if complete else independent.boundaries:
-        options = [range(spec.cards[v]) if v in free else (default[v],) for v in given]
+        options = [range(spec.card(v)) if v in free else (default[v],) for v in given]
         assignments.update(dict.fromkeys(itertools.product(*options)))
     return RunFamily(independent, tuple(assignments), complete)
 

@@ -85,7 +85,7 @@ class BoundaryGraph:
         self._shows: dict[tuple[int, ...], bool] = {}
         self._parents = [_bits(spec.parents[v]) for v in vertices]
         self._boundaries = [_bits(spec.markov_boundary(v)) for v in vertices]
-        self._logs = [math.log2(card) for card in spec.cards]
+        self._logs = [math.log2(spec.card(v)) for v in range(spec.n_variables)]
         self._descendants = [_bits(spec.descendants([v]) - {v}) for v in vertices]
 
     def independent_set(self, members: Iterable[int]) -> IndependentSet:
@@ -104,7 +104,7 @@ class BoundaryGraph:
         Two views with k joint states each and a third variable are what the solver of products
         needs at generic parameters.
         """
-        cards = tuple(sorted(self.spec.cards[v] for v in members))
+        cards = tuple(sorted(self.spec.joint_shape(members)))
         if cards not in self._shows:
             rng = np.random.default_rng(0)
             self._shows[cards] = bool(candidate_splits(cards, self.spec.n_sources, rng, 1))
@@ -116,7 +116,7 @@ class BoundaryGraph:
 
         What is missing to k sources is taken to have as many states as the smallest has.
         """
-        cards = sorted((self.spec.cards[v] for v in self.influenced), reverse=True)
+        cards = sorted(self.spec.joint_shape(self.influenced), reverse=True)
         rng = np.random.default_rng(0)
         padded = [*cards, *cards[-1:] * (2 * self.spec.n_sources + 1)]
         return next(

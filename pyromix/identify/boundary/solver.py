@@ -7,7 +7,6 @@ others by unzipping in reverse topological order (4.4); last comes P(U) (4.5).
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -146,7 +145,9 @@ def recover_cpts(
             cpts[v] = unzipped_cpt(spec, v, boundary, table, rows, cpts)
         else:
             reached = pooled[v].sum(-1, keepdim=True) > 0
-            cpts[v] = torch.where(reached, pooled[v], torch.nan).expand(spec.cpt_shape(v))
+            cpts[v] = torch.where(reached, pooled[v], torch.nan).expand(
+                spec.n_sources, *pooled[v].shape
+            )
     return [cpts[v] for v in range(spec.n_variables)]
 
 
@@ -214,8 +215,8 @@ def _pooled(source: MomentSource, spec: MixtureSpec) -> list[Float[Tensor, ...]]
     """P(vertex | parents) of all sources together; zeros where no data are."""
     tables = []
     for v, parents in enumerate(spec.parents):
-        table = source.table((v,), parents, all_assignments(spec.cards, parents))
-        tables.append(table.reshape(spec.cpt_shape(v)[1:]))
+        table = source.table((v,), parents, all_assignments(spec.joint_shape(parents)))
+        tables.append(table.reshape(spec.joint_shape((*parents, v))))
     return tables
 
 
@@ -252,7 +253,7 @@ def _notes(runs: SolvedRuns, alignment: Alignment, lacking: Sequence[int]) -> It
         )
     for v, n_lacking in enumerate(lacking):
         if n_lacking:
-            n_rows = math.prod(spec.cards[p] for p in spec.parents[v])
+            n_rows = spec.n_joint(spec.parents[v])
             yield Note(
                 NoteKind.UNSOLVED,
                 f"no run determines {n_lacking} of {n_rows} rows of the CPT of {spec.name(v)}: "

@@ -104,7 +104,8 @@ def unzipped_cpt(
     table = torch.where(masked, table, 1 / table.shape[-1])
     estimates = unzip(table, torch.where(masked, evidence, 0.0))
     weights = torch.where(usable, rows / table.clamp_min(LEAST).reciprocal().sum(-1), 0.0)
-    parents, shape = spec.parents[vertex], spec.cpt_shape(vertex)
+    parents = spec.parents[vertex]
+    shape = spec.joint_shape((SOURCE, *parents, vertex))
     others = [i for i, v in enumerate(boundary, 1) if v not in parents]
     order = [0, *(boundary.index(p) + 1 for p in parents), *others]
     estimates = estimates.permute(*order, -1).reshape(*shape[:-1], -1, shape[-1])

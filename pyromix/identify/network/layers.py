@@ -73,7 +73,7 @@ def regress_layer(
         axes = (*spec.parents[v], v)
         cells = source.rows[:, list(axes)].to(torch.int64)
         seen = (cells >= 0).all(1) & shares.isfinite().all(1)
-        row, state = _codes(cells[seen], [spec.cards[a] for a in axes])
+        row, state = _codes(cells[seen], spec.joint_shape(axes))
         found[v] = _regressed(spec, v, shares[seen], source.weights[seen], row, state)
     return found
 
@@ -90,9 +90,9 @@ def _from_tables(
     joint = marginal(part, DoQuery(outcomes=(SOURCE, *(number[v] for v in axes))))
     joint = joint.flatten(1).T
     shares = joint / joint.sum(-1, keepdim=True)
-    nothing = all_assignments(spec.cards, ())
+    nothing = all_assignments(spec.joint_shape(()))
     table = source.table((*axes, vertex), (), nothing).reshape(len(joint), -1)
-    card, n_witness = spec.cards[vertex], math.prod(spec.cards[w] for w in witnesses)
+    card, n_witness = spec.card(vertex), spec.n_joint(witnesses)
     cells = torch.arange(table.numel(), device=table.device)
     weight, where = table.flatten(), cells // card
     kept = (weight > 0) & shares[where].isfinite().all(1)
@@ -106,10 +106,10 @@ def _witnesses(spec: MixtureSpec, known: Sequence[int], parents: Sequence[int]) 
     """Known vertices besides the parents with few joint states that can show k sources."""
     chosen: list[int] = []
     for v in reversed(known):
-        if v in parents or math.prod(spec.cards[w] for w in (*chosen, v)) > WITNESS_CELLS:
+        if v in parents or spec.n_joint((*chosen, v)) > WITNESS_CELLS:
             continue
         chosen.append(v)
-        enough = math.prod(spec.cards[w] for w in chosen) >= 4 * spec.n_sources
+        enough = spec.n_joint(chosen) >= 4 * spec.n_sources
         if enough and rank_bound(spec, chosen, parents) >= spec.n_sources:
             break
     return tuple(sorted(chosen))
@@ -149,8 +149,8 @@ def _regressed(
     state: Int[Tensor, " m"],
 ) -> tuple[Tensor, Tensor]:
     """Least squares of the indicators of the states on the shares, per joint state of parents."""
-    k, card = spec.n_sources, spec.cards[vertex]
-    cards = [spec.cards[p] for p in spec.parents[vertex]]
+    k, card = spec.n_sources, spec.card(vertex)
+    cards = spec.joint_shape(spec.parents[vertex])
     n_rows = math.prod(cards)
     pairs = (shares.unsqueeze(-1) * shares.unsqueeze(-2)).flatten(1) * weight.unsqueeze(-1)
     normal = pairs.new_zeros(n_rows, k * k).index_add_(0, row, pairs).reshape(n_rows, k, k)

@@ -15,7 +15,6 @@ that the views cover (5.3). The rest of the network is covered in layers, from t
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,8 +89,7 @@ class Plan:
     @cached_property
     def n_assignments(self) -> int:
         """Assignments over all runs."""
-        cards = self.spec.cards
-        return sum(math.prod(cards[z] for z in run.conditioning) for run in self.runs)
+        return sum(self.spec.n_joint(run.conditioning) for run in self.runs)
 
     def __str__(self) -> str:
         """The plan as a person would explain it."""

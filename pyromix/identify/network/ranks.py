@@ -6,7 +6,6 @@ rest of the network does. So a rank above k contradicts k or the graph.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,7 +69,7 @@ def separated_blocks(
     found: dict[Blocks, int] = {}
     for size in range(MAX_SEPARATOR + 1):
         for given in separators(spec, size)[:TRIES]:
-            if math.prod(spec.cards[z] for z in given) > MAX_STRATA:
+            if spec.n_joint(given) > MAX_STRATA:
                 continue
             for _ in range(2):
                 if (pair := _grown(spec, given, max_rank, rng)) is not None:
@@ -128,9 +127,9 @@ def block_tables(
 ) -> tuple[Float[Tensor, "strata m n"], Float[Tensor, " strata"]]:
     """P(one, other | z) with rare states merged, and the rows behind each."""
     spec = source.spec
-    assignments = all_assignments(spec.cards, blocks.given)
+    assignments = all_assignments(spec.joint_shape(blocks.given))
     rows = rows_behind(source, blocks.given, assignments)
-    size = math.prod(spec.cards[v] for v in blocks.one)
+    size = spec.n_joint(blocks.one)
     table = source.table((*blocks.one, *blocks.other), blocks.given, assignments)
     return merge_rare(table.reshape(len(rows), size, -1), rows), rows
 
@@ -143,7 +142,7 @@ def _grown(
     order = rng.permutation(sorted(tells(spec, given))).tolist()
     blocks: tuple[list[int], list[int]] = ([], [])
     for v in order:
-        sizes = [math.prod(spec.cards[w] for w in block) for block in blocks]
+        sizes = [spec.n_joint(block) for block in blocks]
         if min(sizes) > max_rank:
             break
         touching = [bool(near[v] & set(block)) for block in blocks]
@@ -160,5 +159,5 @@ def _grown(
 
 def _visible(spec: MixtureSpec, blocks: Blocks, max_rank: int) -> int:
     """Largest rank that the tables of two blocks can have, cut above ``max_rank``."""
-    sizes = [math.prod(spec.cards[v] for v in block) for block in (blocks.one, blocks.other)]
+    sizes = [spec.n_joint(block) for block in (blocks.one, blocks.other)]
     return min(*sizes, max_rank + 1)

@@ -10,7 +10,6 @@ so that a CPT uses every assignment, and its error does not grow with depth (THE
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -71,7 +70,7 @@ def laws_within(
             moved = torch.maximum(moved, more)
             for group, columns_of, table in zip(some, wanted, tables, strict=True):
                 with_missing = [patterns.cards[c] for c in columns_of]
-                found[group] = _proper(table, with_missing, [spec.cards[v] for v in group])
+                found[group] = _proper(table, with_missing, spec.joint_shape(group))
     return found, moved
 
 
@@ -83,8 +82,7 @@ def _holding(
     if not extra:
         return run.patterns, run.columns
     columns = (*run.columns, *extra)
-    cards = run.plan.spec.cards
-    cells = math.prod(cards[v] for v in columns) * len(run.mass)
+    cells = run.plan.spec.n_joint(columns) * len(run.mass)
     if not isinstance(source, Counts) and cells > MAX_CELLS:
         return None, columns
     return patterns_of(source, columns, run.run.conditioning, run.assignments), columns
@@ -162,10 +160,10 @@ def assemble(
     axes = family(spec, vertex)
     inside = [v for v in axes if v in given]
     rest = [v for v in axes if v not in given]
-    cell = _code(run.assignments, given, inside, spec.cards).to(joint.device)
-    n_inside = math.prod(spec.cards[v] for v in inside)
+    cell = _code(spec, run.assignments, given, inside).to(joint.device)
+    n_inside = spec.n_joint(inside)
     position = {v: i for i, v in enumerate([*inside, None, *rest])}
-    shape = [*(spec.cards[v] for v in inside), spec.n_sources, *(spec.cards[v] for v in rest)]
+    shape = [*spec.joint_shape(inside), spec.n_sources, *spec.joint_shape(rest)]
 
     def total(mass: Tensor) -> Tensor:
         weighted = law.flatten(2) * mass.unsqueeze(-1) if rest else mass.unsqueeze(-1)
@@ -179,29 +177,29 @@ def assemble(
 
 
 def _code(
+    spec: MixtureSpec,
     assignments: Int[Tensor, "r c"],
     given: Sequence[int],
     chosen: Sequence[int],
-    cards: Sequence[int],
 ) -> Int[Tensor, " r"]:
     """Joint state of some conditioning variables in each assignment, row-major in their order."""
     code = torch.zeros(assignments.shape[0], dtype=torch.int64, device=assignments.device)
     for v in chosen:
-        code = code * cards[v] + assignments[:, given.index(v)]
+        code = code * spec.card(v) + assignments[:, given.index(v)]
     return code
 
 
 def boundary_code(run: SolvedRun, vertex: int, reached: Sequence[int]) -> Int[Tensor, " r"]:
     """Which assignments agree on the part of Z that a vertex depends on."""
     chosen = [z for z in run.run.conditioning if z in reached]
-    return _code(run.assignments, run.run.conditioning, chosen, run.plan.spec.cards)
+    return _code(run.plan.spec, run.assignments, run.run.conditioning, chosen)
 
 
 def pooled(source: MomentSource, vertex: int) -> Float[Tensor, ...]:
     """P(vertex | parents) without sources, ``(*card(parents), card)``; uniform where no row is."""
     spec = source.spec
     parents = spec.parents[vertex]
-    table = source.table((vertex,), parents, all_assignments(spec.cards, parents))
+    table = source.table((vertex,), parents, all_assignments(spec.joint_shape(parents)))
     usable = table.sum(-1, keepdim=True) > 0
     table = torch.where(usable, table, 1 / table.shape[-1])
-    return table.reshape(*(spec.cards[p] for p in parents), -1)
+    return table.reshape(*spec.joint_shape(parents), -1)

@@ -139,7 +139,7 @@ def _solve(
 ) -> tuple[Trial, Int[Tensor, "r c"]]:
     """One plan: the assignments that occur, stacked."""
     run, spec = plan.runs[0], plan.spec
-    assignments = all_assignments(spec.cards, run.conditioning)
+    assignments = all_assignments(spec.joint_shape(run.conditioning))
     mass = source.mass(run.conditioning, assignments)
     assignments = assignments[(mass > 0).to(assignments.device)]
     columns = tuple(v for view in run.views for v in view)
@@ -158,12 +158,12 @@ def _solve(
 def _choices(source: MomentSource, plan: Plan, rng: np.random.Generator) -> list[Views]:
     """The views of a plan, or random smaller ones where they are too large."""
     run, spec = plan.runs[0], plan.spec
-    strata = math.prod(spec.cards[z] for z in run.conditioning)
+    strata = spec.n_joint(run.conditioning)
     if isinstance(source, Counts):
-        if all(sum(spec.cards[v] - 1 for v in view) < MAX_FEATURES // 2 for view in run.views):
+        if all(sum(spec.card(v) - 1 for v in view) < MAX_FEATURES // 2 for view in run.views):
             return [run.views]
         return [_few(spec, run, rng, math.inf) for _ in range(TRIMS)]
-    cells = math.prod(spec.cards[v] for view in run.views for v in view) * strata
+    cells = spec.n_joint(v for view in run.views for v in view) * strata
     if cells <= VIEW_CELLS:
         return [run.views]
     return [_few(spec, run, rng, VIEW_CELLS / strata) for _ in range(TRIMS)]
@@ -181,14 +181,14 @@ def _few(spec: MixtureSpec, run: Run, rng: np.random.Generator, cells: float) ->
             n += 1
         chosen.append(order[:n])
         rest.append(order[n:])
-    used = math.prod(spec.cards[v] for view in chosen for v in view)
-    features = [sum(spec.cards[v] - 1 for v in view) for view in chosen]
+    used = spec.n_joint(v for view in chosen for v in view)
+    features = [sum(spec.card(v) - 1 for v in view) for view in chosen]
     while any(rest):
         number = min((i for i in range(3) if rest[i]), key=lambda i: len(chosen[i]))
         v = rest[number].pop()
-        if used * spec.cards[v] <= cells and features[number] < MAX_FEATURES // 4:
-            used *= spec.cards[v]
-            features[number] += spec.cards[v] - 1
+        if used * spec.card(v) <= cells and features[number] < MAX_FEATURES // 4:
+            used *= spec.card(v)
+            features[number] += spec.card(v) - 1
             chosen[number].append(v)
     one, two, three = (tuple(sorted(view)) for view in chosen)
     return one, two, three

@@ -182,9 +182,7 @@ def known_alone(views: Views, near: Neighbours) -> tuple[int, ...]:
 def _merit(plan: Plan) -> tuple[int, ...]:
     """More is better."""
     spec, run = plan.spec, plan.runs[0]
-    sizes = sorted(
-        min(math.prod(spec.cards[v] for v in view), spec.n_sources**2) for view in run.views
-    )
+    sizes = sorted(min(spec.n_joint(view), spec.n_sources**2) for view in run.views)
     return (
         int(plan.complete),
         -len(plan.uncovered),
@@ -211,7 +209,7 @@ def separators(spec: MixtureSpec, size: int) -> list[tuple[int, ...]]:
     return [
         given
         for given in itertools.combinations(sorted(ranked[:pool]), size)
-        if math.prod(spec.cards[z] for z in given) <= MAX_ASSIGNMENTS
+        if spec.n_joint(given) <= MAX_ASSIGNMENTS
     ]
 
 
@@ -247,7 +245,7 @@ def _grown(spec: MixtureSpec, order: Sequence[int], near: Neighbours) -> list[li
             continue
         touching = [s for s in sets if near[v] & set(s)]
         if not touching:
-            touching = [min(sets, key=lambda s: math.prod(spec.cards[w] for w in s))]
+            touching = [min(sets, key=spec.n_joint)]
         if len(touching) == 1:
             touching[0].append(v)
     return sets
@@ -280,7 +278,7 @@ def _no_plan(spec: MixtureSpec) -> PlanError:
             f"{source} would do, or a sparser graph if it can be justified."
         )
     else:
-        sizes = [math.prod(spec.cards[v] for v in view) for view in apart]
+        sizes = [spec.n_joint(view) for view in apart]
         found = f"found {' '.join(names)} with {', '.join(map(str, sizes))} joint states"
         helps = f"Variables with more states, or more of them, or fewer sources than {k}."
     return PlanError(

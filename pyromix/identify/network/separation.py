@@ -63,7 +63,7 @@ def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -
     """
     view, k = set(view), spec.n_sources
     if not view & spec.uninfluenced:
-        return min(k, math.prod(spec.cards[v] for v in view))
+        return min(k, spec.n_joint(view))
     graph = spec.graph(with_source=True)
     relevant = {SOURCE, *view, *given}
     relevant.update(*(nx.ancestors(graph, v) for v in relevant))
@@ -72,7 +72,7 @@ def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -
     for v in moral:
         # Cutting a vertex costs the logarithm of its cardinality.
         if v != SOURCE:
-            flow.add_edge((v, "in"), (v, "out"), capacity=math.log(spec.cards[v]))
+            flow.add_edge((v, "in"), (v, "out"), capacity=math.log(spec.card(v)))
         for w in moral[v]:
             if w != SOURCE:
                 flow.add_edge((v, "out"), (w, "in"))

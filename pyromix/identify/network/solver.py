@@ -241,7 +241,8 @@ def _completed(
     """Layers from known ancestors, and pooled tables for what nothing covers."""
     spec, k = plan.spec, plan.spec.n_sources
     for v in spec.uninfluenced:
-        table = pooled(source, v).expand(k, *spec.cpt_shape(v)[1:]).clone()
+        table = pooled(source, v)
+        table = table.expand(k, *table.shape).clone()
         found[v] = table, torch.ones_like(table[..., 0], dtype=torch.bool)
     for layer in layers(spec, list(found)):
         cpts = {v: cpt for v, (cpt, _) in _filled(source, found).items()}
@@ -249,7 +250,8 @@ def _completed(
     found = _filled(source, found)
     for v in range(spec.n_variables):
         if v not in found:
-            table = pooled(source, v).expand(*spec.cpt_shape(v)).clone()
+            table = pooled(source, v)
+            table = table.expand(k, *table.shape).clone()
             found[v] = table, torch.zeros_like(table[..., 0], dtype=torch.bool)
     cpts, known = zip(*(found[v] for v in range(spec.n_variables)), strict=True)
     return BayesNetMixture(spec, weights, cpts), known

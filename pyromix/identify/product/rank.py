@@ -234,12 +234,12 @@ def product_rank(
             f"variable{'' if len(chosen) == 1 else 's'}"
         )
     if assignments is None:
-        assignments = all_assignments(spec.cards, given)
+        assignments = all_assignments(spec.joint_shape(given))
     rows = rows_behind(source, given, assignments)
     pairs = []
-    for one, other in block_pairs([spec.cards[v] for v in chosen], max_rank, n_pairs, random_state):
+    for one, other in block_pairs(spec.joint_shape(chosen), max_rank, n_pairs, random_state):
         vertices = [chosen[i] for i in (*one, *other)]
-        size = math.prod(spec.cards[chosen[i]] for i in one)
+        size = spec.n_joint(chosen[i] for i in one)
         table = source.table(vertices, given, assignments).reshape(len(rows), size, -1)
         pairs.append((merge_rare(table, rows), rows))
     return estimate_rank(pairs, max_rank=max_rank, level=level)

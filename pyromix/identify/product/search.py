@@ -140,18 +140,18 @@ def _splits(
     rng: np.random.Generator,
 ) -> Iterator[tuple[tuple[int, ...], Patterns, Views]]:
     """Splits of all variables where their rows can be had, else of random subsets of them."""
-    cards = source.spec.cards
+    spec = source.spec
     if fits(source, variables, assignments.shape[0]):
         patterns = patterns_of(source, variables, given, assignments)
         if patterns.rows.shape[0] > MANY_ROWS:
             patterns = thinned(patterns, MANY_ROWS, _seed(rng))
-        for views in _both_kinds(patterns, [cards[v] for v in variables], k, rng, MAX_SPLITS):
+        for views in _both_kinds(patterns, spec.joint_shape(variables), k, rng, MAX_SPLITS):
             yield variables, patterns, views
         return
     for _ in range(MAX_SPLITS):
-        columns = _subset(cards, variables, k, rng)
+        columns = _subset(spec.joint_shape(range(spec.n_variables)), variables, k, rng)
         patterns = patterns_of(source, columns, given, assignments)
-        for views in _both_kinds(patterns, [cards[v] for v in columns], k, rng, 2):
+        for views in _both_kinds(patterns, spec.joint_shape(columns), k, rng, 2):
             yield columns, patterns, views
 
 

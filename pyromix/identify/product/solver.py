@@ -83,7 +83,7 @@ def identify_product(
         variables = [v for v in range(spec.n_variables) if v not in given]
     unbatched = assignments is None and not given
     if assignments is None:
-        assignments = all_assignments(spec.cards, given)
+        assignments = all_assignments(spec.joint_shape(given))
     distinct, inverse = _distinct(assignments)
     solution = _solve_assignments(source, k, tuple(variables), tuple(given), distinct, random_state)
     return selected(solution, inverse[0] if unbatched else inverse)
@@ -105,7 +105,7 @@ def _solve_assignments(
     if k == 1:
         return _one_source(marginals, status, mass)
     rng = numpy_generator(random_state)
-    if not candidate_splits([source.spec.cards[v] for v in variables], k, rng, 1):
+    if not candidate_splits(source.spec.joint_shape(variables), k, rng, 1):
         status = mark(status, status == Status.OK, Status.TOO_MANY_SOURCES)
     nothing = placeholder(marginals, k, status)
     alive = status == Status.OK
@@ -140,8 +140,7 @@ def _finished(
             wider = patterns_of(source, (*columns, v), given, assignments)
             [by_vertex[v]], more = cover(wider, solved, [(len(columns),)], (0, 1))
             moved = torch.maximum(moved, more)
-    states = source.spec.cards
-    found = tuple(without_missing(by_vertex[v], states[v]) for v in variables)
+    found = tuple(without_missing(by_vertex[v], source.spec.card(v)) for v in variables)
     mixture, moved = found_mixture(solved.core.weights, found, moved)
     status, diagnostics = judged(first.solved, solved, patterns.n_rows, moved)
     place = {v: i for i, v in enumerate(variables)}

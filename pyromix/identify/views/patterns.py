@@ -120,7 +120,7 @@ def patterns_of(
         raise DataError(
             f"vertices must be distinct, found variables {list(variables)} given {list(given)}"
         )
-    states = tuple(source.spec.cards[v] for v in variables)
+    states = source.spec.joint_shape(variables)
     n_rows = rows_behind(source, given, assignments)
     if isinstance(source, Counts):
         return _patterns_of_counts(source, variables, given, assignments, states, n_rows)
@@ -150,10 +150,10 @@ def rows_behind(
     return torch.full_like(mass, math.inf) if math.isinf(source.n_rows) else mass
 
 
-def all_assignments(cards: Sequence[int], given: Sequence[int]) -> Int[Tensor, "r c"]:
-    """Every joint state of the given vertices in row-major order; one empty row for none."""
-    states = list(itertools.product(*(range(cards[v]) for v in given)))
-    return torch.tensor(states, dtype=torch.int64, device="cpu").reshape(len(states), len(given))
+def all_assignments(shape: Sequence[int]) -> Int[Tensor, "r c"]:
+    """Every cell of a table of this shape, in row-major order; one empty row for no axes."""
+    states = list(itertools.product(*map(range, shape)))
+    return torch.tensor(states, dtype=torch.int64, device="cpu").reshape(len(states), len(shape))
 
 
 def thinned(patterns: Patterns, n: int, random_state: RandomState) -> Patterns:
@@ -183,7 +183,7 @@ def fits(source: MomentSource, variables: Sequence[int], n_strata: int) -> bool:
     """Whether ``patterns_of`` can hold the rows of all these variables."""
     if isinstance(source, Counts):
         return True
-    return math.prod(source.spec.cards[v] for v in variables) * n_strata <= MAX_CELLS
+    return source.spec.n_joint(variables) * n_strata <= MAX_CELLS
 
 
 def _patterns_of_counts(
@@ -203,7 +203,7 @@ def _patterns_of_counts(
     known = (rows[:, list(given)] >= 0).all(1)
     if not bool(known.all()):
         rows, weights = rows[known], weights[known]
-    conditioned = [spec.cards[v] for v in given]
+    conditioned = spec.joint_shape(given)
     place, group, n_groups = locate(rows[:, list(given)], assignments.to(rows.device), conditioned)
     wanted = place >= 0
     strata, weights = place[wanted], weights[wanted]
