@@ -329,10 +329,10 @@ def _check(counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: fl
             f"starts need one batch axis (n_init,), found batch shape {tuple(starts.batch_shape)}; "
             "random_starts makes such a batch"
         )
-    if (counts.spec.variables, counts.spec.states) != (spec.variables, spec.states):
+    if not counts.schema.same_variables(spec):
         raise SpecError(
             f"the starts are for variables {list(spec.variables)}, the data for "
-            f"{list(counts.spec.variables)}, or the states differ; "
+            f"{list(counts.schema.variables)}, or the states differ; "
             "use counts.with_spec(starts.spec)"
         )
     if counts.rows.device != starts.device:

@@ -17,6 +17,7 @@ from pyromix.exact.likelihood import ExpectedCounts, expected_counts
 from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
+from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
 TABLE_BYTES = 2**30
@@ -31,7 +32,7 @@ class WeightedRows(Protocol):
     """What a likelihood needs to know of a table; ``Counts`` is one."""
 
     @property
-    def spec(self) -> MixtureSpec:
+    def schema(self) -> Schema:
         """Variables and states."""
         ...
 

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource, Rows
 from pyromix.errors import IdentificationError, PlanError
 from pyromix.exact.likelihood import log_prob
 from pyromix.identify.boundary.solver import identify_by_boundaries
@@ -20,7 +21,7 @@ from pyromix.identify.network.search import find_plans
 from pyromix.identify.network.solver import identify_network
 from pyromix.identify.product.solver import identify_product
 from pyromix.identify.stage import MomentStage, RunReport
-from pyromix.identify.views.patterns import all_assignments, rows_behind
+from pyromix.identify.views.patterns import all_assignments
 from pyromix.identify.views.solution import ProductDiagnostics
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState
@@ -60,14 +61,16 @@ def start_from_moments(
     source: MomentSource,
     random_state: RandomState = 0,
     *,
+    spec: MixtureSpec | None = None,
     strict: bool = False,
     boundaries: bool = False,
 ) -> MomentStart:
     """Recover a mixture from the moments of its variables.
 
     Args:
-        source: data, or a population; its spec has the graph and k.
+        source: data, or a population.
         random_state: of the splits tried and of random combinations.
+        spec: the graph and k; what the source carries when left out.
         strict: raise where moments do not determine the mixture.
         boundaries: by the Markov boundaries of [gordon23clear] instead of by views.
 
@@ -80,6 +83,7 @@ def start_from_moments(
         SeparationError: strict, and sources are equal, or eigenvalues complex.
         IdentificationError: strict, and any other outcome.
     """
+    source = asked(source, spec)
     spec = source.spec
     if boundaries:
         return _of_boundaries(source, random_state, strict)
@@ -95,7 +99,7 @@ def start_from_moments(
 
 
 def _of_network(
-    source: MomentSource, plans: Sequence[Plan], random_state: RandomState, strict: bool
+    source: Asked, plans: Sequence[Plan], random_state: RandomState, strict: bool
 ) -> MomentStart:
     """k-MixBND."""
     solution = identify_network(source, plans=plans, random_state=random_state)
@@ -118,7 +122,7 @@ def _of_network(
     return _start(source, solution.mixture, stage)
 
 
-def _of_boundaries(source: MomentSource, random_state: RandomState, strict: bool) -> MomentStart:
+def _of_boundaries(source: Asked, random_state: RandomState, strict: bool) -> MomentStart:
     """k-MixBND as in [gordon23clear]."""
     found = identify_by_boundaries(source, source.spec, random_state)
     n_rows = sum(known.numel() for known in found.determined)
@@ -143,7 +147,7 @@ def _of_boundaries(source: MomentSource, random_state: RandomState, strict: bool
     return _start(source, found.mixture, stage)
 
 
-def _of_product(source: MomentSource, random_state: RandomState, strict: bool) -> MomentStart:
+def _of_product(source: Asked, random_state: RandomState, strict: bool) -> MomentStart:
     """k-MixProd, or one source on any graph; a vertex that U does not point at is a margin."""
     spec = source.spec
     telling = [v for v in range(spec.n_variables) if v not in spec.uninfluenced]
@@ -166,7 +170,7 @@ def _of_product(source: MomentSource, random_state: RandomState, strict: bool) -
 
 
 def _with_margins(
-    source: MomentSource, spec: MixtureSpec, tables: Mapping[int, Tensor]
+    source: Asked, spec: MixtureSpec, tables: Mapping[int, Tensor]
 ) -> tuple[Tensor, ...]:
     """CPTs of all vertices; those without a table have that of all sources together."""
     return tuple(
@@ -175,24 +179,29 @@ def _with_margins(
     )
 
 
-def _start(source: MomentSource, mixture: BayesNetMixture, stage: MomentStage) -> MomentStart:
-    """Keep zeros out where there are rows, and see what the estimate is worth."""
-    if not isinstance(source, Counts):
+def _start(source: Asked, mixture: BayesNetMixture, stage: MomentStage) -> MomentStart:
+    """Keep zeros out unless moments are exact, and see by the rows what the estimate is worth."""
+    if source.exact:
         return MomentStart((mixture,), stage)
     mixture = _smoothed(mixture, source)
-    log_likelihood = float(source.weights @ log_prob(mixture, source.rows))
+    if not isinstance(source, Rows):
+        return MomentStart((mixture,), stage)
+    log_likelihood = math.fsum(
+        float(weights @ log_prob(mixture, rows))
+        for rows, weights in source.blocks(range(mixture.spec.n_variables))
+    )
     return MomentStart((mixture,), replace(stage, log_likelihood=log_likelihood))
 
 
-def _smoothed(mixture: BayesNetMixture, counts: Counts) -> BayesNetMixture:
+def _smoothed(mixture: BayesNetMixture, source: Asked) -> BayesNetMixture:
     """Mix every CPT row with rows of the uniform distribution, relative to the rows behind it."""
-    spec, n_rows = mixture.spec, counts.n_rows
+    spec, n_rows = mixture.spec, source.n_rows
     weights = mixture.weights * n_rows + PSEUDO_ROWS
     weights = weights / weights.sum()
     cpts = []
     for v, cpt in enumerate(mixture.cpts):
         parents = spec.parents[v]
-        rows = rows_behind(counts, parents, all_assignments(spec.cards, parents))
+        rows = source.noise(parents, all_assignments(spec.cards, parents))
         rows = rows.reshape([spec.cards[p] for p in parents])
         mine = weights.amin().expand_as(weights) if v in spec.uninfluenced else weights
         behind = mine.reshape(-1, *(1 for _ in parents)) * rows

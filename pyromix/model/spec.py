@@ -22,8 +22,9 @@ SOURCE = -1
 class MixtureSpec(Schema):
     """A DAG over discrete variables, with k sources that act on some or all of them.
 
-    A ``Schema`` whose variables stand in a topological order. The source U is vertex ``SOURCE``; it is a parent of every vertex that is not in
-    ``uninfluenced``, and ``parents`` does not list it [gordon23clear, Sec. 1].
+    A ``Schema`` whose variables stand in a topological order. The source U is vertex ``SOURCE``; it
+    is a parent of every vertex that is not in ``uninfluenced``, and ``parents`` does not list it
+    [gordon23clear, Sec. 1].
 
     Attributes:
         variables: names in a topological order.
