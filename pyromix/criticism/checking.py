@@ -9,8 +9,7 @@ from typing import Any
 
 from pyromix.answers.wording import question
 from pyromix.bridges.pgmpy import structure_of
-from pyromix.data.counts import Counts
-from pyromix.data.population import Population
+from pyromix.data.asking import Asked
 from pyromix.errors import PlanError, QueryError
 from pyromix.fitting.inputs import take_in
 from pyromix.formats.structure import Structure
@@ -122,7 +121,7 @@ def check(
     Args:
         model: as in ``fit``.
         n_sources: k; by default the cardinality of the model's latent vertex.
-        data: a table, Counts or Population, as in ``fit``; not needed. With data their moments are
+        data: a table, Counts, Population or another source of moments, as in ``fit``; not needed. With data their moments are
             looked at, and states that the model does not name are read off.
         outcome: variable or variables; with ``treatment`` the verdict is about
             P(outcome | do(treatment)), with neither about P(U, V).
@@ -139,7 +138,7 @@ def check(
         QueryError: a name or state is unknown, or a treatment is given without an outcome.
     """
     notes: list[str] = []
-    source: tuple[Counts | Population, ...] = ()
+    source: tuple[Asked, ...] = ()
     if data is None:
         structure = structure_of(model, n_sources)
         spec = _spec(structure, n_sources, state_names, notes)

@@ -56,7 +56,7 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     for draws in fit.drawn:
         tensors |= {f"draws/{v}": cpt for v, cpt in enumerate(draws.cpts)}
         tensors["draws/weights"] = draws.weights
-    if include_data and not fit.exact:
+    if include_data and fit.stored:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
     write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)

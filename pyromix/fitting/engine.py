@@ -11,9 +11,11 @@ from typing import Any, SupportsIndex
 
 import torch
 
+from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
-from pyromix.data.population import Population
+from pyromix.data.moments import MAX_CELLS, Rows
 from pyromix.errors import (
+    DataError,
     QueryError,
     SpecError,
     WeakIdentificationWarning,
@@ -28,6 +30,7 @@ from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.assembly import diagnosed, from_em, from_population
 from pyromix.fitting.inputs import take_in, without_edges
 from pyromix.fitting.record import Fit
+from pyromix.identify.stage import MomentStage
 from pyromix.identify.start import MomentStart, start_from_moments
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
@@ -37,6 +40,11 @@ from pyromix.model.spec import near_matches
 METHODS = ("auto", "moments", "markov-boundary", "em")
 
 MOMENTS_ALONE = ("moments", "markov-boundary")
+
+MOMENTS_ONLY = (
+    "The data answer moments only, without rows: the fit stops after moments, and likelihood, AIC, "
+    "BIC, ICL, entropy, bootstrap and posterior draws are left out."
+)
 
 N_INIT = 20
 """Random starts where moments do not determine the mixture."""
@@ -75,7 +83,7 @@ def fit(
     if isinstance(prior, str) and prior != POOLED:
         raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
     source, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
-    size = len(source.rows) * source.spec.n_variables if isinstance(source, Counts) else 0
+    size = source.n_patterns * source.schema.n_variables if isinstance(source, Rows) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
         generator = torch_generator(random_state)
@@ -92,7 +100,7 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> Fit:
 
 
 def _fitted(
-    source: Counts | Population,
+    source: Asked,
     method: str,
     n_init: int | None,
     prior: str | Prior | None,
@@ -102,15 +110,18 @@ def _fitted(
 ) -> Fit:
     """Moments, then EM from there and from random starts, as the method says."""
     spec = source.spec
-    exact = isinstance(source, Population)
+    exact = source.exact
     found = _moments(source, method, generator)
     stages = tuple(start.stage for start in found)
     given = [mixture for start in found for mixture in start.mixtures]
     determined = any(stage.ok for stage in stages)
-    if determined and exact:
+    if determined and (exact or not source.listable):
         label = method if method in MOMENTS_ALONE else f"{method}: moments"
+        notes = notes if exact else (*notes, MOMENTS_ONLY)
         return from_population(given[0], source, label, notes, stages[0])
-    counts = source.as_counts() if exact else source
+    if stages and not source.listable:
+        raise _lacking_rows(source, stages[0])
+    counts = source.as_counts()
     n_rows = math.inf if exact else None
     if method in MOMENTS_ALONE:
         result = evaluate(counts, given[0])
@@ -159,12 +170,10 @@ def _climbed(
     return fit_em(counts, starts, **options)
 
 
-def _moments(
-    source: Counts | Population, method: str, generator: torch.Generator
-) -> tuple[MomentStart, ...]:
+def _moments(source: Asked, method: str, generator: torch.Generator) -> tuple[MomentStart, ...]:
     """The moment stage, where there is one; a fallback is said."""
     spec = source.spec
-    if method == "em" or (method == "auto" and spec.n_sources == 1):
+    if method == "em" or (method == "auto" and spec.n_sources == 1 and source.listable):
         return ()
     start = start_from_moments(
         source,
@@ -172,7 +181,7 @@ def _moments(
         strict=method in MOMENTS_ALONE,
         boundaries=method == "markov-boundary",
     )
-    if not start.stage.ok:
+    if not start.stage.ok and source.listable:
         warnings.warn(
             f"moments alone do not determine the mixture, so random starts "
             f"{'join' if start.mixtures else 'replace'} them: {'; '.join(start.stage.notes)}",
@@ -180,6 +189,20 @@ def _moments(
             stacklevel=4,
         )
     return (start,)
+
+
+def _lacking_rows(source: Asked, stage: MomentStage) -> DataError:
+    """Moments that do not determine the mixture, of data that have nothing else."""
+    rows = (
+        f"a joint table of {source.schema.n_cells:,} cells, more than {MAX_CELLS:,}"
+        if source.exact
+        else f"a {type(source.source).__name__} that answers moments only"
+    )
+    return DataError(
+        "expected moments that determine the mixture, or rows for EM; found that moments alone do "
+        f"not ({stage.status}: {'; '.join(stage.notes)}), and {rows}. Pass the table itself, or a "
+        "sample, or ask for fewer sources"
+    )
 
 
 def _tell(tell: Tell, iteration: int, log_likelihood: float) -> None:
