@@ -97,7 +97,8 @@ class Asked:
         Raises:
             DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
         """
-        return self.source.table(self._there(variables), self._there(given), assignments)
+        there, known = self._there(variables, given)
+        return self.source.table(there, known, assignments)
 
     def mass(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
         """Weight or probability of each assignment; see ``MomentSource``.
@@ -105,7 +106,7 @@ class Asked:
         Raises:
             DataError: unknown or repeated vertices, or states out of range.
         """
-        return self.source.mass(self._there(given), assignments)
+        return self.source.mass(self._there((), given)[1], assignments)
 
     def noise(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
         """Number of rows whose sampling noise the answers given each assignment have.
@@ -117,7 +118,7 @@ class Asked:
         """
         own = getattr(self.source, "noise", None)
         if own is not None:
-            return own(self._there(given), assignments)
+            return own(self._there((), given)[1], assignments)
         mass = self.mass(given, assignments)
         return torch.full_like(mass, math.inf) if self.exact else mass
 
@@ -155,12 +156,20 @@ class Asked:
         joint = self.table(range(self.schema.n_variables), (), nothing)
         return cells_as_counts(self.asker, joint.flatten())
 
-    def _there(self, vertices: Sequence[int]) -> tuple[int, ...]:
-        """The numbers that the source knows these vertices by."""
-        if any(not 0 <= v < len(self.places) for v in vertices):
-            nothing = torch.zeros(1, 0, dtype=torch.int64, device="cpu")
-            check_request(self.asker, vertices, (), nothing)
-        return tuple(self.places[v] for v in vertices)
+    def _there(
+        self, variables: Sequence[int], given: Sequence[int]
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The numbers that the source knows these vertices by.
+
+        Raises:
+            DataError: unknown or repeated ones; by the source they would be called otherwise.
+        """
+        involved = {*variables, *given}
+        known = all(0 <= v < len(self.places) for v in involved)
+        if not known or len(involved) < len(variables) + len(given):
+            nothing = torch.zeros(0, len(given), dtype=torch.int64, device="cpu")
+            check_request(self.asker, variables, given, nothing)
+        return tuple(self.places[v] for v in variables), tuple(self.places[v] for v in given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +200,7 @@ class AskedRows(Asked):
         self, variables: Sequence[int]
     ) -> Iterator[tuple[Int[Tensor, "b c"], Float[Tensor, " b"]]]:
         """The rows of some variables and their weights, a block at a time; see ``Rows``."""
-        return self.rows.blocks(self._there(variables))
+        return self.rows.blocks(self._there(variables, ())[0])
 
     def listed(self) -> Rows:
         """These rows."""

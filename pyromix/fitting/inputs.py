@@ -125,9 +125,10 @@ def without_edges(data: Any, sample_weight: Any = None) -> tuple[Structure, Any]
         schema = schema_of(data)
         states = dict(zip(schema.variables, schema.states, strict=True))
         none = dict.fromkeys(schema.variables, ())
-        spec = getattr(data, "spec", None)
-        named = {"source": spec.source} if isinstance(spec, MixtureSpec) else {}
-        return Structure(schema.variables, none, states, **named), data
+        structure, spec = Structure(schema.variables, none, states), getattr(data, "spec", None)
+        if isinstance(spec, MixtureSpec):
+            structure = replace(structure, source=spec.source)
+        return structure, data
     frame = read_frame(data)
     weight = sample_weight if isinstance(sample_weight, str) else None
     names = tuple(name for name in frame.columns if name != weight)
@@ -185,8 +186,8 @@ def _weights_note(report: DataReport) -> str:
     """What weights that are no whole numbers count as."""
     return (
         "Weights are not whole, so they are taken as weights of single rows: together they count "
-        f"as {report.total_weight / report.row_weight:.6g} rows. Shares of a table of known size should be "
-        "multiplied by it."
+        f"as {report.total_weight / report.row_weight:.6g} rows. Shares of a table of known size "
+        "should be multiplied by it."
     )
 
 

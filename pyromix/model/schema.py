@@ -54,6 +54,17 @@ class Schema:
         """Variables and states alone: this schema itself."""
         return self
 
+    def ordered(self, names: Iterable[str]) -> Schema:
+        """Return the schema of these variables, in this order.
+
+        Raises:
+            QueryError: no such variable.
+        """
+        vertices = [self.vertex(name) for name in names]
+        return Schema(
+            tuple(self.variables[v] for v in vertices), tuple(self.states[v] for v in vertices)
+        )
+
     def same_variables(self, other: Schema) -> bool:
         """Whether another schema has the same variables with the same states, in the same order."""
         return (self.variables, self.states) == (other.variables, other.states)

@@ -177,9 +177,13 @@ class MixtureSpec(Schema):
 
     # -- what the source adds to the schema --------------------------------------------------
 
-    @cached_property
+    @property
     def schema(self) -> Schema:
         """Variables and states alone, in this order: what a table has to know."""
+        return self._schema
+
+    @cached_property
+    def _schema(self) -> Schema:
         return Schema(self.variables, self.states)
 
     def card(self, vertex: int) -> int:
