@@ -100,7 +100,8 @@ class TestCellDatabase(MomentsLaws):
 
 class TestAnsweringShards(MomentsLaws):
     def make(self, spec, seed):
-        return AnsweringShards(spec.schema, lambda: iter(codes_of(spec, seed).split(40)))
+        codes = codes_of(spec, seed)
+        return AnsweringShards(spec.schema, lambda: iter(codes.split(40)))
 
 
 class TestRowsOfCounts(RowsLaws):

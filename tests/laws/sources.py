@@ -18,7 +18,7 @@ from pyromix.data.moments import check_request
 
 def place_of(schema, given, assignments):
     """Row-major number of each assignment."""
-    place = torch.zeros(len(assignments), dtype=torch.int64)
+    place = torch.zeros(len(assignments), dtype=torch.int64, device="cpu")
     for i, v in enumerate(given):
         place = place * schema.cards[v] + assignments[:, i]
     return place
@@ -75,7 +75,7 @@ class CellDatabase:
 
     def _sums(self, vertices):
         cards = [self.schema.cards[v] for v in vertices]
-        sums = torch.zeros(cards, dtype=torch.float64)
+        sums = torch.zeros(cards, dtype=torch.float64, device="cpu")
         keys = ", ".join(f"v{v}" for v in vertices)
         ask = f"SELECT {keys + ',' if keys else ''} SUM(w) FROM cells"
         for *cell, weight in self.base.execute(ask + (f" GROUP BY {keys}" if keys else "")):
@@ -106,7 +106,7 @@ class Shards:
     def blocks(self, variables):
         for shard in self.read():
             rows = shard[(shard >= 0).any(1)]
-            yield rows[:, list(variables)], torch.ones(len(rows), dtype=torch.float64)
+            yield rows[:, list(variables)], torch.ones(len(rows), dtype=torch.float64, device="cpu")
 
 
 class AnsweringShards(Shards):
@@ -118,10 +118,10 @@ class AnsweringShards(Shards):
 
     def _sums(self, vertices):
         cards = [self.schema.cards[v] for v in vertices]
-        sums = torch.zeros(math.prod(cards), dtype=torch.float64)
+        sums = torch.zeros(math.prod(cards), dtype=torch.float64, device="cpu")
         for rows, weights in self.blocks(vertices):
             known = (rows >= 0).all(1)
-            place = torch.zeros(int(known.sum()), dtype=torch.int64)
+            place = torch.zeros(int(known.sum()), dtype=torch.int64, device="cpu")
             for i, card in enumerate(cards):
                 place = place * card + rows[known][:, i]
             sums.index_add_(0, place, weights[known])
