@@ -17,7 +17,6 @@ from pyromix.exact.likelihood import ExpectedCounts, expected_counts
 from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
-from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
 TABLE_BYTES = 2**30
@@ -29,12 +28,10 @@ NO_MASS = 1e-200
 
 @runtime_checkable
 class WeightedRows(Protocol):
-    """What a likelihood needs to know of a table; ``Counts`` is one."""
+    """What a likelihood needs to know of a table; ``Counts`` is one.
 
-    @property
-    def schema(self) -> Schema:
-        """Variables and states."""
-        ...
+    Beside these it says of which variables, by ``schema`` or ``spec`` (``moments.schema_of``).
+    """
 
     @property
     def rows(self) -> Int[Tensor, "patterns variables"]:
