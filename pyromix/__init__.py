@@ -17,7 +17,8 @@ from pyromix.coins.moments import identify_iid
 from pyromix.coins.result import IIDFit
 from pyromix.criticism.checking import IdentifiabilityReport, check
 from pyromix.criticism.selection import Selection, select_n_sources
-from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.counts import Counts
+from pyromix.data.moments import MomentSource, Rows
 from pyromix.data.population import Population, population
 from pyromix.errors import (
     AddedSourceWarning,
@@ -28,6 +29,7 @@ from pyromix.errors import (
     DimensionLimitError,
     FileError,
     IdentificationError,
+    NoModelError,
     NotCertifiedError,
     NumericalWarning,
     PlanError,
@@ -51,6 +53,7 @@ from pyromix.model.match import match_sources
 from pyromix.model.mixture import BayesNetMixture, ProductMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import random_mixture
+from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
 
@@ -98,6 +101,7 @@ __all__ = [
     "MixtureFit",
     "MixtureSpec",
     "MomentSource",
+    "NoModelError",
     "NotCertifiedError",
     "NumericalWarning",
     "PlanError",
@@ -109,7 +113,9 @@ __all__ = [
     "QueryError",
     "RankError",
     "RefinementError",
+    "Rows",
     "SamplingWarning",
+    "Schema",
     "Selection",
     "SeparationError",
     "SpecError",

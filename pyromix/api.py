@@ -134,8 +134,9 @@ def fit(
             vertices it does not point at are uninfluenced; without one, a source ``"U"`` that
             points at every vertex is added and said so), networkx DiGraph, path to a network
             file, or MixtureSpec.
-        data: pandas or polars DataFrame, Arrow table, path to csv or parquet, Counts, or
-            Population.
+        data: pandas or polars DataFrame, Arrow table, path to csv or parquet, Counts, Population,
+            or an object of your own that answers moments (``MomentSource``) or hands out rows
+            (``Rows``). With moments and no rows the fit stops after moments, and says so.
         n_sources: k; by default the cardinality of the model's latent vertex. Another number than
             that is taken, and the sources are then named 0..k-1.
         method: ``"auto"``, moments, then EM from there and from random starts; ``"moments"``,

@@ -19,6 +19,13 @@ class DataError(PyromixError, ValueError):
     """A table of data does not fit the model: column, value, weight or size."""
 
 
+class NoModelError(DataError, AttributeError):
+    """A table is asked for a graph, and knows variables and states only.
+
+    An AttributeError too, so that ``hasattr`` says it has none.
+    """
+
+
 class StateNameError(DataError):
     """A file format cannot hold the name of a state or of a variable."""
 

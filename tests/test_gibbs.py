@@ -85,7 +85,7 @@ def test_completed_rows_are_those_of_the_e_step_in_the_mean(missing):
     at = Point.of(batch_of(random_mixture(spec, 1)))
     many = Point(at.weights.expand(800, -1), at.table.expand(-1, 800, -1).contiguous())
     for table in (counts, expanded(counts)):
-        sweep = Sweep.of(table, flat_prior(spec))
+        sweep = Sweep.of(table, flat_prior(spec), spec)
         truth = expected_counts(at.weights, at.table, sweep.em.index, table.weights)
         drawn = sweep.complete(many, torch.Generator().manual_seed(0))
         assert drawn.log_likelihood.tolist() == pytest.approx(

@@ -124,10 +124,12 @@ def test_candidates_that_are_none_are_refused(candidates):
         px.select_n_sources(None, counts, candidates)
 
 
-def test_a_population_is_refused():
-    truth = px.random_mixture(edgeless((2, 2, 2), 2), 0)
-    with pytest.raises(px.DataError, match="population"):
-        px.select_n_sources(None, px.population(truth))
+def test_a_population_is_judged_by_exact_ranks():
+    truth = px.random_mixture(edgeless((3, 3, 3, 3), 2), 0)
+    found = px.select_n_sources(None, px.population(truth), [1, 2, 3])
+    assert found.choices == {"rank": 2}
+    assert [c.rank_p_value for c in found.candidates[:2]] == [0.0, 1.0]
+    assert "need rows" in str(found)
 
 
 def test_a_frame_with_weights_is_the_table_it_stands_for():

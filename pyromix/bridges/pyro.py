@@ -155,10 +155,10 @@ class PyroProgram:
     def _index(self, counts: Counts) -> CellIndex:
         """The cells behind every pattern; the last one is kept, since samplers ask for it often."""
         spec = self.mixture.spec
-        if (counts.spec.variables, counts.spec.states) != (spec.variables, spec.states):
+        if not counts.schema.same_variables(spec):
             raise DataError(
                 f"expected counts of {list(spec.variables)}, found counts of "
-                f"{list(counts.spec.variables)}, or of other states; count again with this spec, "
+                f"{list(counts.schema.variables)}, or of other states; count again with this spec, "
                 "or pass counts.with_spec(spec)"
             )
         if counts not in self._last_index:

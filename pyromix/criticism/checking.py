@@ -117,8 +117,9 @@ def check(
     Args:
         model: as in ``fit``.
         n_sources: k; by default the cardinality of the model's latent vertex.
-        data: a table, Counts or Population, as in ``fit``; not needed. With data their moments are
-            looked at, and states that the model does not name are read off.
+        data: a table, Counts, Population or another source of moments, as in ``fit``; not needed.
+            With data their moments are looked at, and states that the model does not name are
+            read off.
         outcome: variable or variables; with ``treatment`` the verdict is about
             P(outcome | do(treatment)), with neither about P(U, V).
         treatment: the variable intervened on.

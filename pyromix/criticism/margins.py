@@ -23,13 +23,8 @@ from scipy.special import chdtrc
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pyromix.criticism.discrepancy import (
-    BlockCheck,
-    Check,
-    PairCheck,
-    PredictiveCheck,
-    worst_first,
-)
+from pyromix.criticism.discrepancy import BlockCheck, Check, PairCheck, PredictiveCheck, worst_first
+from pyromix.data.asking import asked
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError
 from pyromix.exact import linalg
@@ -42,6 +37,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, numpy_generator
+from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import refuse
 from pyromix.model.ties import first_largest
 
@@ -124,7 +120,7 @@ def check_predictions(
         shift = sign * explained[number] if explained else None
         pull = pulled[number] if explained else None
         found.append(_pair(mixture, counts, v, w, shift, pull))
-    blocks = _blocks(counts, int(rng.integers(2**31)))
+    blocks = _blocks(spec, counts, int(rng.integers(2**31)))
     return PredictiveCheck(_by_holm(found), _by_holm(blocks), spec.n_sources, level, tuple(notes))
 
 
@@ -254,9 +250,9 @@ def _spectrum(
     return found.values, found.vectors
 
 
-def _blocks(counts: Counts, seed: int) -> list[BlockCheck]:
+def _blocks(spec: MixtureSpec, counts: Counts, seed: int) -> list[BlockCheck]:
     """Rank tests at k between blocks that U and a few variables d-separate."""
-    spec, k = counts.spec, counts.spec.n_sources
+    k = spec.n_sources
     if any(spec.parents):
         blocks = separated_blocks(spec, k, N_BLOCKS, seed)
     elif spec.n_variables > 1:
@@ -265,7 +261,7 @@ def _blocks(counts: Counts, seed: int) -> list[BlockCheck]:
     else:
         blocks = []
     found = []
-    for block, test in zip(blocks, block_tests(counts, blocks, k), strict=True):
+    for block, test in zip(blocks, block_tests(asked(counts, spec), blocks, k), strict=True):
         one, other, given = (
             tuple(spec.name(v) for v in part) for part in (block.one, block.other, block.given)
         )

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pyromix.criticism.prediction import predictive_check
+from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
 from pyromix.data.folds import EQUAL_SCORES, compared, folds
 from pyromix.data.frames import to_pandas
-from pyromix.data.population import Population
+from pyromix.data.moments import Rows
 from pyromix.errors import DataError, PyromixWarning, SpecError
 from pyromix.estimate.em import climb, random_starts
 from pyromix.estimate.starts import batch_of, inside
@@ -46,6 +47,10 @@ HELD_OUT_STARTS = 2
 
 NOT_REPRODUCED = (
     "no candidate reproduces all pair margins: an edge may be missing (fit.predictive_check())"
+)
+
+RANKS_ONLY = (
+    "rank tests alone: the data answer moments only, and BIC, ICL and held-out likelihood need rows"
 )
 
 CRITERIA = ("rank", "bic", "icl", "held_out")
@@ -112,11 +117,14 @@ class Selection:
         ``bic`` and ``icl`` the smallest value, of equal ones that of the smallest k; ``held_out``
         the smallest k within one standard error of the best; ``rank`` the first that no test
         rejects. Only candidates that are not known to be unidentified stand for election, where
-        there are any.
+        there are any. Data that answer moments only are judged by ``rank`` alone.
         """
+        chosen = {"rank": max(r.rank for r in self.ranks)} if self.ranks else {}
+        if self.by_ranks_alone:
+            return chosen
         elect = [c for c in self.candidates if c.identified != "no"] or list(self.candidates)
         highest = max(c.held_out for c in elect)
-        chosen = {
+        chosen |= {
             "bic": elect[first_smallest(c.bic for c in elect)].n_sources,
             "icl": elect[first_smallest(c.icl for c in elect)].n_sources,
             "held_out": min(
@@ -125,14 +133,17 @@ class Selection:
                 if c.held_out >= highest - c.held_out_error - EQUAL_SCORES
             ),
         }
-        if self.ranks:
-            chosen["rank"] = max(r.rank for r in self.ranks)
         return {name: chosen[name] for name in CRITERIA if name in chosen}
 
     @property
     def best(self) -> int:
-        """The choice of BIC."""
-        return self.choices["bic"]
+        """The choice of BIC; of the rank tests where the data have no rows."""
+        return self.choices["rank" if self.by_ranks_alone else "bic"]
+
+    @property
+    def by_ranks_alone(self) -> bool:
+        """Whether there were no rows: nothing was fitted, and likelihoods are nan."""
+        return all(math.isnan(c.log_likelihood) for c in self.candidates)
 
     @property
     def agree(self) -> bool:
@@ -147,9 +158,10 @@ class Selection:
     def reproduced(self) -> bool:
         """Whether some candidate reproduces all pair margins of the table, at the level.
 
-        Where none does, an edge may be missing, and a larger k may be standing in for it.
+        Where none does, an edge may be missing, and a larger k may be standing in for it. Without
+        rows no candidate is contradicted.
         """
-        return any(c.fit_p_value >= self.level for c in self.candidates)
+        return any(not c.fit_p_value < self.level for c in self.candidates)
 
     def to_frame(self) -> pd.DataFrame:
         """The table, one row per candidate."""
@@ -181,6 +193,7 @@ class Selection:
             if self.agree
             else "they disagree: compare the answers under each"
         )
+        verdict = RANKS_ONLY if self.by_ranks_alone else verdict
         misfit = [] if self.reproduced else [NOT_REPRODUCED]
         return "\n".join([*lines, f"chosen: {said}", verdict, *misfit, *self.notes])
 
@@ -209,7 +222,8 @@ def select_n_sources(
 
     Args:
         model: as in ``fit``; None for variables without edges, as in ``fit_product``.
-        data: a table or Counts, as in ``fit``.
+        data: a table or Counts, as in ``fit``; of data that answer moments only, as a Population
+            does, the rank tests alone are made, and that is said.
         candidates: numbers of sources.
         n_folds: of the held-out likelihood.
         level: of the rank tests, over all blocks of one rank.
@@ -224,22 +238,22 @@ def select_n_sources(
 
     Raises:
         SpecError: a candidate is no number of sources, or the model is unusable.
-        DataError: the table is unusable, or a population.
+        DataError: the table is unusable; or there are no rows, and no blocks for a rank test.
         QueryError: an option is unknown.
     """
     numbers = sorted(set(candidates))
     if not numbers or any(isinstance(k, bool) or k < 1 for k in numbers):
         raise SpecError(f"candidates must be numbers of sources >= 1, found {numbers}")
-    if isinstance(data, Population):
-        raise DataError("the number of sources is selected on a table, found a population")
     if model is None:
         model, data = without_edges(data, sample_weight)
-    counts, notes = take_in(model, data, numbers[0], state_names, sample_weight, missing, device)
-    assert isinstance(counts, Counts)
+    source, notes = take_in(model, data, numbers[0], state_names, sample_weight, missing, device)
     generator = torch_generator(random_state)
-    spec = counts.spec
+    spec = source.spec
+    if not isinstance(source, Rows):
+        return _by_ranks(source, numbers, level, generator, sentences(notes))
+    counts = source.as_counts()
     with one_thread_unless(len(counts.rows) * spec.n_variables):
-        ranks = _ranks(counts, max(numbers), level, generator)
+        ranks = _ranks(source, max(numbers), level, generator)
         parts = folds(counts, n_folds, generator)
         fits, scores = [], []
         for k in numbers:
@@ -265,15 +279,39 @@ def select_n_sources(
     return Selection(tuple(table), ranks, level, sentences(notes))
 
 
+def _by_ranks(
+    source: Asked,
+    numbers: Sequence[int],
+    level: float,
+    generator: torch.Generator,
+    notes: tuple[str, ...],
+) -> Selection:
+    """What can be said without rows."""
+    ranks = _ranks(source, max(numbers), level, generator)
+    if not ranks:
+        raise DataError(
+            "expected rows, or blocks of variables for rank tests, found a "
+            f"{type(source.source).__name__} that answers moments only, and no two d-separated "
+            "blocks in the graph; pass a table"
+        )
+    none = math.nan
+    table = []
+    for k in numbers:
+        spec, p_value = source.spec.with_n_sources(k), _rank_p_value(ranks, k)
+        numbers_of = (spec.n_parameters, none, none, none, none, none, none, p_value, none, 0, 0)
+        table.append(Candidate(k, _identified(spec), *numbers_of))
+    return Selection(tuple(table), ranks, level, notes)
+
+
 def _ranks(
-    counts: Counts, most: int, level: float, generator: torch.Generator
+    source: Asked, most: int, level: float, generator: torch.Generator
 ) -> tuple[RankEstimate, ...]:
     """Rank tests between blocks that are independent within each source."""
-    if counts.spec.n_variables < 2:
+    if source.spec.n_variables < 2:
         return ()
-    if any(counts.spec.parents):
-        return network_rank(counts, max_rank=most, level=level, random_state=generator)
-    return (product_rank(counts, max_rank=most, level=level, random_state=generator),)
+    if any(source.spec.parents):
+        return network_rank(source, max_rank=most, level=level, random_state=generator)
+    return (product_rank(source, max_rank=most, level=level, random_state=generator),)
 
 
 def _held_out(
@@ -298,7 +336,6 @@ def _candidate(
     found: Fit, held_out: float, error: float, ranks: Sequence[RankEstimate]
 ) -> Candidate:
     k = found.spec.n_sources
-    p_values = [r.p_values[k - 1] for r in ranks if len(r.p_values) >= k]
     return Candidate(
         n_sources=k,
         identified=_identified(found.spec),
@@ -309,11 +346,16 @@ def _candidate(
         entropy_r2=found.entropy_r2,
         held_out=held_out,
         held_out_error=error,
-        rank_p_value=min(p_values, default=math.nan),
+        rank_p_value=_rank_p_value(ranks, k),
         fit_p_value=min((p.adjusted for p in predictive_check(found).pairs), default=1.0),
         n_starts=len(found.climb.log_likelihoods),
         n_best=found.climb.n_best,
     )
+
+
+def _rank_p_value(ranks: Sequence[RankEstimate], k: int) -> float:
+    """Smallest p-value of the hypothesis that k sources suffice; nan where none was tested."""
+    return min((r.p_values[k - 1] for r in ranks if len(r.p_values) >= k), default=math.nan)
 
 
 def _identified(spec: MixtureSpec) -> str:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError
-from pyromix.model.spec import MixtureSpec
+from pyromix.model.schema import Schema
 
 MAX_BINS = 2**24
 """Largest number of cells that are counted in one dense table; beyond, keys are sorted."""
@@ -181,36 +181,36 @@ def _changes(ordered: Int[Tensor, " m"]) -> Int[Tensor, " changes"]:
     return (ordered[1:] != ordered[:-1]).nonzero().squeeze(1)
 
 
-def smallest_dtype(spec: MixtureSpec) -> torch.dtype:
-    """The smallest integer type that holds every state number of a spec and -1."""
+def smallest_dtype(schema: Schema) -> torch.dtype:
+    """The smallest integer type that holds every state number of a schema and -1."""
     return next(
         dtype
         for dtype in (torch.int8, torch.int16, torch.int32)
-        if max(spec.cards) - 1 <= torch.iinfo(dtype).max
+        if max(schema.cards) - 1 <= torch.iinfo(dtype).max
     )
 
 
-def check_states(spec: MixtureSpec, codes: Int[Tensor, "rows columns"]) -> None:
+def check_states(schema: Schema, codes: Int[Tensor, "rows columns"]) -> None:
     """Refuse state numbers that are none.
 
     Args:
-        spec: variables and states.
+        schema: variables and states.
         codes: ``(N, n)``, -1 where a cell is missing.
 
     Raises:
         DataError: another number of columns, no rows, or a state out of range.
     """
-    if codes.shape[1] != spec.n_variables:
+    if codes.shape[1] != schema.n_variables:
         raise DataError(
-            f"expected rows of {spec.n_variables} variables, found {codes.shape[1]} columns"
+            f"expected rows of {schema.n_variables} variables, found {codes.shape[1]} columns"
         )
     if not codes.shape[0]:
         raise DataError("expected at least one row, found none")
     lowest, highest = column_range(codes)
     for v, (low, high) in enumerate(zip(lowest.tolist(), highest.tolist(), strict=True)):
-        if low < -1 or high >= spec.cards[v]:
-            bad = (codes[:, v] < -1) | (codes[:, v] >= spec.cards[v])
+        if low < -1 or high >= schema.cards[v]:
+            bad = (codes[:, v] < -1) | (codes[:, v] >= schema.cards[v])
             raise DataError(
-                f"states of {spec.name(v)!r} are 0..{spec.cards[v] - 1}, and -1 where missing; "
+                f"states of {schema.name(v)!r} are 0..{schema.cards[v] - 1}, and -1 where missing; "
                 f"found {low}..{high} ({int(bad.sum())} rows)"
             )

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Integer
 from pyromix.data import text as texts
 from pyromix.data.text import MISSING, UNKNOWN
 from pyromix.errors import DataError
-from pyromix.model.spec import near_matches
+from pyromix.model.schema import near_matches
 
 MAX_STATES = 1000
 """More distinct values than this in a column without declared states: it is not discrete."""

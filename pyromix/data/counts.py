@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,84 +15,50 @@ from torch import Tensor
 from pyromix.data.codes import check_states, collapse, locate, smallest_dtype
 from pyromix.data.frames import encode, read_frame
 from pyromix.data.intake_report import DataReport, warn_of_repairs
-from pyromix.data.moments import check_request, check_same_variables, normalised
-from pyromix.errors import DataError
+from pyromix.data.moments import MomentSource, check_request, check_same_variables, normalised
+from pyromix.errors import DataError, NoModelError
+from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
+__all__ = ["Counts", "MomentSource"]
 
-@runtime_checkable
-class MomentSource(Protocol):
-    """What estimators from moments ask of data: tables given assignments, and their masses.
-
-    ``Counts`` answers from a sample, ``Population`` exactly.
-    """
-
-    @property
-    def spec(self) -> MixtureSpec:
-        """Structure and states."""
-        ...
-
-    @property
-    def n_rows(self) -> float:
-        """Total weight behind the answers; infinite when they are exact."""
-        ...
-
-    def table(
-        self, variables: Sequence[int], given: Sequence[int], assignments: Int[Tensor, "r c"]
-    ) -> Float[Tensor, " r *cards"]:
-        """P(variables | given = assignment) for each of r assignments.
-
-        Args:
-            variables: vertices, one axis each, in this order.
-            given: vertices conditioned on, disjoint from ``variables``; perhaps none.
-            assignments: ``(r, len(given))`` state numbers, perhaps repeated.
-
-        Returns:
-            ``(r, *card(variables))``, float64; zeros where the assignment has no mass.
-
-        Raises:
-            DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
-        """
-        ...
-
-    def mass(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
-        """Weight of the rows with each assignment (``Counts``), or its probability.
-
-        Args:
-            given: vertices; perhaps none.
-            assignments: ``(r, len(given))`` state numbers.
-
-        Raises:
-            DataError: unknown or repeated vertices, or states out of range.
-        """
-        ...
+BLOCK = 2**20
+"""Patterns handed out at a time: an estimator holds numbers for so many, not for the table."""
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
     """Distinct rows of a table and their weights: all that a likelihood needs to know of it.
 
+    A table knows variables and states, no graph and no k: many models ask one table, see
+    ``asking.asked``. A MixtureSpec in place of the schema is remembered as ``spec``.
+
     Attributes:
-        spec: variables and states.
+        schema: variables and states, in the order of the columns.
         rows: ``(m, n)`` distinct patterns of state numbers in the smallest integer type; missing
             cells are -1, and at least one cell of a row is not.
         weights: ``(m,)``, float64, positive.
         report: where they come from.
+        counted_for: the model that was given in place of a schema; empty where none was.
 
     Raises:
         DataError: a shape, dtype or device is wrong, a state is out of range, a weight is not
             positive.
     """
 
-    spec: MixtureSpec
+    schema: Schema
     rows: Int[Tensor, "patterns variables"]
     weights: Float[Tensor, " patterns"]
     report: DataReport
+    counted_for: tuple[MixtureSpec, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.schema, MixtureSpec):
+            object.__setattr__(self, "counted_for", (self.schema,))
+            object.__setattr__(self, "schema", self.schema.schema)
         if not self.rows.shape[0]:
             raise DataError("expected at least one row, found none")
-        check_states(self.spec, self.rows)
+        check_states(self.schema, self.rows)
         expected = (torch.float64, self.rows.device, self.rows.shape[:1])
         found = (self.weights.dtype, self.weights.device, self.weights.shape)
         if found != expected:
@@ -110,7 +76,7 @@ class Counts:
     @staticmethod
     def from_frame(
         data: Any,
-        spec: MixtureSpec,
+        spec: Schema,
         *,
         sample_weight: Any = None,
         missing: str = "mar",
@@ -123,7 +89,7 @@ class Counts:
 
         Args:
             data: whatever ``frames.read_frame`` accepts; columns in any order.
-            spec: variables and their declared states.
+            spec: variables and their declared states: a Schema or a MixtureSpec.
             sample_weight: a column name, or one weight per row.
             missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
                 ``"error"`` refuses.
@@ -143,7 +109,7 @@ class Counts:
 
     @staticmethod
     def from_codes(
-        spec: MixtureSpec,
+        spec: Schema,
         codes: Int[Tensor, "rows variables"],
         weights: Float[Tensor, " weights"] | None = None,
     ) -> Counts:
@@ -152,7 +118,7 @@ class Counts:
         Rows without any observed cell, or of weight zero, are left out.
 
         Args:
-            spec: variables and states.
+            spec: variables and states: a Schema or a MixtureSpec.
             codes: ``(N, n)``, missing cells -1.
             weights: ``(N,)``; ones when left out.
 
@@ -181,6 +147,20 @@ class Counts:
         )
         return _collapsed(spec, codes.to(smallest_dtype(spec)), weights, report)
 
+    @property
+    def spec(self) -> MixtureSpec:
+        """The model it was counted for.
+
+        Raises:
+            NoModelError: it was counted for none.
+        """
+        if not self.counted_for:
+            raise NoModelError(
+                "expected the model that this table was counted for, found variables and states "
+                "alone; take table.schema, or pass a MixtureSpec to whatever asks for graph and k"
+            )
+        return self.counted_for[0]
+
     # -- sizes -------------------------------------------------------------------------------
 
     @property
@@ -204,6 +184,16 @@ class Counts:
         return replace(self, weights=self.weights / self.unit, report=self.report.in_rows())
 
     @property
+    def exact(self) -> bool:
+        """Never: a table is a sample."""
+        return False
+
+    @property
+    def empty_weight(self) -> float:
+        """Weight of the rows without any observed cell, which were left out."""
+        return self.report.empty_weight
+
+    @property
     def n_patterns(self) -> int:
         """Number of distinct rows."""
         return self.rows.shape[0]
@@ -224,19 +214,23 @@ class Counts:
         """Return the same counts on another device."""
         return replace(self, rows=self.rows.to(device), weights=self.weights.to(device))
 
-    def with_spec(self, spec: MixtureSpec) -> Counts:
+    def with_spec(self, spec: Schema) -> Counts:
         """Return the same counts for another graph or number of sources over the same variables.
+
+        Shares the rows where the variables have the same order. Where they have not, columns are
+        copied into that of the spec; ``asking.asked`` asks without a copy.
 
         Raises:
             DataError: the variables or their states differ.
         """
-        check_same_variables(self.spec, spec)
-        order = [self.spec.variables.index(name) for name in spec.variables]
-        if order == list(range(len(order))):
-            return replace(self, spec=spec)
-        return replace(self, spec=spec, rows=self.rows[:, order])
+        check_same_variables(self.schema, spec)
+        order = [self.schema.vertex(name) for name in spec.variables]
+        rows = self.rows if order == list(range(len(order))) else self.rows[:, order]
+        return replace(self, schema=spec, rows=rows, counted_for=())
 
-    def on(self, spec: MixtureSpec) -> Counts:
+    counts_on = with_spec
+
+    def on(self, spec: Schema) -> Counts:
         """Return the counts of some of the variables, by name.
 
         Rows none of whose cells are observed are left out.
@@ -247,9 +241,9 @@ class Counts:
         Raises:
             DataError: a variable is not here, or its states differ, or no row is left.
         """
-        here = {name: i for i, name in enumerate(self.spec.variables)}
+        here = {name: i for i, name in enumerate(self.schema.variables)}
         for name, states in zip(spec.variables, spec.states, strict=True):
-            if name not in here or self.spec.states[here[name]] != states:
+            if name not in here or self.schema.states[here[name]] != states:
                 raise DataError(
                     f"expected variables of {list(here)} with their states, found {name!r} with "
                     f"states {list(states)}"
@@ -272,13 +266,14 @@ class Counts:
         Raises:
             DataError: the variables or their states differ.
         """
-        other = other.with_spec(self.spec).to(self.device)
+        other = other.with_spec(self.schema).to(self.device)
         rows, weights = collapse(
             torch.cat([self.rows, other.rows]),
-            self.spec.cards,
+            self.schema.cards,
             torch.cat([self.weights, other.weights]),
         )
-        return Counts(self.spec, rows, weights, self.report.merged(other.report, len(rows)))
+        report = self.report.merged(other.report, len(rows))
+        return replace(self, rows=rows, weights=weights, report=report)
 
     def expand(self) -> Int[Tensor, "rows variables"]:
         """Return every row as often as it was counted, ``(n_rows, n)``.
@@ -289,6 +284,19 @@ class Counts:
         if not bool((self.weights == self.weights.round()).all()):
             raise DataError("rows can be repeated by whole weights only, found fractions")
         return self.rows.repeat_interleave(self.weights.to(torch.int64), 0)
+
+    def blocks(
+        self, variables: Sequence[int]
+    ) -> Iterator[tuple[Int[Tensor, "b c"], Float[Tensor, " b"]]]:
+        """The patterns of some variables and their weights, ``BLOCK`` at a time; see ``Rows``.
+
+        Blocks of all variables in their order are slices of the rows, without a copy.
+        """
+        columns = list(variables)
+        as_they_stand = columns == list(range(self.schema.n_variables))
+        for start in range(0, self.n_patterns, BLOCK):
+            rows, weights = self.rows[start : start + BLOCK], self.weights[start : start + BLOCK]
+            yield (rows if as_they_stand else rows[:, columns]), weights
 
     # -- moments -----------------------------------------------------------------------------
 
@@ -312,8 +320,8 @@ class Counts:
         Raises:
             DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
         """
-        assignments = check_request(self.spec, variables, given, assignments)
-        cards = [self.spec.cards[v] for v in variables]
+        assignments = check_request(self.schema, variables, given, assignments)
+        cards = [self.schema.cards[v] for v in variables]
         rows, weights, place, group, n_groups = self._placed(variables, given, assignments)
         size = math.prod(cards)
         cell, strides = place * size, [math.prod(cards[i + 1 :]) for i in range(len(cards))]
@@ -333,10 +341,14 @@ class Counts:
         Raises:
             DataError: unknown or repeated vertices, or states out of range.
         """
-        assignments = check_request(self.spec, (), given, assignments)
+        assignments = check_request(self.schema, (), given, assignments)
         _, weights, place, group, n_groups = self._placed((), given, assignments)
         sums = torch.zeros(n_groups, dtype=torch.float64, device=self.device)
         return sums.index_add_(0, place, weights)[group]
+
+    def noise(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
+        """Number of rows behind each assignment: its mass, in rows (see ``unit``)."""
+        return self.mass(given, assignments) / self.unit
 
     def _placed(
         self, variables: Sequence[int], given: Sequence[int], assignments: Tensor
@@ -349,15 +361,13 @@ class Counts:
         place, group, n_groups = locate(
             rows[:, list(given)],
             assignments.to(self.device),
-            [self.spec.cards[v] for v in given],
+            [self.schema.cards[v] for v in given],
         )
         wanted = place >= 0
         return rows[wanted], weights[wanted], place[wanted], group, n_groups
 
 
-def _collapsed(
-    spec: MixtureSpec, codes: Tensor, weights: Tensor | None, report: DataReport
-) -> Counts:
+def _collapsed(schema: Schema, codes: Tensor, weights: Tensor | None, report: DataReport) -> Counts:
     """Leave out rows that say nothing, and count the others."""
     # column by column: sums over the whole table would first make it eight times larger
     seen = torch.zeros(codes.shape[0], dtype=torch.bool, device=codes.device)
@@ -387,11 +397,11 @@ def _collapsed(
     if weights is not None and not bool((weights == weights.round()).all()):
         report = replace(report, row_weight=float(weights.square().sum() / weights.sum()))
     n_missing = sum(int(torch.count_nonzero(column < 0)) for column in codes.unbind(1))
-    rows, sums = collapse(codes, spec.cards, weights)
+    rows, sums = collapse(codes, schema.cards, weights)
     report = replace(
         report,
         n_patterns=len(rows),
         n_missing_cells=n_missing,
         total_weight=float(sums.sum()),
     )
-    return Counts(spec, rows, sums, report)
+    return Counts(schema, rows, sums, report)

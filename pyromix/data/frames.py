@@ -27,7 +27,8 @@ from pyromix.data.intake_report import DataReport, warn_of_repairs
 from pyromix.data.text import header
 from pyromix.data.weights import read_weights
 from pyromix.errors import DataError, FileError
-from pyromix.model.spec import MixtureSpec, near_matches
+from pyromix.model.schema import Schema, near_matches
+from pyromix.model.spec import MixtureSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +138,7 @@ def read_numbers(data: Any, names: Sequence[str]) -> list[Float[np.ndarray, " ro
 
 def encode(
     table: Any,
-    spec: MixtureSpec,
+    schema: Schema,
     *,
     sample_weight: Any = None,
     missing: str = "mar",
@@ -147,7 +148,7 @@ def encode(
 
     Args:
         table: whatever ``read_frame`` accepts; columns in any order.
-        spec: variables and their declared states.
+        schema: variables and their declared states; a MixtureSpec is one.
         sample_weight: a column name, or one weight per row.
         missing: ``"mar"`` keeps every row, ``"drop"`` leaves out and reports rows with a missing
             cell, ``"error"`` refuses them.
@@ -163,19 +164,21 @@ def encode(
             f"{near_matches(missing, MISSING_RULES)}"
         )
     table = read_frame(table)
-    _check_columns(table, spec.variables)
-    if spec.source in table.columns:
+    _check_columns(table, schema.variables)
+    if isinstance(schema, MixtureSpec) and schema.source in table.columns:
         raise DataError(
-            f"{spec.source!r} is unobserved in the model, found a column of that name in the data; "
-            "drop the column, or give the latent variable another name"
+            f"{schema.source!r} is unobserved in the model, found a column of that name in the "
+            "data; drop the column, or give the latent variable another name"
         )
-    weights = read_weights(table.frame, sample_weight, spec)
-    codes = torch.empty((spec.n_variables, table.n_rows), dtype=smallest_dtype(spec), device="cpu")
+    weights = read_weights(table.frame, sample_weight, schema)
+    codes = torch.empty(
+        (schema.n_variables, table.n_rows), dtype=smallest_dtype(schema), device="cpu"
+    )
     repairs: list[str] = []
     missing_cells: list[int] = []
-    for v, name in enumerate(spec.variables):
+    for v, name in enumerate(schema.variables):
         levels = read_levels(name, table.frame[name], text=table.text)
-        numbers, said = state_numbers(levels, spec.states[v])
+        numbers, said = state_numbers(levels, schema.states[v])
         column = codes[v].numpy()
         lookup = numbers.astype(column.dtype)
         for start in range(0, len(column), _ROWS_PER_CHUNK):
@@ -185,7 +188,7 @@ def encode(
         missing_cells.append(int(torch.count_nonzero(codes[v] < 0)))
     kept = codes.T
     if missing != "mar" and any(missing_cells):
-        gaps = {name: n for name, n in zip(spec.variables, missing_cells, strict=True) if n}
+        gaps = {name: n for name, n in zip(schema.variables, missing_cells, strict=True) if n}
         if missing == "error":
             raise DataError(
                 f"expected no missing cells (missing='error'), found {gaps} in "
@@ -203,10 +206,10 @@ def encode(
             f"{gaps}."
         )
         missing_cells = []
-    used = {*spec.variables, *([sample_weight] if isinstance(sample_weight, str) else [])}
+    used = {*schema.variables, *([sample_weight] if isinstance(sample_weight, str) else [])}
     report = DataReport(
         n_rows=table.n_rows,
-        n_variables=spec.n_variables,
+        n_variables=schema.n_variables,
         n_patterns=len(kept),
         n_missing_cells=sum(missing_cells),
         n_dropped_rows=table.n_rows - len(kept),

@@ -1,22 +1,161 @@
-"""What a question for moments must satisfy, and what its answers share."""
+"""What data answer: tables and masses, and, where there are any, rows in blocks.
+
+Two protocols, so that whoever estimates asks what an object can do and never which class it is.
+``MomentSource`` is what a user's own object needs; ``Moments`` is the whole of it, and ``asking``
+makes the one of the other. ``Rows`` is another capability, which an object has besides or not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError
+from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
 MAX_TABLE = 2**28
 """Largest number of cells of the tables returned at once."""
 
+MAX_CELLS = 2**20
+"""Largest joint table that is turned into patterns."""
+
+
+@runtime_checkable
+class MomentSource(Protocol):
+    """What estimators from moments ask of data: tables given assignments, and their masses.
+
+    ``Counts`` answers from a sample, ``Population`` exactly; an object of your own needs these
+    three and, beside them, ``schema`` (a ``Schema``) or ``spec`` (a ``MixtureSpec``): the variables
+    in the order of their numbers, and their states. It may have ``noise`` too, see ``Moments``.
+    """
+
+    @property
+    def n_rows(self) -> float:
+        """Total weight behind the answers; infinite when they are exact."""
+        ...
+
+    def table(
+        self, variables: Sequence[int], given: Sequence[int], assignments: Int[Tensor, "r c"]
+    ) -> Float[Tensor, " r *cards"]:
+        """P(variables | given = assignment) for each of r assignments.
+
+        Args:
+            variables: vertices, one axis each, in this order.
+            given: vertices conditioned on, disjoint from ``variables``; perhaps none.
+            assignments: ``(r, len(given))`` state numbers, perhaps repeated.
+
+        Returns:
+            ``(r, *card(variables))``, float64; zeros where the assignment has no mass.
+
+        Raises:
+            DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
+        """
+        ...
+
+    def mass(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
+        """Weight of the rows with each assignment (``Counts``), or its probability.
+
+        Args:
+            given: vertices; perhaps none.
+            assignments: ``(r, len(given))`` state numbers.
+
+        Raises:
+            DataError: unknown or repeated vertices, or states out of range.
+        """
+        ...
+
+
+@runtime_checkable
+class Moments(MomentSource, Protocol):
+    """Moments whole: a source that says what its vertices are and how noisy its answers."""
+
+    @property
+    def schema(self) -> Schema:
+        """Variables in the order of their numbers, and their states."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether answers have no sampling noise."""
+        ...
+
+    def noise(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
+        """Number of rows whose sampling noise the answers given each assignment have.
+
+        Args:
+            given: vertices; perhaps none.
+            assignments: ``(r, len(given))`` state numbers.
+
+        Returns:
+            ``(r,)``, float64; infinite where answers are exact.
+
+        Raises:
+            DataError: unknown or repeated vertices, or states out of range.
+        """
+        ...
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """What hands out patterns and their weights in blocks, twice the same."""
+
+    @property
+    def schema(self) -> Schema:
+        """Variables in the order of their numbers, and their states."""
+        ...
+
+    @property
+    def n_patterns(self) -> int:
+        """Number of rows that are handed out, over all blocks."""
+        ...
+
+    @property
+    def empty_weight(self) -> float:
+        """Weight of the rows without any observed cell, which no block has."""
+        ...
+
+    def blocks(
+        self, variables: Sequence[int]
+    ) -> Iterator[tuple[Int[Tensor, "b c"], Float[Tensor, " b"]]]:
+        """The rows of some variables and their weights, a block at a time; in each call the same.
+
+        Args:
+            variables: vertices, one column each, in this order; every row is handed out, whether
+                a cell of these is observed or not.
+
+        Returns:
+            ``(b, len(variables))`` state numbers of any integer type, missing cells -1; and
+            ``(b,)`` numbers of rows, float64, positive. A pattern may come in several blocks.
+        """
+        ...
+
+
+def schema_of(source: Any) -> Schema:
+    """The variables and states that a moment source or a table numbers by.
+
+    A ``spec`` in place of a ``schema`` will do.
+
+    Raises:
+        DataError: it says of neither.
+    """
+    for name in ("schema", "spec"):
+        found = getattr(source, name, None)
+        if isinstance(found, Schema):
+            return found
+    raise DataError(
+        "expected data that say which variables they are of, an attribute schema (a Schema) or "
+        f"spec (a MixtureSpec), found a {type(source).__name__} with neither; add "
+        "schema = px.Schema(variables, states) in the order of its vertices"
+    )
+
 
 def check_request(
-    spec: MixtureSpec,
+    schema: Schema,
     variables: Sequence[int],
     given: Sequence[int],
     assignments: Int[Tensor, "r c"],
@@ -30,10 +169,11 @@ def check_request(
         DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
     """
     involved = [*variables, *given]
-    if wrong := [v for v in involved if not 0 <= v < spec.n_variables]:
+    if wrong := [v for v in involved if not 0 <= v < schema.n_variables]:
+        source = f" {schema.source!r}" if isinstance(schema, MixtureSpec) else ""
         raise DataError(
-            f"moments are of observed vertices, 0..{spec.n_variables - 1}, found {wrong}; the "
-            f"source {spec.source!r} is not one of them"
+            f"moments are of observed vertices, 0..{schema.n_variables - 1}, found {wrong}; the "
+            f"source{source} is not one of them"
         )
     if len(set(involved)) != len(involved):
         raise DataError(
@@ -46,21 +186,21 @@ def check_request(
         )
     for i, v in enumerate(given):
         column = assignments[:, i]
-        if len(column) and (int(column.min()) < 0 or int(column.max()) >= spec.card(v)):
+        if len(column) and (int(column.min()) < 0 or int(column.max()) >= schema.card(v)):
             raise DataError(
-                f"states of {spec.name(v)!r} are 0..{spec.card(v) - 1}, found "
+                f"states of {schema.name(v)!r} are 0..{schema.card(v) - 1}, found "
                 f"{int(column.min())}..{int(column.max())}"
             )
-    cells = spec.n_joint(variables) * max(assignments.shape[0], 1)
+    cells = schema.n_joint(variables) * max(assignments.shape[0], 1)
     if cells > MAX_TABLE:
         raise DataError(
-            f"tables of {[spec.name(v) for v in variables]} for {assignments.shape[0]} assignments "
-            f"have {cells:,} cells, more than {MAX_TABLE:,}; ask for fewer at a time"
+            f"tables of {[schema.name(v) for v in variables]} for {assignments.shape[0]} "
+            f"assignments have {cells:,} cells, more than {MAX_TABLE:,}; ask for fewer at a time"
         )
     return assignments.to(torch.int64)
 
 
-def check_same_variables(known: MixtureSpec, asked: MixtureSpec) -> None:
+def check_same_variables(known: Schema, asked: Schema) -> None:
     """Refuse a spec over other variables or states.
 
     Raises:

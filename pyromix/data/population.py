@@ -10,22 +10,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.codes import smallest_dtype
+from pyromix.data.asking import cells_as_counts
 from pyromix.data.counts import Counts
-from pyromix.data.moments import check_request, check_same_variables, normalised
+from pyromix.data.moments import MAX_CELLS, check_request, check_same_variables, normalised
 from pyromix.errors import DataError
 from pyromix.exact.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
+from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
-MAX_CELLS = 2**20
-"""Largest joint table that is turned into patterns."""
+__all__ = ["MAX_CELLS", "Population", "population"]
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """The law of a mixture in place of data; see ``counts.MomentSource``.
+    """The law of a mixture in place of data; see ``moments.Moments``.
 
     Attributes:
         spec: what an estimator is told: perhaps another graph or number of sources than the truth,
@@ -46,6 +46,16 @@ class Population:
                 f"{tuple(self.mixture.batch_shape)}; select one element"
             )
         check_same_variables(self.mixture.spec, self.spec)
+
+    @property
+    def schema(self) -> Schema:
+        """Variables and states, in the order of the spec."""
+        return self.spec.schema
+
+    @property
+    def exact(self) -> bool:
+        """Always: nothing was sampled."""
+        return True
 
     @property
     def n_rows(self) -> float:
@@ -107,6 +117,27 @@ class Population:
         assignments = check_request(self.spec, (), given, assignments)
         return self._joint(given, ())[self._cells(given, assignments)].squeeze(1)
 
+    def noise(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
+        """Infinitely many rows behind each assignment, possible or not.
+
+        Args:
+            given: vertices; perhaps none.
+            assignments: ``(r, len(given))`` state numbers.
+
+        Raises:
+            DataError: unknown or repeated vertices, or states out of range.
+        """
+        r = len(check_request(self.schema, (), given, assignments))
+        return torch.full((r,), math.inf, dtype=torch.float64, device=self.device)
+
+    def counts_on(self, spec: MixtureSpec) -> Counts:
+        """The cells of the joint table as patterns, columns in the order of another spec.
+
+        Raises:
+            DataError: the variables or their states differ, or the joint table is too large.
+        """
+        return self.with_spec(spec).as_counts()
+
     def as_counts(self, max_cells: int = MAX_CELLS) -> Counts:
         """Return the cells of the joint table as patterns, their probabilities as weights.
 
@@ -124,16 +155,7 @@ class Population:
                 f"{self.spec.n_cells:,}; fit to a sample of the mixture instead"
             )
         everything = range(self.spec.n_variables)
-        weights = self._joint((), everything).squeeze(0)
-        axes = [
-            torch.arange(card, dtype=smallest_dtype(self.spec), device=self.device)
-            for card in self.spec.cards
-        ]
-        cells = torch.cartesian_prod(*axes).reshape(-1, len(axes))
-        found = Counts.from_codes(self.spec, cells, weights)
-        # Probabilities stand for rows without end: the rarest cell is one of them.
-        lightest = float(found.weights.min())
-        return replace(found, report=replace(found.report, row_weight=min(1.0, lightest)))
+        return cells_as_counts(self.spec, self._joint((), everything).squeeze(0))
 
     def _joint(self, given: Sequence[int], variables: Sequence[int]) -> Float[Tensor, "g cells"]:
         """P(given, variables), the joint states of each in row-major order."""

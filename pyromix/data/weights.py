@@ -12,18 +12,18 @@ from torch import Tensor
 
 from pyromix.data.columns import numbers_of
 from pyromix.errors import DataError
-from pyromix.model.spec import MixtureSpec, near_matches
+from pyromix.model.schema import Schema, near_matches
 
 
 def read_weights(
-    frame: nw.DataFrame[Any], sample_weight: Any, spec: MixtureSpec
+    frame: nw.DataFrame[Any], sample_weight: Any, schema: Schema
 ) -> Float[Tensor, " rows"]:
     """One weight per row.
 
     Args:
         frame: the table.
         sample_weight: a column name, a series, tensor or sequence of numbers, or None for ones.
-        spec: the variables, none of which can be the weight.
+        schema: the variables, none of which can be the weight.
 
     Returns:
         ``(N,)``, on the CPU.
@@ -36,7 +36,7 @@ def read_weights(
         # one number seen N times: no memory
         return torch.ones(1, dtype=torch.float64, device="cpu").expand(n)
     if isinstance(sample_weight, str):
-        if sample_weight in spec.variables:
+        if sample_weight in schema.variables:
             raise DataError(
                 f"sample_weight names the column {sample_weight!r}, which is a variable of the "
                 "model; use another column"

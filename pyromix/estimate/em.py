@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pyromix.data.moments import schema_of
 from pyromix.errors import DataError, RefinementError, SpecError
 from pyromix.estimate.accelerate import FIRST_LIMIT, extrapolate, next_limit
 from pyromix.estimate.result import (
@@ -360,10 +361,11 @@ def _check(counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: fl
             f"starts need one batch axis (n_init,), found batch shape {tuple(starts.batch_shape)}; "
             "random_starts makes such a batch"
         )
-    if (counts.spec.variables, counts.spec.states) != (spec.variables, spec.states):
+    schema = schema_of(counts)
+    if not schema.same_variables(spec):
         raise SpecError(
             f"the starts are for variables {list(spec.variables)}, the data for "
-            f"{list(counts.spec.variables)}, or the states differ; "
+            f"{list(schema.variables)}, or the states differ; "
             "use counts.with_spec(starts.spec)"
         )
     if counts.rows.device != starts.device:

@@ -28,12 +28,10 @@ NO_MASS = 1e-200
 
 @runtime_checkable
 class WeightedRows(Protocol):
-    """What a likelihood needs to know of a table; ``Counts`` is one."""
+    """What a likelihood needs to know of a table; ``Counts`` is one.
 
-    @property
-    def spec(self) -> MixtureSpec:
-        """Variables and states."""
-        ...
+    Beside these it says of which variables, by ``schema`` or ``spec`` (``moments.schema_of``).
+    """
 
     @property
     def rows(self) -> Int[Tensor, "patterns variables"]:

@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
-from pyromix.data.population import MAX_CELLS, Population
 from pyromix.estimate.result import REACHED_ROWS, EMResult
 from pyromix.exact.elimination import marginal
 from pyromix.exact.likelihood import log_prob, responsibilities
@@ -86,23 +86,24 @@ def with_draws(fit: F, draws: Draws, notes: Sequence[Note]) -> F:
 
 def from_population(
     mixture: BayesNetMixture,
-    population: Population,
+    population: Asked,
     course: Course,
     notes: Sequence[Note],
     moments: MomentStage,
 ) -> Fit:
-    """Wrap a mixture recovered from exact moments.
+    """Wrap a mixture recovered from moments of data that have no rows.
 
     Args:
         mixture: the estimate, without batch axes.
-        population: what it was recovered from.
+        population: what it was recovered from; exact, or moments of a finite number of rows.
         course: what was asked for, and what ran.
         notes: from before the moments.
         moments: the moment stage.
     """
     mixture = mixture.relabel(canonical_order(mixture))
     log_likelihood = entropy = math.nan
-    if population.spec.n_cells <= MAX_CELLS:
+    total = 1.0 if population.exact else population.n_rows
+    if population.listable:
         cells = population.as_counts()
         log_likelihood = float(cells.weights @ log_prob(mixture, cells.rows))
         shares = responsibilities(mixture, cells.rows)
@@ -110,10 +111,10 @@ def from_population(
     none = PseudoCounts.of(mixture.spec, None, mixture.device)
     return Fit(
         mixture=mixture,
-        n_rows=math.inf,
+        n_rows=population.n_rows,
         log_likelihood=log_likelihood,
-        row_masses=_row_masses(mixture),
-        reached_mass=REACHED_ROWS * torch.finfo(torch.float64).eps,
+        row_masses=tuple(mass * total for mass in _row_masses(mixture)),
+        reached_mass=REACHED_ROWS * (torch.finfo(torch.float64).eps if population.exact else 1.0),
         entropy=entropy,
         course=course,
         climb=Climb((log_likelihood,), 1, converged=True, n_iter=0),

@@ -63,7 +63,7 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     if fit.sampled is not None:
         drawn = fit.sampled.mixture.tables
         tensors |= zip(_table_names("draws", fit.spec), drawn, strict=True)
-    if include_data and not fit.exact:
+    if include_data and fit.table is not None:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
     write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)

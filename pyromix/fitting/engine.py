@@ -11,9 +11,11 @@ from typing import Any, SupportsIndex
 
 import torch
 
+from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
-from pyromix.data.population import Population
+from pyromix.data.moments import MAX_CELLS, Rows
 from pyromix.errors import (
+    DataError,
     QueryError,
     SpecError,
     WeakIdentificationWarning,
@@ -30,15 +32,20 @@ from pyromix.fitting.inputs import take_in, without_edges
 from pyromix.fitting.journal import MOMENTS_ALONE, ChosenPrior, Climb, Course
 from pyromix.fitting.record import Fit
 from pyromix.identify.identifiers import Boundaries, Identifier
-from pyromix.identify.stage import MomentStart
+from pyromix.identify.stage import MomentStage, MomentStart
 from pyromix.identify.start import start_from_moments
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.note import Note, sentences
+from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
 from pyromix.model.randomness import RandomState, branched, torch_generator
 from pyromix.model.spec import near_matches
 
 METHODS = ("auto", "moments", "markov-boundary", "em")
+
+MOMENTS_ONLY = (
+    "The data answer moments only, without rows: the fit stops after moments, and likelihood, AIC, "
+    "BIC, ICL, entropy, bootstrap and posterior draws are left out."
+)
 
 N_INIT = 20
 """Random starts where moments do not determine the mixture."""
@@ -77,7 +84,7 @@ def fit(
     if isinstance(prior, str) and prior != POOLED:
         raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
     source, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
-    size = len(source.rows) * source.spec.n_variables if isinstance(source, Counts) else 0
+    size = source.n_patterns * source.schema.n_variables if isinstance(source, Rows) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
         generator = torch_generator(random_state)
@@ -94,7 +101,7 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> Fit:
 
 
 def _fitted(
-    source: Counts | Population,
+    source: Asked,
     method: str | Identifier,
     n_init: int | None,
     prior: str | Prior | None,
@@ -104,15 +111,18 @@ def _fitted(
 ) -> Fit:
     """Moments, then EM from there and from random starts, as the method says."""
     spec = source.spec
-    exact = isinstance(source, Population)
+    exact = source.exact
     asked = method.name if isinstance(method, Identifier) else method
     start = _moments(source, method, generator)
     stage = None if start is None else start.stage
     given = None if start is None else start.mixture
     determined = stage is not None and stage.ok
-    if exact and given is not None and stage is not None and determined:
+    if given is not None and stage is not None and determined and (exact or not source.listable):
+        notes = notes if exact else (*notes, Note(NoteKind.MOMENTS_ONLY, MOMENTS_ONLY))
         return from_population(given, source, Course(asked, ("moments",)), notes, stage)
-    counts = source.as_counts() if exact else source
+    if stage is not None and not source.listable:
+        raise _lacking_rows(source, stage)
+    counts = source.as_counts()
     n_rows = math.inf if exact else None
     if given is not None and asked in MOMENTS_ALONE:
         none = ChosenPrior(PseudoCounts.of(spec, None, counts.device), prior_words(None))
@@ -176,10 +186,10 @@ def _climbed(
 
 
 def _moments(
-    source: Counts | Population, method: str | Identifier, generator: torch.Generator
+    source: Asked, method: str | Identifier, generator: torch.Generator
 ) -> MomentStart | None:
     """The moment stage, where there is one; a fallback is said."""
-    if method == "em" or (method == "auto" and source.spec.n_sources == 1):
+    if method == "em" or (method == "auto" and source.spec.n_sources == 1 and source.listable):
         return None
     own = method if isinstance(method, Identifier) else None
     if method == "markov-boundary":
@@ -190,7 +200,7 @@ def _moments(
         strict=method in MOMENTS_ALONE,
         identifier=own,
     )
-    if not start.stage.ok:
+    if not start.stage.ok and source.listable:
         warnings.warn(
             f"moments alone do not determine the mixture, so random starts "
             f"{'replace' if start.mixture is None else 'join'} them: "
@@ -199,6 +209,21 @@ def _moments(
             stacklevel=5,
         )
     return start
+
+
+def _lacking_rows(source: Asked, stage: MomentStage) -> DataError:
+    """Moments that do not determine the mixture, of data that have nothing else."""
+    rows = (
+        f"a joint table of {source.schema.n_cells:,} cells, more than {MAX_CELLS:,}"
+        if source.exact
+        else f"a {type(source.source).__name__} that answers moments only"
+    )
+    why = "; ".join(sentences(stage.notes))
+    return DataError(
+        "expected moments that determine the mixture, or rows for EM; found that moments alone do "
+        f"not ({stage.status.name}: {why}), and {rows}. Pass the table itself, or a sample, or ask "
+        "for fewer sources"
+    )
 
 
 def _tell(tell: Tell, iteration: int, log_likelihood: float) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 
 from pyromix.bridges.pgmpy import structure_of
+from pyromix.data.asking import Asked, asked, gathered
 from pyromix.data.counts import Counts
 from pyromix.data.frames import observed_states, read_frame
-from pyromix.data.population import Population
+from pyromix.data.intake_report import DataReport
+from pyromix.data.moments import MomentSource, Rows, schema_of
 from pyromix.errors import DataError, DataRepairWarning, QueryError
 from pyromix.formats.structure import Structure
 from pyromix.model.note import Note, NoteKind
@@ -20,6 +22,29 @@ from pyromix.model.spec import MixtureSpec
 
 COUNT_NAMES = ("count", "counts", "n", "freq", "frequency", "weight", "weights")
 """Names of columns that are likely to be weights."""
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """Data that tell how they came in, and can be had with weights in rows."""
+
+    @property
+    def report(self) -> DataReport:
+        """Where the rows come from."""
+        ...
+
+    def in_rows(self) -> Self:
+        """The same data with weights in rows."""
+        ...
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """Data that can be had on another device."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same data on another device."""
+        ...
 
 
 def take_in(
@@ -30,23 +55,45 @@ def take_in(
     sample_weight: Any = None,
     missing: str = "mar",
     device: torch.device | str | None = None,
-) -> tuple[Counts | Population, tuple[Note, ...]]:
+) -> tuple[Asked, tuple[Note, ...]]:
     """Read a model and a table; arguments and errors of ``fit``.
 
     Returns:
-        The data on the spec that model and data agree on, and notes on what was added or repaired.
+        The data, asked by the spec that model and data agree on, and notes on what was added or
+        repaired.
     """
     structure = structure_of(model, n_sources)
-    source = _source(structure, data, n_sources, state_names, sample_weight, missing)
+    source, spec = _source(structure, data, n_sources, state_names, sample_weight, missing)
     if device is not None:
-        source = source.to(_usable(device))
-    weights: tuple[Note, ...] = ()
-    if isinstance(source, Counts) and source.unit != 1.0:
-        weights = (_weights_note(source),)
-        source = source.in_rows()
-    repairs = source.report.repairs if isinstance(source, Counts) else ()
-    repaired = tuple(Note(NoteKind.REPAIR, sentence) for sentence in repairs)
-    return source, (*_source_note(structure), *repaired, *weights)
+        source = _moved(source, _usable(device))
+    said: tuple[Note, ...] = ()
+    if isinstance(source, Recorded):
+        said = tuple(Note(NoteKind.REPAIR, sentence) for sentence in source.report.repairs)
+        if source.report.row_weight != 1.0:
+            said = (*said, _weights_note(source.report))
+            source = source.in_rows()
+    return asked(source, spec), (*_source_note(structure), *said)
+
+
+def is_asked(data: Any) -> bool:
+    """Whether data answer for themselves, by moments or rows, and are no table to be read."""
+    # A data frame may have columns of these names, but none that can be called.
+    moments = isinstance(data, MomentSource) and callable(data.table) and callable(data.mass)
+    return moments or (isinstance(data, Rows) and callable(data.blocks))
+
+
+def _moved(source: MomentSource, device: torch.device) -> MomentSource:
+    """The data on a device.
+
+    Raises:
+        DataError: they cannot be moved.
+    """
+    if not isinstance(source, Movable):
+        raise DataError(
+            f"expected data that can be moved to {str(device)!r}, found a "
+            f"{type(source).__name__} without a method to(device); leave `device` out"
+        )
+    return source.to(device)
 
 
 def _usable(device: torch.device | str) -> torch.device:
@@ -75,11 +122,14 @@ def without_edges(data: Any, sample_weight: Any = None) -> tuple[Structure, Any]
         FileError: a path cannot be read.
         DataError: not a table.
     """
-    if isinstance(data, Counts | Population):
-        spec = data.spec
-        states = dict(zip(spec.variables, spec.states, strict=True))
-        none = dict.fromkeys(spec.variables, ())
-        return Structure(spec.variables, none, states, source=spec.source), data
+    if is_asked(data):
+        schema = schema_of(data)
+        states = dict(zip(schema.variables, schema.states, strict=True))
+        none = dict.fromkeys(schema.variables, ())
+        structure, spec = Structure(schema.variables, none, states), getattr(data, "spec", None)
+        if isinstance(spec, MixtureSpec):
+            structure = replace(structure, source=spec.source)
+        return structure, data
     frame = read_frame(data)
     weight = sample_weight if isinstance(sample_weight, str) else None
     names = tuple(name for name in frame.columns if name != weight)
@@ -93,19 +143,24 @@ def _source(
     state_names: Mapping[str, Sequence[Hashable]] | None,
     sample_weight: Any,
     missing: str,
-) -> Counts | Population:
-    """The table as distinct rows, on the spec that the model and the data agree on."""
+) -> tuple[MomentSource, MixtureSpec]:
+    """The data, a table as distinct rows, and the spec that the model and the data agree on."""
     states = {name: tuple(names) for name, names in (state_names or {}).items()}
     if structure.n_sources is not None and n_sources not in (None, structure.n_sources):
         structure = replace(structure, n_sources=None, source_states=())
     if structure.source in states:
         structure = replace(structure, source_states=states.pop(structure.source))
         n_sources = len(structure.source_states) if n_sources is None else n_sources
-    if isinstance(data, Counts | Population):
+    if is_asked(data):
         if sample_weight is not None:
-            raise DataError("sample_weight: Counts and Population carry their own weights")
-        known = dict(zip(data.spec.variables, data.spec.states, strict=True))
-        return data.with_spec(structure.to_spec(n_sources, {**known, **states}))
+            raise DataError(
+                "sample_weight: Counts and Population carry their own weights, and so does every "
+                f"other source of moments or rows, found a {type(data).__name__}; leave it out"
+            )
+        schema = schema_of(data)
+        known = dict(zip(schema.variables, schema.states, strict=True))
+        source = data if isinstance(data, MomentSource) else gathered(data)
+        return source, structure.to_spec(n_sources, {**known, **states})
     table = read_frame(data)
     for name in structure.missing_states:
         if name not in states:
@@ -114,7 +169,7 @@ def _source(
     counts = Counts.from_frame(table, spec, sample_weight=sample_weight, missing=missing)
     if sample_weight is None:
         _warn_of_counts(counts.report.unused)
-    return counts
+    return counts, spec
 
 
 def _warn_of_counts(unused: Sequence[str]) -> None:
@@ -128,9 +183,9 @@ def _warn_of_counts(unused: Sequence[str]) -> None:
         )
 
 
-def _weights_note(counts: Counts) -> Note:
+def _weights_note(report: DataReport) -> Note:
     """What weights that are no whole numbers count as."""
-    n_rows = counts.n_rows / counts.unit
+    n_rows = report.total_weight / report.row_weight
     return Note(
         NoteKind.WEIGHTS,
         "Weights are not whole, so they are taken as weights of single rows: together they count "
@@ -148,11 +203,17 @@ def _source_note(structure: Structure) -> tuple[Note, ...]:
 
 
 def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
-    """A table, or Counts, as Counts on a spec.
+    """A table, or rows that are there already, as Counts on a spec.
 
     Raises:
-        DataError: the table does not fit the spec, or a weight is unusable.
+        DataError: the table does not fit the spec, a weight is unusable, or there are no rows.
     """
-    if isinstance(data, Counts):
-        return data.with_spec(spec).in_rows()
+    if is_asked(data):
+        if not isinstance(data, Rows):
+            raise DataError(
+                f"expected a table, found a {type(data).__name__} that answers moments only and "
+                "has no rows; pass a data frame, a path, Counts, or a sample"
+            )
+        source = data if isinstance(data, MomentSource) else gathered(data)
+        return asked(source, spec).as_counts().in_rows()
     return Counts.from_frame(data, spec, sample_weight=sample_weight).in_rows()

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import MomentSource
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource
 from pyromix.errors import IdentificationError
 from pyromix.identify.boundary.plan import BoundaryPlan
 from pyromix.identify.boundary.search import plan_boundaries
@@ -72,7 +73,7 @@ class Identifier(Protocol):
         """Recover the mixture by a plan.
 
         Args:
-            moments: data, or a population; its spec has the graph and k.
+            moments: data, or a population, asked by the spec that was planned for.
             plan: what ``plan`` returned for that spec.
             random_state: of whatever is random on the way.
             strict: raise where moments do not determine the mixture.
@@ -115,6 +116,7 @@ class Views:
             SeparationError: strict, and sources are equal, or eigenvalues complex.
             IdentificationError: strict, and any other outcome.
         """
+        moments = asked(moments, plan[0].spec)
         try:
             solution = identify_network(moments, plans=plan, random_state=random_state)
         except IdentificationError as error:
@@ -217,6 +219,7 @@ class Products:
             IdentificationError: strict, and the status is not OK; RankError and SeparationError
                 are such.
         """
+        moments = asked(moments)
         spec, telling = moments.spec, plan
         nothing = torch.zeros(1, 0, dtype=torch.int64, device=torch.device("cpu"))
         solution = identify_product(
@@ -246,7 +249,7 @@ def chosen_by_graph(spec: MixtureSpec) -> Identifier:
 
 
 def _with_margins(
-    source: MomentSource, spec: MixtureSpec, tables: Mapping[int, Tensor]
+    source: Asked, spec: MixtureSpec, tables: Mapping[int, Tensor]
 ) -> tuple[Tensor, ...]:
     """CPTs of all vertices; those without a table have that of all sources together."""
     return tuple(

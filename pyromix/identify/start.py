@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource, Rows
 from pyromix.errors import PlanError
 from pyromix.exact.likelihood import log_prob
 from pyromix.identify.identifiers import Identifier, chosen_by_graph
 from pyromix.identify.stage import MomentStage, MomentStart
-from pyromix.identify.views.patterns import all_assignments, rows_behind
+from pyromix.identify.views.patterns import all_assignments
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.randomness import RandomState
+from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
 
 PSEUDO_ROWS = 1.0
@@ -27,14 +29,16 @@ def start_from_moments(
     source: MomentSource,
     random_state: RandomState = 0,
     *,
+    spec: MixtureSpec | None = None,
     strict: bool = False,
     identifier: Identifier | None = None,
 ) -> MomentStart:
     """Recover a mixture from the moments of its variables.
 
     Args:
-        source: data, or a population; its spec has the graph and k.
+        source: data, or a population.
         random_state: of the splits tried and of random combinations.
+        spec: the graph and k; what the source carries when left out.
         strict: raise where moments do not determine the mixture.
         identifier: the way; by default the one that suits the graph.
 
@@ -47,6 +51,7 @@ def start_from_moments(
         SeparationError: strict, and sources are equal, or eigenvalues complex.
         IdentificationError: strict, and any other outcome.
     """
+    source = asked(source, spec)
     way = chosen_by_graph(source.spec) if identifier is None else identifier
     try:
         plan = way.plan(source.spec)
@@ -57,22 +62,27 @@ def start_from_moments(
         return MomentStart(None, MomentStage(Status.NO_PLAN, math.nan, (), (note,)))
     found = way.solve(source, plan, random_state, strict=strict)
     # Exact moments are no table: zeros are zeros.
-    if found.mixture is None or not isinstance(source, Counts):
+    if found.mixture is None or source.exact:
         return found
     mixture = _smoothed(found.mixture, source)
-    log_likelihood = float(source.weights @ log_prob(mixture, source.rows))
+    if not isinstance(source, Rows):
+        return MomentStart(mixture, found.stage)
+    log_likelihood = math.fsum(
+        float(weights @ log_prob(mixture, rows))
+        for rows, weights in source.blocks(range(mixture.spec.n_variables))
+    )
     return MomentStart(mixture, replace(found.stage, log_likelihood=log_likelihood))
 
 
-def _smoothed(mixture: BayesNetMixture, counts: Counts) -> BayesNetMixture:
+def _smoothed(mixture: BayesNetMixture, source: Asked) -> BayesNetMixture:
     """Mix every CPT row with rows of the uniform distribution, relative to the rows behind it."""
-    spec, n_rows = mixture.spec, counts.n_rows
+    spec, n_rows = mixture.spec, source.n_rows
     weights = mixture.weights * n_rows + PSEUDO_ROWS
     weights = weights / weights.sum()
     cpts = []
     for v, cpt in enumerate(mixture.cpts):
         parents = spec.parents[v]
-        rows = rows_behind(counts, parents, all_assignments(spec.joint_shape(parents)))
+        rows = source.noise(parents, all_assignments(spec.joint_shape(parents)))
         rows = rows.reshape([spec.cards[p] for p in parents])
         mine = weights.amin().expand_as(weights) if v in spec.uninfluenced else weights
         behind = mine.reshape(-1, *(1 for _ in parents)) * rows

@@ -34,6 +34,7 @@ class NoteKind(StrEnum):
     PRIOR = "prior"
     DRAWS = "draws"
     SAMPLING = "sampling"
+    MOMENTS_ONLY = "moments only"
     UNKNOWN = "unknown"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -10,19 +9,22 @@ from math import prod
 
 import networkx as nx
 
-from pyromix.errors import QueryError, SpecError
+from pyromix.errors import SpecError
+from pyromix.model.schema import Schema, check_names, check_state_names, near_matches
+
+__all__ = ["SOURCE", "MixtureSpec", "near_matches"]
 
 SOURCE = -1
 """The vertex number of the source U, wherever vertices are given as numbers."""
 
 
 @dataclass(frozen=True)
-class MixtureSpec:
+class MixtureSpec(Schema):
     """A DAG over discrete variables, with k sources that act on some or all of them.
 
-    Inside the library a vertex is its position in ``variables``; names exist at the borders only.
-    The source U is vertex ``SOURCE``; it is a parent of every vertex that is not in
-    ``uninfluenced``, and ``parents`` does not list it [gordon23clear, Sec. 1].
+    A ``Schema`` whose variables stand in a topological order. The source U is vertex ``SOURCE``; it
+    is a parent of every vertex that is not in ``uninfluenced``, and ``parents`` does not list it
+    [gordon23clear, Sec. 1].
 
     Attributes:
         variables: names in a topological order.
@@ -39,8 +41,6 @@ class MixtureSpec:
         SpecError: names the offending variables, states or numbers.
     """
 
-    variables: tuple[str, ...]
-    states: tuple[tuple[Hashable, ...], ...]
     parents: tuple[tuple[int, ...], ...]
     n_sources: int
     source: str = "U"
@@ -49,15 +49,14 @@ class MixtureSpec:
     roles: tuple[tuple[str, tuple[int, ...]], ...] = field(default=())
 
     def __post_init__(self) -> None:
-        _check_names(self.variables, self.source)
+        check_names(self.variables, (self.source,))
         n = len(self.variables)
         if len(self.states) != n or len(self.parents) != n:
             raise SpecError(
                 f"expected one state list and one parent list for each of {n} variables, found "
                 f"{len(self.states)} and {len(self.parents)}"
             )
-        for name, states in zip(self.variables, self.states, strict=True):
-            _check_states(name, states, minimum=2)
+        super().__post_init__()
         for v, parents in enumerate(self.parents):
             if any(not 0 <= p < v for p in parents) or len(set(parents)) != len(parents):
                 raise SpecError(
@@ -70,7 +69,7 @@ class MixtureSpec:
             raise SpecError(f"n_sources must be at least 1, found {self.n_sources}")
         if not self.source_states:
             object.__setattr__(self, "source_states", tuple(range(self.n_sources)))
-        _check_states(self.source, self.source_states, minimum=1)
+        check_state_names(self.source, self.source_states, minimum=1)
         if len(self.source_states) != self.n_sources:
             raise SpecError(
                 f"{self.source!r} has {self.n_sources} states but {len(self.source_states)} state "
@@ -109,7 +108,7 @@ class MixtureSpec:
         Raises:
             SpecError: a name is unknown, the graph has a cycle, or a state list is unusable.
         """
-        _check_names(tuple(states), source)
+        check_names(tuple(states), (source,))
         for label, names in (
             ("parents given for", parents),
             *((f"parents of {name!r}", given) for name, given in parents.items()),
@@ -176,29 +175,34 @@ class MixtureSpec:
             roles={role: [self.name(v) for v in vs if v in parents] for role, vs in self.roles},
         )
 
-    # -- sizes -------------------------------------------------------------------------------
+    # -- what the source adds to the schema --------------------------------------------------
 
     @property
-    def n_variables(self) -> int:
-        """Number of observed variables."""
-        return len(self.variables)
+    def schema(self) -> Schema:
+        """Variables and states alone, in this order: what a table has to know."""
+        return self._schema
 
     @cached_property
-    def cards(self) -> tuple[int, ...]:
-        """Number of states of each variable."""
-        return tuple(len(states) for states in self.states)
+    def _schema(self) -> Schema:
+        return Schema(self.variables, self.states)
 
     def card(self, vertex: int) -> int:
         """Number of states of a vertex, the source included."""
         return self.n_sources if vertex == SOURCE else self.cards[vertex]
 
-    def joint_shape(self, vertices: Iterable[int]) -> tuple[int, ...]:
-        """Shape of a joint table of some vertices, the source included: one axis each."""
-        return tuple(self.card(v) for v in vertices)
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {**{name: v for v, name in enumerate(self.variables)}, self.source: SOURCE}
 
-    def n_joint(self, vertices: Iterable[int]) -> int:
-        """Number of joint states of some vertices; one for none."""
-        return prod(self.joint_shape(vertices))
+    def name(self, vertex: int) -> str:
+        """Name of a vertex, the source included."""
+        return self.source if vertex == SOURCE else self.variables[vertex]
+
+    def states_of(self, vertex: int) -> tuple[Hashable, ...]:
+        """State names of a vertex, the source included."""
+        return self.source_states if vertex == SOURCE else self.states[vertex]
+
+    # -- sizes -------------------------------------------------------------------------------
 
     def cpt_shape(self, vertex: int) -> tuple[int, ...]:
         """Shape ``(k, *card(parents), card(vertex))`` of a CPT, without batch axes."""
@@ -222,59 +226,6 @@ class MixtureSpec:
         CPTs of uninfluenced vertices count once, not k times; ``ParameterAxis`` orders them.
         """
         return sum(prod(self.free_shape(v)) for v in range(SOURCE, self.n_variables))
-
-    @property
-    def n_cells(self) -> int:
-        """Number of cells of the joint table of the observed variables."""
-        return prod(self.cards)
-
-    # -- names to numbers and back -----------------------------------------------------------
-
-    @cached_property
-    def _numbers(self) -> dict[str, int]:
-        return {**{name: v for v, name in enumerate(self.variables)}, self.source: SOURCE}
-
-    @cached_property
-    def _state_numbers(self) -> dict[int, dict[Hashable, int]]:
-        states = {v: self.states_of(v) for v in range(SOURCE, self.n_variables)}
-        return {v: {s: i for i, s in enumerate(names)} for v, names in states.items()}
-
-    def name(self, vertex: int) -> str:
-        """Name of a vertex, the source included."""
-        return self.source if vertex == SOURCE else self.variables[vertex]
-
-    def states_of(self, vertex: int) -> tuple[Hashable, ...]:
-        """State names of a vertex, the source included."""
-        return self.source_states if vertex == SOURCE else self.states[vertex]
-
-    def vertex(self, name: str) -> int:
-        """Number of the vertex with this name; ``SOURCE`` for the source.
-
-        Raises:
-            QueryError: no such vertex; near matches are named.
-        """
-        try:
-            return self._numbers[name]
-        except (KeyError, TypeError):
-            raise QueryError(
-                f"unknown variable {name!r}{near_matches(name, self._numbers)}; "
-                f"the variables are {_some(self._numbers)}"
-            ) from None
-
-    def state(self, vertex: int, state: object) -> int:
-        """Position of a state name among the states of a vertex.
-
-        Raises:
-            QueryError: no such state; the states are named.
-        """
-        try:
-            return self._state_numbers[vertex][state]  # type: ignore[index]
-        except (KeyError, TypeError):
-            known = list(self.states_of(vertex))
-            raise QueryError(
-                f"unknown state {state!r} of {self.name(vertex)!r}{near_matches(state, known)}; "
-                f"its states are {_some(known)}"
-            ) from None
 
     # -- the graph ---------------------------------------------------------------------------
 
@@ -353,49 +304,6 @@ class MixtureSpec:
         if not left or not right:
             return True
         return nx.is_d_separator(self.graph(), left, right, given)
-
-
-def near_matches(name: object, known: Iterable[object]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the known names close to a mistyped one."""
-    by_text = {str(candidate): candidate for candidate in known}
-    lowered = {text.lower(): text for text in by_text}
-    close = difflib.get_close_matches(str(name).strip().lower(), lowered, n=3, cutoff=0.6)
-    if not close:
-        return ""
-    return f" (did you mean {' or '.join(repr(by_text[lowered[c]]) for c in close)}?)"
-
-
-def _some(names: Iterable[object], limit: int = 12) -> str:
-    """Text of a list, cut after ``limit`` names."""
-    listed = list(names)
-    if len(listed) <= limit:
-        return str(listed)
-    return f"[{', '.join(map(repr, listed[:limit]))}, ... {len(listed) - limit} more]"
-
-
-def _check_names(variables: Sequence[str], source: str) -> None:
-    if not variables:
-        raise SpecError("expected at least one observed variable, found none")
-    for name in (*variables, source):
-        if not isinstance(name, str) or not name:
-            raise SpecError(
-                f"variable names must be non-empty strings, found {name!r} "
-                f"({type(name).__name__}); rename it, e.g. data.columns.astype(str)"
-            )
-    if repeated := sorted({name for name in variables if variables.count(name) > 1}):
-        raise SpecError(f"variable names must be distinct, found {repeated} more than once")
-    if source in variables:
-        raise SpecError(f"the source {source!r} must not be among the observed variables")
-
-
-def _check_states(name: str, states: Sequence[Hashable], *, minimum: int) -> None:
-    if len(states) < minimum:
-        raise SpecError(
-            f"{name!r} needs at least {minimum} states, found {list(states)}; "
-            "a constant variable carries no information: leave it out of the graph"
-        )
-    if len(set(states)) != len(states):
-        raise SpecError(f"states of {name!r} must be distinct, found {list(states)}")
 
 
 def _topological_order(names: list[str], parents: Mapping[str, Sequence[str]]) -> list[str]:

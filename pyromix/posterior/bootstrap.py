@@ -92,7 +92,7 @@ def replicate(
     start = inside(mixture)
     among_rows = ()
     if prior.learned:
-        among_rows = among_parent_states(counts.spec, expected_counts_of(counts, mixture))
+        among_rows = among_parent_states(mixture.spec, expected_counts_of(counts, mixture))
     step = max(1, CHUNK // (counts.n_patterns * mixture.n_sources))
     found, converged = [], []
     for first in range(0, n, step):
@@ -131,7 +131,7 @@ def _learned_anew(
     among_rows: tuple[float, ...],
 ) -> PseudoCounts:
     """Pseudo-counts of the same strength where each reweighted table puts them."""
-    spec = counts.spec
+    spec = mixtures.spec
     none = PseudoCounts.of(spec, None, counts.device)
     em = EMMap(spec, CellIndex(spec, counts.rows), weights, none)
     cells = em.expected_cells(Point.of(mixtures))

@@ -38,10 +38,10 @@ def check_start(counts: Counts, mixture: BayesNetMixture) -> None:
             f"chains start around one mixture, found a batch {tuple(mixture.batch_shape)}; pass "
             "mixture[0]"
         )
-    if (counts.spec.variables, counts.spec.states) != (spec.variables, spec.states):
+    if not counts.schema.same_variables(spec):
         raise SpecError(
             f"the mixture is for variables {list(spec.variables)}, the data for "
-            f"{list(counts.spec.variables)}, or the states differ; use counts.with_spec(spec)"
+            f"{list(counts.schema.variables)}, or the states differ; use counts.with_spec(spec)"
         )
     if counts.rows.device != mixture.device:
         raise SpecError(

@@ -36,6 +36,7 @@ from pyromix.exact.threads import one_thread_unless
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
+from pyromix.model.spec import MixtureSpec
 from pyromix.posterior.chains import (
     check_start,
     check_whole,
@@ -96,7 +97,7 @@ def gibbs(
             "thinning": (thinning, 1),
         }
     )
-    sweeps = Sweep.of(counts, prior)
+    sweeps = Sweep.of(counts, prior, mixture.spec)
     spec = mixture.spec
     if prior.learned and spec.n_sources > 1:
         sweeps = replace(sweeps, places=(Places.of(sweeps.em.axis, counts, mixture, prior),))
@@ -192,8 +193,8 @@ class Sweep:
     places: tuple[Places, ...] = ()
 
     @staticmethod
-    def of(counts: Counts, prior: PseudoCounts) -> Sweep:
-        """Read a table.
+    def of(counts: Counts, prior: PseudoCounts, spec: MixtureSpec) -> Sweep:
+        """Read a table, columns in the order of the spec.
 
         Raises:
             DataError: a weight is no whole number of rows.
@@ -208,8 +209,8 @@ class Sweep:
                 "weight of one row, or take method='nuts', where weights are exponents of the "
                 "likelihood, or fit.bootstrap()"
             )
-        index = CellIndex(counts.spec, counts.rows)
-        return Sweep(EMMap(counts.spec, index, rows.round(), prior.concentrations))
+        index = CellIndex(spec, counts.rows)
+        return Sweep(EMMap(spec, index, rows.round(), prior.concentrations))
 
     @cached_property
     def _concentrations(self) -> Float[Tensor, "cells 1 k"]:

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import MomentSource
+from pyromix.data.asking import asked
+from pyromix.data.moments import MomentSource
 from pyromix.identify.boundary.plan import BoundaryPlan
 from pyromix.identify.product.solver import identify_product
 from pyromix.model.randomness import RandomState
@@ -69,6 +70,7 @@ def solve_runs(source: MomentSource, plan: BoundaryPlan, random_state: RandomSta
         plan: the runs.
         random_state: of the solver.
     """
+    source = asked(source, plan.spec)
     spec, k = plan.spec, plan.spec.n_sources
     number = {variable: i for i, variable in enumerate(plan.alignment_variables)}
     mass = [source.mass((), torch.zeros(0, 0, dtype=torch.int64, device="cpu"))]

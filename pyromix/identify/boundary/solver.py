@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from pyromix.data.counts import MomentSource
-from pyromix.data.moments import check_same_variables
-from pyromix.errors import DataError
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource
 from pyromix.exact.elimination import marginal
 from pyromix.identify.align import Alignment, align
 from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily
@@ -81,7 +80,7 @@ def identify_by_boundaries(
     """Recover a mixture of Bayesian networks from runs on Markov boundaries.
 
     Args:
-        source: data, or a population, over the variables of ``spec`` in the same order.
+        source: data, or a population, over the variables of ``spec`` in any order.
         spec: the graph and k; any cardinalities. Edges that are not there do no harm beyond larger
             boundaries.
         random_state: of the solver of products.
@@ -89,14 +88,9 @@ def identify_by_boundaries(
 
     Raises:
         PlanError: the graph has no good collection of runs for this k.
-        DataError: the source is over other variables, or has them in another order.
+        DataError: the source is over other variables or states.
     """
-    check_same_variables(source.spec, spec)
-    if source.spec.variables != spec.variables:
-        raise DataError(
-            f"expected variables in the order of the model, {list(spec.variables)}, found "
-            f"{list(source.spec.variables)}; use source.with_spec(spec)"
-        )
+    source = asked(source, spec)
     plan = plan_boundaries(spec, _most_frequent(source), max_runs=max_runs)
     runs = solve_runs(source, plan, random_state)
     alignment = align(runs.keys, runs.tables, runs.rows, runs.status == Status.OK)
@@ -202,16 +196,16 @@ def _probability(
     return marginal(mixture, DoQuery(outcomes=(SOURCE,), evidence=evidence))
 
 
-def _most_frequent(source: MomentSource) -> list[int]:
+def _most_frequent(source: Asked) -> list[int]:
     """The most frequent state of each vertex: the default run should have many rows."""
     nothing = torch.zeros(1, 0, dtype=torch.int64, device="cpu")
     return [
         first_largest(source.table((v,), (), nothing).flatten().tolist())
-        for v in range(source.spec.n_variables)
+        for v in range(source.schema.n_variables)
     ]
 
 
-def _pooled(source: MomentSource, spec: MixtureSpec) -> list[Float[Tensor, ...]]:
+def _pooled(source: Asked, spec: MixtureSpec) -> list[Float[Tensor, ...]]:
     """P(vertex | parents) of all sources together; zeros where no data are."""
     tables = []
     for v, parents in enumerate(spec.parents):

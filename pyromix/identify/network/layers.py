@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import Counts, MomentSource
-from pyromix.data.population import MAX_CELLS, Population
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource
 from pyromix.exact import linalg
 from pyromix.exact.elimination import marginal
 from pyromix.exact.likelihood import responsibilities
@@ -44,6 +45,7 @@ def regress_layer(
     weights: Float[Tensor, " k"],
     cpts: Mapping[int, Tensor],
     layer: Sequence[int],
+    spec: MixtureSpec | None = None,
 ) -> dict[int, tuple[Float[Tensor, ...], Bool[Tensor, ...]]]:
     """CPTs of the vertices of one layer.
 
@@ -52,34 +54,35 @@ def regress_layer(
         weights: P(U).
         cpts: known ones, by vertex.
         layer: vertices whose parents, and their ancestors, are known.
+        spec: the graph; the one that the source carries when left out.
 
     Returns:
         Per vertex its CPT ``(k, *card(parents), card)``, and which rows ``(k, *card(parents))``
         are determined; the others hold equal values in all sources. Time m k (k + card) per vertex.
     """
+    source = asked(source, spec)
     spec = source.spec
     known: list[int] = []
     for v, parents in enumerate(spec.parents):
         if v in cpts and set(parents) <= set(known):
             known.append(v)
     part = _part(spec, known, weights, cpts)
-    if isinstance(source, Population) and spec.n_cells <= MAX_CELLS:
-        source = source.as_counts()
-    if not isinstance(source, Counts):
+    if not source.listable:
         return {v: _from_tables(source, part, known, v) for v in layer}
-    shares = responsibilities(part, source.rows[:, known].contiguous())
-    found = {}
-    for v in layer:
-        axes = (*spec.parents[v], v)
-        cells = source.rows[:, list(axes)].to(torch.int64)
-        seen = (cells >= 0).all(1) & shares.isfinite().all(1)
-        row, state = _codes(cells[seen], spec.joint_shape(axes))
-        found[v] = _regressed(spec, v, shares[seen], source.weights[seen], row, state)
-    return found
+    sums = {v: Normal.empty(spec, v, weights.device) for v in layer}
+    for rows, masses in source.listed().blocks(range(spec.n_variables)):
+        shares = responsibilities(part, rows[:, known].contiguous())
+        for v in layer:
+            axes = (*spec.parents[v], v)
+            cells = rows[:, list(axes)].to(torch.int64)
+            seen = (cells >= 0).all(1) & shares.isfinite().all(1)
+            row, state = _codes(cells[seen], spec.joint_shape(axes))
+            sums[v].add(shares[seen], masses[seen], row, state)
+    return {v: _regressed(spec, v, sums[v]) for v in layer}
 
 
 def _from_tables(
-    source: MomentSource, part: BayesNetMixture, known: Sequence[int], vertex: int
+    source: Asked, part: BayesNetMixture, known: Sequence[int], vertex: int
 ) -> tuple[Tensor, Tensor]:
     """The same where only tables can be had: a few ancestors stand for all."""
     spec = source.spec
@@ -97,9 +100,9 @@ def _from_tables(
     weight, where = table.flatten(), cells // card
     kept = (weight > 0) & shares[where].isfinite().all(1)
     row = where // n_witness
-    return _regressed(
-        spec, vertex, shares[where[kept]], weight[kept], row[kept], (cells % card)[kept]
-    )
+    sums = Normal.empty(spec, vertex, shares.device)
+    sums.add(shares[where[kept]], weight[kept], row[kept], (cells % card)[kept])
+    return _regressed(spec, vertex, sums)
 
 
 def _witnesses(spec: MixtureSpec, known: Sequence[int], parents: Sequence[int]) -> tuple[int, ...]:
@@ -140,23 +143,47 @@ def _codes(
     return row, cells[:, -1]
 
 
-def _regressed(
-    spec: MixtureSpec,
-    vertex: int,
-    shares: Float[Tensor, "m k"],
-    weight: Float[Tensor, " m"],
-    row: Int[Tensor, " m"],
-    state: Int[Tensor, " m"],
-) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """Normal equations of the regression of one vertex, summed over blocks of rows in place.
+
+    Attributes:
+        products: ``(rows, k * k)``, per joint state of the parents the sum of q q'.
+        hits: ``(rows * card, k)``, per joint state of parents and vertex the sum of q.
+    """
+
+    products: Float[Tensor, "rows squares"]
+    hits: Float[Tensor, "cells k"]
+
+    @staticmethod
+    def empty(spec: MixtureSpec, vertex: int, device: torch.device) -> Normal:
+        """Sums over no rows."""
+        k, card = spec.n_sources, spec.cards[vertex]
+        n_rows = math.prod(spec.cards[p] for p in spec.parents[vertex])
+        zeros = torch.zeros(n_rows * (k + card), k, dtype=torch.float64, device=device)
+        return Normal(zeros[: n_rows * k].reshape(n_rows, k * k), zeros[n_rows * k :])
+
+    def add(
+        self,
+        shares: Float[Tensor, "m k"],
+        weight: Float[Tensor, " m"],
+        row: Int[Tensor, " m"],
+        state: Int[Tensor, " m"],
+    ) -> None:
+        """Add rows: the shares of the sources, the joint state of the parents, and the state."""
+        card = self.hits.shape[0] // self.products.shape[0]
+        pairs = (shares.unsqueeze(-1) * shares.unsqueeze(-2)).flatten(1) * weight.unsqueeze(-1)
+        self.products.index_add_(0, row, pairs)
+        self.hits.index_add_(0, row * card + state, shares * weight.unsqueeze(-1))
+
+
+def _regressed(spec: MixtureSpec, vertex: int, sums: Normal) -> tuple[Tensor, Tensor]:
     """Least squares of the indicators of the states on the shares, per joint state of parents."""
     k, card = spec.n_sources, spec.card(vertex)
     cards = spec.joint_shape(spec.parents[vertex])
     n_rows = math.prod(cards)
-    pairs = (shares.unsqueeze(-1) * shares.unsqueeze(-2)).flatten(1) * weight.unsqueeze(-1)
-    normal = pairs.new_zeros(n_rows, k * k).index_add_(0, row, pairs).reshape(n_rows, k, k)
-    hits = pairs.new_zeros(n_rows * card, k)
-    hits.index_add_(0, row * card + state, shares * weight.unsqueeze(-1))
-    hits = hits.reshape(n_rows, card, k).mT
+    normal = sums.products.reshape(n_rows, k, k)
+    hits = sums.hits.reshape(n_rows, card, k).mT
     found = linalg.eigh(normal)
     values, basis = found.values, found.vectors
     determined = values[:, 0] > RANK_TOLERANCE * values[:, -1]

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.data.counts import MomentSource
+from pyromix.data.asking import asked
+from pyromix.data.moments import MomentSource
 from pyromix.identify.network.search import separators
 from pyromix.identify.network.separation import dependence, tells
 from pyromix.identify.product.rank import (
@@ -23,7 +24,7 @@ from pyromix.identify.product.rank import (
     merge_rare,
     rank_test,
 )
-from pyromix.identify.views.patterns import all_assignments, rows_behind
+from pyromix.identify.views.patterns import all_assignments
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import MixtureSpec
 
@@ -83,16 +84,18 @@ def separated_blocks(
 
 def network_rank(
     source: MomentSource,
+    spec: MixtureSpec | None = None,
     *,
     max_rank: int = 6,
     n_pairs: int = 8,
     level: float = 0.05,
     random_state: RandomState = 0,
 ) -> tuple[RankEstimate, ...]:
-    """Estimate the number of sources from d-separated blocks of the source's graph.
+    """Estimate the number of sources from d-separated blocks of a graph.
 
     Args:
         source: data, or a population: then ranks are exact.
+        spec: the graph; the one that the source carries when left out.
         max_rank: the largest rank to be tested.
         n_pairs: how many pairs of blocks at most.
         level: of the family of tests at each rank.
@@ -101,6 +104,7 @@ def network_rank(
     Returns:
         One estimate; none where no two blocks are d-separated.
     """
+    source = asked(source, spec)
     blocks = separated_blocks(source.spec, max_rank, n_pairs, random_state)
     if not blocks:
         return ()
@@ -126,10 +130,11 @@ def block_tables(
     source: MomentSource, blocks: Blocks
 ) -> tuple[Float[Tensor, "strata m n"], Float[Tensor, " strata"]]:
     """P(one, other | z) with rare states merged, and the rows behind each."""
-    spec = source.spec
-    assignments = all_assignments(spec.joint_shape(blocks.given))
-    rows = rows_behind(source, blocks.given, assignments)
-    size = spec.n_joint(blocks.one)
+    source = asked(source)
+    schema = source.schema
+    assignments = all_assignments(schema.joint_shape(blocks.given))
+    rows = source.noise(blocks.given, assignments)
+    size = schema.n_joint(blocks.one)
     table = source.table((*blocks.one, *blocks.other), blocks.given, assignments)
     return merge_rare(table.reshape(len(rows), size, -1), rows), rows
 

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource, Rows
 from pyromix.identify.network.runs import SolvedRun
 from pyromix.identify.network.search import apart
 from pyromix.identify.network.separation import Neighbours
@@ -48,6 +49,7 @@ def laws_within(
         Per group ``(r, k, *cards)``, and the largest move of a probability to reach the simplex.
         Groups that would need a table beyond memory are left out.
     """
+    source = asked(source, run.plan.spec)
     spec, k = run.plan.spec, run.plan.spec.n_sources
     r = len(run.mass)
     found: dict[tuple[int, ...], Tensor] = {}
@@ -59,7 +61,7 @@ def laws_within(
             continue
         by_views.setdefault(apart(run.run.views, set(group), near)[:2], []).append(group)
     for views, alike in by_views.items():
-        step = GROUP if isinstance(source, Counts) else 1
+        step = GROUP if isinstance(source, Rows) else 1
         for some in (alike[i : i + step] for i in range(0, len(alike), step)):
             patterns, columns = _holding(source, run, some)
             if patterns is None:
@@ -75,7 +77,7 @@ def laws_within(
 
 
 def _holding(
-    source: MomentSource, run: SolvedRun, groups: Sequence[tuple[int, ...]]
+    source: Asked, run: SolvedRun, groups: Sequence[tuple[int, ...]]
 ) -> tuple[Patterns | None, tuple[int, ...]]:
     """Rows with the columns of the views and of some groups; none where the table is too large."""
     extra = tuple(dict.fromkeys(v for g in groups for v in g if v not in run.columns))
@@ -83,7 +85,7 @@ def _holding(
         return run.patterns, run.columns
     columns = (*run.columns, *extra)
     cells = run.plan.spec.n_joint(columns) * len(run.mass)
-    if not isinstance(source, Counts) and cells > MAX_CELLS:
+    if not isinstance(source, Rows) and cells > MAX_CELLS:
         return None, columns
     return patterns_of(source, columns, run.run.conditioning, run.assignments), columns
 
@@ -111,7 +113,7 @@ def outside(spec: MixtureSpec, vertex: int, given: Sequence[int]) -> tuple[int, 
 
 
 def without_sources(
-    source: MomentSource,
+    source: Asked,
     run: SolvedRun,
     group: tuple[int, ...],
     law: Float[Tensor, "r k *cards"],
@@ -195,7 +197,7 @@ def boundary_code(run: SolvedRun, vertex: int, reached: Sequence[int]) -> Int[Te
     return _code(run.plan.spec, run.assignments, run.run.conditioning, chosen)
 
 
-def pooled(source: MomentSource, vertex: int) -> Float[Tensor, ...]:
+def pooled(source: Asked, vertex: int) -> Float[Tensor, ...]:
     """P(vertex | parents) without sources, ``(*card(parents), card)``; uniform where no row is."""
     spec = source.spec
     parents = spec.parents[vertex]

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource, Rows
 from pyromix.identify.network.plan import Plan, Run
 from pyromix.identify.network.search import complete_plan
 from pyromix.identify.network.separation import rank_bound
@@ -101,6 +102,7 @@ def solve_plans(source: MomentSource, plans: Sequence[Plan], rng: np.random.Gene
         plans: of one spec; complete ones first.
         rng: of the choice of view vertices and of random combinations.
     """
+    source = asked(source, plans[0].spec)
     best: list[tuple[Plan, Trial, Tensor]] = []
     tries = work = 0
     for plan in plans:
@@ -134,16 +136,14 @@ def solve_plans(source: MomentSource, plans: Sequence[Plan], rng: np.random.Gene
     )
 
 
-def _solve(
-    source: MomentSource, plan: Plan, rng: np.random.Generator
-) -> tuple[Trial, Int[Tensor, "r c"]]:
+def _solve(source: Asked, plan: Plan, rng: np.random.Generator) -> tuple[Trial, Int[Tensor, "r c"]]:
     """One plan: the assignments that occur, stacked."""
     run, spec = plan.runs[0], plan.spec
     assignments = all_assignments(spec.joint_shape(run.conditioning))
     mass = source.mass(run.conditioning, assignments)
     assignments = assignments[(mass > 0).to(assignments.device)]
     columns = tuple(v for view in run.views for v in view)
-    if isinstance(source, Counts):
+    if isinstance(source, Rows):
         columns = tuple(v for v in range(spec.n_variables) if v not in run.conditioning)
     patterns = patterns_of(source, columns, run.conditioning, assignments)
     place = {v: i for i, v in enumerate(columns)}
@@ -155,11 +155,11 @@ def _solve(
     return tried(columns, patterns, solved), assignments
 
 
-def _choices(source: MomentSource, plan: Plan, rng: np.random.Generator) -> list[Views]:
+def _choices(source: Asked, plan: Plan, rng: np.random.Generator) -> list[Views]:
     """The views of a plan, or random smaller ones where they are too large."""
     run, spec = plan.runs[0], plan.spec
     strata = spec.n_joint(run.conditioning)
-    if isinstance(source, Counts):
+    if isinstance(source, Rows):
         if all(sum(spec.card(v) - 1 for v in view) < MAX_FEATURES // 2 for view in run.views):
             return [run.views]
         return [_few(spec, run, rng, math.inf) for _ in range(TRIMS)]

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import Counts, MomentSource
-from pyromix.data.population import MAX_CELLS, Population
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource, Rows
 from pyromix.errors import IdentificationError, RankError, SeparationError
 from pyromix.exact.likelihood import log_prob
 from pyromix.identify.align import Alignment, align
@@ -37,6 +37,7 @@ from pyromix.identify.network.separation import Neighbours, dependence
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.randomness import RandomState, numpy_generator
+from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
 from pyromix.model.ties import first_largest
 
@@ -95,6 +96,7 @@ class NetworkSolution:
 
 def identify_network(
     source: MomentSource,
+    spec: MixtureSpec | None = None,
     *,
     plans: Sequence[Plan] = (),
     random_state: RandomState = 0,
@@ -102,14 +104,17 @@ def identify_network(
     """Recover a mixture of Bayesian networks from the moments of its variables.
 
     Args:
-        source: data, or a population; its spec has the graph and k.
+        source: data, or a population, over the variables of the graph in any order.
+        spec: the graph and k; those of the plans, or what the source carries, when left out.
         plans: to choose from; found from the graph when left out.
         random_state: of random combinations, and of view vertices where there are too many.
 
     Raises:
         PlanError: the graph has no three views of U.
         IdentificationError: no moments could be factorised.
+        DataError: the source is over other variables, or no graph is given.
     """
+    source = asked(source, plans[0].spec if spec is None and plans else spec)
     spec = source.spec
     rng = numpy_generator(random_state)
     run = solve_plans(source, plans or find_plans(spec), rng)
@@ -164,7 +169,7 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[Note, ...]]:
     return (Status.OK if run.solved_mass >= ENOUGH_MASS else worst), (note,)
 
 
-def _aligned(source: MomentSource, run: SolvedRun, near: Neighbours) -> Alignment:
+def _aligned(source: Asked, run: SolvedRun, near: Neighbours) -> Alignment:
     """Labels joined by the variables that do not depend on what differs."""
     given, spec, k = run.run.conditioning, run.plan.spec, run.plan.spec.n_sources
     numbers = torch.where(run.diagnostics.projected.isnan(), 0.0, run.mass)
@@ -200,7 +205,7 @@ def _aligned(source: MomentSource, run: SolvedRun, near: Neighbours) -> Alignmen
 
 
 def _recovered(
-    source: MomentSource, run: SolvedRun, near: Neighbours, alignment: Alignment
+    source: Asked, run: SolvedRun, near: Neighbours, alignment: Alignment
 ) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
     """CPTs by the alignment; where it has several components, by the likeliest of their labels."""
     spec, given = run.plan.spec, run.run.conditioning
@@ -233,7 +238,7 @@ def _recovered(
 
 
 def _completed(
-    source: MomentSource,
+    source: Asked,
     plan: Plan,
     weights: Float[Tensor, " k"],
     found: dict[int, tuple[Tensor, Tensor]],
@@ -258,7 +263,7 @@ def _completed(
 
 
 def _filled(
-    source: MomentSource, found: dict[int, tuple[Tensor, Tensor]]
+    source: Asked, found: dict[int, tuple[Tensor, Tensor]]
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """CPT rows that are not known hold the row without sources."""
     filled = {}
@@ -270,19 +275,17 @@ def _filled(
 
 
 def _likeliest(
-    source: MomentSource,
+    source: Asked,
     alignment: Alignment,
     mass: Float[Tensor, " r"],
     build: Callable[[Tensor], tuple[BayesNetMixture, tuple[Tensor, ...]]],
 ) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
     """Choose the labels of one component after another by the likelihood of the network."""
-    counts = source
-    if isinstance(source, Population) and source.spec.n_cells <= MAX_CELLS:
-        counts = source.as_counts()
     order, best = alignment.orders, build(alignment.orders)
-    if not isinstance(counts, Counts):
+    if not source.listable:
         return best
-    score = _score(counts, best[0])
+    rows = source.listed()
+    score = _score(rows, best[0])
     k = order.shape[1]
     budget = MAX_RELABELLINGS
     for c in range(1, alignment.n_components):
@@ -294,7 +297,7 @@ def _likeliest(
                 return best
             tried = torch.where(members.unsqueeze(-1), start[:, step], start)
             candidate = build(tried)
-            value = _score(counts, candidate[0])
+            value = _score(rows, candidate[0])
             if value > score:
                 order, best, score = tried, candidate, value
     return best
@@ -314,7 +317,9 @@ def _relabellings(k: int, device: torch.device) -> list[Int[Tensor, " k"]]:
     return [torch.tensor(step, device=device) for step in steps]
 
 
-def _score(counts: Counts, mixture: BayesNetMixture) -> float:
+def _score(rows: Rows, mixture: BayesNetMixture) -> float:
     """Log-likelihood, with a floor under rows that rounding made impossible."""
-    values = log_prob(mixture, counts.rows).clamp_min(-1e4)
-    return float(counts.weights @ values)
+    return math.fsum(
+        float(weights @ log_prob(mixture, block).clamp_min(-1e4))
+        for block, weights in rows.blocks(range(mixture.spec.n_variables))
+    )

@@ -25,10 +25,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import MomentSource
+from pyromix.data.asking import asked
+from pyromix.data.moments import MomentSource
 from pyromix.errors import DataError, SpecError
 from pyromix.exact import linalg
-from pyromix.identify.views.patterns import all_assignments, rows_behind
+from pyromix.identify.views.patterns import all_assignments
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status
 
@@ -224,9 +225,10 @@ def product_rank(
     Raises:
         DataError: fewer than two variables, unknown vertices, or states out of range.
     """
-    spec = source.spec
+    source = asked(source)
+    schema = source.schema
     chosen = (
-        [v for v in range(spec.n_variables) if v not in given] if variables is None else variables
+        [v for v in range(schema.n_variables) if v not in given] if variables is None else variables
     )
     if len(chosen) < 2:
         raise DataError(
@@ -234,12 +236,12 @@ def product_rank(
             f"variable{'' if len(chosen) == 1 else 's'}"
         )
     if assignments is None:
-        assignments = all_assignments(spec.joint_shape(given))
-    rows = rows_behind(source, given, assignments)
+        assignments = all_assignments(schema.joint_shape(given))
+    rows = source.noise(given, assignments)
     pairs = []
-    for one, other in block_pairs(spec.joint_shape(chosen), max_rank, n_pairs, random_state):
+    for one, other in block_pairs(schema.joint_shape(chosen), max_rank, n_pairs, random_state):
         vertices = [chosen[i] for i in (*one, *other)]
-        size = spec.n_joint(chosen[i] for i in one)
+        size = schema.n_joint(chosen[i] for i in one)
         table = source.table(vertices, given, assignments).reshape(len(rows), size, -1)
         pairs.append((merge_rare(table, rows), rows))
     return estimate_rank(pairs, max_rank=max_rank, level=level)

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import MomentSource
+from pyromix.data.asking import Asked
 from pyromix.identify.views.cover import OTHERS, cover
 from pyromix.identify.views.patterns import Patterns, fits, patterns_of, thinned
 from pyromix.identify.views.solution import ProductDiagnostics
@@ -97,7 +97,7 @@ class Trial:
 
 
 def best_trial(
-    source: MomentSource,
+    source: Asked,
     k: int,
     variables: tuple[int, ...],
     given: tuple[int, ...],
@@ -132,7 +132,7 @@ def most_precise(trials: Sequence[Trial]) -> Trial:
 
 
 def _splits(
-    source: MomentSource,
+    source: Asked,
     k: int,
     variables: tuple[int, ...],
     given: tuple[int, ...],
@@ -140,7 +140,7 @@ def _splits(
     rng: np.random.Generator,
 ) -> Iterator[tuple[tuple[int, ...], Patterns, Views]]:
     """Splits of all variables where their rows can be had, else of random subsets of them."""
-    spec = source.spec
+    spec = source.schema
     if fits(source, variables, assignments.shape[0]):
         patterns = patterns_of(source, variables, given, assignments)
         if patterns.rows.shape[0] > MANY_ROWS:

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.counts import MomentSource
+from pyromix.data.asking import Asked, asked
+from pyromix.data.moments import MomentSource
 from pyromix.identify.product.search import (
     Trial,
     best_trial,
@@ -78,19 +79,20 @@ def identify_product(
         DataError: unknown or repeated vertices, or states out of range.
     """
     k = check_n_sources(n_sources)
-    spec = source.spec
+    source = asked(source)
+    schema = source.schema
     if variables is None:
-        variables = [v for v in range(spec.n_variables) if v not in given]
+        variables = [v for v in range(schema.n_variables) if v not in given]
     unbatched = assignments is None and not given
     if assignments is None:
-        assignments = all_assignments(spec.joint_shape(given))
+        assignments = all_assignments(schema.joint_shape(given))
     distinct, inverse = _distinct(assignments)
     solution = _solve_assignments(source, k, tuple(variables), tuple(given), distinct, random_state)
     return selected(solution, inverse[0] if unbatched else inverse)
 
 
 def _solve_assignments(
-    source: MomentSource,
+    source: Asked,
     k: int,
     variables: tuple[int, ...],
     given: tuple[int, ...],
@@ -105,7 +107,7 @@ def _solve_assignments(
     if k == 1:
         return _one_source(marginals, status, mass)
     rng = numpy_generator(random_state)
-    if not candidate_splits(source.spec.joint_shape(variables), k, rng, 1):
+    if not candidate_splits(source.schema.joint_shape(variables), k, rng, 1):
         status = mark(status, status == Status.OK, Status.TOO_MANY_SOURCES)
     nothing = placeholder(marginals, k, status)
     alive = status == Status.OK
@@ -121,7 +123,7 @@ def _solve_assignments(
 
 
 def _finished(
-    source: MomentSource,
+    source: Asked,
     first: Trial,
     variables: tuple[int, ...],
     given: tuple[int, ...],
@@ -140,7 +142,7 @@ def _finished(
             wider = patterns_of(source, (*columns, v), given, assignments)
             [by_vertex[v]], more = cover(wider, solved, [(len(columns),)], (0, 1))
             moved = torch.maximum(moved, more)
-    found = tuple(without_missing(by_vertex[v], source.spec.card(v)) for v in variables)
+    found = tuple(without_missing(by_vertex[v], source.schema.card(v)) for v in variables)
     mixture, moved = found_mixture(solved.core.weights, found, moved)
     status, diagnostics = judged(first.solved, solved, patterns.n_rows, moved)
     place = {v: i for i, v in enumerate(variables)}

@@ -11,16 +11,16 @@ any number of strata is one batched matrix product.
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.data.asking import asked
 from pyromix.data.codes import collapse, locate
-from pyromix.data.counts import Counts, MomentSource
+from pyromix.data.moments import MomentSource, Rows
 from pyromix.errors import DataError
 from pyromix.model.randomness import RandomState, torch_generator
 
@@ -105,7 +105,7 @@ def patterns_of(
 ) -> Patterns:
     """Rows of some variables in each assignment.
 
-    ``Counts`` gives its rows; any other source the cells of its joint table.
+    Data with rows give these; any other source the cells of its joint table.
 
     Args:
         source: data or a population.
@@ -120,10 +120,11 @@ def patterns_of(
         raise DataError(
             f"vertices must be distinct, found variables {list(variables)} given {list(given)}"
         )
-    states = source.spec.joint_shape(variables)
-    n_rows = rows_behind(source, given, assignments)
-    if isinstance(source, Counts):
-        return _patterns_of_counts(source, variables, given, assignments, states, n_rows)
+    source = asked(source)
+    states = source.schema.joint_shape(variables)
+    n_rows = source.noise(given, assignments)
+    if isinstance(source, Rows):
+        return _patterns_of_rows(source, variables, given, assignments, states, n_rows)
     table = source.table(variables, given, assignments).flatten(1)
     axes = [torch.arange(card, device=table.device) for card in states]
     cells = torch.cartesian_prod(*axes).reshape(-1, len(axes))
@@ -144,10 +145,7 @@ def rows_behind(
         given: vertices conditioned on.
         assignments: ``(r, len(given))``.
     """
-    mass = source.mass(given, assignments)
-    if isinstance(source, Counts):
-        return mass / source.unit
-    return torch.full_like(mass, math.inf) if math.isinf(source.n_rows) else mass
+    return asked(source).noise(given, assignments)
 
 
 def all_assignments(shape: Sequence[int]) -> Int[Tensor, "r c"]:
@@ -181,13 +179,14 @@ def thinned(patterns: Patterns, n: int, random_state: RandomState) -> Patterns:
 
 def fits(source: MomentSource, variables: Sequence[int], n_strata: int) -> bool:
     """Whether ``patterns_of`` can hold the rows of all these variables."""
-    if isinstance(source, Counts):
+    source = asked(source)
+    if isinstance(source, Rows):
         return True
-    return source.spec.n_joint(variables) * n_strata <= MAX_CELLS
+    return source.schema.n_joint(variables) * n_strata <= MAX_CELLS
 
 
-def _patterns_of_counts(
-    counts: Counts,
+def _patterns_of_rows(
+    source: Rows,
     variables: Sequence[int],
     given: Sequence[int],
     assignments: Tensor,
@@ -195,23 +194,27 @@ def _patterns_of_counts(
     n_rows: Tensor,
 ) -> Patterns:
     """Distinct rows of the variables within each distinct assignment, one stratum after another."""
-    rows, weights, spec = counts.rows, counts.weights, counts.spec
-    if not given and counts.report.empty_weight > 0:
-        # Without them gaps would not be independent of each other within a source.
-        rows = torch.cat([rows, torch.full_like(rows[:1], -1)])
-        weights = torch.cat([weights, weights.new_tensor([counts.report.empty_weight])])
-    known = (rows[:, list(given)] >= 0).all(1)
-    if not bool(known.all()):
-        rows, weights = rows[known], weights[known]
-    conditioned = spec.joint_shape(given)
-    place, group, n_groups = locate(rows[:, list(given)], assignments.to(rows.device), conditioned)
-    wanted = place >= 0
-    strata, weights = place[wanted], weights[wanted]
-    cells = rows[wanted][:, list(variables)].to(torch.int16)
-    if len(variables) + len(given) < spec.n_variables and len(cells):
-        codes = torch.cat([strata.unsqueeze(1), cells], 1)
-        codes, weights = collapse(codes, (n_groups, *states), weights)
-        strata, cells = codes[:, 0], codes[:, 1:].to(torch.int16)
+    n_given, conditioned = len(given), source.schema.joint_shape(given)
+    some = len(variables) + n_given < source.schema.n_variables
+    targets = assignments.to(n_rows.device)
+    _, group, n_groups = locate(targets, targets, conditioned)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    for rows, weights in _with_empty(source, (*given, *variables)):
+        known = (rows[:, :n_given] >= 0).all(1)
+        if not bool(known.all()):
+            rows, weights = rows[known], weights[known]
+        place, _, _ = locate(rows[:, :n_given], targets, conditioned)
+        wanted = place >= 0
+        strata, weights = place[wanted], weights[wanted]
+        cells = rows[wanted][:, n_given:].to(torch.int16)
+        if some and len(cells):
+            strata, cells, weights = _distinct(strata, cells, weights, (n_groups, *states))
+        found.append((strata, cells, weights))
+    strata, cells, weights = found[0]
+    if len(found) > 1:
+        strata, cells, weights = (torch.cat(parts) for parts in zip(*found, strict=True))
+        if some and len(cells):
+            strata, cells, weights = _distinct(strata, cells, weights, (n_groups, *states))
     cards = tuple(
         card + int(gaps) for card, gaps in zip(states, (cells < 0).any(0).tolist(), strict=True)
     )
@@ -223,6 +226,39 @@ def _patterns_of_counts(
     order = torch.zeros_like(group)
     order[group] = torch.arange(n_groups, device=group.device)
     return _blocked(cells, weights, order[strata], n_rows, cards, states)
+
+
+def _with_empty(source: Rows, columns: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Blocks of rows, those without any observed cell joined to the last one.
+
+    Without them gaps would not be independent of each other within a source.
+    """
+    ahead: tuple[Tensor, Tensor] | None = None
+    for block in source.blocks(columns):
+        if ahead is not None:
+            yield ahead
+        ahead = block
+    if ahead is None:
+        raise DataError(
+            f"expected at least one block of rows, found none in a {type(source).__name__}; check "
+            "the filter or the files it reads"
+        )
+    rows, weights = ahead
+    if source.empty_weight > 0:
+        rows = torch.cat([rows, rows.new_full((1, rows.shape[1]), -1)])
+        weights = torch.cat([weights, weights.new_tensor([source.empty_weight])])
+    yield rows, weights
+
+
+def _distinct(
+    strata: Int[Tensor, " m"],
+    cells: Int[Tensor, "m n"],
+    weights: Float[Tensor, " m"],
+    cards: tuple[int, ...],
+) -> tuple[Int[Tensor, " d"], Int[Tensor, "d n"], Float[Tensor, " d"]]:
+    """Distinct cells of each stratum, in order, and the sum of their weights."""
+    codes, weights = collapse(torch.cat([strata.unsqueeze(1), cells], 1), cards, weights)
+    return codes[:, 0], codes[:, 1:].to(torch.int16), weights
 
 
 def _blocked(

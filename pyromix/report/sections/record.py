@@ -127,7 +127,7 @@ def data_hash(counts: Counts) -> str:
     rows = counts.rows.cpu().numpy().astype("<i8")
     weights = counts.weights.cpu().numpy().astype("<f8")
     order = np.lexsort(rows.T[::-1])
-    digest = hashlib.sha256(repr(counts.spec.variables).encode())
+    digest = hashlib.sha256(repr(counts.schema.variables).encode())
     digest.update(np.ascontiguousarray(rows[order]).tobytes())
     digest.update(weights[order].tobytes())
     return digest.hexdigest()
