@@ -462,3 +462,10 @@ def test_millions_of_units_of_many_lengths_are_fitted():
     fit = fit_iid(h, n, 2)
     # Standard errors are about 3e-4.
     np.testing.assert_allclose(fit.probs, [0.2, 0.7], atol=2e-3)
+
+
+def test_a_coin_of_a_handful_of_units_is_said_to_be_light():
+    heavy = [2, 3, 4, 5, 3, 2, 1, 4] * 50
+    light = quiet_fit([*heavy, 20, 20, 19], 20, 2)
+    assert "the lightest coin stands for 3 units" in str(light)
+    assert "lightest" not in str(quiet_fit([*heavy, *[20, 20, 19] * 5], 20, 2))

@@ -19,6 +19,7 @@ import pytest
 import pyromix as px
 from pyromix.errors import FileError, QueryError
 from pyromix.report.document import Report
+from pyromix.report.numbers import ordinal
 from pyromix.report.sections.record import data_hash, model_hash
 from pyromix.report.text import section_text
 
@@ -316,3 +317,11 @@ def test_a_fit_whose_moments_had_no_views_has_a_page_all_the_same():
     _, frame, _ = px.datasets.load("hidden-group")
     page = px.fit_product(frame, 5, n_init=2).report(show=False, sensitivity=False).to_html()
     assert "</html>" in page
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"),
+                         (13, "13th"), (21, "21st"), (102, "102nd"), (111, "111th")]
+)  # fmt: skip
+def test_ordinals_are_written_as_they_are_said(number, said):
+    assert ordinal(number) == said
