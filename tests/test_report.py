@@ -1,4 +1,4 @@
-"""The report: golden text of every section, and a page that stands on its own.
+"""The report: golden facts of every section, and a page that stands on its own.
 
 The golden texts are written by one command, ``make golden`` (``pytest tests/test_report.py
 tests/test_help.py --regenerate``), never by hand: look at the difference before committing it.
@@ -11,10 +11,12 @@ import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from html.parser import HTMLParser
 
 import networkx as nx
 import pytest
+from golden_text import section_differences
 
 import pyromix as px
 from pyromix.errors import FileError, QueryError
@@ -63,10 +65,13 @@ def masked(text: str) -> str:
 
 @pytest.mark.parametrize("key", SECTIONS)
 @pytest.mark.parametrize("name", FIXTURES)
-def test_every_section_reads_as_before(reports, golden, name, key):
+def test_every_section_says_what_it_did(reports, golden, name, key):
     number = SECTIONS.index(key) + 1
     text = section_text(reports[name].section(key), number)
-    golden(f"report/{name}/{number:02}-{key}.txt", masked(text))
+    spec = reports[name].fit.spec
+    names = {*spec.variables, *(str(s) for states in spec.states for s in states)}
+    same = partial(section_differences, names=names)
+    golden(f"report/{name}/{number:02}-{key}.txt", masked(text), same)
 
 
 def test_sections_come_in_order_verdict_first(reports):
