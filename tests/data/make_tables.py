@@ -1,6 +1,6 @@
 """Writes the made tables under tests/data/tables, with references by other means than the package.
 
-``python tests/scripts/make_tables.py``. Plain numpy: expectation-maximisation from many random
+``python tests/data/make_tables.py``. Plain numpy: expectation-maximisation from many random
 starts for items within classes; for flips also the nonparametric maximum, by adding coins where
 the likelihood rises (B. G. Lindsay, The geometry of mixture likelihoods, Annals of Statistics 11,
 1983).
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import nnls
 from scipy.stats import binom
 
-FOLDER = Path(__file__).parents[1] / "data" / "tables"
+FOLDER = Path(__file__).parent / "tables"
 
 ITEMS = {
     # name: states of the items, classes, rows, seed, sharpness of the classes, share of gaps
@@ -118,7 +118,7 @@ def write_items(name):
     card = {
         "title": f"{n} rows of {k} random classes, {len(cards)} items",
         "licence": "Apache-2.0, as the rest of this repository",
-        "source": "tests/scripts/make_tables.py",
+        "source": "tests/data/make_tables.py",
         "items": items,
         "cards": list(cards),
         "n_obs": n,
@@ -233,7 +233,7 @@ def write_flips(name):
     card = {
         "title": f"{units} units of {flips} flips of {len(probs)} coins",
         "licence": "Apache-2.0, as the rest of this repository",
-        "source": "tests/scripts/make_tables.py",
+        "source": "tests/data/make_tables.py",
         "n_obs": units,
         "planted": {"p": list(probs), "weights": list(shares)},
         "reference": reference,
