@@ -219,7 +219,7 @@ def test_a_fit_is_asked_itself(fit, frame, tmp_path):
     fit.save(tmp_path / "fit.pyromix")
     px.load(tmp_path / "fit.pyromix")
     estimator = px.MixtureEstimator(2, method="em", prior=None, n_init=1)
-    estimator.fit(fit.spec, frame)
+    estimator.fit(px.to_pgmpy(fit), frame)
 
 
 # -- criticism, report, cli ----------------------------------------------------------------------
