@@ -2,12 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench lint types contracts tests golden tutorials docs clean
+.PHONY: demo test bench lint types contracts shapes tests golden tutorials docs clean
 
 demo: .venv/ready
 	$(BIN)/pyromix demo
 
-test: lint types contracts tests tutorials
+test: lint types contracts shapes tests tutorials
 
 bench: .venv/ready
 	$(BIN)/pytest tests/benchmarks --benchmark-only -o addopts= -s -p no:xdist
@@ -21,6 +21,10 @@ types: .venv/ready
 
 contracts: .venv/ready
 	$(BIN)/lint-imports
+
+# Every room once, each call checked against the shapes it declares; elsewhere they go unchecked.
+shapes: .venv/ready
+	$(BIN)/pytest tests/shapes --jaxtyping-packages=pyromix,beartype.beartype
 
 tests: .venv/ready
 	$(BIN)/pytest tests --ignore=tests/test_tutorials.py --ignore=tests/benchmarks -n 2

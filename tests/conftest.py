@@ -21,18 +21,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
-    """Compare a text with a file under tests/golden, or write it there (``make golden``)."""
+def golden(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Compare the facts of a text with a file under tests/golden, or write it (``make golden``).
+
+    Called with the name of the file, the text, and a comparison from ``golden_text``.
+    """
     regenerate = request.config.getoption("--regenerate")
 
-    def compare(name: str, text: str) -> None:
+    def compare(name: str, text: str, differences: Callable[[str, str], list[str]]) -> None:
         path = GOLDEN / name
         text = "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
         if regenerate:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         assert path.is_file(), f"{path} is missing: run `make golden` and look at what it wrote"
-        assert text == path.read_text(), f"{path} differs: if it should, run `make golden`"
+        wrong = differences(path.read_text(), text)
+        assert not wrong, f"{path} differs: if it should, run `make golden`: {wrong}\n{text}"
 
     return compare
 

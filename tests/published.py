@@ -1,41 +1,32 @@
-"""Published tables of independent items within k classes, and the best known fits."""
+"""Tables of items within k classes, and the best known fits: two published, the others made."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import pytest
 import torch
 
 from pyromix.data.counts import Counts
 from pyromix.model.spec import MixtureSpec
 
-MIXPROD = Path(__file__).parents[2] / "shared" / "data" / "mixprod"
+DATA = Path(__file__).parent / "data"
+PUBLISHED = ("lsat7", "values")
+MADE = ("animals", "firms", "genotypes", "opinions", "symptoms")
+NAMES = (*PUBLISHED, *MADE)
 
-NAMES = [
-    "abortion_bsa",
-    "alzheimer",
-    "cheating",
-    "genderrole",
-    "gss82",
-    "hapmap_ceu_yri",
-    "hivtests",
-    "lsat7",
-    "myocardial",
-    "values",
-    "wirs",
-    "wisconsin_breast",
-    "zoo",
-]
+
+def card_path(name: str) -> Path:
+    """The card of a table; the table lies beside it."""
+    folder = DATA / ("collection/mixprod" if name in PUBLISHED else "tables")
+    return folder / f"{name}.json"
 
 
 def latent_class(name, k):
     """The table as counts, and the card's reference for k classes."""
-    if not MIXPROD.exists():
-        pytest.skip("shared data sets are not beside this checkout")
-    card = json.loads((MIXPROD / f"{name}.json").read_text())
-    lines = (MIXPROD / f"{name}.csv").read_text().splitlines()
+    path = card_path(name)
+    card = json.loads(path.read_text())
+    lines = path.with_suffix(".csv").read_text().splitlines()
     columns = lines[0].split(",")
     cells = [dict(zip(columns, line.split(","), strict=True)) for line in lines[1:]]
     rows = torch.tensor([[int(r[c] or -1) for c in card["items"]] for r in cells])

@@ -234,3 +234,15 @@ def test_single_odd_unit_among_many_is_seen():
     assert bound.gap < 1e-3
     assert float(bound.mixture.probs[0, 0]) == 0.0
     assert float(bound.mixture.weights[0, 0]) == pytest.approx(1e-5, rel=0.5)
+
+
+def test_a_bound_that_is_not_polished_is_still_one():
+    """One coin, and no round of improvement: its likelihood and the gap are above the maximum."""
+    h, n = torch.arange(10), torch.full((10,), 9)
+    mass = torch.tensor([3.0, 0, 13, 18, 48, 47, 67, 54, 51, 19], dtype=torch.float64)
+    flips = Flips(h, n, mass)
+    one = refine_binomial(flips, *(torch.tensor([[p]], dtype=torch.float64) for p in (0.6, 1.0)))
+    rough = nonparametric_bound(flips, one, tol=1e9)
+    best = nonparametric_bound(flips, one)
+    assert rough.n_atoms == 1
+    assert rough.log_likelihood >= best.log_likelihood > float(one.log_likelihood[0]) + 1

@@ -137,3 +137,12 @@ def test_the_place_of_learned_pseudo_counts_is_learned_by_every_replicate():
     fixed = PseudoCounts(prior.weights, prior.cpts)
     narrow = replicate(counts, estimate, 50, prior=fixed).mixtures.cpts[6][:, :, 1].std(0)
     assert bool((narrow < 0.3 * binomial).all())
+
+
+@pytest.mark.parametrize("kind", ["multinomial", "dirichlet"])
+def test_weights_of_light_rows_sum_to_the_weight_of_the_table(kind):
+    spec = numbered(2, [], 1)
+    rows = torch.tensor([[0, 0], [0, 1], [1, 1]])
+    counts = Counts.from_codes(spec, rows, torch.tensor([0.25, 1.5, 0.75], dtype=torch.float64))
+    drawn = _weights(counts, 6, kind, numpy_generator(0))
+    assert drawn.sum(0) == pytest.approx([float(counts.weights.sum())] * 6, rel=1e-12)

@@ -139,6 +139,13 @@ def test_simulate_writes_csv_to_stdout_or_a_file(fitted, tmp_path):
     assert "U" in pd.read_parquet(target).columns
 
 
+def test_simulated_rows_come_from_the_seed_that_is_given(fitted):
+    one, same, other = (
+        call("simulate", fitted, "-n", 40, "--random-state", seed)[1] for seed in (1, 1, 2)
+    )
+    assert one == same != other
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

@@ -448,7 +448,7 @@ def test_a_sample_gives_the_truth_back():
 
 
 def test_starts_that_disagree_are_counted_and_said():
-    counts, _ = latent_class("gss82", 3)
+    counts, _ = latent_class("firms", 4)
     starts = random_starts(counts.spec, 20, 0, counts=counts)
     everything = fit_em(counts, starts)
     ends = everything.start_log_likelihoods

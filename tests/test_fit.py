@@ -391,3 +391,10 @@ def test_bad_input_save_leaves_nothing_half_written(fitted, tmp_path):
     with pytest.raises(px.FileError, match="pyromix"):
         fitted.save(tmp_path / "fit.csv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["count", "Count", "N"])
+def test_a_column_that_looks_like_counts_is_spoken_of_however_it_is_written(name):
+    model, frame, _ = px.datasets.load("hidden-group")
+    with pytest.warns(px.DataRepairWarning, match=f"sample_weight='{name}'"):
+        px.fit(model, frame.assign(**{name: 3}), 1, prior=None)

@@ -18,22 +18,26 @@ from pyromix.exact.likelihood import log_prob
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "k"),
+    [
+        ("symptoms", 1),
+        *((name, k) for name in NAMES for k in (2, 3)),
+        *((name, 4) for name in ("animals", "genotypes", "opinions", "symptoms")),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
-def test_the_best_known_fit_of_a_published_table_is_reached(name, k):
+def test_the_best_known_fit_is_reached(name, k):
     counts, reference = latent_class(name, k)
-    # In this one case a random start reaches it once in a hundred times.
-    options = {"n_init": 400} if (name, k) == ("alzheimer", 4) else {}
-    fit = px.fit_product(counts, k, **options)
+    fit = px.fit_product(counts, k)
     assert fit.log_likelihood >= reference["loglik"] - 0.01
-    # Better fits than the card's are known where SNPs outnumber people.
-    if name != "hapmap_ceu_yri":
+    # Better fits than the card's may be found where items are many and rows few.
+    if name != "genotypes":
         assert fit.log_likelihood <= reference["loglik"] + 0.01
 
 
-@pytest.mark.parametrize(("name", "k"), [("lsat7", 2), ("gss82", 2), ("wirs", 3)])
-def test_classes_of_an_identified_table_are_the_published_ones(name, k):
+@pytest.mark.parametrize(("name", "k"), [("lsat7", 2), ("firms", 3), ("animals", 2)])
+def test_classes_of_an_identified_table_are_the_known_ones(name, k):
     counts, reference = latent_class(name, k)
     fit = px.fit_product(counts, k)
     weights = torch.tensor(reference["weights"], dtype=torch.float64)

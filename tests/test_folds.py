@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from pyromix.data.counts import Counts
-from pyromix.data.folds import folds
+from pyromix.data.folds import compared, folds
 from pyromix.errors import DataError
 from pyromix.model.spec import MixtureSpec
 
@@ -61,3 +63,55 @@ def test_fewer_than_two_folds_are_refused(n):
 def test_fewer_rows_than_folds_are_refused():
     with pytest.raises(DataError, match="take fewer folds"):
         folds(counted([1, 1, 0, 0, 0, 0]), 5)
+
+
+def test_a_weight_that_is_no_whole_number_is_dealt_out_in_the_next_larger_number_of_parts():
+    counts = counted([2.5, 0.75, 40.0, 9.0, 9.0, 9.0])
+    found = set()
+    for seed in range(20):
+        for _, own in folds(counts, 2, seed):
+            found |= {round(float(w), 9) for w in mass(own, counts.rows)[:1]}
+            assert float(mass(own, counts.rows)[1]) in (0.0, 0.75)
+    assert found == {round(2.5 * part / 3, 9) for part in range(4)}
+
+
+# -- held-out scores -----------------------------------------------------------------------------
+
+
+def by_loop(scores, weights):
+    """Means, and standard errors of differences from the best, row by row."""
+    repeated = [r for r, n in enumerate(weights) for _ in range(n)]
+    means = [sum(one[r] for r in repeated) / len(repeated) for one in scores]
+    best = scores[max(range(len(scores)), key=means.__getitem__)]
+    errors = []
+    for one in scores:
+        gaps = [one[r] - best[r] for r in repeated]
+        mean = sum(gaps) / len(gaps)
+        variance = sum((gap - mean) ** 2 for gap in gaps) / len(gaps)
+        errors.append(math.sqrt(variance / len(gaps)))
+    return means, errors
+
+
+def test_means_and_standard_errors_are_those_of_the_rows_one_by_one():
+    generator = torch.Generator().manual_seed(2)
+    scores = torch.randn(4, 9, generator=generator, dtype=torch.float64)
+    weights = [3, 1, 7, 2, 1, 5, 4, 1, 6]
+    means, errors = compared(scores, torch.tensor(weights, dtype=torch.float64))
+    expected = by_loop(scores.tolist(), weights)
+    assert means.tolist() == pytest.approx(expected[0], abs=1e-12)
+    assert errors.tolist() == pytest.approx(expected[1], abs=1e-12)
+
+
+def test_the_standard_error_is_the_spread_of_the_difference_over_tables():
+    """2000 tables of 400 rows: the mean difference varies as much as is said, within 5%."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2000, 400, generator=generator, dtype=torch.float64)
+    common = torch.randn(2000, 400, generator=generator, dtype=torch.float64)
+    ones = torch.ones(400, dtype=torch.float64)
+    gaps, said = [], []
+    for own, shared in zip(noise, common, strict=True):
+        means, errors = compared(torch.stack([5 * shared, 5 * shared + 0.3 * own - 0.2]), ones)
+        gaps.append(float(means[0] - means[1]))
+        said.append(float(errors[1]))
+    spread = torch.tensor(gaps, dtype=torch.float64).std()
+    assert float(torch.tensor(said).mean() / spread) == pytest.approx(1, abs=0.05)

@@ -375,3 +375,12 @@ def test_a_real_network_survives_every_format(tmp_path, suffix):
     alarm = read(BUNDLED / "alarm.bif.gz")
     write(alarm, tmp_path / f"net{suffix}")
     assert_same(alarm, read(tmp_path / f"net{suffix}"))
+
+
+def test_a_uai_table_with_its_own_variable_as_the_slowest_axis_is_refused_and_explained(tmp_path):
+    """P(B | A), two states by three, written B first: as rows they sum to 1.4 and .6."""
+    text = "BAYES\n2\n2 3\n2\n1 0\n2 0 1\n\n2 0.5 0.5\n\n6 0.2 0.6 0.6 0.2 0.2 0.2\n"
+    path = tmp_path / "slow.uai"
+    path.write_text(text)
+    with pytest.raises(FileError, match="fastest axis"):
+        read(path)

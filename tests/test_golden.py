@@ -27,7 +27,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import MixtureSpec
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parent / "data"
 PLANTED = [n for n in datasets.names() if datasets.read_card(n).kind == "planted"]
 LOOPS = ("asia", "cancer", "hidden-group", "survey")
 EVERYTHING_SEEN = ("berkeley", "kidney-stones", "titanic", "whickham")
@@ -393,14 +393,12 @@ def test_published_binomial_mixtures_have_the_published_likelihood(name: str, k:
     assert list(probs) == sorted(probs)
 
 
-# -- against the cards of the collection, where it is there --------------------------------------
+# -- against the cards of the collection ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EVERYTHING_SEEN)
 def test_counted_networks_answer_the_collection_s_own_truths(name: str) -> None:
-    path = SHARED / "mixbnd" / f"{name.replace('-', '_')}.json"
-    if not path.exists():
-        pytest.skip("the collection is not on this machine")
+    path = DATA / "collection" / "mixbnd" / f"{name.replace('-', '_')}.json"
     theirs = json.loads(path.read_text())["truth"]
     card = datasets.read_card(name)
     # For the Titanic the collection's figures are those of adjusting for the class alone.
@@ -410,31 +408,3 @@ def test_counted_networks_answer_the_collection_s_own_truths(name: str) -> None:
     wanted = theirs["conditional"] if name == "berkeley" else theirs["do"]
     assert found == pytest.approx(wanted, abs=EXACT)
     assert dict(card.truth["p_given"]) == pytest.approx(theirs["conditional"], abs=1e-12)
-
-
-NETWORKS = ("alarm", "asia", "cancer", "sachs", "survey")
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_published_networks_answer_the_collection_s_do_queries(name: str, tmp_path: Path) -> None:
-    """Networks as published, k = 1: P(y), P(y | x) and P(y | do x) of every listed query."""
-    import gzip
-
-    folder = SHARED / "networks"
-    if not folder.exists():
-        pytest.skip("the collection is not on this machine")
-    path = tmp_path / f"{name}.bif"
-    path.write_bytes(gzip.decompress((folder / f"{name}.bif.gz").read_bytes()))
-    mixture = read(path)
-    spec = mixture.spec
-    for query in json.loads((folder / f"{name}_card.json").read_text())["do_queries"]:
-        y, states = query["y"], query["states"]
-        order = [spec.state(spec.vertex(y), state) for state in states]
-        for figure, asked in (
-            ("p_do", {"do": query["do"]}),
-            ("p_cond", {"evidence": query["do"]}),
-            ("p_marg", {}),
-        ):
-            found = marginal(mixture, DoQuery.from_names(spec, y, **asked))[order]
-            # Rows of these files are rounded to seven digits, and rescaled on reading.
-            assert found.tolist() == pytest.approx(query[figure], abs=1e-6), (query, figure)

@@ -1,4 +1,4 @@
-"""Help of the command line: golden text, and every example in it runs.
+"""Help of the command line: golden facts, and every example in it runs.
 
 ``make golden`` writes the texts anew.
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from golden_text import help_differences
 
 import pyromix as px
 from pyromix.cli import app, main
@@ -58,10 +59,10 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
-def test_help_reads_as_before(run, golden, tmp_path, name):
+def test_help_offers_what_it_did(run, golden, tmp_path, name):
     code, out, _ = run([*([name] if name else []), "--help"], tmp_path)
     assert code == 0
-    golden(f"help/{name or 'pyromix'}.txt", out)
+    golden(f"help/{name or 'pyromix'}.txt", out, help_differences)
 
 
 def examples() -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from helpers import random_spec
 
 import pyromix as px
+from pyromix.answers.delta import probability_interval
 from pyromix.exact.information import Information, observed_information
 from pyromix.exact.likelihood import log_joint
 from pyromix.exact.rows import CellIndex
@@ -226,3 +227,11 @@ def test_parent_states_of_one_table_are_drawn_together_likewise(shared):
     for query in (DoQuery(outcomes=(1,), evidence={0: 0}), DoQuery(outcomes=(1,))):
         error = float(found.variances(query_gradient(truth, query))[0][1].sqrt())
         assert error == pytest.approx(math.sqrt(0.21 / 2000), rel=1e-3)
+
+
+def test_where_nothing_is_known_of_a_probability_its_interval_is_all_there_is():
+    """Also at an estimate of zero or one, whose interval is else the point."""
+    values, errors = np.array([0.0, 0.3, 1.0, 0.0]), np.array([np.inf, np.inf, np.inf, 0.1])
+    low, high = probability_interval(values, errors, 0.9)
+    assert low.tolist() == [0, 0, 0, 0]
+    assert high.tolist() == [1, 1, 1, 0]

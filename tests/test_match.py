@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyromix.errors import SpecError
-from pyromix.model.match import canonical_order, match_costs, match_sources
+from pyromix.model.match import best_assignments, canonical_order, match_costs, match_sources
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
@@ -148,3 +148,20 @@ def test_the_device_of_the_tensors_is_kept():
         devices = {match_sources(one, other).device, canonical_order(one).device}
         devices |= {cost.device for cost in match_costs(one, other)}
     assert devices == {torch.device("cpu")}
+
+
+@pytest.mark.parametrize("k", [1, 3, 5, 6])
+def test_assignments_are_the_two_cheapest_that_a_search_through_all_finds(k):
+    """The runner-up differs in a pair: that is every other permutation."""
+    generator = torch.Generator().manual_seed(k)
+    costs = torch.rand(2, 3, k, k, generator=generator, dtype=torch.float64)
+    orders, best, second = best_assignments(costs, second=True)
+    for index in itertools.product(range(2), range(3)):
+        table = costs[index].tolist()
+        found = sorted(
+            (sum(table[u][p[u]] for u in range(k)), p) for p in itertools.permutations(range(k))
+        )
+        assert tuple(orders[index].tolist()) == found[0][1]
+        assert float(best[index]) == pytest.approx(found[0][0], abs=1e-12)
+        runner_up = found[1][0] if k > 1 else math.inf
+        assert float(second[index]) == pytest.approx(runner_up, abs=1e-12)

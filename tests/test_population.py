@@ -11,6 +11,7 @@ from helpers import Oracle, random_spec, structures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pyromix as px
 from pyromix.data.counts import Counts
 from pyromix.data.population import MAX_CELLS, Population, population
 from pyromix.errors import DataError
@@ -128,3 +129,28 @@ def test_a_population_names_its_device():
         mass = source.mass((), torch.empty((1, 0), dtype=torch.int64, device="cpu"))
         counts = source.as_counts()
     assert {t.device.type for t in (table, mass, counts.weights)} == {"cpu"}
+
+
+def test_a_rare_cell_of_a_population_counts_as_reached():
+    """Probabilities stand for rows without end: none is too small to have been seen."""
+    spec = MixtureSpec.from_parents({"A": (0, 1), "B": (0, 1)}, {"B": ["A"]}, 1)
+    tables = ([[1 - 1e-8, 1e-8]], [[[0.3, 0.7], [0.6, 0.4]]])
+    one = torch.ones(1, dtype=torch.float64)
+    rare = BayesNetMixture(spec, one, tuple(torch.tensor(t, dtype=torch.float64) for t in tables))
+    assert population(rare).as_counts().unit == pytest.approx(4e-9, rel=1e-9)
+    fit = px.fit(spec, population(rare), method="em", prior=None)
+    assert all(bool(reached.all()) for reached in fit.reached)
+
+
+def test_the_entropy_of_a_fit_to_a_population_is_a_sum_over_its_cells():
+    spec = MixtureSpec.from_parents({f"V{i}": (0, 1) for i in range(4)}, {}, 2)
+    truth = random_mixture(spec, 1, separation=0.4)
+    fit = px.fit(spec, population(truth))
+    entropy = 0.0
+    for cell in itertools.product(range(2), repeat=4):
+        joint = [float(truth.weights[u]) for u in range(2)]
+        for u in range(2):
+            for v, state in enumerate(cell):
+                joint[u] *= float(truth.cpts[v][u, state])
+        entropy -= sum(p * math.log(p / sum(joint)) for p in joint)
+    assert fit.entropy == pytest.approx(entropy, abs=1e-9)

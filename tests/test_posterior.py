@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from helpers import random_spec
@@ -14,10 +15,12 @@ from network_cases import fixed_chain, rows_of
 from posterior_cases import free, sampled
 
 import pyromix as px
+from pyromix.answers.simulate import simulate_draws
 from pyromix.estimate.pooled_prior import pooled_prior
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import WARNINGS
 from pyromix.model.randomness import random_mixture
+from pyromix.model.spec import MixtureSpec
 from pyromix.posterior.draws import Posterior, assessed, relabelled, remarks
 from pyromix.posterior.gibbs import gibbs
 
@@ -393,3 +396,39 @@ def test_a_prior_in_words_is_for_fit_alone():
     fit = px.fit(model, frame, 2, prior=None, n_init=0)
     with pytest.raises(px.QueryError, match=r"px\.fit alone"):
         fit.refine(prior="pooled")
+
+
+def certain(share, states):
+    """Draws of a mixture of two independent bits: P(A = 1) as given, B sure of a state."""
+    spec = MixtureSpec.from_parents({"A": (0, 1), "B": (0, 1)}, {}, 1)
+    n = len(share)
+    one = torch.tensor(share, dtype=torch.float64)
+    sure = torch.nn.functional.one_hot(torch.tensor(states), 2).to(torch.float64)
+    cpts = (torch.stack([1 - one, one], -1).unsqueeze(1), sure.unsqueeze(1))
+    return BayesNetMixture(spec, torch.ones(n, 1, dtype=torch.float64), cpts)
+
+
+def test_draws_stand_for_rows_in_proportion_to_what_they_make_of_the_evidence():
+    """P(A = 1) is .9 under the draw that is sure of B = 0, .1 under the other: 9 rows to 1."""
+    frame = simulate_draws(certain([0.9, 0.1], [0, 1]), 4000, evidence={"A": 1}, random_state=0)
+    # Standard error .005.
+    assert (frame["B"].astype(int) == 0).mean() == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
+def test_the_interval_of_a_share_is_over_the_draws_in_which_the_row_is_possible():
+    from dataclasses import replace
+
+    spec = MixtureSpec.from_parents({"A": (0, 1), "B": (0, 1)}, {}, 2)
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.1, 0.9, (12, 2))
+    p[4] = 0.0
+    a = torch.tensor(np.stack([1 - p, p], -1))
+    draws = BayesNetMixture(spec, torch.full((12, 2), 0.5, dtype=torch.float64), (a, a))
+    row = pd.DataFrame({"A": [1, 0], "B": [1, 1]})
+    fit = px.fit(spec, px.simulate(draws[0], 50), n_init=1, prior=1.0)
+    shares = replace(fit, drawn=(draws,)).predict_proba(row, level=0.8)
+    # Drawn out: P(u | A = 1, B = 1) of the eleven draws.
+    own = [x[0] ** 2 / (x[0] ** 2 + x[1] ** 2) for i, x in enumerate(p) if i != 4]
+    assert shares["low"].iloc[0, 0] == pytest.approx(np.quantile(own, 0.1), abs=1e-12)
+    assert shares["high"].iloc[0, 0] == pytest.approx(np.quantile(own, 0.9), abs=1e-12)

@@ -177,3 +177,14 @@ def test_the_pull_of_a_prior_is_no_misfit():
     plain = px.fit(spec, counts, prior=None).predictive_check().pairs[0]
     pulled = px.fit(spec, counts, prior=30.0).predictive_check().pairs[0]
     assert pulled.p_value == pytest.approx(plain.p_value, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_pair_that_a_prior_pulls_away_from_the_table_is_no_misfit_either(seed):
+    """Two sources: tables are held by other pairs, and a prior of 100 moves every margin."""
+    truth = px.random_mixture(numbered(5, [], 2), seed, separation=0.5)
+    counts = rows_of(truth, 4000)
+    plain = px.fit(truth.spec, counts, prior=None, n_init=4).predictive_check()
+    pulled = px.fit(truth.spec, counts, prior=30.0, n_init=4).predictive_check()
+    assert plain.fits
+    assert pulled.fits

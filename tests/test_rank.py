@@ -230,3 +230,23 @@ def test_no_tensor_is_made_on_the_default_device():
     source = population(as_network(random_product((2, 2, 2, 2), 2, 0)))
     with torch.device("meta"):
         assert product_rank(source, given=(3,)).rank == 2
+
+
+def test_a_stratum_with_a_single_state_does_not_hide_what_another_shows():
+    """Ranks up to what the fullest stratum allows can be contradicted."""
+    full = torch.tensor([[0.3, 0.02, 0.01], [0.02, 0.3, 0.01], [0.01, 0.03, 0.3]])
+    single = torch.zeros(3, 3)
+    single[0] = torch.tensor([0.2, 0.5, 0.3])
+    tables = torch.stack([single, full / full.sum()]).to(torch.float64)
+    rows = torch.tensor([500.0, 5000.0], dtype=torch.float64)
+    found = estimate_rank([(tables, rows)])
+    assert (found.rank, found.at_limit) == (3, True)
+
+
+def test_states_that_are_left_after_merging_have_a_row_expected_in_every_cell_they_share():
+    shares = torch.tensor([0.005, 0.01, 0.085, 0.4, 0.5], dtype=torch.float64)
+    table = shares[:, None] * shares[None]
+    merged = merge_rare(table, torch.tensor(1000.0, dtype=torch.float64))
+    left = merged[:-1, :-1]
+    assert 1000 * float(left[left > 0].min()) >= 1
+    assert int((left > 0).sum()) == 9

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyromix as px
-from pyromix.criticism.rehearsal import _with_gaps, rehearse
+from pyromix.criticism.rehearsal import _margin_error, _with_gaps, rehearse
 from pyromix.errors import DataError, QueryError
 from pyromix.exact.sampling import sample
 
@@ -64,3 +64,7 @@ def test_simulated_rows_lack_the_cells_that_rows_of_the_table_lack():
     expected = float(fit.counts.weights @ lacking / fit.counts.n_rows)
     assert share == pytest.approx(expected, abs=0.02)
     assert torch.equal(found[found >= 0], rows[found >= 0])
+
+
+def test_errors_of_margins_do_not_hang_on_the_order_of_sources(fit):
+    assert _margin_error(fit.mixture, fit.mixture.relabel([1, 0])) == pytest.approx(0, abs=1e-12)

@@ -1,4 +1,4 @@
-"""The report: golden text of every section, and a page that stands on its own.
+"""The report: golden facts of every section, and a page that stands on its own.
 
 The golden texts are written by one command, ``make golden`` (``pytest tests/test_report.py
 tests/test_help.py --regenerate``), never by hand: look at the difference before committing it.
@@ -11,14 +11,17 @@ import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from html.parser import HTMLParser
 
 import networkx as nx
 import pytest
+from golden_text import section_differences
 
 import pyromix as px
 from pyromix.errors import FileError, QueryError
 from pyromix.report.document import Report
+from pyromix.report.numbers import ordinal
 from pyromix.report.sections.record import data_hash, model_hash
 from pyromix.report.text import section_text
 
@@ -62,10 +65,13 @@ def masked(text: str) -> str:
 
 @pytest.mark.parametrize("key", SECTIONS)
 @pytest.mark.parametrize("name", FIXTURES)
-def test_every_section_reads_as_before(reports, golden, name, key):
+def test_every_section_says_what_it_did(reports, golden, name, key):
     number = SECTIONS.index(key) + 1
     text = section_text(reports[name].section(key), number)
-    golden(f"report/{name}/{number:02}-{key}.txt", masked(text))
+    spec = reports[name].fit.spec
+    names = {*spec.variables, *(str(s) for states in spec.states for s in states)}
+    same = partial(section_differences, names=names)
+    golden(f"report/{name}/{number:02}-{key}.txt", masked(text), same)
 
 
 def test_sections_come_in_order_verdict_first(reports):
@@ -316,3 +322,11 @@ def test_a_fit_whose_moments_had_no_views_has_a_page_all_the_same():
     _, frame, _ = px.datasets.load("hidden-group")
     page = px.fit_product(frame, 5, n_init=2).report(show=False, sensitivity=False).to_html()
     assert "</html>" in page
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"),
+                         (13, "13th"), (21, "21st"), (102, "102nd"), (111, "111th")]
+)  # fmt: skip
+def test_ordinals_are_written_as_they_are_said(number, said):
+    assert ordinal(number) == said

@@ -10,6 +10,8 @@ import torch
 from network_cases import chain, markov, numbered, rows_of
 
 import pyromix as px
+from pyromix.criticism.sensitivity import _droppable
+from pyromix.model.query import DoQuery
 from pyromix.model.spec import MixtureSpec
 
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
@@ -174,3 +176,13 @@ def test_sources_of_other_optima_have_the_labels_of_the_fit(seven):
     for v in found.variations[1:]:
         np.testing.assert_allclose(v.answer.values, first, atol=5e-3)
     assert "view" not in {v.kind for v in found.variations}
+
+
+def test_a_common_cause_of_what_is_asked_about_is_not_dropped_and_its_other_effects_are():
+    spec = MixtureSpec.from_parents(
+        dict.fromkeys("ABCDE", (0, 1)), {"B": ["A"], "C": ["A"], "D": ["C"], "E": ["D"]}, 2
+    )
+    both = DoQuery.from_names(spec, ["B"], None, {"C": 1})
+    assert _droppable(spec, [spec.vertex("A")], both) == [spec.vertex("D"), spec.vertex("E")]
+    one = DoQuery.from_names(spec, ["B"])
+    assert _droppable(spec, [spec.vertex("A")], one) == [spec.vertex(v) for v in "ACDE"]

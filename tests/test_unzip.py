@@ -184,3 +184,27 @@ def test_one_hot_bits_do_not_have_the_probabilities_of_the_states(shares, expect
     logs = torch.tensor([0.1, 0.7, 0.2], dtype=torch.float64).log()
     found = unzip((prior.log() + logs).softmax(-1), logs)
     assert found.tolist() == pytest.approx(shares, abs=1e-15)
+
+
+def test_estimates_are_weighed_by_rows_and_by_what_a_row_tells():
+    """By loops: A -> Y -> C, a table that C's states do not agree on, rows of all sizes."""
+    spec = px.MixtureSpec.from_parents(
+        {"A": (0, 1), "Y": (0, 1, 2), "C": (0, 1)}, {"Y": ["A"], "C": ["Y"]}, 2
+    )
+    generator = torch.Generator().manual_seed(0)
+    table = torch.rand(2, 2, 2, 3, generator=generator, dtype=torch.float64) + 0.05
+    table = table / table.sum(-1, keepdim=True)
+    rows = 100 * torch.rand(2, 2, 2, generator=generator, dtype=torch.float64)
+    child = torch.rand(2, 3, 2, generator=generator, dtype=torch.float64) + 0.1
+    child = child / child.sum(-1, keepdim=True)
+    found = unzipped_cpt(spec, 1, (0, 2), table, rows, {2: child})
+    for u, a in itertools.product(range(2), range(2)):
+        total, sums = 0.0, [0.0, 0.0, 0.0]
+        for c in range(2):
+            r = table[u, a, c].tolist()
+            divided = [r[y] / float(child[u, y, c]) for y in range(3)]
+            weight = float(rows[u, a, c]) / sum(1 / x for x in r)
+            total += weight
+            for y in range(3):
+                sums[y] += weight * divided[y] / sum(divided)
+        assert found[u, a].tolist() == pytest.approx([s / total for s in sums], abs=1e-12)

@@ -3,45 +3,45 @@
 #
 # You have a CSV and a drawing of a graph, and you do not want to write Python. The command
 # `pyromix` goes the whole way. This tutorial is a script all the same, so that it can be run and
-# tested: each cell below runs a command and prints what you would have typed, what came out, and
-# the exit code.
+# tested: each cell below runs a command in this process, and prints what you would have typed, what
+# came out, and the exit code.
 #
 # Cells are marked `# %%`; run them one by one in an editor, or all with
 # `python tutorials/06_from_the_command_line.py`.
 
 # %%
+import contextlib
+import io
 import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pyromix as px
+from pyromix.cli import main
 
+os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
 FOLDER = tempfile.TemporaryDirectory()
 HERE = Path(FOLDER.name)
 
 
 def pyromix(command, expect=0, show=True):
     """Run one command in the folder, print what happened, and return its standard output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pyromix.cli", *shlex.split(command)],
-        cwd=HERE,
-        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.chdir(HERE), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(shlex.split(command))
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
     if show:
         print(f"$ pyromix {command}")
-        print(done.stdout, end="")
-        print("".join(f"(stderr) {line}\n" for line in done.stderr.splitlines()), end="")
-        print(f"[exit {done.returncode}]\n")
-    assert done.returncode == expect, done.stderr
-    return done.stdout
+        print(out.getvalue(), end="")
+        print("".join(f"(stderr) {line}\n" for line in err.getvalue().splitlines()), end="")
+        print(f"[exit {code}]\n")
+    assert code == expect, err.getvalue()
+    return out.getvalue()
 
 
 # %% [markdown]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
+from published import latent_class
 
 from pyromix import datasets
 from pyromix.data.counts import Counts
@@ -21,8 +20,6 @@ from pyromix.exact.sampling import sample
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
-
-MIXPROD = Path(__file__).parents[3] / "shared" / "data" / "mixprod"
 
 
 @pytest.fixture
@@ -101,19 +98,6 @@ def test_joint_cells_against_single_cells(benchmark, monkeypatch, capsys):
         )
 
 
-def latent_class(name, k):
-    """A published table of independent items."""
-    if not MIXPROD.exists():
-        pytest.skip("shared data sets are not beside this checkout")
-    card = json.loads((MIXPROD / f"{name}.json").read_text())
-    lines = [line.split(",") for line in (MIXPROD / f"{name}.csv").read_text().splitlines()]
-    n = len(card["items"])
-    rows = torch.tensor([[int(cell) for cell in line[:n]] for line in lines[1:]])
-    weights = torch.tensor([float(line[n]) for line in lines[1:]], dtype=torch.float64)
-    states = {c: tuple(range(size)) for c, size in zip(card["items"], card["cards"], strict=True)}
-    return Counts.from_codes(MixtureSpec.from_parents(states, {}, k), rows, weights)
-
-
 def planted(name, k):
     """Rows of a network with sources planted in it."""
     model, _, _ = datasets.load(name)
@@ -129,15 +113,15 @@ def planted(name, k):
         ("lsat7", 2),
         ("lsat7", 3),
         ("lsat7", 4),
-        ("gss82", 3),
-        ("wirs", 4),
+        ("opinions", 3),
+        ("firms", 4),
         ("asia", 3),
         ("sachs", 3),
     ],
 )
 def test_accelerated_against_plain_steps(benchmark, case, capsys):
     name, k = case
-    counts = planted(name, k) if name in ("asia", "sachs") else latent_class(name, k)
+    counts = planted(name, k) if name in ("asia", "sachs") else latent_class(name, k)[0]
     starts = random_starts(counts.spec, 20, 0, counts=counts)
     options = {"max_iter": 20_000, "check_saddle": False}
     with warnings.catch_warnings():
