@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 MAX_PAIRS = 1000
 """Pairs of variables that are looked at; of more, so many at random."""
 
-MAX_PARAMETERS = 1500
+MAX_MARGIN_PARAMETERS = 1500
 """Parameters up to which a margin's variance is corrected for having been fitted."""
 
 ROWS_PER_PARAMETER = 20
@@ -137,7 +137,7 @@ def _explained(
     is. Empty where the model is too large.
     """
     spec, p = mixture.spec, mixture.spec.n_parameters
-    if p > MAX_PARAMETERS:
+    if p > MAX_MARGIN_PARAMETERS:
         return [], []
     n = max(LEAST_ROWS, ROWS_PER_PARAMETER * p)
     rows = sample(mixture, n, seed)[0]

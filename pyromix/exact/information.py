@@ -29,10 +29,10 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.status import refuse
 
-MAX_PARAMETERS = 3000
+MAX_INFORMATION_PARAMETERS = 3000
 """Largest number of parameters for which the dense matrix is formed."""
 
-CHUNK = 2**24
+NUMBERS_OF_SCORES = 2**24
 """Numbers of a block of rows times parameters that are held at once."""
 
 SEEN = 1e-9
@@ -98,13 +98,14 @@ def observed_information(
 
     Raises:
         DataError: a cell is missing.
-        SpecError: more parameters than ``MAX_PARAMETERS``, or a matrix that is not finite.
+        SpecError: more parameters than ``MAX_INFORMATION_PARAMETERS``, or a matrix that is not
+            finite.
     """
     spec, p = mixture.spec, mixture.spec.n_parameters
-    if p > MAX_PARAMETERS:
+    if p > MAX_INFORMATION_PARAMETERS:
         raise SpecError(
             f"standard errors need the information matrix of {p} parameters, more than "
-            f"{MAX_PARAMETERS}: take fit.bootstrap() for an interval"
+            f"{MAX_INFORMATION_PARAMETERS}: take fit.bootstrap() for an interval"
         )
     if bool((rows < 0).any()):
         raise DataError(
@@ -114,7 +115,7 @@ def observed_information(
     total = mixture.weights.new_zeros(p, p)
     sources = torch.zeros_like(mixture.weights)
     masses = [torch.zeros_like(c[..., 0]) for c in mixture.cpts]
-    step = max(1, CHUNK // (p + 1))
+    step = max(1, NUMBERS_OF_SCORES // (p + 1))
     for block, weight in zip(rows.split(step), weights.split(step), strict=True):
         block = block.long()
         shares = responsibilities(mixture, block)

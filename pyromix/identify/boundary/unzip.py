@@ -21,7 +21,7 @@ from torch import Tensor
 from pyromix.exact.logspace import log
 from pyromix.model.spec import SOURCE, MixtureSpec
 
-LEAST = 1e-12
+LEAST_CELL = 1e-12
 """Probability in place of zero, where one divides by it."""
 
 
@@ -103,7 +103,7 @@ def unzipped_cpt(
     masked = usable.unsqueeze(-1)
     table = torch.where(masked, table, 1 / table.shape[-1])
     estimates = unzip(table, torch.where(masked, evidence, 0.0))
-    weights = torch.where(usable, rows / table.clamp_min(LEAST).reciprocal().sum(-1), 0.0)
+    weights = torch.where(usable, rows / table.clamp_min(LEAST_CELL).reciprocal().sum(-1), 0.0)
     parents = spec.parents[vertex]
     shape = spec.joint_shape((SOURCE, *parents, vertex))
     others = [i for i, v in enumerate(boundary, 1) if v not in parents]
