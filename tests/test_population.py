@@ -137,7 +137,7 @@ def test_a_rare_cell_of_a_population_counts_as_reached():
     tables = ([[1 - 1e-8, 1e-8]], [[[0.3, 0.7], [0.6, 0.4]]])
     one = torch.ones(1, dtype=torch.float64)
     rare = BayesNetMixture(spec, one, tuple(torch.tensor(t, dtype=torch.float64) for t in tables))
-    assert population(rare).as_counts().unit == pytest.approx(4e-9, rel=1e-9)
+    assert population(rare).as_counts().weight_of_a_row == pytest.approx(4e-9, rel=1e-9)
     fit = px.fit(spec, population(rare), method="em", prior=None)
     assert all(bool(reached.all()) for reached in fit.reached)
 

@@ -74,7 +74,7 @@ def test_a_table_counted_for_a_model_remembers_it(truth):
     again = px.Counts(counts.spec, counts.rows, counts.weights, counts.report)
     assert again.spec is truth.spec
     assert counts.merge(counts).spec is truth.spec
-    assert counts.with_spec(truth.spec.schema).counted_for == ()
+    assert counts.with_spec(truth.spec.schema).counted_for is None
 
 
 def test_a_spec_is_a_schema_and_has_one(truth):

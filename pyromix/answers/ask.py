@@ -142,7 +142,7 @@ def _asked(fit: Fit) -> BayesNetMixture:
     return fit.mixture if fit.sampled is None else fit.sampled.mixture
 
 
-def _informed(fit: Fit, interval: bool | None) -> tuple[Information, ...]:
+def _informed(fit: Fit, interval: bool | None) -> Information | None:
     """What an interval of a point estimate needs, where it is wanted, or cheap."""
     if interval is None:
         table, p = fit.table, fit.n_parameters
@@ -154,7 +154,7 @@ def _informed(fit: Fit, interval: bool | None) -> tuple[Information, ...]:
             and table.n_patterns * p**2 <= CHEAP_INFORMATION
         )
     wanted = interval and fit.sampled is None and not fit.exact
-    return (fit.information,) if wanted else ()
+    return fit.information if wanted else None
 
 
 def _role(spec: MixtureSpec, role: str, argument: str) -> str:

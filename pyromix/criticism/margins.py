@@ -208,7 +208,7 @@ def _statistic(
     gap: Float[Tensor, " cells"],
     whole: Float[Tensor, "cells cells"],
     left: Float[Tensor, "cells cells"],
-    rows: Float[Tensor, " cells"],
+    expected_rows: Float[Tensor, " cells"],
 ) -> tuple[float, int]:
     """Squared length of the gap in standard errors, over the directions that can be compared.
 
@@ -216,10 +216,10 @@ def _statistic(
         gap: observed minus expected shares.
         whole: their covariance if nothing had been fitted.
         left: their covariance.
-        rows: expected in every cell; rare cells become one.
+        expected_rows: expected in every cell; rare cells become one.
     """
-    rare = rows < RARE
-    merge = torch.eye(len(rows), dtype=gap.dtype, device=gap.device)[~rare]
+    rare = expected_rows < RARE
+    merge = torch.eye(len(expected_rows), dtype=gap.dtype, device=gap.device)[~rare]
     if bool(rare.any()):
         merge = torch.cat([merge, rare.to(gap.dtype).unsqueeze(0)])
     gap, whole, left = merge @ gap, merge @ whole @ merge.T, merge @ left @ merge.T

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,6 +66,7 @@ class Variation:
         found: the answer; None where there is none.
         note: why there is none, or what to think of it; perhaps empty.
         identified: False where the question is not identified under this assumption.
+        dropped: names of the variables left out; of kind ``"view"`` alone.
     """
 
     kind: str
@@ -73,6 +74,7 @@ class Variation:
     found: Answer | None
     note: str = ""
     identified: bool = True
+    dropped: tuple[str, ...] = ()
 
     @property
     def answer(self) -> Answer:
@@ -222,7 +224,8 @@ def _without_views(
             yield Variation(VIEW, f"without {_set(spec, view)}", None, note)
             continue
         words = f"without {_set(spec, dropped)}"
-        yield _refitted(VIEW, words, spec.without(dropped), fit, counts, question_, generator)
+        found = _refitted(VIEW, words, spec.without(dropped), fit, counts, question_, generator)
+        yield replace(found, dropped=tuple(spec.name(v) for v in dropped))
 
 
 def _droppable(spec: MixtureSpec, view: Sequence[int], asked: DoQuery) -> list[int]:

@@ -259,16 +259,16 @@ def gathered(rows: Rows, asker: Schema | None = None) -> Counts:
         DataError: there is no row, a state is out of range, or a weight is not positive.
     """
     schema = rows.schema
-    found: tuple[Tensor, ...] = ()
+    found: tuple[Tensor, Tensor] | None = None
     for block, weights in rows.blocks(range(schema.n_variables)):
         if not len(block):
             continue
         check_states(schema, block)
         block = block.to(smallest_dtype(schema))
-        if found:
+        if found is not None:
             block, weights = torch.cat([found[0], block]), torch.cat([found[1], weights])
         found = collapse(block, schema.cards, weights)
-    if not found:
+    if found is None:
         raise DataError(
             f"expected at least one row, found none in any block of a {type(rows).__name__}; check "
             "the filter or the files it reads"

@@ -84,7 +84,7 @@ class Information:
 def observed_information(
     mixture: BayesNetMixture,
     rows: Int[Tensor, "m n"],
-    weights: Float[Tensor, " m"],
+    row_weights: Float[Tensor, " m"],
     prior: PseudoCounts,
 ) -> Information:
     """Take the observed information of weighted complete rows, and of pseudo-counts, at a mixture.
@@ -92,7 +92,7 @@ def observed_information(
     Args:
         mixture: the estimate, without batch axes.
         rows: state numbers, no cell missing.
-        weights: of the rows.
+        row_weights: of the rows.
         prior: pseudo-counts; they add the information of as many labelled rows, learned ones only
             on how rows differ.
 
@@ -116,7 +116,7 @@ def observed_information(
     sources = torch.zeros_like(mixture.weights)
     masses = [torch.zeros_like(c[..., 0]) for c in mixture.cpts]
     step = max(1, NUMBERS_OF_SCORES // (p + 1))
-    for block, weight in zip(rows.split(step), weights.split(step), strict=True):
+    for block, weight in zip(rows.split(step), row_weights.split(step), strict=True):
         block = block.long()
         shares = responsibilities(mixture, block)
         sources += weight @ shares

@@ -121,7 +121,7 @@ def _weights(
         drawn = rng.multinomial(round(total), units / total, size=n).T.astype(np.float64)
     else:
         drawn = rng.standard_gamma(units[:, None], size=(len(units), n))
-    return drawn * (total * counts.unit / drawn.sum(0))
+    return drawn * (total * counts.weight_of_a_row / drawn.sum(0))
 
 
 def _learned_anew(

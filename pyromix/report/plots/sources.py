@@ -60,5 +60,4 @@ def draw_sources(fit: Fit, ax: Any = None) -> Axes:
 
 def _ends(margin: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per source its lower and upper ends; none without intervals."""
-    return [pair for low, high in zip(margin.low, margin.high, strict=True)
-            for pair in zip(low, high, strict=True)]  # fmt: skip
+    return [] if margin.interval is None else list(zip(*margin.interval, strict=True))

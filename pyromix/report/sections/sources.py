@@ -77,7 +77,8 @@ def _margin_rows(fit: Fit, found: tuple[Margin, ...]) -> tuple[tuple[str, ...], 
         shown = [1] if len(states) == 2 else range(len(states))
         for s in shown:
             cells = [share(p) for p in margin.values[:, s]]
-            for low, high in zip(margin.low, margin.high, strict=True):
+            if margin.interval is not None:
+                low, high = margin.interval
                 cells = [
                     f"{cell} {between(low[u, s], high[u, s], '.2f')}"
                     for u, cell in enumerate(cells)
