@@ -351,7 +351,7 @@ def test_a_method_that_takes_the_place_of_pooled_tables_as_known_says_so():
     model, frame, _ = px.datasets.load("hidden-group")
     fit = px.fit(model, frame, 2, prior=None, n_init=0)
     pooled = fit.refine(prior=pooled_prior(fit.counts, fit.mixture))
-    with pytest.warns(px.errors.SamplingWarning, match="takes it as known"):
+    with pytest.warns(px.errors.SamplingWarning, match="intervals may be too narrow"):
         pooled.refine(method="svi", num_steps=3, num_samples=5)
 
 

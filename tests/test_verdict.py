@@ -36,7 +36,7 @@ def test_an_effect_that_the_fit_refuses_is_refused_at_every_door(pair):
         lambda: pair.query("Y", {"X": 1}),
         lambda: px.query(pair, "Y", {"X": 1}),
     ):
-        with pytest.raises(px.NotCertifiedError, match="does not determine"):
+        with pytest.raises(px.NotCertifiedError, match="found that it does not"):
             ask()
     assert px.check(PLAIN, outcome="Y", treatment="X").verdict == "not identified"
     effects = pair.report(treatment="X", outcome="Y", show=False, sensitivity=False)

@@ -152,8 +152,9 @@ def _check_support(
         )
     if worst > SAID_UNSUPPORTED:
         warnings.warn(
-            f"{question(spec, query)}: probability {worst:.2g} rests on {where}; they hold what "
-            "the fit started from, or its prior",
+            f"{question(spec, query)}: probability {worst:.2g} rests on {where}; these "
+            "rows hold what the fit started from, or its prior. Merge states, set a prior, or ask "
+            "about a setting that occurs in the data",
             UnsupportedRowsWarning,
             stacklevel=3,
         )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyromix.answers.wording import question
 from pyromix.errors import NotCertifiedError, QueryError
 from pyromix.identify.certify import size_error
 from pyromix.identify.verdict import Ground, Verdict
 from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE
+
+LISTED = 12
+"""Variables that a refusal names."""
 
 
 def admit(verdict: Verdict, require: str) -> Certainty:
@@ -40,25 +45,30 @@ def refusal(verdict: Verdict) -> str:
     asked = question(spec, verdict.queries[0])
     if verdict.structural is Certainty.LOCAL:
         return (
-            f'expected a proof of {asked} from the graph alone, as require="graphical" asks; found '
-            "that it is identified locally: no continuum of other answers fits as well, a second "
-            'isolated one might. Pass require="local"'
+            f'expected the graph alone to determine {asked}, as require="graphical" asks; found '
+            "that it is determined locally: no continuum of other answers fits as well, but a "
+            'second, isolated one might. Pass require="local" to accept that'
         )
     tables = ", ".join(
         f"P({name})" if name == spec.name(SOURCE) else f"P({name} | ...)" for name in verdict.moved
     )
-    seen = (
-        ""
-        if verdict.certificate is None
-        else (
-            f"{verdict.certificate.rank} of {verdict.certificate.n_parameters} parameter directions"
+    seen = ""
+    if (local := verdict.certificate) is not None:
+        seen = (
+            f" With {spec.n_sources} sources that distribution fixes {local.rank} of "
+            f"{local.n_parameters} parameter directions."
         )
-    )
     return (
-        f"the law of {', '.join(spec.variables)} does not determine {asked}: with "
-        f"{spec.n_sources} sources it shows {seen}, and an unseen one, mostly in {tables}, moves "
-        f"the answer (relative residual {verdict.residual:.2g}). What would help: one more "
-        f"observed variable that depends on {spec.source!r} and is independent of the others "
-        f"given {spec.source!r}, a sparser graph if it can be justified, or fewer sources; "
+        f"expected the joint distribution of {_listed(spec.variables)} to determine {asked}; found "
+        f"that it does not.{seen} A direction that it leaves free, mostly in {tables}, moves the "
+        f"answer (relative residual {verdict.residual:.2g}, where 0 is no move). What to try: one "
+        f"more observed variable that depends on {spec.source!r} and is independent of the others "
+        f"given {spec.source!r}; a sparser graph, if it can be justified; or fewer sources. "
         'require="none" returns the number at this one optimum all the same'
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first of many names."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

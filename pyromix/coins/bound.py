@@ -1,7 +1,8 @@
 """The largest likelihood that any mixing distribution of binomials can reach, with a certificate.
 
 The likelihood is concave in the mixing distribution G, and its derivative towards a coin p is
-D(p) = sum over units of b(p) / f - N, where b is the unit's binomial probability and f its
+D(p) = sum over units of b(p) / f - N [B. G. Lindsay, The geometry of mixture likelihoods: a general
+theory, Annals of Statistics 11, 1983], where b is the unit's binomial probability and f its
 mixture probability. No G' exceeds G by more than the largest D, so a mixture with D <= 0 is the
 nonparametric maximum, and a fit with any number of coins stays below it.
 """

@@ -1,7 +1,13 @@
 """Maximum likelihood for a mixture of binomials: EM, then Newton, batched over starts.
 
-The coins of k-MixIID at the end of THEORY section 2.3. Everything works on distinct patterns
-(successes, trials) with a mass, never on units.
+The coins of k-MixIID at the end of THEORY section 2.3 (c): with h successes in n flips
+
+    L = sum over units of log sum over u of pi_u p_u^h (1 - p_u)^(n - h),
+    r_u = pi_u p_u^h (1 - p_u)^(n - h) / sum over u' of the same,
+
+an EM step is pi_u = mean of r_u, p_u = sum of r_u h / sum of r_u n, and the gradient in the logit
+of p_u is sum over units of r_u (h - n p_u). Everything works on distinct patterns (successes,
+trials) with a mass, never on units.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """The moment space of [0, 1]: moments from counts, a Legendre basis, projection, Jacobi matrices.
 
 THEORY section 2.3. Power moments are turned into Legendre moments once; every Hankel matrix below
-is the Gram matrix ``E[P_i(x) P_j(x)]`` of shifted orthonormal Legendre polynomials, whose
-condition number grows far more slowly than that of ``mu_{i+j}``.
+is the Gram matrix ``E[P_i(x) P_j(x)]`` of shifted orthonormal Legendre polynomials, whose condition
+number grows far more slowly than that of ``mu_{i+j}``. Atoms and weights are those of Gauss
+quadrature [golub69] (THEORY 2.3b): with the Jacobi matrix J = Q diag(x) Q' the atoms are x and the
+weights mu_0 Q[0, :]^2. The projection onto the moment space is the denoising of [wuyang20].
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ def _reasons(found: Verdict) -> list[str]:
     """What graph and rank say, in sentences."""
     spec, local = found.spec, found.certificate
     if found.ground is Ground.ONE_SOURCE:
-        return ["one source: an ordinary network, everything is observed"]
+        return ["with one source the model is an ordinary network: every variable is observed"]
     reasons = _plan_text(found.facts)
     if found.ground is Ground.GRAPH:
         return reasons
@@ -237,19 +237,23 @@ def _reasons(found: Verdict) -> list[str]:
             f"the local certificate is not computed: {spec.n_parameters} parameters, more than "
             f"{MAX_CERTIFIED_PARAMETERS}",
         ]
-    counted = f"the law of the variables shows {local.rank} of {local.n_parameters} parameters"
+    counted = (
+        f"the joint distribution of the observed variables fixes {local.rank} of "
+        f"{local.n_parameters} parameter directions"
+    )
     if found.ground is Ground.ALL_SEEN:
         return [*reasons, f"{counted}: no continuum of other mixtures fits as well"]
     reasons.append(f"{counted} at generic values")
     if found.ground is Ground.UNMOVED:
         reasons.append(
-            f"the unseen directions do not move the answer (relative residual {found.residual:.1g})"
+            "the directions that it leaves free do not move the answer (relative residual "
+            f"{found.residual:.1g})"
         )
     if found.ground is Ground.MOVED:
         moved = ", ".join(f"P({n})" if n == spec.source else f"P({n} | ...)" for n in found.moved)
         reasons.append(
-            f"an unseen direction, mostly in {moved}, moves the answer (relative residual "
-            f"{found.residual:.2g})"
+            f"a direction that it leaves free, mostly in {moved}, moves the answer (relative "
+            f"residual {found.residual:.2g})"
         )
     return reasons
 
@@ -274,7 +278,9 @@ def _of_data(found: Verdict) -> list[str]:
         return []
     texts = []
     if found.weak:
-        texts = [f"these data do not show it: {note}" for note in stage.notes]
+        texts = [
+            f"the moments of these data do not show the sources: {note}" for note in stage.notes
+        ]
         for run in stage.runs[:1]:
             signal = run.signal**2 - (run.noise_floor / 2) ** 2
             if run.signal <= run.noise_floor and signal > 0:

@@ -131,7 +131,10 @@ class PredictiveCheck:
             QueryError: one variable alone has nothing to compare.
         """
         if not (self.pairs or self.blocks):
-            raise QueryError("a single variable has no pair margins, and no blocks")
+            raise QueryError(
+                "expected two or more variables to compare with the table, found a single "
+                "variable: it has no pair margins, and no blocks"
+            )
         found = (*self.pairs, *self.blocks)
         return found[worst_first(found)[0]]
 

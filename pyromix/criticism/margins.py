@@ -99,20 +99,25 @@ def check_predictions(
     notes = []
     if len(pairs) > MAX_PAIRS:
         chosen = sorted(rng.choice(len(pairs), MAX_PAIRS, replace=False).tolist())
-        notes.append(f"{MAX_PAIRS} of {len(pairs)} pairs were compared")
+        notes.append(
+            f"{MAX_PAIRS} of {len(pairs)} pairs of variables, drawn at random, were compared with "
+            "the table"
+        )
         pairs = [pairs[i] for i in chosen]
     seed = int(rng.integers(2**31))
     explained, pulled = _explained(mixture, pairs, n_fitted, prior, seed)
     p = spec.n_parameters
     if not explained and pairs:
         notes.append(
-            f"{p} parameters are many, so the error of the estimate is not counted: p-values of "
-            f"pairs are too {'small' if fresh else 'large'}"
+            f"the model has {p} parameters, more than {MAX_MARGIN_PARAMETERS}, so the p-values of "
+            "pairs of variables leave out the error of the estimate: they are too "
+            f"{'small' if fresh else 'large'}"
         )
     if not counts.complete:
         notes.append(
-            "cells are missing: a pair is compared on the rows that have both, which supposes, "
-            "more than the fit does, that cells are missing completely at random"
+            "cells of the table are missing: every pair of variables is compared on the rows that "
+            "have both. This supposes that cells are missing completely at random, which is more "
+            "than the fit supposes"
         )
     sign = 1.0 if fresh else -1.0
     found = []

@@ -1,4 +1,7 @@
-"""EM on distinct rows: exact with missing cells, all starts at once, and never downhill."""
+"""EM on distinct rows: exact with missing cells, all starts at once, and never downhill.
+
+The formulas of a step stand in ``step``.
+"""
 
 from __future__ import annotations
 

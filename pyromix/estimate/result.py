@@ -201,8 +201,9 @@ def remarks(result: EMResult) -> list[Note]:
         said.append(
             Note(
                 NoteKind.SADDLE,
-                "the best start had stopped at a saddle: copies jittered by a few per cent rose "
-                "above it, and the estimate goes on from there. Use several random starts.",
+                "the best start of EM had stopped at a saddle of the log-likelihood: copies "
+                "jittered by a few per cent rose above it, and the estimate goes on from there. "
+                "Use several random starts (n_init).",
             )
         )
     for i, j in result.duplicates:
@@ -237,14 +238,15 @@ def _starts_disagree(result: EMResult) -> list[Note]:
     if result.n_identified:
         gap = float(ends[0] - result.start_log_likelihoods[: result.n_identified].max())
         sentence = (
-            f"random starts ended above the start from moments (gap {gap:.3g}); the best was "
-            f"reached by {n_best} of {n_init} starts. Rows may be few, n_sources too small, or the "
-            "variables depend on each other beyond the graph."
+            f"random starts of EM ended {gap:.3g} nats of log-likelihood above the start from "
+            f"moments; the best was reached by {n_best} of {n_init} starts. Rows may be few, "
+            "n_sources too small, or the variables depend on each other beyond the graph."
         )
     elif n_best < 2:
         sentence = (
-            f"best log-likelihood reached by {n_best} of {n_init} starts "
-            f"(gap {float(ends[0] - ends[1]):.3g}). Increase n_init or start from moments."
+            f"the best log-likelihood was reached by {n_best} of {n_init} starts of EM; the next "
+            f"best ended {float(ends[0] - ends[1]):.3g} nats below it. Increase n_init or start "
+            "from moments."
         )
     else:
         return []

@@ -1,4 +1,17 @@
-"""One step of EM as a map from points to points, batched over starts."""
+"""One step of EM as a map from points to points, batched over starts.
+
+[A. P. Dempster, N. M. Laird, D. B. Rubin, Maximum likelihood from incomplete data via the EM
+algorithm, JRSS B 39, 1977] for P(u, x) = pi_u product over v of theta_v[u, pa, x_v], rows x of
+weight w(x) and pseudo-counts a. E-step, missing cells summed out as U is:
+
+    r_u(x) = P(u, x) / sum over u' of P(u', x),
+    n_u = sum over x of w(x) r_u(x),   n_v[u, pa, s] = sum over the x with (pa, s) of w(x) r_u(x);
+
+M-step:
+
+    pi_u = (n_u + a_u) / sum over u' of (n_u' + a_u'),
+    theta_v[u, pa, s] = (n_v + a_v)[u, pa, s] / sum over s' of (n_v + a_v)[u, pa, s'].
+"""
 
 from __future__ import annotations
 

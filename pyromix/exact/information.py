@@ -7,7 +7,8 @@ EM algorithm, JRSS B 44, 1982]:
     I = I_complete - sum over rows of Var(score of the complete row | the observed cells),
 
 where the complete score of source u lives in the tables of u alone and in the weights, so that
-everything is a product of matrices of (rows, parameters).
+everything is a product of matrices of (rows, parameters). An answer q has by the delta method the
+variance grad q' I^-1 grad q (THEORY section 7).
 """
 
 from __future__ import annotations

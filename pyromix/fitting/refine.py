@@ -29,11 +29,12 @@ from pyromix.posterior.gibbs import gibbs
 REFINE_METHODS = ("em", "gibbs", "nuts", "svi")
 
 KNOWN_PLACE = (
-    "{method}: the fit pools its sources, and where to was learned from the table; this method "
-    'takes it as known, so intervals are too narrow where tables were pooled: method="gibbs" and '
-    "fit.bootstrap() do not, or fit with another prior"
+    "{method}: intervals may be too narrow. The prior of this fit draws the tables of the sources "
+    "towards common tables that were themselves estimated from the data, and {method} takes these "
+    'as known without error. To count their error take method="gibbs" or fit.bootstrap(), or fit '
+    "with a prior that is fixed beforehand, e.g. prior=1.0"
 )
-"""Said of methods whose prior is fixed."""
+"""Said of methods that hold the learned place of pseudo-counts fixed; see ``PseudoCounts``."""
 
 F = TypeVar("F", bound=Fit)
 
@@ -141,12 +142,16 @@ def bootstrap(
     )
     notes = []
     if lost := int((~found.converged).sum()):
-        sentence = f"{lost} of {n} replicates stopped at max_iter={max_iter}"
+        sentence = (
+            f"{lost} of {n} replicates stopped at max_iter={max_iter}, before EM had converged; "
+            "raise max_iter of bootstrap"
+        )
         notes.append(Note(NoteKind.DRAWS, sentence, {"stopped": lost}))
     if doubtful := int(found.ambiguous.sum()):
         sentence = (
-            f"the sources of {doubtful} of {n} replicates could nearly as well be matched "
-            "otherwise: sources hardly differ, or one replicate ended elsewhere"
+            f"the sources of {doubtful} of {n} bootstrap replicates could nearly as well be "
+            "matched otherwise with those of the fit: sources hardly differ, or a replicate ended "
+            "in another optimum. Answers about a single source are doubtful; try fewer sources"
         )
         notes.append(Note(NoteKind.DRAWS, sentence, {"ambiguous": doubtful}))
     warn_of(notes, stacklevel=2)
@@ -222,8 +227,9 @@ def _varied(
         said.append(
             Note(
                 NoteKind.SAMPLING,
-                f"svi: the bound still rose by {found.still_rising:.3g} nats in the last tenth of "
-                f"{len(found.elbo)} steps. Raise num_steps or learning_rate",
+                f"svi: the evidence bound still rose by {found.still_rising:.3g} nats in the last "
+                f"tenth of {len(found.elbo)} steps, more than {RISING:g}: its draws are not yet "
+                "those of the best guide. Raise num_steps or learning_rate",
             )
         )
     if doubtful := int(ambiguous.sum()):
@@ -231,10 +237,13 @@ def _varied(
             Note(
                 NoteKind.DRAWS,
                 f"svi: the sources of {doubtful} of {len(order)} draws could nearly as well be "
-                "matched otherwise: answers about a source are doubtful",
+                "matched otherwise with those of the fit: answers about a single source are "
+                "doubtful, those about P(V) and its interventions are not; try fewer sources",
             )
         )
-    bound = Note(NoteKind.DRAWS, f"svi: bound {found.last:.6g} nats", {"bound": found.last})
+    bound = Note(
+        NoteKind.DRAWS, f"svi: evidence bound {found.last:.6g} nats", {"bound": found.last}
+    )
     notes = [*notes, bound, *warn_of(said, stacklevel=4)]
     if found.point:
         result = evaluate(counts, mixtures[0])

@@ -1,8 +1,10 @@
 """One order of the sources for all runs: alignment along a tree (THEORY sections 4.2 and 5.4).
 
-Runs that share an alignment variable, a vertex with its boundary, and agree on the assignment of
-the boundary have the same within-source table of that vertex; the permutation that makes the tables
-equal aligns their sources. Neither a graph nor moments are seen here.
+Runs a and b that share an alignment variable X, a vertex with its boundary, and agree on the
+assignment of the boundary have the same within-source table M_X of that vertex. The permutation
+that makes the tables equal aligns their sources: argmin over sigma of |M^a_X - sigma M^b_X| in the
+largest entry [gordon23clear], here in squared standard errors, summed over all such X. Neither a
+graph nor moments are seen here.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ class Certificate:
     """The null space of the Jacobian of theta -> P(V) at a generic point (THEORY section 7b).
 
     Theta are log-odds against the last state, of the weights and of every CPT row, so tables stay
-    on the simplex. The verdict is generic and *local*: it excludes a continuum of mixtures with
-    the same P(V), not a second one far away.
+    on the simplex. With N an orthonormal basis of the null space an answer q moves by its residual,
+    ``|N' grad q| / |grad q|`` (7c). The verdict is generic and *local*: it excludes a continuum of
+    mixtures with the same P(V), not a second one far away.
 
     Attributes:
         point: the generic mixture at which the Jacobian was taken.

@@ -1,7 +1,13 @@
 """Certificates: what the graph recovers, and which directions of parameter space the law sees.
 
 THEORY section 7: (a) a plan; (b) and (c) the Jacobian of theta -> P(V), taken in closed form at a
-generic mixture: one row per cell of the joint table, or per sampled cell where the table is large.
+generic mixture: one row per cell v of the joint table, or per sampled cell where the table is
+large,
+
+    d log P(v) / d theta = sum over u of P(u | v) d log P(u, v) / d theta.
+
+Full rank is local identification [T. J. Rothenberg, Identification in parametric models,
+Econometrica 39, 1971].
 Samples visit every CPT row: one met less often than it has parameters would make these seem free.
 """
 

@@ -64,15 +64,19 @@ class PseudoCounts:
         """
         if isinstance(prior, str):
             raise QueryError(
-                f"expected None, a pseudo-count or a mapping as prior, found {prior!r}; "
-                'px.fit alone chooses one from the table (prior="pooled")'
+                "expected prior=None, a pseudo-count (rows per cell) or a mapping from names of "
+                f"variables to pseudo-counts, found prior={prior!r}; a prior is chosen from the "
+                'table by px.fit alone, with prior="pooled"'
             )
         if isinstance(prior, Mapping):
             named = {spec.vertex(name): value for name, value in prior.items()}
         else:
             value = 0.0 if prior is None else prior
             if prior is not None and not (math.isfinite(value) and value > 0):
-                raise SpecError(f"prior must be None or a positive pseudo-count, found {prior!r}")
+                raise SpecError(
+                    "prior must be None or a positive pseudo-count (rows per cell), found "
+                    f"{prior!r}; prior=None is maximum likelihood"
+                )
             named = dict.fromkeys(range(SOURCE, spec.n_variables), value)
         tables = []
         for v in range(SOURCE, spec.n_variables):
@@ -138,12 +142,12 @@ def _table(
     if not bool((table.isfinite() & (table >= 0)).all()):
         raise SpecError(
             f"prior of {name!r}: pseudo-counts must be finite and not negative, found least "
-            f"{float(table.min()):.3g}"
+            f"{float(table.min()):.3g}; leave {name!r} out of the prior for none at all"
         )
     try:
         return table.expand(shape).clone()
     except RuntimeError:
         raise SpecError(
             f"prior of {name!r}: expected a number or a table that broadcasts to {shape}, found "
-            f"{tuple(table.shape)}"
+            f"a table of shape {tuple(table.shape)}; its axes are source, parents and own states"
         ) from None

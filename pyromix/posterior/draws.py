@@ -216,7 +216,8 @@ def remarks(report: SamplingReport) -> list[Note]:
             Note(
                 NoteKind.SAMPLING,
                 f"{report.method}: {total} draws are worth {report.effective:.0f} independent "
-                f"ones at {report.effective_of}. Raise num_samples",
+                f"ones at {report.effective_of}, expected {min(FEW, total / 4):.0f} or more, so "
+                "the ends of intervals are mostly chance. Raise num_samples",
             )
         )
     if report.divergences:
@@ -235,7 +236,7 @@ def remarks(report: SamplingReport) -> list[Note]:
                 f"{report.method}: in {report.n_switched} of {total} draws the sources had "
                 f"exchanged labels ({report.n_exchanges} exchanges on the way); each draw was "
                 "relabelled by itself before anything was averaged. Sources hardly differ, or "
-                "n_sources is too large",
+                "n_sources is too large: try fewer",
             )
         )
     if report.n_ambiguous:
@@ -243,8 +244,8 @@ def remarks(report: SamplingReport) -> list[Note]:
             Note(
                 NoteKind.DRAWS,
                 f"{report.method}: the sources of {report.n_ambiguous} of {total} draws could "
-                "nearly as well be matched otherwise: answers about a source are doubtful, those "
-                "about P(V) and its interventions are not",
+                "nearly as well be matched otherwise with those of the fit: answers about a "
+                "single source are doubtful, those about P(V) and its interventions are not",
             )
         )
     return said

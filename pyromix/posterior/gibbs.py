@@ -6,8 +6,8 @@ of finite mixture distributions through Bayesian sampling, JRSS B 56, 1994]:
 - the rows behind one pattern are alike, so their sources are one multinomial draw with the
   responsibilities of the pattern: the cost is per distinct pattern, not per row;
 - missing cells are summed out while sources are drawn, and then filled in by one multinomial draw
-  over the completions of each open component and source (see ``missing_cells``); a missing vertex
-  without observed descendants is left out of both, which leaves the posterior as it is;
+  over the completions of each open component and source (see ``exact/missing.py``); a missing
+  vertex without observed descendants is left out of both, which leaves the posterior as it is;
 - every row of every table is a Dirichlet draw; a vertex that sources share has one table.
 
 Where pseudo-counts lie at a place that was learned from the table (``estimate.pooled_prior``), the
@@ -70,7 +70,7 @@ def gibbs(
         counts: distinct rows; weights are whole numbers of rows.
         mixture: the estimate, without batch axes; gives the labels.
         prior: pseudo-counts of the estimator; the prior is their ``concentrations``.
-        row_masses: as for ``posterior.matched``.
+        row_masses: as for ``draws.matched``.
         num_samples: draws of each chain that are kept.
         warmup_steps: sweeps before the first of them.
         num_chains: number of chains.

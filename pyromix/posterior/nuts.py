@@ -67,7 +67,7 @@ def nuts(
         counts: distinct rows; fractional weights are exponents of the likelihood.
         mixture: the estimate, without batch axes; gives the labels.
         prior: pseudo-counts of the estimator; the prior is their ``concentrations``.
-        row_masses: as for ``posterior.matched``.
+        row_masses: as for ``draws.matched``.
         num_samples: draws of each chain that are kept.
         warmup_steps: draws before, in which steps and scales are adapted.
         num_chains: number of chains.

@@ -1,9 +1,13 @@
 """Good collections of runs: the plan of the method of Markov boundaries (THEORY section 4.3).
 
 Graph, cardinalities and k only; no data. A run is an independent set and an assignment of what
-makes it independent; given that, its members are a k-MixProd [gordon23clear]. A collection is good
+makes it independent; given that, its members are a k-MixProd [gordon23clear, Sec. 4],
+
+    P(x_I | cond) = sum over u of P(u | cond) product over X in I of P(x | u, cond).
+
+A collection is good
 when every run shows k sources, labels can be carried from any run to any other, and every vertex
-meets every assignment of its parents. ``boundary_search`` finds one.
+meets every assignment of its parents. ``search.plan_boundaries`` finds one.
 """
 
 from __future__ import annotations

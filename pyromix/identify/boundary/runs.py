@@ -1,4 +1,8 @@
-"""The runs of a plan, solved as mixtures of products (THEORY section 4.1), a family at a time."""
+"""The runs of a plan, solved as mixtures of products, a family at a time.
+
+The oracle of [gordon23clear, Sec. 4] (THEORY section 4.1): from P(x_I | cond_a) it returns
+M^a[X, u] = P(X | u, cond_a) and P(u | cond_a), here by ``identify_product``.
+"""
 
 from __future__ import annotations
 

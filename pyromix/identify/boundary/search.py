@@ -1,6 +1,8 @@
 """The search for a good collection of runs (THEORY section 4.3); graph, cardinalities, k only.
 
-Where the print of [gordon23clear] and perfect statistics part, statistics win:
+It takes O(n 2^gamma) runs, gamma = max |MB(X)| <= Delta^2 [gordon23clear, Theorem 17] (THEORY
+section 4.7, slip S1). Where the print of [gordon23clear] and perfect statistics part, statistics
+win:
 
 - A clean member (slip S2, see ``IndependentSet``) is conditioned on its parents alone, and COND is
   not reset to the whole boundary afterwards, as Alg. 4 does (slip S3).

@@ -1,6 +1,8 @@
 """Independent sets and what makes them independent (THEORY section 4.1); graph only.
 
-Everything is within each source: U is conditioned on throughout, and the DAG is the one without U.
+COND(I) = union of MB(X) over X in I, disjoint from I, makes the members of I independent within
+each source [gordon23clear, Sec. 4]. Everything is within each source: U is conditioned on
+throughout, and the DAG is the one without U.
 """
 
 from __future__ import annotations

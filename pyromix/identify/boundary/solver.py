@@ -2,7 +2,8 @@
 
 Runs of a good collection are solved as mixtures of products, a family of runs at once (THEORY
 section 4.1), aligned along a tree (4.2), and turned into CPTs, those of clean vertices directly,
-others by unzipping in reverse topological order (4.4); last comes P(U) (4.5).
+others by unzipping in reverse topological order (4.4: P_u(Y = b | pa) proportional to r_b / L_b);
+last comes P(U), by Bayes on runs (4.5: P(u) = P(u | cond) P(cond) / P(cond | u)).
 """
 
 from __future__ import annotations

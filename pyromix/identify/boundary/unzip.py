@@ -6,8 +6,9 @@ Conditioned on its whole Markov boundary a vertex Y has, within source u,
     L_b = product over its children C of P_u(c | pa(C) with Y = b).
 
 What the children say is divided out: P_u(Y = b | pa) is proportional to r_b / L_b, for any number
-of states. CPTs of the children must be known, hence reverse topological order. A clean vertex is
-conditioned on no child, and has nothing to unzip.
+of states; [gordon23clear] prints it for two, r_b L_{1-b} / (r_b L_{1-b} + r_{1-b} L_b). CPTs of the
+children must be known, hence reverse topological order. A clean vertex is conditioned on no child,
+and has nothing to unzip.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""k-MixBND by views: variables on one DAG within each source (THEORY section 5)."""
+"""k-MixBND by views: variables on one DAG within each source [amr09] (THEORY section 5)."""

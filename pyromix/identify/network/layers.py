@@ -6,7 +6,11 @@ With K an ancestral set whose CPTs are known, q(x_K) = P(U | x_K), and v a verte
 
 since v is independent of its other non-descendants given U and its parents. So for each joint state
 of the parents the CPT is the least-squares regression of the indicator of s on q, an exact identity
-at exact moments and a consistent estimate otherwise.
+at exact moments and a consistent estimate otherwise: with y_i the indicator of s in row i,
+
+    P(s | ., pa) = (sum over i of q_i q_i')^-1 (sum over i of q_i y_i).
+
+No paper has this step; it takes the place of the cover (THEORY section 5.3) without a second view.
 """
 
 from __future__ import annotations

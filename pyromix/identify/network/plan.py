@@ -1,8 +1,13 @@
 r"""Plans: from a graph, cardinalities and k to views, conditioning sets and what they cover.
 
-A plan sees no data. THEORY section 5 in the order in which a plan uses it: a run of three views
-given a separator Z (5.1, 5.2), links that align the labels of its assignments (5.4), the families
-that the views cover (5.3). The rest of the network is covered in layers, from the roots down:
+A plan sees no data. THEORY section 5 in the order in which a plan uses it: a run of three views A,
+B, C given a separator Z (5.1, 5.2), which determine the sources for each z [kruskal77] [amr09],
+
+    P(a, b, c | z) = sum over u of P(u | z) P(a | u, z) P(b | u, z) P(c | u, z),
+
+constructively where two of them have rank k and the third has distinct columns [leurgans93]; links
+that align the labels of its assignments (5.4); the families that the views cover (5.3). The rest of
+the network is covered in layers, from the roots down:
 
     Let K be an ancestral set of vertices whose CPTs are known, and v another vertex with its
     parents in K. Then v is independent of K \ PA(v) given (U, PA(v)), so that

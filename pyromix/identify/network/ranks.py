@@ -1,7 +1,12 @@
 """How many sources a network's data show: rank tests of d-separated blocks (THEORY section 8).
 
-For blocks A and B that U and Z d-separate, P(A, B | z) has rank at most k for every z, whatever the
-rest of the network does. So a rank above k contradicts k or the graph.
+For blocks A and B that U and Z d-separate [mazaheri26discovery],
+
+    P(A, B | z) = sum over u of P(u | z) P(A | u, z) P(B | u, z)'
+
+has rank at most k for every z, whatever the rest of the network does. So a rank above k contradicts
+k or the graph. The statistic is that of [ratsimalahelo01], see ``product/rank.py``; strata z are
+independent, so statistics and degrees of freedom add.
 """
 
 from __future__ import annotations

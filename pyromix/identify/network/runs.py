@@ -1,5 +1,9 @@
 """One run on data: every assignment of its conditioning set solved at once, the best plan chosen.
 
+Each z is one mixture of products (THEORY section 5.1),
+T_z[a, b, c] = sum over u of P(u | z) P(a | u, z) P(b | u, z) P(c | u, z), solved as in
+[gordon24colt] and [cardoso96] (THEORY sections 3.2 and 3.3; ``views/three_views.py``).
+
 The views of a plan may hold many vertices. Data with rows use as many as there are features for;
 exact moments of a large network use the few that show k sources, since tables grow with every one.
 """

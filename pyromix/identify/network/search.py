@@ -1,4 +1,10 @@
-"""The search for a plan: small separators first, views grown greedily, ties by what they cover."""
+"""The search for a plan: small separators first, views grown greedily, ties by what they cover.
+
+THEORY section 5.2: any three vertex sets without an edge of D_Z between them are views given Z
+(``separation.dependence``). They show k sources in the constructive case, two views with k joint
+states, of the condition min(k_A, k) + min(k_B, k) + min(k_C, k) >= 2 k + 2 of [kruskal77], where
+k_A is the number of joint states of view A (THEORY section 5.1).
+"""
 
 from __future__ import annotations
 
@@ -272,18 +278,19 @@ def _no_plan(spec: MixtureSpec) -> PlanError:
     names = ["{" + ", ".join(spec.name(v) for v in view) + "}" for view in apart]
     condition = f" and {', '.join(spec.name(z) for z in given)}" if given else ""
     if n < 3:
-        found = f"found {n}: {' and '.join(names) if names else 'none'}"
+        found = f"found {n}{': ' if names else ''}{' and '.join(names)}"
         helps = (
-            f"One more variable that depends on {source} and is independent of these given "
-            f"{source} would do, or a sparser graph if it can be justified."
+            f"one more variable that depends on {source} and is independent of the others given "
+            f"{source}, or a sparser graph if it can be justified"
         )
     else:
         sizes = [spec.n_joint(view) for view in apart]
         found = f"found {' '.join(names)} with {', '.join(map(str, sizes))} joint states"
-        helps = f"Variables with more states, or more of them, or fewer sources than {k}."
+        helps = f"variables with more states, more variables, or fewer sources than {k}"
     return PlanError(
-        f"expected three views of {source} that are independent given {source}{condition or ''}, "
-        f"two of them with {k} joint states or more; {found}. {helps}",
+        f"expected three views of {source}, groups of variables that are independent given "
+        f"{source}{condition}, two of them with {k} joint states or more; {found}. What to try: "
+        f"{helps}",
         uncovered=spec.variables,
     )
 

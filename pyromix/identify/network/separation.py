@@ -20,8 +20,9 @@ Neighbours = dict[int, set[int]]
 def dependence(spec: MixtureSpec, given: Collection[int]) -> Neighbours:
     """Return the graph D_Z of THEORY section 5.2: pairs that Z and U do not d-separate.
 
-    d-separation satisfies composition, so vertex sets without an edge between them in this graph
-    are d-separated as sets.
+    v - w is an edge when v and w are d-connected given (Z, U). d-separation satisfies composition
+    (A from B and A from C imply A from B and C together), so vertex sets without an edge between
+    them in this graph are d-separated as sets.
 
     Args:
         spec: the DAG.

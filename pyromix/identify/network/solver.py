@@ -1,8 +1,10 @@
 """k-MixBND: from moments to a mixture on one DAG (THEORY section 5).
 
-A plan, its run solved on all assignments at once, labels aligned, families covered, the rest of the
-network covered in layers from known ancestors. What a small stratum does not show is left out and
-said.
+A plan; its run solved on all assignments z at once (5.1: P(a, b, c | z) as a mixture of products);
+labels aligned (5.4: the permutation of least squared difference of laws that do not depend on what
+differs between z and z'); families covered (5.3: P(u, F) = sum over z of P(z) P(u | z) P(F | u,
+z)); the rest of the network covered in layers from known ancestors (``layers``). What a small
+stratum does not show is left out and said.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The two-slice pencil of [gordon24colt] for binary variables, line by line (THEORY section 3.2).
 
 It is what the paper analyses, kept readable against it: two blocks S and T of variables, one pivot,
-no whitening, no projection. ``product.identify_tables`` is the robust form for data.
+no whitening, no projection. ``tables.identify_tables`` is the robust form for data.
 """
 
 from __future__ import annotations

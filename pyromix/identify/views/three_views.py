@@ -7,7 +7,7 @@ the singular vectors of the first two views, it has k coordinates in which
 
 and ``core[0]`` is diagonal with the canonical correlations of the first two views, because
 coordinate 0 of the third view is the constant one. Noise is nearly the same in every entry, so
-plain least squares is nearly efficient. Views may be joint tables (``product.identify_tables``) or
+plain least squares is nearly efficient. Views may be joint tables (``tables.identify_tables``) or
 any features (``views``): what follows does not ask.
 """
 

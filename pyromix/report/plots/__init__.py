@@ -1,1 +1,1 @@
-"""Plots of a fit, one file per kind; ``draw.plot`` is the door."""
+"""Plots of a fit, one file per kind; ``draw.DRAWERS`` lists them."""
