@@ -5,9 +5,8 @@ makes it independent; given that, its members are a k-MixProd [gordon23clear, Se
 
     P(x_I | cond) = sum over u of P(u | cond) product over X in I of P(x | u, cond).
 
-A collection is good
-when every run shows k sources, labels can be carried from any run to any other, and every vertex
-meets every assignment of its parents. ``search.plan_boundaries`` finds one.
+A collection is good when every run shows k sources, labels can be carried from any run to any
+other, and every vertex meets every assignment of its parents. ``search.plan_boundaries`` finds one.
 """
 
 from __future__ import annotations
