@@ -139,7 +139,7 @@ assert not three.certificate.locally_identified
 
 # %% [markdown]
 # Goodman noticed in 1974 that it is not: the Jacobian has rank 13. There is a curve of answers with
-# exactly the same fit. A thousandth of a row in every cell, next to nothing beside 216 rows, chooses
+# exactly the same fit. A thousandth of a row in every cell, next to nothing beside 216, chooses
 # another point of it: as likely, and different people:
 
 # %%
