@@ -160,8 +160,8 @@ def test_three_states_are_recovered_as_they_are():
 
 def test_cpts_and_weights_are_recovered_from_aligned_runs():
     truth = px.random_mixture(path(6), 0, separation=0.4)
-    source = px.population(truth)
-    runs = solve_runs(source, plan_boundaries(truth.spec), 0)
+    moments = px.population(truth)
+    runs = solve_runs(moments, plan_boundaries(truth.spec), 0)
     runs = runs.relabel(orders_of(runs))
     cpts = recover_cpts(runs, [])
     weights = source_weights(runs, cpts)
@@ -374,10 +374,10 @@ def test_the_default_run_takes_the_most_frequent_states():
 @pytest.mark.parametrize("exact", [True, False])
 def test_every_tensor_is_where_the_data_are(exact):
     truth = px.random_mixture(path(6), 0, separation=0.4)
-    source = px.population(truth) if exact else rows_of(truth, 20_000)
-    expected = identify_by_boundaries(source, truth.spec).mixture
+    moments = px.population(truth) if exact else rows_of(truth, 20_000)
+    expected = identify_by_boundaries(moments, truth.spec).mixture
     with torch.device("meta"):
-        found = identify_by_boundaries(source, truth.spec).mixture
+        found = identify_by_boundaries(moments, truth.spec).mixture
     for a, b in zip((found.weights, *found.cpts), (expected.weights, *expected.cpts), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 

@@ -16,7 +16,7 @@ from pyromix.exact.contraction import (
     align,
     contract,
     elimination_order,
-    find_plan,
+    elimination_plan,
     log_contract,
 )
 from pyromix.model.spec import SOURCE
@@ -97,27 +97,27 @@ def test_the_next_label_lacks_the_fewest_edges_among_its_neighbours(seed, n, n_f
 
 def test_a_tree_is_summed_from_its_leaves():
     edges = [(0, 1), (0, 2), (1, 3), (1, 4), (2, 5), (2, 6)]
-    plan = find_plan(tuple(edges), tuple((v, 2) for v in range(7)), (0,))
+    plan = elimination_plan(tuple(edges), tuple((v, 2) for v in range(7)), (0,))
     assert max(len(step.union) for step in plan.steps) == 2
 
 
 def test_a_long_chain_needs_no_table_over_more_than_three_vertices():
     # Two factors of a chain share one vertex; more labels than einsum has letters in all.
     chain = tuple((v, v + 1) for v in range(300))
-    plan = find_plan(chain, tuple((v, 3) for v in range(301)), (0, 300))
+    plan = elimination_plan(chain, tuple((v, 3) for v in range(301)), (0, 300))
     assert max(len(step.union) for step in plan.steps) == 3
 
 
 def test_a_cycle_is_summed_with_three_vertices_at_a_time():
     cycle = tuple((v, (v + 1) % 50) for v in range(50))
-    plan = find_plan(cycle, tuple((v, 2) for v in range(50)), ())
+    plan = elimination_plan(cycle, tuple((v, 2) for v in range(50)), ())
     assert max(len(step.union) for step in plan.steps) == 3
 
 
 def test_a_plan_knows_its_largest_tables():
     scopes = ((0, 1, 2), (2, 3, 4), (4, 5, 0))
     lengths = {0: 4, 1: 2, 2: 5, 3: 2, 4: 6, 5: 3}
-    plan = find_plan(scopes, tuple(lengths.items()), ())
+    plan = elimination_plan(scopes, tuple(lengths.items()), ())
     unions = [math.prod(lengths[a] for a in step.union) for step in plan.steps]
     results = [math.prod(lengths[a] for a in step.scope) for step in plan.steps]
     assert math.prod(lengths[a] for a in plan.widest_union) == max(unions)
@@ -147,7 +147,7 @@ def test_where_tables_are_large_the_better_of_two_orders_is_taken():
         return max(cliques)
 
     candidates = [largest(elimination_order(scopes, lengths, weighted=w)) for w in (False, True)]
-    plan = find_plan(scopes, tuple(lengths.items()), ())
+    plan = elimination_plan(scopes, tuple(lengths.items()), ())
     assert candidates[0] > 2**20  # without weights
     assert math.prod(lengths[a] for a in plan.widest_union) == min(candidates) < max(candidates)
 
@@ -199,10 +199,10 @@ def test_logarithms_hold_what_numbers_do_not():
 
 
 def test_the_plan_of_a_structure_is_found_once():
-    find_plan.cache_clear()
+    elimination_plan.cache_clear()
     for seed in range(3):
         contract(random_factors(0, 5, 5)[:3], (0,), name=str)
-        assert find_plan.cache_info().misses == 1, seed
+        assert elimination_plan.cache_info().misses == 1, seed
 
 
 def test_the_derivative_of_a_logarithmic_sum_is_finite_where_a_table_has_zeros():

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyromix.coins.door import fit_iid
-from pyromix.coins.moments import METHODS
+from pyromix.coins.moments import MOMENT_METHODS
 from pyromix.coins.result import IIDFit
 from pyromix.errors import (
     ConvergenceWarning,
@@ -230,7 +230,7 @@ def test_a_coin_more_never_lowers_the_likelihood():
     assert all(b >= a - 1e-6 for a, b in itertools.pairwise(values))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MOMENT_METHODS)
 def test_every_moment_method_starts_a_climb_to_the_same_optimum(method):
     h, n, counts = draw(3, 12, 10**4, seed=0)
     default = fit_iid(h, n, 3, sample_weight=counts)

@@ -13,7 +13,7 @@ from helpers import BATCH_SHAPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyromix.coins.moments import METHODS, check_n_sources, identify_iid, solve_moments
+from pyromix.coins.moments import MOMENT_METHODS, check_n_sources, identify_iid, solve_moments
 from pyromix.coins.prony import factorial_moments
 from pyromix.errors import (
     DataError,
@@ -70,7 +70,7 @@ def test_exact_moments_give_the_coins_to_the_tolerance_of_the_theory_manual(k, s
     assert float((shares - 1 / k).abs().max()) < E1[k]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MOMENT_METHODS)
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_every_method_recovers_the_coins_at_exact_moments(k, method):
     probs, weights = even_coins(k)
@@ -160,7 +160,7 @@ def test_twin_measures_are_close_in_total_variation_of_2k_minus_1_draws(k):
     assert float(distance) == pytest.approx(TOTAL_VARIATION[k], rel=2e-3)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MOMENT_METHODS)
 @pytest.mark.parametrize("k", DIFFERENCE)
 def test_2k_minus_2_moments_are_refused(k, method):
     moments = [float(exact_moment(twins(k)[0], i)) for i in range(2 * k - 1)]
@@ -181,7 +181,7 @@ def test_one_moment_more_tells_the_twins_apart(k):
 # -- rank ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MOMENT_METHODS)
 @pytest.mark.parametrize(("k", "there"), [(2, 1), (3, 1), (3, 2), (4, 3), (5, 3), (6, 5)])
 def test_fewer_coins_than_asked_for_raise_a_rank_error_with_its_witness(k, there, method):
     moments = moments_of(*even_coins(there), 2 * k)
@@ -342,7 +342,7 @@ def test_symmetric_form_has_coins_where_the_unsymmetric_ones_are_complex():
         identify_iid(moments[complex_pair][0], 5, method="esprit")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MOMENT_METHODS)
 def test_answers_are_probabilities_whatever_the_noise(method):
     rows = counts_of(*centres(3), 9, 50, 500, seed=8)
     solution = solve_moments(factorial_moments(*rows, 8)[0], 4, method=method)
@@ -355,7 +355,7 @@ def test_answers_are_probabilities_whatever_the_noise(method):
 # -- batches, devices, bad input -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MOMENT_METHODS)
 @pytest.mark.parametrize("batch_shape", BATCH_SHAPES)
 def test_batching_commutes_with_looping(batch_shape, method):
     moments = moments_of_batch(*separated_coins(3, 11, batch_shape), 6)
@@ -422,7 +422,7 @@ def test_unknown_method_is_named():
         identify_iid([1, 0.5, 0.3, 0.2], 2, method="music")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MOMENT_METHODS)
 def test_no_factory_call_forgets_the_device(method):
     moments = tensor(moments_of(*even_coins(3), 6))
     covariance = 1e-12 * torch.eye(7, dtype=torch.float64)

@@ -269,7 +269,7 @@ def test_components_found_in_different_parts_of_a_table_are_merged(monkeypatch):
     spec = random_spec(11, 6, 2)
     rows = random_rows(spec, 100, 3, 0.4)
     whole = CellIndex(spec, rows).open
-    monkeypatch.setattr(missing_cells, "NUMBERS_AT_ONCE", 7 * 6**2)
+    monkeypatch.setattr(missing_cells, "NUMBERS_OF_PAIRS", 7 * 6**2)
     parts = CellIndex(spec, rows).open
     assert parts.n_units == whole.n_units
     assert parts.sizes == whole.sizes

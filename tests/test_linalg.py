@@ -9,7 +9,7 @@ import torch
 from product_cases import joint_table, random_product
 
 from pyromix.coins.likelihood import Flips, refine_binomial
-from pyromix.coins.moments import METHODS, solve_moments
+from pyromix.coins.moments import MOMENT_METHODS, solve_moments
 from pyromix.coins.prony import quadrature
 from pyromix.errors import PyromixError, RefinementError, SpecError
 from pyromix.exact import linalg
@@ -418,7 +418,7 @@ def test_moments_beside_garbage_are_solved_by_the_pencil_as_alone():
     assert bool((found.status[1:4] == Status.INVALID_INPUT).all())
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", MOMENT_METHODS)
 def test_moments_of_coins_beside_garbage_are_solved_as_alone(method):
     powers = torch.arange(7, dtype=torch.float64)
     probs = torch.tensor([[0.1, 0.5, 0.8], [0.2, 0.4, 0.9]], dtype=torch.float64)

@@ -264,9 +264,9 @@ def test_components_may_differ_inside_the_graph():
 
 
 def a_run(truth):
-    source = px.population(truth)
-    run = solve_plans(source, find_plans(truth.spec), np.random.default_rng(0))
-    return source, run, dependence(truth.spec, run.run.conditioning)
+    moments = px.population(truth)
+    run = solve_plans(moments, find_plans(truth.spec), np.random.default_rng(0))
+    return moments, run, dependence(truth.spec, run.run.conditioning)
 
 
 def by_loops(truth, run):
@@ -317,10 +317,10 @@ def test_a_run_has_the_assignments_and_sources_of_the_mixture(spec):
 @pytest.mark.parametrize("spec", PARTS.values(), ids=PARTS)
 def test_laws_within_a_source_are_those_of_the_oracle(spec):
     truth = px.random_mixture(spec, 1)
-    source, run, near = a_run(truth)
+    moments, run, near = a_run(truth)
     given = run.run.conditioning
     groups = list(dict.fromkeys(outside(spec, v, given) for v in run.run.covers))
-    laws, moved = laws_within(source, run, groups, near)
+    laws, moved = laws_within(moments, run, groups, near)
     assert set(laws) == set(groups)
     assert float(moved.max()) < 1e-9
     # the same order of sources for all groups of one assignment: that of the weights
@@ -656,10 +656,10 @@ def test_the_fixed_chain_from_rows_has_the_effect_and_not_the_naive_difference()
 
 def test_every_tensor_is_where_the_data_are():
     truth = px.random_mixture(numbered(5, chain(5)), 0, separation=0.5)
-    for source in (px.population(truth), rows_of(truth, 20_000)):
-        expected = identify_network(source).mixture
+    for moments in (px.population(truth), rows_of(truth, 20_000)):
+        expected = identify_network(moments).mixture
         with torch.device("meta"):
-            found = identify_network(source).mixture
+            found = identify_network(moments).mixture
         for a, b in zip(
             (found.weights, *found.cpts), (expected.weights, *expected.cpts), strict=True
         ):

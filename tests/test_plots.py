@@ -17,7 +17,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 
 import pyromix as px
 from pyromix.errors import NotCertifiedError, QueryError
-from pyromix.report.kinds import KINDS
+from pyromix.report.kinds import PLOT_KINDS
 from pyromix.report.plots.layout import has_graphviz, in_layers, lay_out, n_crossings
 from pyromix.report.plots.palette import VERMILION
 
@@ -44,7 +44,7 @@ def texts(ax: Axes) -> list[str]:
     return [t.get_text() for t in ax.texts]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLOT_KINDS)
 def test_every_kind_has_a_title_and_labels(fit, kind):
     ax = fit.plot(kind)
     assert isinstance(ax, Axes)

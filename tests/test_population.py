@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pyromix as px
 from pyromix.data.counts import Counts
-from pyromix.data.population import MAX_CELLS, Population, population
+from pyromix.data.population import MAX_JOINT_CELLS, Population, population
 from pyromix.errors import DataError
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture
@@ -25,12 +25,12 @@ from pyromix.model.spec import MixtureSpec
 def test_tables_and_masses_are_sums_over_the_joint(structure, seed, n_variables, n_given):
     spec = random_spec(**structure)
     mixture = random_mixture(spec, seed)
-    oracle, source = Oracle(mixture), population(mixture)
+    oracle, moments = Oracle(mixture), population(mixture)
     order = torch.randperm(spec.n_variables, generator=torch.Generator().manual_seed(seed)).tolist()
     variables, conditioned = order[:n_variables], order[n_variables : n_variables + n_given]
     rows = list(itertools.product(*(range(spec.cards[v]) for v in conditioned)))
     assignments = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), len(conditioned))
-    tables, masses = source.table(variables, conditioned, assignments), source.mass(
+    tables, masses = moments.table(variables, conditioned, assignments), moments.mass(
         conditioned, assignments
     )  # fmt: skip
     for row, table, mass in zip(rows, tables, masses, strict=True):
@@ -47,10 +47,10 @@ def test_an_impossible_assignment_gives_zeros():
     half = torch.full((2,), 0.5, dtype=torch.float64)
     never = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     anything = torch.full((2, 2, 2), 0.5, dtype=torch.float64)
-    source = population(BayesNetMixture(spec, half, (never, anything)))
+    moments = population(BayesNetMixture(spec, half, (never, anything)))
     assignments = torch.tensor([[0], [1]])
-    assert source.table((1,), (0,), assignments).tolist() == [[0.5, 0.5], [0.0, 0.0]]
-    assert source.mass((0,), assignments).tolist() == [1.0, 0.0]
+    assert moments.table((1,), (0,), assignments).tolist() == [[0.5, 0.5], [0.0, 0.0]]
+    assert moments.mass((0,), assignments).tolist() == [1.0, 0.0]
 
 
 def test_cells_of_the_joint_become_patterns_weighted_by_probability():
@@ -66,7 +66,7 @@ def test_a_joint_of_the_largest_size_becomes_patterns_and_one_more_vertex_is_ref
     names = [f"V{i}" for i in range(21)]
     small = MixtureSpec.from_parents(dict.fromkeys(names[:20], (0, 1)), {}, 2)
     large = MixtureSpec.from_parents(dict.fromkeys(names, (0, 1)), {}, 2)
-    assert population(random_mixture(small, 0)).as_counts().n_patterns == MAX_CELLS
+    assert population(random_mixture(small, 0)).as_counts().n_patterns == MAX_JOINT_CELLS
     with pytest.raises(DataError, match=r"at most 1,048,576 cells, found 2,097,152"):
         population(random_mixture(large, 0)).as_counts()
     with pytest.raises(DataError, match=r"at most 4 cells, found 1,048,576"):
@@ -124,10 +124,10 @@ def test_a_population_names_its_device():
     mixture = random_mixture(random_spec(1, 3, 2), 0)
     assignments = torch.tensor([[0], [1]])
     with torch.device("meta"):
-        source = population(mixture)
-        table = source.table((0,), (1,), assignments)
-        mass = source.mass((), torch.empty((1, 0), dtype=torch.int64, device="cpu"))
-        counts = source.as_counts()
+        moments = population(mixture)
+        table = moments.table((0,), (1,), assignments)
+        mass = moments.mass((), torch.empty((1, 0), dtype=torch.int64, device="cpu"))
+        counts = moments.as_counts()
     assert {t.device.type for t in (table, mass, counts.weights)} == {"cpu"}
 
 
@@ -137,7 +137,7 @@ def test_a_rare_cell_of_a_population_counts_as_reached():
     tables = ([[1 - 1e-8, 1e-8]], [[[0.3, 0.7], [0.6, 0.4]]])
     one = torch.ones(1, dtype=torch.float64)
     rare = BayesNetMixture(spec, one, tuple(torch.tensor(t, dtype=torch.float64) for t in tables))
-    assert population(rare).as_counts().unit == pytest.approx(4e-9, rel=1e-9)
+    assert population(rare).as_counts().weight_of_a_row == pytest.approx(4e-9, rel=1e-9)
     fit = px.fit(spec, population(rare), method="em", prior=None)
     assert all(bool(reached.all()) for reached in fit.reached)
 

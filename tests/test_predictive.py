@@ -106,7 +106,7 @@ def test_a_missing_edge_is_named():
 
 @QUIET
 def test_many_parameters_are_not_counted_and_it_is_said(monkeypatch):
-    monkeypatch.setattr("pyromix.criticism.margins.MAX_PARAMETERS", 5)
+    monkeypatch.setattr("pyromix.criticism.margins.MAX_MARGIN_PARAMETERS", 5)
     truth = px.random_mixture(numbered(6, [(0, 1)], 2, card=3), 4, separation=0.3)
     fit = px.fit(truth.spec, rows_of(truth, 3000), n_init=2)
     check = fit.predictive_check()

@@ -329,11 +329,11 @@ def test_strata_of_a_population_are_solved_as_one_by_one_and_exactly():
     from the truth 5e-15, 2e-11, 2e-10. The largest come from strata with a rare source.
     """
     mixture = with_parent((2, 3, 2, 2, 3), 3, 0)
-    source = px.population(mixture)
-    stacked = identify_product(source, 3, given=(0,))
+    moments = px.population(mixture)
+    stacked = identify_product(moments, 3, given=(0,))
     assert stacked.status.tolist() == [Status.OK] * 3
     for z in range(3):
-        one = identify_product(source, 3, given=(0,), assignments=torch.tensor([[z]]))
+        one = identify_product(moments, 3, given=(0,), assignments=torch.tensor([[z]]))
         assert error(element(stacked, z), element_of(one, 0)) < 1e-11
         assert error(element(stacked, z), stratum(mixture, z)) < 1e-11
 

@@ -185,9 +185,9 @@ def test_number_of_sources_of_a_sample(n, k, n_rows):
 
 
 def test_number_of_sources_of_a_population_given_an_assignment():
-    source = population(as_network(random_product((2, 3, 2, 2, 2, 2), 3, 4)))
-    assert product_rank(source).rank == 3
-    assert product_rank(source, given=(1,)).rank == 3
+    moments = population(as_network(random_product((2, 3, 2, 2, 2, 2), 3, 4)))
+    assert product_rank(moments).rank == 3
+    assert product_rank(moments, given=(1,)).rank == 3
     one = population(as_network(random_product((2, 3, 2), 1, 4)))
     assert product_rank(one, variables=(0, 2)).rank == 1
 
@@ -227,9 +227,9 @@ def test_tables_that_are_none_are_refused():
 
 
 def test_no_tensor_is_made_on_the_default_device():
-    source = population(as_network(random_product((2, 2, 2, 2), 2, 0)))
+    moments = population(as_network(random_product((2, 2, 2, 2), 2, 0)))
     with torch.device("meta"):
-        assert product_rank(source, given=(3,)).rank == 2
+        assert product_rank(moments, given=(3,)).rank == 2
 
 
 def test_a_stratum_with_a_single_state_does_not_hide_what_another_shows():

@@ -102,7 +102,7 @@ def test_one_source_needs_no_second_start():
 @pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 def test_large_tables_get_no_more(monkeypatch):
     counts, _ = latent_class("animals", 3)
-    monkeypatch.setattr(restarts, "SMALL", 10)
+    monkeypatch.setattr(restarts, "ROWS_OF_A_SMALL_TABLE", 10)
     draw = drawing(counts)
     assert len(climb_until_confirmed(counts, draw(2), draw).start_objectives) == 2
 

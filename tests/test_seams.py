@@ -1,4 +1,4 @@
-"""Many graphs ask one table; every door takes any source of moments or rows."""
+"""Many graphs ask one table; every door takes whatever answers moments or hands out rows."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_table_counted_for_a_model_remembers_it(truth):
     again = px.Counts(counts.spec, counts.rows, counts.weights, counts.report)
     assert again.spec is truth.spec
     assert counts.merge(counts).spec is truth.spec
-    assert counts.with_spec(truth.spec.schema).counted_for == ()
+    assert counts.with_spec(truth.spec.schema).counted_for is None
 
 
 def test_a_spec_is_a_schema_and_has_one(truth):
@@ -91,8 +91,8 @@ def test_a_spec_is_a_schema_and_has_one(truth):
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
 def test_graphs_of_any_order_share_the_storage_of_one_table(table, graph):
     view = asked(table, graph)
-    assert view.source is table
-    assert view.source.rows.data_ptr() == table.rows.data_ptr()
+    assert view.data is table
+    assert view.data.rows.data_ptr() == table.rows.data_ptr()
     (block, weights), *_ = asked(table, table.schema).blocks(range(N))
     assert block.data_ptr() == table.rows.data_ptr()
     assert weights.data_ptr() == table.weights.data_ptr()
@@ -107,8 +107,8 @@ def test_graphs_of_any_order_get_the_answers_of_a_table_in_theirs(table, graph):
     assert [r.p_values for r in one] == [r.p_values for r in other]
 
 
-def start(source, spec):
-    found = start_from_moments(source, 0, spec=spec)
+def start(data, spec):
+    found = start_from_moments(data, 0, spec=spec)
     return found.mixture
 
 
@@ -181,12 +181,12 @@ def test_no_rows_in_any_shard_are_said(truth):
 class Bare:
     """Exactly what px.MomentSource lists, and the model."""
 
-    def __init__(self, source, spec):
-        self.spec, self.n_rows = spec, source.n_rows
-        self.table, self.mass = source.table, source.mass
+    def __init__(self, moments, spec):
+        self.spec, self.n_rows = spec, moments.n_rows
+        self.table, self.mass = moments.table, moments.mass
 
 
-def exact_sources(truth):
+def exact_moments(truth):
     return {
         "dense": DenseTable(truth.spec, truth.joint_table().numpy()),
         "bare": Bare(px.population(truth), truth.spec),
@@ -196,9 +196,9 @@ def exact_sources(truth):
 @pytest.mark.parametrize("name", ["dense", "bare"])
 @pytest.mark.parametrize("method", ["auto", "moments"])
 def test_exact_moments_of_ones_own_are_fitted_as_a_population(truth, name, method):
-    source = exact_sources(truth)[name]
-    assert isinstance(source, px.MomentSource)
-    fit = px.fit(truth.spec, source, method=method)
+    moments = exact_moments(truth)[name]
+    assert isinstance(moments, px.MomentSource)
+    fit = px.fit(truth.spec, moments, method=method)
     same(fit.mixture, px.fit(truth.spec, px.population(truth), method=method).mixture, 1e-9)
     same(fit.mixture.relabel(px.match_sources(truth, fit.mixture)), truth, 1e-6)
     assert fit.exact
@@ -269,7 +269,7 @@ def test_check_looks_at_moments_of_ones_own(truth):
     base = CellDatabase(counts.schema, counts.rows, counts.weights)
     report = px.check(truth.spec, data=base)
     assert report.found.stage.status == px.check(truth.spec, data=counts).found.stage.status
-    assert px.check(truth.spec, data=exact_sources(truth)["bare"])
+    assert px.check(truth.spec, data=exact_moments(truth)["bare"])
 
 
 @pytest.mark.parametrize("model", ["graph", None])
@@ -287,10 +287,10 @@ def test_selection_on_moments_is_by_ranks_alone_and_says_so(truth, model):
 
 
 def test_a_source_that_names_no_variables_is_told_what_it_lacks(truth):
-    source = Bare(px.population(truth), truth.spec)
-    del source.spec
+    moments = Bare(px.population(truth), truth.spec)
+    del moments.spec
     with pytest.raises(px.DataError, match="attribute schema"):
-        px.fit(truth.spec, source)
+        px.fit(truth.spec, moments)
 
 
 def test_a_device_that_a_source_cannot_go_to_is_said(truth):

@@ -133,6 +133,7 @@ def test_what_cannot_be_left_out_or_is_not_identified_is_said():
     notes = {v.words: v.note for v in found.variations}
     assert notes["n_sources=3"] == "not identified"
     assert "leans on it" in notes["without {Z1}"]
+    assert {v.words: v.dropped for v in found.variations}["without {Z1}"] == ("Z1",)
     assert "asked about" in notes["without {X, Y}"]
     with pytest.raises(px.QueryError, match="not identified"):
         _ = found.variations[2].answer

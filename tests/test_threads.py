@@ -22,7 +22,7 @@ def test_small_work_runs_on_one_thread_and_large_work_as_it_was():
     with one_thread_unless(10):
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
-    with one_thread_unless(threads.LARGE):
+    with one_thread_unless(threads.MANY_OPERATIONS):
         assert torch.get_num_threads() == 2
 
 

@@ -63,7 +63,7 @@ def test_whole_weights_are_numbers_of_rows():
     spec = px.MixtureSpec.from_parents(dict.fromkeys("AB", (0, 1)), {}, 1)
     codes = torch.tensor([[0, 0], [1, 1]])
     counts = Counts.from_codes(spec, codes, torch.tensor([3.0, 500.0]))
-    assert counts.unit == 1.0
+    assert counts.weight_of_a_row == 1.0
     assert counts.in_rows() is counts
 
 

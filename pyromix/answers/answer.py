@@ -43,7 +43,7 @@ class Answer:
         certainty: how firmly data determine the answer; ``NONE`` unless somebody certified it.
         unsupported: ``(*batch, [scenarios])``, the probability under the do of using rows of
             tables that no data reached; zero where nobody counted.
-        delta: standard errors of a point estimate, one entry; empty where nobody asked.
+        delta: standard errors of a point estimate; None where nobody asked.
     """
 
     spec: MixtureSpec
@@ -52,7 +52,7 @@ class Answer:
     point: Float[Tensor, ...]
     certainty: Certainty
     unsupported: Float[Tensor, ...]
-    delta: tuple[Delta, ...] = ()
+    delta: Delta | None = None
 
     @property
     def title(self) -> str:
@@ -78,7 +78,7 @@ class Answer:
     @property
     def has_interval(self) -> bool:
         """Whether there is one: from draws, or by the delta method."""
-        return self.has_draws or bool(self.delta)
+        return self.has_draws or self.delta is not None
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -113,12 +113,12 @@ class Answer:
         return probability_interval(self.values, errors, level)
 
     def _delta(self) -> Delta:
-        if not self.delta:
+        if self.delta is None:
             raise QueryError(
                 f"{self.title} has no interval: it is one answer of a mixture without draws; ask a "
                 "fit (fit.query(..., interval=True)), or one with draws (fit.bootstrap())"
             )
-        return self.delta[0]
+        return self.delta
 
     def prob(self, /, **states: Hashable) -> float:
         """Return the probability that the named outcomes have these states.
@@ -204,7 +204,7 @@ class Answer:
         if worst > SAID_UNSUPPORTED:
             lines.append(f"unsupported: up to {worst:.2g} rests on rows that no data reached")
         lines += dominated_line(self.delta)
-        if self.delta and bool(((self.values <= 0) | (self.values >= 1)).any()):
+        if self.delta is not None and bool(((self.values <= 0) | (self.values >= 1)).any()):
             lines.append(
                 "interval: none at a probability estimated as 0 or 1; a prior, or "
                 'fit.refine(method="gibbs"), gives one'
@@ -228,9 +228,9 @@ class Answer:
         return list(itertools.product(*axes))
 
 
-def dominated_line(delta: tuple[Delta, ...]) -> list[str]:
+def dominated_line(delta: Delta | None) -> list[str]:
     """A line under an answer whose standard error means little; perhaps none."""
-    if not any(one.dominated for one in delta):
+    if delta is None or not delta.dominated:
         return []
     return [
         "interval: rests mostly on directions that the data hardly determine; take fit.bootstrap()"

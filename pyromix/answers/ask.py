@@ -144,7 +144,7 @@ def _asked(fit: Fit) -> BayesNetMixture:
     return fit.mixture if fit.sampled is None else fit.sampled.mixture
 
 
-def _informed(fit: Fit, interval: bool | None) -> tuple[Information, ...]:
+def _informed(fit: Fit, interval: bool | None) -> Information | None:
     """What an interval of a point estimate needs, where it is wanted, or cheap."""
     if interval is None:
         table, p = fit.table, fit.n_parameters
@@ -155,7 +155,7 @@ def _informed(fit: Fit, interval: bool | None) -> tuple[Information, ...]:
             and n_complete(fit.spec, table) <= min(MAX_COMPLETIONS, CHEAP_INFORMATION / p**2)
         )
     wanted = interval and fit.sampled is None and not fit.exact
-    return (fit.information,) if wanted else ()
+    return fit.information if wanted else None
 
 
 def n_complete(spec: MixtureSpec, table: Counts) -> float:

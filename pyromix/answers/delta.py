@@ -50,6 +50,11 @@ class Delta:
         return Delta(self.gradients - other.gradients, self.information)
 
 
+def difference(one: Delta | None, other: Delta | None) -> Delta | None:
+    """Of the first set of values minus the second; None where either has none."""
+    return None if one is None or other is None else one.minus(other)
+
+
 def probability_interval(
     values: np.ndarray, errors: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:

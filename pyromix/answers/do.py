@@ -33,9 +33,9 @@ def query(
     engine: str = "auto",
     *,
     certainty: Certainty = Certainty.NONE,
-    reached: Sequence[Tensor] = (),
+    reached: Sequence[Tensor] | None = None,
     point: BayesNetMixture | None = None,
-    information: tuple[Information, ...] = (),
+    information: Information | None = None,
 ) -> Answer:
     """Answer P(variables | do, evidence), exactly, for every batch element of a mixture.
 
@@ -51,10 +51,10 @@ def query(
             sites; ``"auto"`` is elimination.
         certainty: how firmly data determine the answer, when somebody certified it.
         reached: per vertex a bool tensor that broadcasts to the rows ``(k, *card(parents))`` of
-            its CPT, false where no data reached the row; empty when nobody counted.
+            its CPT, false where no data reached the row; None when nobody counted.
         point: the estimate itself, without batch axes, when ``mixture`` holds draws around it.
         information: how sharply data determine the mixture, for standard errors of its answers;
-            empty when nobody asks.
+            None when nobody asks.
 
     Raises:
         QueryError: an unknown name, state or engine, or a variable in two roles.
@@ -78,7 +78,7 @@ def query(
     unsupported = torch.zeros(
         probs.shape[: probs.ndim - len(asked.outcomes)], dtype=probs.dtype, device=probs.device
     )
-    if reached:
+    if reached is not None:
         unsupported = elimination.unsupported_mass(mixture, asked, tuple(reached))
         _check_support(spec, asked, reached, float(unsupported.max()))
     if not whole:
@@ -86,9 +86,9 @@ def query(
         every = probs.new_full((len(kept), *probs.shape[1:]), torch.nan)
         every[kept] = probs
         probs = every
-    delta = tuple(
-        Delta(finite_gradients(query_gradient(mixture, asked)), known) for known in information
-    )
+    delta = None
+    if information is not None:
+        delta = Delta(finite_gradients(query_gradient(mixture, asked)), information)
     return Answer(spec, asked, probs, at_point, certainty, unsupported, delta)
 
 

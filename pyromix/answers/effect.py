@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.answers.answer import Answer, dominated_line, interval, telling
-from pyromix.answers.delta import Delta, difference_interval
+from pyromix.answers.delta import Delta, difference, difference_interval
 from pyromix.answers.do import query
 from pyromix.answers.wording import certainty_line, columns_of_text
 from pyromix.errors import QueryError
@@ -34,7 +34,7 @@ class Difference:
         headline: number of the headline state, -1 where there is none.
         draws: ``(*batch, card)``, one difference per draw.
         point: ``(card,)``, the difference of the estimate.
-        delta: standard errors of a point estimate, one entry; empty where nobody asked.
+        delta: standard errors of a point estimate; None where nobody asked.
     """
 
     outcome: str
@@ -42,7 +42,7 @@ class Difference:
     headline: int
     draws: Float[Tensor, "*batch card"]
     point: Float[Tensor, " card"]
-    delta: tuple[Delta, ...] = ()
+    delta: Delta | None = None
 
     @property
     def values(self) -> np.ndarray:
@@ -52,7 +52,7 @@ class Difference:
     @property
     def has_interval(self) -> bool:
         """Whether there is one: from draws, or by the delta method."""
-        return self._draws().shape[0] > 1 or bool(self.delta)
+        return self._draws().shape[0] > 1 or self.delta is not None
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -80,26 +80,25 @@ class Difference:
 
     def minus(self, other: Difference) -> Difference:
         """The difference between two differences of one outcome."""
-        delta = tuple(a.minus(b) for a, b in zip(self.delta, other.delta, strict=False))
         return Difference(
             self.outcome,
             self.states,
             self.headline,
             self.draws - other.draws,
             self.point - other.point,
-            delta,
+            difference(self.delta, other.delta),
         )
 
     def _draws(self) -> Tensor:
         return telling(self.draws.detach().reshape(-1, len(self.states)))
 
     def _delta(self) -> Delta:
-        if not self.delta:
+        if self.delta is None:
             raise QueryError(
                 "this difference has no interval: it is one answer of a mixture without draws; ask "
                 "a fit (fit.effect(..., interval=True)), or one with draws (fit.bootstrap())"
             )
-        return self.delta[0]
+        return self.delta
 
     def __float__(self) -> float:
         """The entry of the headline state."""
@@ -225,7 +224,7 @@ class Effect:
             self.headline,
             other.probs - one.probs,
             other.point - one.point,
-            tuple(b.minus(a) for a, b in zip(one.delta, other.delta, strict=True)),
+            difference(other.delta, one.delta),
         )
 
 
@@ -241,9 +240,9 @@ def effect(
     engine: str = "auto",
     certainty: Certainty = Certainty.NONE,
     source_certainty: Certainty = Certainty.NONE,
-    reached: Sequence[Tensor] = (),
+    reached: Sequence[Tensor] | None = None,
     point: BayesNetMixture | None = None,
-    information: tuple[Information, ...] = (),
+    information: Information | None = None,
 ) -> Effect:
     """Compare the outcome between two states of the treatment, seen and set.
 

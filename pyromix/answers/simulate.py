@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-NUMBERS_AT_ONCE = 2**24
+NUMBERS_OF_DRAWS = 2**24
 """Table entries of draws that are held together, one draw per row."""
 
 
@@ -114,7 +114,7 @@ def simulate_draws(
     chosen = torch.multinomial(likely, n_samples, replacement=True, generator=generator)
     rows, sources = [], []
     for part in chosen.to(draws.device).split(
-        max(1, NUMBERS_AT_ONCE // sum(table[0].numel() for table in draws.tables))
+        max(1, NUMBERS_OF_DRAWS // sum(table[0].numel() for table in draws.tables))
     ):
         found = sample(draws[part], 1, generator, do=asked.do, evidence=asked.evidence)
         rows.append(found[0].squeeze(1))

@@ -29,7 +29,7 @@ from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 
-INTERIOR = 1e-6
+LEAST_STARTED = 1e-6
 """Least probability of a start in unconstrained coordinates."""
 
 PARALLEL: InferDict = {"enumerate": "parallel"}
@@ -213,7 +213,7 @@ def init_loc_fn(mixture: BayesNetMixture) -> Callable[..., Tensor]:
     mixture; other sites start as `init_to_value` starts them.
 
     Args:
-        mixture: without batch axes; probabilities below ``INTERIOR`` are lifted to it, since a
+        mixture: without batch axes; probabilities below ``LEAST_STARTED`` are lifted to it, since a
             boundary point has no finite unconstrained coordinates.
 
     Raises:
@@ -227,7 +227,7 @@ def init_loc_fn(mixture: BayesNetMixture) -> Callable[..., Tensor]:
     values = {}
     for v in range(SOURCE, spec.n_variables):
         table = mixture.table(v)
-        table = (table[0] if v in spec.uninfluenced else table).clamp_min(INTERIOR)
+        table = (table[0] if v in spec.uninfluenced else table).clamp_min(LEAST_STARTED)
         values[f"theta[{spec.name(v)}]"] = table / table.sum(-1, keepdim=True)
     return init_to_value(values=values)
 

@@ -102,8 +102,8 @@ def _table(reports: list[IdentifiabilityReport]) -> list[str]:
     for report in reports:
         found = report.summary()
         stage = report.found.stage
-        run = [] if stage is None else stage.runs[:1]
-        noise = f"{run[0].signal:.3g} / {run[0].noise_floor:.3g}" if run else "-"
+        run = None if stage is None or not stage.runs else stage.runs[0]
+        noise = "-" if run is None else f"{run.signal:.3g} / {run.noise_floor:.3g}"
         size = f"{found['n_parameters']} / {found['n_cells'] - 1}"
         rows.append([str(found["n_sources"]), noise, size, report.verdict])
     return columns_of_text(["k", "signal / noise", "parameters / df", "verdict"], rows, n_left=4)

@@ -15,7 +15,7 @@ from pyromix.cli.common import Json, Quiet, Source, loaded, state_of, writable
 from pyromix.cli.progress import working
 from pyromix.errors import FileError, QueryError
 from pyromix.formats.disk import write_files
-from pyromix.report.kinds import KINDS
+from pyromix.report.kinds import PLOT_KINDS
 
 FORMATS = (".svg", ".png", ".pdf")
 PAGES = (".html", ".htm", ".txt")
@@ -72,7 +72,9 @@ def plot(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help=f"One of {', '.join(KINDS)}.", autocompletion=lambda: list(KINDS)
+            metavar="KIND",
+            help=f"One of {', '.join(PLOT_KINDS)}.",
+            autocompletion=lambda: list(PLOT_KINDS),
         ),
     ],
     output: Annotated[

@@ -33,7 +33,7 @@ CELLS_AT_ONCE = 1 << 22
 MAX_ROUNDS = 30
 """Coins are added at most this often; a gap that is left is reported."""
 
-MAX_STEPS = 50
+MAX_GROWTH_STEPS = 50
 """Newton steps in a round. A coin that is hardly needed makes a valley too long to walk."""
 
 
@@ -78,8 +78,8 @@ def nonparametric_bound(
             break
         before, last_gap = float(mixture.log_likelihood[0]), float(heights.max())
         started = _insert(flips, mixture, peaks[heights > tol])
-        grown = refine_binomial(flips, *started, max_iter=MAX_STEPS, tol=0.01 * tol)
-        mixture, _ = drop_redundant(flips, grown, tol=0.1 * tol, max_iter=MAX_STEPS)
+        grown = refine_binomial(flips, *started, max_iter=MAX_GROWTH_STEPS, tol=0.01 * tol)
+        mixture, _ = drop_redundant(flips, grown, tol=0.1 * tol, max_iter=MAX_GROWTH_STEPS)
         peaks, heights = _peaks(flips, mixture)
         if float(heights.max()) < gap:
             best, gap = mixture, max(float(heights.max()), 0.0)

@@ -37,7 +37,7 @@ from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.status import Status
 from pyromix.model.ties import first_largest
 
-SAME_OPTIMUM = 1e-5
+SAME_COINS_OPTIMUM = 1e-5
 """Log-likelihoods (nats) that differ by less belong to one optimum."""
 
 MERGE_LOSS = 1e-6
@@ -220,7 +220,7 @@ def _assemble(
         bound=max(bound.log_likelihood, value),
         bound_atoms=bound.n_atoms,
         start_log_likelihoods=tuple(fits.log_likelihood.tolist()),
-        n_best=int((fits.log_likelihood > value - _tolerance(SAME_OPTIMUM, fits)).sum()),
+        n_best=int((fits.log_likelihood > value - _tolerance(SAME_COINS_OPTIMUM, fits)).sum()),
         n_iter=fits.n_iter,
     )
     moments_start = (start.probs, start.weights)
@@ -243,7 +243,7 @@ def _warn(fit: IIDFit) -> None:
             ConvergenceWarning,
             stacklevel=3,
         )
-    if found.n_best == 1 and found.bound - fit.log_likelihood > SAME_OPTIMUM:
+    if found.n_best == 1 and found.bound - fit.log_likelihood > SAME_COINS_OPTIMUM:
         warnings.warn(
             f"expected several starts to agree; found the best log-likelihood "
             f"{fit.log_likelihood:.4f} once among {len(found.start_log_likelihoods)} starts; "

@@ -37,7 +37,7 @@ LARGEST_LOGIT = 40.0
 BORDER_LOGIT = 16.0
 """A coin past this logit is tried as exactly 0 or 1."""
 
-LARGEST_STEP = 4.0
+LARGEST_LOG_ODDS_STEP = 4.0
 """Longest Newton step in any logit."""
 
 
@@ -269,7 +269,7 @@ def _newton(
         along = (vectors.mT @ gradient.unsqueeze(-1)).squeeze(-1)
         scale = eigenvalues.abs() + damp
         step = (vectors @ (along / scale).unsqueeze(-1)).squeeze(-1)
-        step = step * (LARGEST_STEP / step.abs().amax(-1, keepdim=True)).clamp_max(1.0)
+        step = step * (LARGEST_LOG_ODDS_STEP / step.abs().amax(-1, keepdim=True)).clamp_max(1.0)
         moved = point + step
         logits, shares = moved[:, :k].clamp(-LARGEST_LOGIT, LARGEST_LOGIT), moved[:, k:]
         for _ in range(CORRECTOR_STEPS):

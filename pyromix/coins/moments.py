@@ -52,12 +52,12 @@ from pyromix.errors import (
 from pyromix.exact import linalg
 from pyromix.model.status import Status, followed_by, mark
 
-METHODS = ("hankel", "prony", "pencil", "esprit")
+MOMENT_METHODS = ("hankel", "prony", "pencil", "esprit")
 
 NOISE_FLOOR = 2.0
 """Standard errors by which the k-th singular value must exceed zero."""
 
-MASS_TOLERANCE = 1e-9
+MOMENT_TOLERANCE = 1e-9
 """How far mu_0 may lie from one."""
 
 COMPLEX_TOLERANCE = 1e-7
@@ -165,8 +165,8 @@ def solve_moments(
         IdentificationError: fewer than 2k moments.
     """
     k, order = n_sources, moments.shape[-1] - 1
-    if method not in METHODS:
-        raise QueryError(f"method must be one of {list(METHODS)}, found {method!r}")
+    if method not in MOMENT_METHODS:
+        raise QueryError(f"method must be one of {list(MOMENT_METHODS)}, found {method!r}")
     check_n_sources(k)
     if order < 2 * k - 1:
         raise IdentificationError(
@@ -253,8 +253,8 @@ def check_n_sources(n_sources: Any) -> None:
 
 def _valid(moments: Tensor) -> Tensor:
     finite = moments.isfinite().all(-1)
-    inside = ((moments >= -MASS_TOLERANCE) & (moments <= 1 + MASS_TOLERANCE)).all(-1)
-    return finite & inside & ((moments[..., 0] - 1).abs() <= MASS_TOLERANCE)
+    inside = ((moments >= -MOMENT_TOLERANCE) & (moments <= 1 + MOMENT_TOLERANCE)).all(-1)
+    return finite & inside & ((moments[..., 0] - 1).abs() <= MOMENT_TOLERANCE)
 
 
 def _gram(legendre: Tensor, k: int) -> Tensor:

@@ -12,7 +12,7 @@ from pyromix.bridges.pgmpy import structure_of
 from pyromix.errors import PlanError, QueryError
 from pyromix.fitting.inputs import take_in
 from pyromix.formats.structure import Structure
-from pyromix.identify.certify import MAX_PARAMETERS
+from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS
 from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.stage import MomentStage
@@ -117,9 +117,9 @@ def check(
     Args:
         model: as in ``fit``.
         n_sources: k; by default the cardinality of the model's latent vertex.
-        data: a table, Counts, Population or another source of moments, as in ``fit``; not needed.
-            With data their moments are looked at, and states that the model does not name are
-            read off.
+        data: a table, Counts, Population or another object that answers moments, as in
+            ``fit``; not needed. With data their moments are looked at, and states that the
+            model does not name are read off.
         outcome: variable or variables; with ``treatment`` the verdict is about
             P(outcome | do(treatment)), with neither about P(U, V).
         treatment: the variable intervened on.
@@ -140,11 +140,11 @@ def check(
         structure = structure_of(model, n_sources)
         spec = _spec(structure, n_sources, state_names, notes)
     else:
-        source, said = take_in(model, data, n_sources, state_names, sample_weight, missing)
-        spec = source.spec
+        taken, said = take_in(model, data, n_sources, state_names, sample_weight, missing)
+        spec = taken.spec
         notes += sentences(said)
         if spec.n_sources > 1:
-            stage = start_from_moments(source, random_state).stage
+            stage = start_from_moments(taken, random_state).stage
     return report_on(
         spec, outcome=outcome, treatment=treatment, evidence=evidence, stage=stage, notes=notes
     )
@@ -240,7 +240,7 @@ def _reasons(found: Verdict) -> list[str]:
         return [
             *reasons,
             f"the local certificate is not computed: {spec.n_parameters} parameters, more than "
-            f"{MAX_PARAMETERS}",
+            f"{MAX_CERTIFIED_PARAMETERS}",
         ]
     counted = f"the law of the variables shows {local.rank} of {local.n_parameters} parameters"
     if found.ground is Ground.ALL_SEEN:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 MAX_PAIRS = 1000
 """Pairs of variables that are looked at; of more, so many at random."""
 
-MAX_PARAMETERS = 1500
+MAX_MARGIN_PARAMETERS = 1500
 """Parameters up to which a margin's variance is corrected for having been fitted."""
 
 ROWS_PER_PARAMETER = 20
@@ -137,7 +137,7 @@ def _explained(
     is. Empty where the model is too large.
     """
     spec, p = mixture.spec, mixture.spec.n_parameters
-    if p > MAX_PARAMETERS:
+    if p > MAX_MARGIN_PARAMETERS:
         return [], []
     n = max(LEAST_ROWS, ROWS_PER_PARAMETER * p)
     rows = sample(mixture, n, seed)[0]
@@ -208,7 +208,7 @@ def _statistic(
     gap: Float[Tensor, " cells"],
     whole: Float[Tensor, "cells cells"],
     left: Float[Tensor, "cells cells"],
-    rows: Float[Tensor, " cells"],
+    expected_rows: Float[Tensor, " cells"],
 ) -> tuple[float, int]:
     """Squared length of the gap in standard errors, over the directions that can be compared.
 
@@ -216,10 +216,10 @@ def _statistic(
         gap: observed minus expected shares.
         whole: their covariance if nothing had been fitted.
         left: their covariance.
-        rows: expected in every cell; rare cells become one.
+        expected_rows: expected in every cell; rare cells become one.
     """
-    rare = rows < RARE
-    merge = torch.eye(len(rows), dtype=gap.dtype, device=gap.device)[~rare]
+    rare = expected_rows < RARE
+    merge = torch.eye(len(expected_rows), dtype=gap.dtype, device=gap.device)[~rare]
     if bool(rare.any()):
         merge = torch.cat([merge, rare.to(gap.dtype).unsqueeze(0)])
     gap, whole, left = merge @ gap, merge @ whole @ merge.T, merge @ left @ merge.T

@@ -248,14 +248,14 @@ def select_n_sources(
         raise SpecError(f"candidates must be numbers of sources >= 1, found {numbers}")
     if model is None:
         model, data = without_edges(data, sample_weight)
-    source, notes = take_in(model, data, numbers[0], state_names, sample_weight, missing, device)
+    taken, notes = take_in(model, data, numbers[0], state_names, sample_weight, missing, device)
     generator = torch_generator(random_state)
-    spec = source.spec
-    if not isinstance(source, Rows):
-        return _by_ranks(source, numbers, level, generator, sentences(notes))
-    counts = source.as_counts()
+    spec = taken.spec
+    if not isinstance(taken, Rows):
+        return _by_ranks(taken, numbers, level, generator, sentences(notes))
+    counts = taken.as_counts()
     with one_thread_unless(len(counts.rows) * spec.n_variables):
-        ranks = _ranks(source, max(numbers), level, generator)
+        ranks = _ranks(taken, max(numbers), level, generator)
         parts = folds(counts, n_folds, generator)
         fits, scores = [], []
         for k in numbers:
@@ -282,38 +282,38 @@ def select_n_sources(
 
 
 def _by_ranks(
-    source: Asked,
+    moments: Asked,
     numbers: Sequence[int],
     level: float,
     generator: torch.Generator,
     notes: tuple[str, ...],
 ) -> Selection:
     """What can be said without rows."""
-    ranks = _ranks(source, max(numbers), level, generator)
+    ranks = _ranks(moments, max(numbers), level, generator)
     if not ranks:
         raise DataError(
             "expected rows, or blocks of variables for rank tests, found a "
-            f"{type(source.source).__name__} that answers moments only, and no two d-separated "
+            f"{type(moments.data).__name__} that answers moments only, and no two d-separated "
             "blocks in the graph; pass a table"
         )
     none = math.nan
     table = []
     for k in numbers:
-        spec, p_value = source.spec.with_n_sources(k), _rank_p_value(ranks, k)
+        spec, p_value = moments.spec.with_n_sources(k), _rank_p_value(ranks, k)
         numbers_of = (spec.n_parameters, none, none, none, none, none, none, p_value, none, 0, 0)
         table.append(Candidate(k, _identified(spec), *numbers_of))
     return Selection(tuple(table), ranks, level, notes)
 
 
 def _ranks(
-    source: Asked, most: int, level: float, generator: torch.Generator
+    moments: Asked, most: int, level: float, generator: torch.Generator
 ) -> tuple[RankEstimate, ...]:
     """Rank tests between blocks that are independent within each source."""
-    if source.spec.n_variables < 2:
+    if moments.spec.n_variables < 2:
         return ()
-    if any(source.spec.parents):
-        return network_rank(source, max_rank=most, level=level, random_state=generator)
-    return (product_rank(source, max_rank=most, level=level, random_state=generator),)
+    if any(moments.spec.parents):
+        return network_rank(moments, max_rank=most, level=level, random_state=generator)
+    return (product_rank(moments, max_rank=most, level=level, random_state=generator),)
 
 
 def _held_out(

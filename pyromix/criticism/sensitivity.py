@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 FIT, N_SOURCES, VIEW, OPTIMUM = "fit", "n_sources", "view", "optimum"
 """Kinds of variations."""
 
-WITHIN = 2.0
+WITHIN_NATS = 2.0
 """Nats below the best up to which an optimum fits as well: a likelihood ratio of 7."""
 
 SAME_ANSWER = 1e-3
 """Answers that differ by less in every cell are one."""
 
-LARGE = 2**22
+MAX_START_WORK = 2**22
 """Distinct rows times sources times starts beyond which fewer starts look for other optima."""
 
-MAX_TABLE = 2**10
+MAX_INHERITED_CELLS = 2**10
 """Cells of a CPT within a source, up to which parents of a vertex left out go to its child."""
 
 CELLS = 6
@@ -66,6 +66,7 @@ class Variation:
         found: the answer; None where there is none.
         note: why there is none, or what to think of it; perhaps empty.
         identified: False where the question is not identified under this assumption.
+        dropped: names of the variables left out; of kind ``"view"`` alone.
     """
 
     kind: str
@@ -73,6 +74,7 @@ class Variation:
     found: Answer | None
     note: str = ""
     identified: bool = True
+    dropped: tuple[str, ...] = ()
 
     @property
     def answer(self) -> Answer:
@@ -149,7 +151,7 @@ def sensitivity(
     evidence: Mapping[str, Hashable] | None = None,
     *,
     n_starts: int = 20,
-    within: float = WITHIN,
+    within: float = WITHIN_NATS,
     random_state: RandomState = 0,
 ) -> Sensitivity:
     """Ask the same question under other assumptions that one could have made.
@@ -222,7 +224,8 @@ def _without_views(
             yield Variation(VIEW, f"without {_set(spec, view)}", None, note)
             continue
         words = f"without {_set(spec, dropped)}"
-        yield _refitted(VIEW, words, spec.without(dropped), fit, counts, question_, generator)
+        found = _refitted(VIEW, words, spec.without(dropped), fit, counts, question_, generator)
+        yield replace(found, dropped=tuple(spec.name(v) for v in dropped))
 
 
 def _droppable(spec: MixtureSpec, view: Sequence[int], asked: DoQuery) -> list[int]:
@@ -236,7 +239,7 @@ def _droppable(spec: MixtureSpec, view: Sequence[int], asked: DoQuery) -> list[i
         children = [c for c, found in parents.items() if v in found]
         grown = [(parents[c] | parents[v]) - {v} for c in children]
         sizes = [spec.n_joint((*found, c)) for found, c in zip(grown, children, strict=True)]
-        if len(children) > 1 or any(size > MAX_TABLE for size in sizes):
+        if len(children) > 1 or any(size > MAX_INHERITED_CELLS for size in sizes):
             continue
         for c, found in zip(children, grown, strict=True):
             parents[c] = found
@@ -316,7 +319,7 @@ def _other_optima(
 ) -> Iterator[Variation]:
     """Optima within some nats of the fit that answer otherwise, best first."""
     spec, k = fit.spec, fit.spec.n_sources
-    n = min(n_starts, max(2, LARGE // (counts.n_patterns * k))) if n_starts else 0
+    n = min(n_starts, max(2, MAX_START_WORK // (counts.n_patterns * k))) if n_starts else 0
     if k == 1 or not n:
         return
     counts = counts.to(fit.mixture.device)

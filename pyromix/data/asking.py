@@ -21,7 +21,7 @@ from pyromix.data.codes import check_states, collapse, smallest_dtype
 from pyromix.data.counts import Counts
 from pyromix.data.intake_report import DataReport
 from pyromix.data.moments import (
-    MAX_CELLS,
+    MAX_JOINT_CELLS,
     MomentSource,
     Rows,
     check_request,
@@ -51,12 +51,12 @@ class Asked:
     """Moments with the vertex numbers of whoever asks; satisfies ``moments.Moments``.
 
     Attributes:
-        source: answers, by its own numbers.
+        data: answers, by its own numbers.
         asker: what numbers the vertices here: a spec, or a schema.
-        places: per vertex of the asker that of the source.
+        places: per vertex of the asker that of the data.
     """
 
-    source: MomentSource
+    data: MomentSource
     asker: Schema
     places: tuple[int, ...] = field(repr=False)
 
@@ -82,12 +82,12 @@ class Asked:
     @property
     def n_rows(self) -> float:
         """Total weight behind the answers; infinite when they are exact."""
-        return self.source.n_rows
+        return self.data.n_rows
 
     @property
     def exact(self) -> bool:
         """Whether answers have no sampling noise."""
-        return bool(getattr(self.source, "exact", math.isinf(self.source.n_rows)))
+        return bool(getattr(self.data, "exact", math.isinf(self.data.n_rows)))
 
     def table(
         self, variables: Sequence[int], given: Sequence[int], assignments: Int[Tensor, "r c"]
@@ -98,7 +98,7 @@ class Asked:
             DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
         """
         there, known = self._there(variables, given)
-        return self.source.table(there, known, assignments)
+        return self.data.table(there, known, assignments)
 
     def mass(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
         """Weight or probability of each assignment; see ``MomentSource``.
@@ -106,17 +106,17 @@ class Asked:
         Raises:
             DataError: unknown or repeated vertices, or states out of range.
         """
-        return self.source.mass(self._there((), given)[1], assignments)
+        return self.data.mass(self._there((), given)[1], assignments)
 
     def noise(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
         """Number of rows whose sampling noise the answers given each assignment have.
 
-        What the source says of it; else the mass, or infinity where answers are exact.
+        What the data say of it; else the mass, or infinity where answers are exact.
 
         Raises:
             DataError: unknown or repeated vertices, or states out of range.
         """
-        own = getattr(self.source, "noise", None)
+        own = getattr(self.data, "noise", None)
         if own is not None:
             return own(self._there((), given)[1], assignments)
         mass = self.mass(given, assignments)
@@ -125,7 +125,7 @@ class Asked:
     @property
     def listable(self) -> bool:
         """Whether rows can be had, be it as the cells of a joint table that is small enough."""
-        return self.exact and self.schema.n_cells <= MAX_CELLS
+        return self.exact and self.schema.n_cells <= MAX_JOINT_CELLS
 
     def listed(self) -> Rows:
         """Rows in the order of the asker: the data's own, or the cells of an exact joint table.
@@ -143,13 +143,14 @@ class Asked:
         Raises:
             DataError: the data answer moments only, and no exact joint table is small enough.
         """
-        if isinstance(self.source, Countable):
-            return self.source.counts_on(self.spec)
+        if isinstance(self.data, Countable):
+            return self.data.counts_on(self.spec)
         if not self.listable:
             size = f"a joint table of {self.schema.n_cells:,} cells" if self.exact else "no rows"
             raise DataError(
-                f"expected rows, or an exact joint table of at most {MAX_CELLS:,} cells, found a "
-                f"{type(self.source).__name__} that answers moments only, with {size}; take "
+                "expected rows, or an exact joint table of at most "
+                f"{MAX_JOINT_CELLS:,} cells, found a {type(self.data).__name__} that answers "
+                f"moments only, with {size}; take "
                 'method="moments", or pass the table itself'
             )
         nothing = torch.zeros(1, 0, dtype=torch.int64, device="cpu")
@@ -159,10 +160,10 @@ class Asked:
     def _there(
         self, variables: Sequence[int], given: Sequence[int]
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The numbers that the source knows these vertices by.
+        """The numbers that the data know these vertices by.
 
         Raises:
-            DataError: unknown or repeated ones; by the source they would be called otherwise.
+            DataError: unknown or repeated ones; the data would call them otherwise.
         """
         involved = {*variables, *given}
         known = all(0 <= v < len(self.places) for v in involved)
@@ -178,8 +179,8 @@ class AskedRows(Asked):
 
     @property
     def rows(self) -> Rows:
-        """The source by its other capability."""
-        return cast(Rows, self.source)
+        """The data by their other capability."""
+        return cast(Rows, self.data)
 
     @property
     def n_patterns(self) -> int:
@@ -211,40 +212,40 @@ class AskedRows(Asked):
 
         Shares the storage of Counts in that order.
         """
-        if isinstance(self.source, Countable):
-            return self.source.counts_on(self.spec)
+        if isinstance(self.data, Countable):
+            return self.data.counts_on(self.spec)
         return gathered(self, self.asker)
 
 
-def asked(source: Any, asker: Schema | None = None) -> Asked:
+def asked(data: Any, asker: Schema | None = None) -> Asked:
     """Let a model ask data for moments, and for rows where they have any; nothing is copied.
 
     Args:
-        source: whatever has what ``MomentSource`` lists: Counts, Population, an object of your own.
-        asker: the spec (or schema) whose vertex numbers are used; what the source carries itself
+        data: whatever has what ``MomentSource`` lists: Counts, Population, an object of your own.
+        asker: the spec (or schema) whose vertex numbers are used; what the data carry themselves
             when left out.
 
     Raises:
-        DataError: not a moment source, or one over other variables or states.
+        DataError: it answers no moments, or they are over other variables or states.
     """
-    if isinstance(source, Asked):
-        if asker is None or asker is source.asker:
-            return source
-        source = source.source
-    if not isinstance(source, MomentSource):
-        missing = [name for name in ("n_rows", "table", "mass") if not hasattr(source, name)]
+    if isinstance(data, Asked):
+        if asker is None or asker is data.asker:
+            return data
+        data = data.data
+    if not isinstance(data, MomentSource):
+        missing = [name for name in ("n_rows", "table", "mass") if not hasattr(data, name)]
         raise DataError(
             "expected data that answer moments (px.MomentSource), found a "
-            f"{type(source).__name__} without {missing}; pass a table, Counts or a Population"
+            f"{type(data).__name__} without {missing}; pass a table, Counts or a Population"
         )
-    known = schema_of(source)
+    known = schema_of(data)
     if asker is None:
-        carried = getattr(source, "spec", known)
+        carried = getattr(data, "spec", known)
         asker = carried if isinstance(carried, Schema) else known
     check_same_variables(known, asker)
     numbers = {name: v for v, name in enumerate(known.variables)}
     places = tuple(numbers[name] for name in asker.variables)
-    return (AskedRows if isinstance(source, Rows) else Asked)(source, asker, places)
+    return (AskedRows if isinstance(data, Rows) else Asked)(data, asker, places)
 
 
 def gathered(rows: Rows, asker: Schema | None = None) -> Counts:
@@ -258,16 +259,16 @@ def gathered(rows: Rows, asker: Schema | None = None) -> Counts:
         DataError: there is no row, a state is out of range, or a weight is not positive.
     """
     schema = rows.schema
-    found: tuple[Tensor, ...] = ()
+    found: tuple[Tensor, Tensor] | None = None
     for block, weights in rows.blocks(range(schema.n_variables)):
         if not len(block):
             continue
         check_states(schema, block)
         block = block.to(smallest_dtype(schema))
-        if found:
+        if found is not None:
             block, weights = torch.cat([found[0], block]), torch.cat([found[1], weights])
         found = collapse(block, schema.cards, weights)
-    if not found:
+    if found is None:
         raise DataError(
             f"expected at least one row, found none in any block of a {type(rows).__name__}; check "
             "the filter or the files it reads"

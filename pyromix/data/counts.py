@@ -39,7 +39,7 @@ class Counts:
             cells are -1, and at least one cell of a row is not.
         weights: ``(m,)``, float64, positive.
         report: where they come from.
-        counted_for: the model that was given in place of a schema; empty where none was.
+        counted_for: the model that was given in place of a schema; None where none was.
 
     Raises:
         DataError: a shape, dtype or device is wrong, a state is out of range, a weight is not
@@ -50,11 +50,11 @@ class Counts:
     rows: Int[Tensor, "patterns variables"]
     weights: Float[Tensor, " patterns"]
     report: DataReport
-    counted_for: tuple[MixtureSpec, ...] = ()
+    counted_for: MixtureSpec | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.schema, MixtureSpec):
-            object.__setattr__(self, "counted_for", (self.schema,))
+            object.__setattr__(self, "counted_for", self.schema)
             object.__setattr__(self, "schema", self.schema.schema)
         if not self.rows.shape[0]:
             raise DataError("expected at least one row, found none")
@@ -154,12 +154,12 @@ class Counts:
         Raises:
             NoModelError: it was counted for none.
         """
-        if not self.counted_for:
+        if self.counted_for is None:
             raise NoModelError(
                 "expected the model that this table was counted for, found variables and states "
                 "alone; take table.schema, or pass a MixtureSpec to whatever asks for graph and k"
             )
-        return self.counted_for[0]
+        return self.counted_for
 
     # -- sizes -------------------------------------------------------------------------------
 
@@ -173,15 +173,17 @@ class Counts:
         return float(self.weights.sum())
 
     @property
-    def unit(self) -> float:
+    def weight_of_a_row(self) -> float:
         """Weight that counts as one row, see ``DataReport.row_weight``."""
         return self.report.row_weight
 
     def in_rows(self) -> Counts:
-        """Return the same counts with weights in rows, see ``unit``."""
-        if self.unit == 1.0:
+        """Return the same counts with weights in rows, see ``weight_of_a_row``."""
+        if self.weight_of_a_row == 1.0:
             return self
-        return replace(self, weights=self.weights / self.unit, report=self.report.in_rows())
+        return replace(
+            self, weights=self.weights / self.weight_of_a_row, report=self.report.in_rows()
+        )
 
     @property
     def exact(self) -> bool:
@@ -226,7 +228,7 @@ class Counts:
         check_same_variables(self.schema, spec)
         order = [self.schema.vertex(name) for name in spec.variables]
         rows = self.rows if order == list(range(len(order))) else self.rows[:, order]
-        return replace(self, schema=spec, rows=rows, counted_for=())
+        return replace(self, schema=spec, rows=rows, counted_for=None)
 
     counts_on = with_spec
 
@@ -250,7 +252,7 @@ class Counts:
                 )
         columns = [here[name] for name in spec.variables]
         found = Counts.from_codes(spec, self.rows[:, columns], self.weights)
-        return replace(found, report=replace(found.report, row_weight=self.unit))
+        return replace(found, report=replace(found.report, row_weight=self.weight_of_a_row))
 
     def same_rows(self, other: Counts) -> bool:
         """Whether the distinct rows and their weights are the same."""
@@ -347,8 +349,8 @@ class Counts:
         return sums.index_add_(0, place, weights)[group]
 
     def noise(self, given: Sequence[int], assignments: Int[Tensor, "r c"]) -> Float[Tensor, " r"]:
-        """Number of rows behind each assignment: its mass, in rows (see ``unit``)."""
-        return self.mass(given, assignments) / self.unit
+        """Number of rows behind each assignment: its mass, in rows (see ``weight_of_a_row``)."""
+        return self.mass(given, assignments) / self.weight_of_a_row
 
     def _placed(
         self, variables: Sequence[int], given: Sequence[int], assignments: Tensor

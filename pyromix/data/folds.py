@@ -39,9 +39,9 @@ def folds(
     """
     if isinstance(n_folds, bool) or not isinstance(n_folds, int) or n_folds < 2:
         raise DataError(f"n_folds must be an integer >= 2, found {n_folds!r}")
-    units = counts.weights.ceil()
+    whole = counts.weights.ceil()
     dealt = numpy_generator(random_state).multinomial(
-        units.to(torch.int64).cpu().numpy(), [1 / n_folds] * n_folds
+        whole.to(torch.int64).cpu().numpy(), [1 / n_folds] * n_folds
     )
     own = torch.from_numpy(dealt).to(counts.device).T
     if not bool((own > 0).any(1).all()):
@@ -49,28 +49,28 @@ def folds(
             f"expected rows enough for {n_folds} folds, found {math.ceil(counts.n_rows)}; take "
             "fewer folds"
         )
-    unit = counts.weights / units
-    return [(_weighted(counts, (units - n) * unit), _weighted(counts, n * unit)) for n in own]
+    one = counts.weights / whole
+    return [(_weighted(counts, (whole - n) * one), _weighted(counts, n * one)) for n in own]
 
 
 def compared(
-    scores: Float[Tensor, "candidates rows"], weights: Float[Tensor, " rows"]
+    scores: Float[Tensor, "candidates rows"], row_weights: Float[Tensor, " rows"]
 ) -> tuple[Float[Tensor, " candidates"], Float[Tensor, " candidates"]]:
     """Mean score of each candidate, and the standard error of its difference from the best.
 
     Args:
         scores: of every held-out row.
-        weights: numbers of rows.
+        row_weights: numbers of rows.
     """
-    total = weights.sum()
-    means = scores @ weights / total
+    total = row_weights.sum()
+    means = scores @ row_weights / total
     apart = scores - scores[first_largest(means.tolist(), EQUAL_SCORES)]
-    centred = apart - (apart @ weights / total).unsqueeze(1)
-    variance = centred.square() @ weights / total
+    centred = apart - (apart @ row_weights / total).unsqueeze(1)
+    variance = centred.square() @ row_weights / total
     return means, (variance / total).sqrt()
 
 
-def _weighted(counts: Counts, weights: Tensor) -> Counts:
+def _weighted(counts: Counts, row_weights: Tensor) -> Counts:
     """The same patterns with other weights; those without any are left out."""
-    kept = weights > 0
-    return replace(counts, rows=counts.rows[kept], weights=weights[kept])
+    kept = row_weights > 0
+    return replace(counts, rows=counts.rows[kept], weights=row_weights[kept])

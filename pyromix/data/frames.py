@@ -348,26 +348,26 @@ def _read_path(path: Path) -> Table:
         ) from None
 
 
-def _read_csv(source: Path | BytesIO, separator: str, shown: str) -> Table:
+def _read_csv(file: Path | BytesIO, separator: str, shown: str) -> Table:
     """Read every column as a Categorical of texts: a byte or two per cell, no guess at types."""
     import pandas as pd
 
     options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
-        head = pd.read_csv(source, header=None, nrows=1, dtype=str, **options)
+        head = pd.read_csv(file, header=None, nrows=1, dtype=str, **options)
     except pd.errors.EmptyDataError:
         raise DataError(f"expected a csv with a header line, found nothing in {shown}") from None
     except (OSError, ValueError, EOFError) as error:
         raise FileError(f"cannot read {shown} as csv: {error}") from None
     names = header(head.iloc[0].tolist(), shown)
-    if isinstance(source, BytesIO):
-        source.seek(0)
+    if isinstance(file, BytesIO):
+        file.seek(0)
     # chunks of texts become categories one by one; dtype="category" would read 007 as 7
     options |= {"header": 0, "names": names, "index_col": False, "dtype": object}
     options |= {"na_values": [""], "chunksize": _ROWS_PER_CHUNK}
     parts: list[list[pd.Categorical]] = [[] for _ in names]
     try:
-        with warnings.catch_warnings(), pd.read_csv(source, **options) as chunks:
+        with warnings.catch_warnings(), pd.read_csv(file, **options) as chunks:
             # pandas warns, and loses cells, where a row is longer than the header
             warnings.simplefilter("error", pd.errors.ParserWarning)
             for chunk in chunks:

@@ -18,10 +18,10 @@ from pyromix.errors import DataError
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
-MAX_TABLE = 2**28
+MAX_TABLE_CELLS = 2**28
 """Largest number of cells of the tables returned at once."""
 
-MAX_CELLS = 2**20
+MAX_JOINT_CELLS = 2**20
 """Largest joint table that is turned into patterns."""
 
 
@@ -72,7 +72,7 @@ class MomentSource(Protocol):
 
 @runtime_checkable
 class Moments(MomentSource, Protocol):
-    """Moments whole: a source that says what its vertices are and how noisy its answers."""
+    """Moments whole: they say what their vertices are and how noisy their answers."""
 
     @property
     def schema(self) -> Schema:
@@ -135,8 +135,8 @@ class Rows(Protocol):
         ...
 
 
-def schema_of(source: Any) -> Schema:
-    """The variables and states that a moment source or a table numbers by.
+def schema_of(data: Any) -> Schema:
+    """The variables and states that moments or a table number by.
 
     A ``spec`` in place of a ``schema`` will do.
 
@@ -144,12 +144,12 @@ def schema_of(source: Any) -> Schema:
         DataError: it says of neither.
     """
     for name in ("schema", "spec"):
-        found = getattr(source, name, None)
+        found = getattr(data, name, None)
         if isinstance(found, Schema):
             return found
     raise DataError(
         "expected data that say which variables they are of, an attribute schema (a Schema) or "
-        f"spec (a MixtureSpec), found a {type(source).__name__} with neither; add "
+        f"spec (a MixtureSpec), found a {type(data).__name__} with neither; add "
         "schema = px.Schema(variables, states) in the order of its vertices"
     )
 
@@ -170,10 +170,10 @@ def check_request(
     """
     involved = [*variables, *given]
     if wrong := [v for v in involved if not 0 <= v < schema.n_variables]:
-        source = f" {schema.source!r}" if isinstance(schema, MixtureSpec) else ""
+        name = f" {schema.source!r}" if isinstance(schema, MixtureSpec) else ""
         raise DataError(
             f"moments are of observed vertices, 0..{schema.n_variables - 1}, found {wrong}; the "
-            f"source{source} is not one of them"
+            f"source{name} is not one of them"
         )
     if len(set(involved)) != len(involved):
         raise DataError(
@@ -192,10 +192,11 @@ def check_request(
                 f"{int(column.min())}..{int(column.max())}"
             )
     cells = schema.n_joint(variables) * max(assignments.shape[0], 1)
-    if cells > MAX_TABLE:
+    if cells > MAX_TABLE_CELLS:
         raise DataError(
             f"tables of {[schema.name(v) for v in variables]} for {assignments.shape[0]} "
-            f"assignments have {cells:,} cells, more than {MAX_TABLE:,}; ask for fewer at a time"
+            f"assignments have {cells:,} cells, more than {MAX_TABLE_CELLS:,}; ask for "
+            "fewer at a time"
         )
     return assignments.to(torch.int64)
 

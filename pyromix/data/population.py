@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyromix.data.asking import cells_as_counts
 from pyromix.data.counts import Counts
-from pyromix.data.moments import MAX_CELLS, check_request, check_same_variables, normalised
+from pyromix.data.moments import MAX_JOINT_CELLS, check_request, check_same_variables, normalised
 from pyromix.errors import DataError
 from pyromix.exact.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture
@@ -20,7 +20,7 @@ from pyromix.model.query import DoQuery
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
-__all__ = ["MAX_CELLS", "Population", "population"]
+__all__ = ["MAX_JOINT_CELLS", "Population", "population"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +138,7 @@ class Population:
         """
         return self.with_spec(spec).as_counts()
 
-    def as_counts(self, max_cells: int = MAX_CELLS) -> Counts:
+    def as_counts(self, max_cells: int = MAX_JOINT_CELLS) -> Counts:
         """Return the cells of the joint table as patterns, their probabilities as weights.
 
         Total weight is one, so that a likelihood is the expected one per row.

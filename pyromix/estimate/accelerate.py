@@ -17,7 +17,7 @@ from pyromix.estimate.step import EMMap, Point
 FIRST_LIMIT = 4.0
 """Longest first extrapolation, in EM steps; the limit grows and shrinks with success."""
 
-FLOOR = 0.1
+LEAST_SHARE_KEPT = 0.1
 """An extrapolated probability is at least this fraction of the one EM itself gives.
 
 Estimates on the boundary are common: without a floor nearly every guess leaves the simplex there,
@@ -48,8 +48,8 @@ def extrapolate(
     s = length[:, None]
     weights = start.weights + 2 * s * step.weights + s**2 * turn.weights
     table = start.table + 2 * s * step.table + s**2 * turn.table
-    weights = weights.maximum(FLOOR * two.weights)
-    table = table.maximum(FLOOR * two.table)
+    weights = weights.maximum(LEAST_SHARE_KEPT * two.weights)
+    table = table.maximum(LEAST_SHARE_KEPT * two.table)
     guess = Point(weights / weights.sum(-1, keepdim=True), table / em.spread(em.row_sums(table)))
     return guess, length
 

@@ -47,12 +47,12 @@ from pyromix.model.ties import first_largest
 
 POOLED = "pooled"
 
-LEAST = 0.1
+LEAST_PSEUDO_COUNT = 0.1
 """Pseudo-count of every cell beside the pooled ones."""
 
 N_FOLDS = 3
 
-ROUNDS = 3
+ROUNDS_OF_SHRINKAGE = 3
 """Rounds in which strengths are learned and EM goes on."""
 
 MANY_PATTERNS = 2**16
@@ -65,7 +65,7 @@ EQUAL_STRENGTHS = 1e-7
 """Nats by which a strength is likelier than a weaker one: rounding of the logarithms of the gamma
 function, and where no row says anything all strengths are alike."""
 
-FLOOR = -60.0
+LOWEST_LOG_PROB = -60.0
 """Log-probability of a held-out row that a fit calls impossible."""
 
 
@@ -90,7 +90,7 @@ class Shrinkage:
 
 NONE = Shrinkage(False, 0.0)
 
-CANDIDATES = (
+CHOICES = (
     NONE,
     Shrinkage(False, 0.3),
     Shrinkage(False, 1.0),
@@ -213,7 +213,7 @@ def drawn_to(
         places: per vertex, rows of probabilities in the shape of its CPT, batched likewise.
         learned: strengths.
     """
-    cpts = tuple(t * place + LEAST for t, place in zip(learned, places, strict=True))
+    cpts = tuple(t * place + LEAST_PSEUDO_COUNT for t, place in zip(learned, places, strict=True))
     return PseudoCounts(torch.ones_like(weights), cpts, learned)
 
 
@@ -270,7 +270,7 @@ def _fitted(
     counts: Counts, start: BayesNetMixture, choice: Shrinkage, *, max_iter: int, tol: float
 ) -> tuple[EMResult, PseudoCounts]:
     """EM under a prior; a pooled one is learned again from where EM went."""
-    rounds = ROUNDS if choice.pooled else 1
+    rounds = ROUNDS_OF_SHRINKAGE if choice.pooled else 1
     mixture = start
     prior = _prior(counts, mixture, choice)
     for _ in range(rounds - 1):
@@ -293,14 +293,14 @@ def _chosen(
     """
     parts = folds(counts, N_FOLDS, random_state)
     scores = []
-    for choice in CANDIDATES:
+    for choice in CHOICES:
         seen = []
         for rest, own in parts:
             found, _ = _fitted(rest, start, choice, max_iter=100, tol=1e-6)
-            seen.append(log_prob(found.mixture, own.rows).clamp_min(FLOOR))
+            seen.append(log_prob(found.mixture, own.rows).clamp_min(LOWEST_LOG_PROB))
         scores.append(torch.cat(seen))
     rows, weights = torch.stack(scores), torch.cat([own.weights for _, own in parts])
     means, errors = compared(rows, weights)
     best = means.max()
     near = (means >= best - errors - EQUAL_SCORES).nonzero().flatten()
-    return CANDIDATES[int(near[0])], dict(zip(CANDIDATES, means.tolist(), strict=True))
+    return CHOICES[int(near[0])], dict(zip(CHOICES, means.tolist(), strict=True))

@@ -12,7 +12,7 @@ from pyromix.estimate.result import SAME_OPTIMUM, EMResult, joined, warned
 from pyromix.estimate.step import WeightedRows
 from pyromix.model.mixture import BayesNetMixture
 
-BATCH = 20
+STARTS_AT_ONCE = 20
 """Random starts of one round."""
 
 MOST = 200
@@ -24,7 +24,7 @@ CONFIRMED = 3
 UNSEEN = 0.05
 """Probability up to which the next start may end in an optimum that no start has reached yet."""
 
-SMALL = 2**15
+ROWS_OF_A_SMALL_TABLE = 2**15
 """Distinct rows times sources up to which further rounds are worth their time: seconds in all."""
 
 Draw = Callable[[int], BayesNetMixture]
@@ -40,8 +40,8 @@ def climb_until_confirmed(
     or when ``CONFIRMED`` starts did and few optima were reached once only: their share of the
     starts estimates the probability of one not reached yet (I. J. Good, The population frequencies
     of species and the estimation of population parameters, Biometrika 40, 1953). On tables with
-    more than ``SMALL`` distinct rows times sources no start is added. Warnings are those of
-    ``fit_em``.
+    more than ``ROWS_OF_A_SMALL_TABLE`` distinct rows times sources no start is added.
+    Warnings are those of ``fit_em``.
 
     Args:
         counts: as for ``fit_em``.
@@ -55,10 +55,10 @@ def climb_until_confirmed(
         RefinementError: as ``climb``.
     """
     result = climb(counts, starts, **options)
-    small = counts.rows.shape[0] * starts.n_sources <= SMALL
+    small = counts.rows.shape[0] * starts.n_sources <= ROWS_OF_A_SMALL_TABLE
     options["n_identified"] = 0
     while small and not _confirmed(result) and len(result.start_objectives) < MOST:
-        result = joined(result, climb(counts, draw(BATCH), **options))
+        result = joined(result, climb(counts, draw(STARTS_AT_ONCE), **options))
     return warned(result)
 
 

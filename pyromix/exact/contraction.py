@@ -52,7 +52,7 @@ class Factor:
 
 
 @dataclass(frozen=True)
-class Step:
+class EliminationStep:
     """Multiply one or two tables, and sum over the labels that no other table needs.
 
     Attributes:
@@ -69,7 +69,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EliminationPlan:
     """Steps that turn many tables into one.
 
     Attributes:
@@ -78,7 +78,7 @@ class Plan:
         widest_union: labels of the largest product, which only logarithms write out.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[EliminationStep, ...]
     widest_scope: Scope
     widest_union: Scope
 
@@ -105,7 +105,7 @@ def contract(
         ContractionSizeError: a table would exceed the bound; nothing has been allocated yet.
     """
     sizes = _sizes(factors)
-    plan = find_plan(tuple(f.scope for f in factors), tuple(sizes.items()), kept)
+    plan = elimination_plan(tuple(f.scope for f in factors), tuple(sizes.items()), kept)
     check_size(plan.widest_scope, sizes, name, memory_limit)
     tables = dict(enumerate(f.table for f in factors))
     for number, step in enumerate(plan.steps, len(factors)):
@@ -140,7 +140,7 @@ def log_contract(
         ContractionSizeError: a table would exceed the bound; nothing has been allocated yet.
     """
     sizes = _sizes(factors)
-    plan = find_plan(tuple(f.scope for f in factors), tuple(sizes.items()), kept)
+    plan = elimination_plan(tuple(f.scope for f in factors), tuple(sizes.items()), kept)
     check_size(plan.widest_union, sizes, name, memory_limit)
     scopes = dict(enumerate(f.scope for f in factors))
     tables = dict(enumerate(logspace.log(f.table) for f in factors))
@@ -190,7 +190,9 @@ def check_size(
 
 
 @lru_cache(maxsize=64)
-def find_plan(scopes: tuple[Scope, ...], sizes: tuple[tuple[int, int], ...], kept: Scope) -> Plan:
+def elimination_plan(
+    scopes: tuple[Scope, ...], sizes: tuple[tuple[int, int], ...], kept: Scope
+) -> EliminationPlan:
     """Plan a contraction: summation in an order of least fill-in, two tables at a time.
 
     On the networks of the bnlearn repository this order needs 1 to 40 times fewer operations
@@ -290,14 +292,14 @@ def elimination_order(
 
 def _plan_along(
     order: Sequence[int], scopes: Sequence[Scope], sizes: Mapping[int, int], kept: Scope
-) -> Plan:
+) -> EliminationPlan:
     """Sum label after label: join the tables that hold it, smallest first."""
     terms = dict(enumerate(scopes))
     holders: dict[int, set[int]] = {label: set() for label in chain(order, *scopes)}
     for i, scope in terms.items():
         for label in scope:
             holders[label].add(i)
-    steps: list[Step] = []
+    steps: list[EliminationStep] = []
 
     def join(*operands: int) -> int:
         parts = [terms.pop(i) for i in operands]
@@ -307,7 +309,7 @@ def _plan_along(
         union = tuple(dict.fromkeys(chain(*parts)))
         scope = tuple(label for label in union if label in kept or holders[label])
         number = len(scopes) + len(steps)
-        steps.append(Step(operands, union, scope, _equation(parts, scope)))
+        steps.append(EliminationStep(operands, union, scope, _equation(parts, scope)))
         terms[number] = scope
         for label in scope:
             holders[label].add(number)
@@ -326,7 +328,7 @@ def _plan_along(
         join_all(holders[label])
     if len(terms) > 1 or not steps:
         join_all(terms)
-    return Plan(
+    return EliminationPlan(
         tuple(steps),
         max((step.scope for step in steps), key=lambda scope: _cells(scope, sizes)),
         max((step.union for step in steps), key=lambda scope: _cells(scope, sizes)),
@@ -343,7 +345,7 @@ def _equation(parts: Sequence[Scope], scope: Scope) -> str:
     return f"{','.join(words[:-1])}->{words[-1]}"
 
 
-def _result(tables: Mapping[int, Tensor], plan: Plan, kept: Scope) -> Tensor:
+def _result(tables: Mapping[int, Tensor], plan: EliminationPlan, kept: Scope) -> Tensor:
     (table,) = tables.values()
     return align(table, plan.steps[-1].scope, kept)
 

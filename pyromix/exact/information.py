@@ -31,13 +31,13 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.status import refuse
 
-MAX_PARAMETERS = 3000
+MAX_INFORMATION_PARAMETERS = 3000
 """Largest number of parameters for which the dense matrix is formed."""
 
 MAX_COMPLETIONS = 2**22
 """Complete rows that rows with missing cells may stand for, over the whole table."""
 
-CHUNK = 2**24
+NUMBERS_OF_SCORES = 2**24
 """Numbers of a block of rows times parameters that are held at once."""
 
 SEEN = 1e-9
@@ -89,7 +89,7 @@ class Information:
 def observed_information(
     mixture: BayesNetMixture,
     rows: Int[Tensor, "m n"],
-    weights: Float[Tensor, " m"],
+    row_weights: Float[Tensor, " m"],
     prior: PseudoCounts,
 ) -> Information:
     """Take the observed information of weighted rows, and of pseudo-counts, at a mixture.
@@ -100,20 +100,21 @@ def observed_information(
     Args:
         mixture: the estimate, without batch axes.
         rows: state numbers; missing cells are -1.
-        weights: of the rows.
+        row_weights: of the rows.
         prior: pseudo-counts; they add the information of as many labelled rows, learned ones only
             on how rows differ.
 
     Raises:
         DataError: so many cells are missing that the rows have more than ``MAX_COMPLETIONS``
             completions.
-        SpecError: more parameters than ``MAX_PARAMETERS``, or a matrix that is not finite.
+        SpecError: more parameters than ``MAX_INFORMATION_PARAMETERS``, or a matrix that is not
+            finite.
     """
     spec, p = mixture.spec, mixture.spec.n_parameters
-    if p > MAX_PARAMETERS:
+    if p > MAX_INFORMATION_PARAMETERS:
         raise SpecError(
             f"standard errors need the information matrix of {p} parameters, more than "
-            f"{MAX_PARAMETERS}: take fit.bootstrap() for an interval"
+            f"{MAX_INFORMATION_PARAMETERS}: take fit.bootstrap() for an interval"
         )
     sizes = n_completions(spec, rows)
     if float(sizes.sum()) > MAX_COMPLETIONS:
@@ -125,8 +126,8 @@ def observed_information(
     total = mixture.weights.new_zeros(p, p)
     sources = torch.zeros_like(mixture.weights)
     masses = [torch.zeros_like(c[..., 0]) for c in mixture.cpts]
-    for part in _parts(sizes, CHUNK // (p + 1)):
-        weight, found = weights[part], completed(spec, rows[part])
+    for part in _parts(sizes, NUMBERS_OF_SCORES // (p + 1)):
+        weight, found = row_weights[part], completed(spec, rows[part])
         of_owner = weight[found.owner]
         shares = _shares(mixture, found, len(weight))
         sources += of_owner @ shares

@@ -35,7 +35,7 @@ COMPLETION_LIMIT = 2**16
 COMPLETED_CELLS_LIMIT = 2**27
 """Largest number of CPT cells in all completions of all units (12 bytes each, twice)."""
 
-NUMBERS_AT_ONCE = 2**29
+NUMBERS_OF_PAIRS = 2**29
 """Rows with missing cells, times variables squared, whose components are looked for together."""
 
 
@@ -125,7 +125,7 @@ def open_components(axis: CellAxis, rows: Int[Tensor, "rows variables"]) -> Open
     """
     device = rows.device
     where = (rows < 0).any(1).nonzero().squeeze(1)
-    rows_at_once = max(1, NUMBERS_AT_ONCE // axis.spec.n_variables**2)
+    rows_at_once = max(1, NUMBERS_OF_PAIRS // axis.spec.n_variables**2)
     found = [c for part in where.split(rows_at_once) if len(part) for c in _find(axis, rows, part)]
     kinds = _merged(found)
     for kind in kinds:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-LARGE = 2**24
+MANY_OPERATIONS = 2**24
 """Multiplications of a product, or numbers in a table, from which several threads are worth it.
 
 On two cores that another program keeps busy, a sparse product of 3,000 rows took 40 times as long
@@ -18,9 +18,9 @@ moments and EM 16 times; on idle cores two threads gain at most half.
 
 @contextmanager
 def one_thread_unless(n_operations: int) -> Iterator[None]:
-    """Run on one torch thread below ``LARGE`` operations; the number is as found afterwards."""
+    """Run on one torch thread below ``MANY_OPERATIONS``; the number is as found afterwards."""
     n_threads = torch.get_num_threads()
-    if n_operations >= LARGE or n_threads == 1:
+    if n_operations >= MANY_OPERATIONS or n_threads == 1:
         yield
         return
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import torch
 
 from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
-from pyromix.data.moments import MAX_CELLS, Rows
+from pyromix.data.moments import MAX_JOINT_CELLS, Rows
 from pyromix.errors import (
     DataError,
     QueryError,
@@ -40,7 +40,7 @@ from pyromix.model.prior import Prior, PseudoCounts, prior_words
 from pyromix.model.randomness import RandomState, branched, torch_generator
 from pyromix.model.spec import near_matches
 
-METHODS = ("auto", "moments", "markov-boundary", "em")
+FIT_METHODS = ("auto", "moments", "markov-boundary", "em")
 
 MOMENTS_ONLY = (
     "The data answer moments only, without rows: the fit stops after moments, and likelihood, AIC, "
@@ -72,10 +72,10 @@ def fit(
     tol: float = 1e-9,
 ) -> Fit:
     """Fit a mixture to a table; arguments and errors of ``px.fit``."""
-    if not isinstance(method, Identifier) and method not in METHODS:
+    if not isinstance(method, Identifier) and method not in FIT_METHODS:
         raise QueryError(
-            f"method must be one of {list(METHODS)}, found {method!r}"
-            f"{near_matches(method, METHODS)}"
+            f"method must be one of {list(FIT_METHODS)}, found {method!r}"
+            f"{near_matches(method, FIT_METHODS)}"
         )
     if n_init is not None and (
         isinstance(n_init, bool) or not isinstance(n_init, int) or n_init < 0
@@ -83,12 +83,12 @@ def fit(
         raise SpecError(f"n_init must be an integer >= 0 or left out, found {n_init!r}")
     if isinstance(prior, str) and prior != POOLED:
         raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
-    source, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
-    size = source.n_patterns * source.schema.n_variables if isinstance(source, Rows) else 0
+    taken, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
+    size = taken.n_patterns * taken.schema.n_variables if isinstance(taken, Rows) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
         generator = torch_generator(random_state)
-        found = _fitted(source, method, n_init, prior, generator, em, notes)
+        found = _fitted(taken, method, n_init, prior, generator, em, notes)
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
     return replace(found, random_state=seed)
 
@@ -101,7 +101,7 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> Fit:
 
 
 def _fitted(
-    source: Asked,
+    data: Asked,
     method: str | Identifier,
     n_init: int | None,
     prior: str | Prior | None,
@@ -110,19 +110,19 @@ def _fitted(
     notes: tuple[Note, ...],
 ) -> Fit:
     """Moments, then EM from there and from random starts, as the method says."""
-    spec = source.spec
-    exact = source.exact
+    spec = data.spec
+    exact = data.exact
     asked = method.name if isinstance(method, Identifier) else method
-    start = _moments(source, method, generator)
+    start = _moments(data, method, generator)
     stage = None if start is None else start.stage
     given = None if start is None else start.mixture
     determined = stage is not None and stage.ok
-    if given is not None and stage is not None and determined and (exact or not source.listable):
+    if given is not None and stage is not None and determined and (exact or not data.listable):
         notes = notes if exact else (*notes, Note(NoteKind.MOMENTS_ONLY, MOMENTS_ONLY))
-        return from_population(given, source, Course(asked, ("moments",)), notes, stage)
-    if stage is not None and not source.listable:
-        raise _lacking_rows(source, stage)
-    counts = source.as_counts()
+        return from_population(given, data, Course(asked, ("moments",)), notes, stage)
+    if stage is not None and not data.listable:
+        raise _lacking_rows(data, stage)
+    counts = data.as_counts()
     n_rows = math.inf if exact else None
     if given is not None and asked in MOMENTS_ALONE:
         none = ChosenPrior(PseudoCounts.of(spec, None, counts.device), prior_words(None))
@@ -186,21 +186,21 @@ def _climbed(
 
 
 def _moments(
-    source: Asked, method: str | Identifier, generator: torch.Generator
+    data: Asked, method: str | Identifier, generator: torch.Generator
 ) -> MomentStart | None:
     """The moment stage, where there is one; a fallback is said."""
-    if method == "em" or (method == "auto" and source.spec.n_sources == 1 and source.listable):
+    if method == "em" or (method == "auto" and data.spec.n_sources == 1 and data.listable):
         return None
     own = method if isinstance(method, Identifier) else None
     if method == "markov-boundary":
         own = Boundaries()
     start = start_from_moments(
-        source,
+        data,
         generator,
         strict=method in MOMENTS_ALONE,
         identifier=own,
     )
-    if not start.stage.ok and source.listable:
+    if not start.stage.ok and data.listable:
         warnings.warn(
             f"moments alone do not determine the mixture, so random starts "
             f"{'replace' if start.mixture is None else 'join'} them: "
@@ -211,12 +211,12 @@ def _moments(
     return start
 
 
-def _lacking_rows(source: Asked, stage: MomentStage) -> DataError:
+def _lacking_rows(data: Asked, stage: MomentStage) -> DataError:
     """Moments that do not determine the mixture, of data that have nothing else."""
     rows = (
-        f"a joint table of {source.schema.n_cells:,} cells, more than {MAX_CELLS:,}"
-        if source.exact
-        else f"a {type(source.source).__name__} that answers moments only"
+        f"a joint table of {data.schema.n_cells:,} cells, more than {MAX_JOINT_CELLS:,}"
+        if data.exact
+        else f"a {type(data.data).__name__} that answers moments only"
     )
     why = "; ".join(sentences(stage.notes))
     return DataError(

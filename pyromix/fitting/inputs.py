@@ -63,16 +63,16 @@ def take_in(
         repaired.
     """
     structure = structure_of(model, n_sources)
-    source, spec = _source(structure, data, n_sources, state_names, sample_weight, missing)
+    read, spec = _read(structure, data, n_sources, state_names, sample_weight, missing)
     if device is not None:
-        source = _moved(source, _usable(device))
+        read = _moved(read, _usable(device))
     said: tuple[Note, ...] = ()
-    if isinstance(source, Recorded):
-        said = tuple(Note(NoteKind.REPAIR, sentence) for sentence in source.report.repairs)
-        if source.report.row_weight != 1.0:
-            said = (*said, _weights_note(source.report))
-            source = source.in_rows()
-    return asked(source, spec), (*_source_note(structure), *said)
+    if isinstance(read, Recorded):
+        said = tuple(Note(NoteKind.REPAIR, sentence) for sentence in read.report.repairs)
+        if read.report.row_weight != 1.0:
+            said = (*said, _weights_note(read.report))
+            read = read.in_rows()
+    return asked(read, spec), (*_source_note(structure), *said)
 
 
 def is_asked(data: Any) -> bool:
@@ -82,18 +82,18 @@ def is_asked(data: Any) -> bool:
     return moments or (isinstance(data, Rows) and callable(data.blocks))
 
 
-def _moved(source: MomentSource, device: torch.device) -> MomentSource:
+def _moved(data: MomentSource, device: torch.device) -> MomentSource:
     """The data on a device.
 
     Raises:
         DataError: they cannot be moved.
     """
-    if not isinstance(source, Movable):
+    if not isinstance(data, Movable):
         raise DataError(
             f"expected data that can be moved to {str(device)!r}, found a "
-            f"{type(source).__name__} without a method to(device); leave `device` out"
+            f"{type(data).__name__} without a method to(device); leave `device` out"
         )
-    return source.to(device)
+    return data.to(device)
 
 
 def _usable(device: torch.device | str) -> torch.device:
@@ -136,7 +136,7 @@ def without_edges(data: Any, sample_weight: Any = None) -> tuple[Structure, Any]
     return Structure(names, dict.fromkeys(names, ())), frame
 
 
-def _source(
+def _read(
     structure: Structure,
     data: Any,
     n_sources: int | None,
@@ -154,13 +154,14 @@ def _source(
     if is_asked(data):
         if sample_weight is not None:
             raise DataError(
-                "sample_weight: Counts and Population carry their own weights, and so does every "
-                f"other source of moments or rows, found a {type(data).__name__}; leave it out"
+                "sample_weight: Counts and Population carry their own weights, and so does any "
+                f"object that answers moments or has rows, found a {type(data).__name__}; leave "
+                "sample_weight out"
             )
         schema = schema_of(data)
         known = dict(zip(schema.variables, schema.states, strict=True))
-        source = data if isinstance(data, MomentSource) else gathered(data)
-        return source, structure.to_spec(n_sources, {**known, **states})
+        moments = data if isinstance(data, MomentSource) else gathered(data)
+        return moments, structure.to_spec(n_sources, {**known, **states})
     table = read_frame(data)
     for name in structure.missing_states:
         if name not in states:
@@ -214,6 +215,6 @@ def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
                 f"expected a table, found a {type(data).__name__} that answers moments only and "
                 "has no rows; pass a data frame, a path, Counts, or a sample"
             )
-        source = data if isinstance(data, MomentSource) else gathered(data)
-        return asked(source, spec).as_counts().in_rows()
+        moments = data if isinstance(data, MomentSource) else gathered(data)
+        return asked(moments, spec).as_counts().in_rows()
     return Counts.from_frame(data, spec, sample_weight=sample_weight).in_rows()

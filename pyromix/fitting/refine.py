@@ -26,7 +26,7 @@ from pyromix.posterior.chains import MANY_PARAMETERS
 from pyromix.posterior.draws import assessed, matched, remarks
 from pyromix.posterior.gibbs import gibbs
 
-METHODS = ("em", "gibbs", "nuts", "svi")
+REFINE_METHODS = ("em", "gibbs", "nuts", "svi")
 
 KNOWN_PLACE = (
     "{method}: the fit pools its sources, and where to was learned from the table; this method "
@@ -77,10 +77,10 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
         DataError: the data do not fit, or weights are no whole numbers (gibbs).
         RefinementError: the density or a draw is not finite.
     """
-    if method not in METHODS:
+    if method not in REFINE_METHODS:
         raise QueryError(
-            f"unknown method {method!r} of refine{near_matches(method, METHODS)}; expected one of "
-            f"{list(METHODS)}"
+            f"unknown method {method!r} of refine{near_matches(method, REFINE_METHODS)}; expected "
+            f"one of {list(REFINE_METHODS)}"
         )
     weight = options.pop("sample_weight", None)
     _check_options(method, options)

@@ -32,7 +32,7 @@ FORMAT = 1
 
 MANIFEST = "model.json"
 TENSORS = "tensors.safetensors"
-KINDS = ("mixture", "fit")
+BUNDLE_KINDS = ("mixture", "fit")
 
 _EXTRA = "extra/"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -88,8 +88,8 @@ def write_bundle(
         SpecError: an unknown kind.
     """
     path = Path(path)
-    if kind not in KINDS:
-        raise SpecError(f"the kind of a bundle is one of {KINDS}, found {kind!r}")
+    if kind not in BUNDLE_KINDS:
+        raise SpecError(f"the kind of a bundle is one of {BUNDLE_KINDS}, found {kind!r}")
     spec = mixture.spec
     for v in range(SOURCE, spec.n_variables):
         refuse_untyped_states(spec.name(v), spec.states_of(v), "the bundle")
@@ -226,8 +226,8 @@ def _decoded(path: Path, content: bytes) -> Bundle:
     except (SafetensorError, ValueError) as error:
         raise FileError(f"{path}: {TENSORS} is unreadable: {error}") from error
     try:
-        if fields["kind"] not in KINDS:
-            raise FileError(f"expected a kind among {KINDS}, found {fields['kind']!r}")
+        if fields["kind"] not in BUNDLE_KINDS:
+            raise FileError(f"expected a kind among {BUNDLE_KINDS}, found {fields['kind']!r}")
         spec = _spec_of(fields["spec"])
         mixture = BayesNetMixture.from_tables(spec, [tensors[n] for n in _table_names(spec)])
         if not isinstance(extra := fields["extra"], dict):

@@ -92,7 +92,7 @@ class Alignment:
 def align(
     keys: Int[Tensor, "runs variables"],
     tables: Sequence[Float[Tensor, "runs k _"]],
-    rows: Float[Tensor, "runs k"],
+    n_rows: Float[Tensor, "runs k"],
     usable: Bool[Tensor, " runs"],
 ) -> Alignment:
     """Align the sources of all runs along the tree of the most confident links.
@@ -108,12 +108,14 @@ def align(
             the run does not have the variable.
         tables: per variable its within-source table in every run; anything where the run does not
             have it.
-        rows: labelled rows that each source of each run is worth.
+        n_rows: labelled rows that each source of each run is worth.
         usable: runs that are solved.
     """
-    n_runs, k = rows.shape
-    pairs, shared = _pairs(keys, rows.sum(1), usable)
-    orders, best, second = best_assignments(_costs(pairs, shared, tables, rows).cpu(), second=True)
+    n_runs, k = n_rows.shape
+    pairs, shared = _pairs(keys, n_rows.sum(1), usable)
+    orders, best, second = best_assignments(
+        _costs(pairs, shared, tables, n_rows).cpu(), second=True
+    )
     confidence = torch.where(second.isinf(), second, second - best)
     graph = nx.Graph()
     graph.add_nodes_from(usable.nonzero().flatten().tolist())
@@ -124,7 +126,7 @@ def align(
         graph.add_edge(*ends[e], link=e, height=heights_of_links[e])
     found = torch.arange(k, device="cpu").repeat(n_runs, 1)
     component = torch.full((n_runs,), -1, dtype=torch.int64, device="cpu")
-    heights = rows.sum(1).clamp_max(MOST_ROWS).tolist()
+    heights = n_rows.sum(1).clamp_max(MOST_ROWS).tolist()
     parts = sorted(nx.connected_components(graph), key=min)
     trees = [parts[i] for i in ordered([[-sum(heights[a] for a in sorted(c))] for c in parts])]
     in_tree: set[int] = set()
@@ -152,7 +154,7 @@ def align(
         for e, (a, b) in enumerate(ends)
         if component[a] == component[b]
     )
-    return Alignment(found.to(rows.device), component.to(rows.device), links)
+    return Alignment(found.to(n_rows.device), component.to(n_rows.device), links)
 
 
 def _pairs(

@@ -27,10 +27,10 @@ from pyromix.model.randomness import RandomState, random_mixture, torch_generato
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import refuse
 
-MAX_PARAMETERS = 5000
+MAX_CERTIFIED_PARAMETERS = 5000
 """Largest number of parameters for which the dense factorisation is done."""
 
-RANK_TOLERANCE = 1e-9
+JACOBIAN_TOLERANCE = 1e-9
 """Singular values below this share of the largest are zero."""
 
 NEW_TOLERANCE = 1e-6
@@ -59,7 +59,7 @@ def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
         decomposition of (parameters, parameters) only where the rank is deficient.
 
     Raises:
-        SpecError: more parameters than ``MAX_PARAMETERS``.
+        SpecError: more parameters than ``MAX_CERTIFIED_PARAMETERS``.
     """
     _check_size(spec)
     generator = torch_generator(random_state)
@@ -78,7 +78,8 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
         random_state: of the sampled cells.
 
     Raises:
-        SpecError: more parameters than ``MAX_PARAMETERS``, or a Jacobian that is not finite.
+        SpecError: more parameters than ``MAX_CERTIFIED_PARAMETERS``, or a Jacobian that is
+            not finite.
     """
     spec = point.spec
     _check_size(spec)
@@ -97,7 +98,7 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
 
 
 def _check_size(spec: MixtureSpec) -> None:
-    if spec.n_parameters > MAX_PARAMETERS:
+    if spec.n_parameters > MAX_CERTIFIED_PARAMETERS:
         raise size_error(spec)
 
 
@@ -105,8 +106,8 @@ def size_error(spec: MixtureSpec) -> SpecError:
     """What to say where the certificate is too large to be taken."""
     return SpecError(
         "the local certificate of this model needs the rank of a Jacobian in "
-        f"{spec.n_parameters} parameters, more than {MAX_PARAMETERS}: it is not computed; "
-        'answers need require="none", or a model of an ancestral part of the network'
+        f"{spec.n_parameters} parameters, more than {MAX_CERTIFIED_PARAMETERS}: it is not "
+        'computed; answers need require="none", or a model of an ancestral part of the network'
     )
 
 
@@ -132,12 +133,12 @@ def _certificate(
     """The null space of some scores, at most as many as there are parameters."""
     if scores.shape[0] == scores.shape[1]:
         condition = _condition(scores, generator)
-        if condition < 1 / RANK_TOLERANCE:
+        if condition < 1 / JACOBIAN_TOLERANCE:
             return Certificate(point, scores.new_zeros(0, scores.shape[1]), condition)
     found = linalg.svd(scores, full_matrices=True)
     _refuse(found.status)
     values, basis = found.values, found.vh
-    rank = int((values > RANK_TOLERANCE * values[0]).sum())
+    rank = int((values > JACOBIAN_TOLERANCE * values[0]).sum())
     return Certificate(point, basis[rank:], float(values[0] / values[rank - 1]))
 
 

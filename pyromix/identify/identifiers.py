@@ -249,11 +249,11 @@ def chosen_by_graph(spec: MixtureSpec) -> Identifier:
 
 
 def _with_margins(
-    source: Asked, spec: MixtureSpec, tables: Mapping[int, Tensor]
+    moments: Asked, spec: MixtureSpec, tables: Mapping[int, Tensor]
 ) -> tuple[Tensor, ...]:
     """CPTs of all vertices; those without a table have that of all sources together."""
     return tuple(
-        tables[v] if v in tables else pooled(source, v).expand(*spec.cpt_shape(v)).clone()
+        tables[v] if v in tables else pooled(moments, v).expand(*spec.cpt_shape(v)).clone()
         for v in range(spec.n_variables)
     )
 

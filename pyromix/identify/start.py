@@ -26,7 +26,7 @@ A probability that came out as zero would stay zero, and forbid rows that occur.
 
 
 def start_from_moments(
-    source: MomentSource,
+    moments: MomentSource,
     random_state: RandomState = 0,
     *,
     spec: MixtureSpec | None = None,
@@ -36,9 +36,9 @@ def start_from_moments(
     """Recover a mixture from the moments of its variables.
 
     Args:
-        source: data, or a population.
+        moments: data, or a population.
         random_state: of the splits tried and of random combinations.
-        spec: the graph and k; what the source carries when left out.
+        spec: the graph and k; what the data carry when left out.
         strict: raise where moments do not determine the mixture.
         identifier: the way; by default the one that suits the graph.
 
@@ -51,38 +51,38 @@ def start_from_moments(
         SeparationError: strict, and sources are equal, or eigenvalues complex.
         IdentificationError: strict, and any other outcome.
     """
-    source = asked(source, spec)
-    way = chosen_by_graph(source.spec) if identifier is None else identifier
+    moments = asked(moments, spec)
+    way = chosen_by_graph(moments.spec) if identifier is None else identifier
     try:
-        plan = way.plan(source.spec)
+        plan = way.plan(moments.spec)
     except PlanError as error:
         if strict:
             raise
         note = Note(NoteKind.UNSOLVED, str(error))
         return MomentStart(None, MomentStage(Status.NO_PLAN, math.nan, (), (note,)))
-    found = way.solve(source, plan, random_state, strict=strict)
+    found = way.solve(moments, plan, random_state, strict=strict)
     # Exact moments are no table: zeros are zeros.
-    if found.mixture is None or source.exact:
+    if found.mixture is None or moments.exact:
         return found
-    mixture = _smoothed(found.mixture, source)
-    if not isinstance(source, Rows):
+    mixture = _smoothed(found.mixture, moments)
+    if not isinstance(moments, Rows):
         return MomentStart(mixture, found.stage)
     log_likelihood = math.fsum(
         float(weights @ log_prob(mixture, rows))
-        for rows, weights in source.blocks(range(mixture.spec.n_variables))
+        for rows, weights in moments.blocks(range(mixture.spec.n_variables))
     )
     return MomentStart(mixture, replace(found.stage, log_likelihood=log_likelihood))
 
 
-def _smoothed(mixture: BayesNetMixture, source: Asked) -> BayesNetMixture:
+def _smoothed(mixture: BayesNetMixture, moments: Asked) -> BayesNetMixture:
     """Mix every CPT row with rows of the uniform distribution, relative to the rows behind it."""
-    spec, n_rows = mixture.spec, source.n_rows
+    spec, n_rows = mixture.spec, moments.n_rows
     weights = mixture.weights * n_rows + PSEUDO_ROWS
     weights = weights / weights.sum()
     cpts = []
     for v, cpt in enumerate(mixture.cpts):
         parents = spec.parents[v]
-        rows = source.noise(parents, all_assignments(spec.joint_shape(parents)))
+        rows = moments.noise(parents, all_assignments(spec.joint_shape(parents)))
         rows = rows.reshape([spec.cards[p] for p in parents])
         mine = weights.amin().expand_as(weights) if v in spec.uninfluenced else weights
         behind = mine.reshape(-1, *(1 for _ in parents)) * rows

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pyromix.identify.certificate import RESIDUAL_TOLERANCE, Certificate, graph_covers
-from pyromix.identify.certify import MAX_PARAMETERS, certify
+from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS, certify
 from pyromix.identify.graphical import GraphFacts, graph_facts
 from pyromix.identify.observed import observed_suffice
 from pyromix.identify.stage import MomentStage
@@ -19,7 +19,7 @@ from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.ties import first_largest
 
-EQUAL_RESIDUALS = 1e-9
+EQUAL_QUERY_RESIDUALS = 1e-9
 """Relative residuals up to which the answers to two queries are moved alike."""
 
 WORDS = {
@@ -97,7 +97,7 @@ def judge(
 
     Returns:
         The verdict; its ground is ``TOO_LARGE`` where the graph does not suffice and the local
-        certificate would need more than ``MAX_PARAMETERS`` parameters.
+        certificate would need more than ``MAX_CERTIFIED_PARAMETERS`` parameters.
 
     Raises:
         ContractionSizeError: a query is too large for an exact sum.
@@ -132,14 +132,14 @@ def _by_structure(
     )
     if covered:
         return Certainty.GRAPHICAL, Ground.GRAPH, None, 0.0, ()
-    if spec.n_parameters > MAX_PARAMETERS:
+    if spec.n_parameters > MAX_CERTIFIED_PARAMETERS:
         return Certainty.NONE, Ground.TOO_LARGE, None, 0.0, ()
     local = certify(spec)
     if local.locally_identified:
         return Certainty.LOCAL, Ground.ALL_SEEN, local, 0.0, ()
     if not queries:
         return Certainty.NONE, Ground.DIRECTIONS, local, 0.0, ()
-    worst = queries[first_largest(map(local.residual, queries), EQUAL_RESIDUALS)]
+    worst = queries[first_largest(map(local.residual, queries), EQUAL_QUERY_RESIDUALS)]
     residual = local.residual(worst)
     if residual <= RESIDUAL_TOLERANCE:
         return Certainty.LOCAL, Ground.UNMOVED, local, residual, ()

@@ -27,12 +27,12 @@ from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import near_matches
 from pyromix.posterior.draws import matched
 
-KINDS = ("multinomial", "dirichlet")
+BOOTSTRAP_KINDS = ("multinomial", "dirichlet")
 
-CHUNK = 2**25
+NUMBERS_OF_REPLICATES = 2**25
 """Distinct rows times replicates times sources that are worked on at once."""
 
-ROUNDS = 2
+ROUNDS_OF_POOLING = 2
 """Rounds in which a replicate learns the place of its pseudo-counts."""
 
 
@@ -82,9 +82,10 @@ def replicate(
     Raises:
         QueryError: an unknown kind, or n is no positive integer.
     """
-    if kind not in KINDS:
+    if kind not in BOOTSTRAP_KINDS:
         raise QueryError(
-            f"kind must be one of {list(KINDS)}, found {kind!r}{near_matches(kind, KINDS)}"
+            f"kind must be one of {list(BOOTSTRAP_KINDS)}, found {kind!r}"
+            f"{near_matches(kind, BOOTSTRAP_KINDS)}"
         )
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise QueryError(f"the number of replicates must be an integer >= 1, found {n!r}")
@@ -93,7 +94,7 @@ def replicate(
     among_rows = ()
     if prior.learned:
         among_rows = among_parent_states(mixture.spec, expected_counts_of(counts, mixture))
-    step = max(1, CHUNK // (counts.n_patterns * mixture.n_sources))
+    step = max(1, NUMBERS_OF_REPLICATES // (counts.n_patterns * mixture.n_sources))
     found, converged = [], []
     for first in range(0, n, step):
         size = min(step, n - first)
@@ -101,7 +102,7 @@ def replicate(
         options = {"max_iter": max_iter, "tol": tol}
         starts = batch_of(*[start] * size)
         ends = climb_replicates(counts, starts, weights, prior=prior, **options)
-        for _ in range(ROUNDS if prior.learned else 0):
+        for _ in range(ROUNDS_OF_POOLING if prior.learned else 0):
             own = _learned_anew(counts, weights, ends.mixtures, prior, among_rows)
             ends = climb_replicates(counts, ends.mixtures, weights, prior=own, **options)
         found.append(ends.mixtures)
@@ -120,7 +121,7 @@ def _weights(
         drawn = rng.multinomial(round(total), units / total, size=n).T.astype(np.float64)
     else:
         drawn = rng.standard_gamma(units[:, None], size=(len(units), n))
-    return drawn * (total * counts.unit / drawn.sum(0))
+    return drawn * (total * counts.weight_of_a_row / drawn.sum(0))
 
 
 def _learned_anew(

@@ -100,7 +100,7 @@ def gibbs(
     sweeps = Sweep.of(counts, prior, mixture.spec)
     spec = mixture.spec
     if prior.learned and spec.n_sources > 1:
-        sweeps = replace(sweeps, places=(Places.of(sweeps.em.axis, counts, mixture, prior),))
+        sweeps = replace(sweeps, places=Places.of(sweeps.em.axis, counts, mixture, prior))
     generator = own_generator(random_state, counts.device)
     at = Point.of(batch_of(inside(mixture)))
     if num_chains > 1:
@@ -186,11 +186,11 @@ class Sweep:
 
     Attributes:
         em: rows, their numbers, and Dirichlet concentrations in place of pseudo-counts.
-        places: where learned pseudo-counts lie, one entry; empty where none are learned.
+        places: where learned pseudo-counts lie; None where none are learned.
     """
 
     em: EMMap
-    places: tuple[Places, ...] = ()
+    places: Places | None = None
 
     @staticmethod
     def of(counts: Counts, prior: PseudoCounts, spec: MixtureSpec) -> Sweep:
@@ -252,7 +252,7 @@ class Sweep:
         if len(self._shared):
             cells[self._shared, :, :1] = cells[self._shared].sum(-1, keepdim=True)
         alpha = cells + self._concentrations
-        for places in self.places:
+        if (places := self.places) is not None:
             together = standard_gamma(cells.sum(-1, keepdim=True) + places.base, generator)
             drawn = together / self.em.spread(self.em.row_sums(together))
             alpha = torch.where(places.strength > 0, cells + places.given, alpha)

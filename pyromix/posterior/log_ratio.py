@@ -30,7 +30,7 @@ from pyromix.model.parameters import ParameterAxis
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
 
-INTERIOR = 1e-12
+LEAST_LOGGED = 1e-12
 """Least probability of a mixture that is put into coordinates; zeros have none."""
 
 STEP = 1e-4
@@ -122,9 +122,11 @@ class LogRatios:
         return self.point(z)[0].mixture(self.spec)
 
     def of(self, mixture: BayesNetMixture) -> Float[Tensor, "batch p"]:
-        """Return the coordinates of mixtures ``(batch,)``; zeros are lifted to ``INTERIOR``."""
+        """Return the coordinates of mixtures ``(batch,)``; zeros are lifted to ``LEAST_LOGGED``."""
         at = Point.of(mixture)
-        logs = Point(at.weights.clamp_min(INTERIOR).log(), at.table.clamp_min(INTERIOR).log())
+        logs = Point(
+            at.weights.clamp_min(LEAST_LOGGED).log(), at.table.clamp_min(LEAST_LOGGED).log()
+        )
         z = at.weights.new_zeros(len(at), self.n_coordinates)
         z[:, : self.spec.n_sources - 1] = logs.weights @ self._weights_basis
         free = (self._basis[1] @ logs.table.flatten(1)).unflatten(1, at.weights.shape)

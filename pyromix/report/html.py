@@ -20,7 +20,7 @@ from pyromix.report.parts import Drawing, Section
 from pyromix.report.plots.draw import DRAWERS
 from pyromix.report.plots.residuals import draw_residuals
 
-WIDTH = 720
+FIGURE_WIDTH = 720
 """Pixels that a plot is wide at most."""
 
 PIXELS = 96 / 72
@@ -94,7 +94,7 @@ def svg(axes: Axes, prefix: str) -> Markup:
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = text.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
-    width = min(WIDTH, round(figure.get_figwidth() * 72 * PIXELS))
+    width = min(FIGURE_WIDTH, round(figure.get_figwidth() * 72 * PIXELS))
     head = rf'<svg viewBox="\1" width="{width}" aria-hidden="true">'
     text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', head, text, count=1)
     return Markup(text.strip())

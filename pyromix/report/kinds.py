@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-KINDS = {
+PLOT_KINDS = {
     "network": "the graph, with the views of the plan, treatment and outcome marked",
     "spectrum": "singular values of two views against the noise",
     "sources": "what the variables look like within each source",

@@ -9,7 +9,7 @@ from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
 from pyromix.model.spec import near_matches
 from pyromix.report.facts.question import find_question
-from pyromix.report.kinds import KINDS
+from pyromix.report.kinds import PLOT_KINDS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +46,10 @@ def plot(
         QueryError: the kind or a name is unknown, or there is nothing of this kind to draw.
         NotCertifiedError, PositivityError: the effect to draw is refused.
     """
-    if kind not in KINDS:
+    if kind not in PLOT_KINDS:
         raise QueryError(
-            f"unknown kind of plot {kind!r}{near_matches(kind, KINDS)}; the kinds are {list(KINDS)}"
+            f"unknown kind of plot {kind!r}{near_matches(kind, PLOT_KINDS)}; the kinds are "
+            f"{list(PLOT_KINDS)}"
         )
     from pyromix.report.plots.draw import DRAWERS  # imports matplotlib
 

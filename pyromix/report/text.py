@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pyromix.answers.wording import columns_of_text
 from pyromix.report.parts import Section, Table
 
-WIDTH = 100
+TEXT_WIDTH = 100
 
 
 def text(title: str, sections: Sequence[Section]) -> str:
@@ -26,7 +26,7 @@ def section_text(section: Section, number: int) -> str:
     for label, said in section.facts:
         lines += textwrap.wrap(
             str(said),
-            WIDTH,
+            TEXT_WIDTH,
             initial_indent=label.ljust(wide),
             subsequent_indent=" " * wide,
             break_long_words=False,
@@ -34,7 +34,7 @@ def section_text(section: Section, number: int) -> str:
     for sentence in section.words:
         lines += textwrap.wrap(
             sentence,
-            WIDTH,
+            TEXT_WIDTH,
             initial_indent="- ",
             subsequent_indent="  ",
             break_long_words=False,

@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from pyromix.bridges.pgmpy import to_pgmpy
-from pyromix.exact.contraction import find_plan
+from pyromix.exact.contraction import elimination_plan
 from pyromix.exact.elimination import marginal
 from pyromix.exact.sampling import sample
 from pyromix.formats.files import read
@@ -128,7 +128,7 @@ def test_exact_sums(benchmark, name, n_sources, kind):
             marginal(mixture, query)
 
     def one_anew(query: DoQuery) -> float:
-        find_plan.cache_clear()
+        elimination_plan.cache_clear()
         return best_of(1, lambda: marginal(mixture, query))
 
     anew = [min(one_anew(query) for _ in range(3)) for query in asked]

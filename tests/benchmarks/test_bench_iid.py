@@ -11,7 +11,7 @@ import torch
 
 from pyromix.coins.door import fit_iid
 from pyromix.coins.likelihood import Flips, log_likelihood, refine_binomial
-from pyromix.coins.moments import METHODS, solve_moments
+from pyromix.coins.moments import MOMENT_METHODS, solve_moments
 from pyromix.coins.prony import factorial_moments
 from pyromix.errors import PyromixWarning
 from pyromix.model.status import Status
@@ -54,7 +54,7 @@ def test_error_of_each_method(benchmark, k, spare, capsys):
     moments, _ = factorial_moments(h, n, counts, 2 * k + 2)
     benchmark.pedantic(solve_moments, (moments, k), rounds=3, warmup_rounds=1)
     line = []
-    for method in METHODS:
+    for method in MOMENT_METHODS:
         solution = solve_moments(moments, k, method=method)
         errors = wasserstein(solution.probs, solution.weights, *truth)
         share = float((solution.status == Status.COMPLEX_PAIR).double().mean())

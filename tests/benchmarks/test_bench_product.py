@@ -63,11 +63,11 @@ class Sample:
             joint = torch.from_numpy(counts / n_rows)
         self.moments = multilinear_moments(joint)
         if exact:
-            self.source = px.population(as_network(truth))
+            self.moments = px.population(as_network(truth))
         else:
             cells = torch.cartesian_prod(*[torch.arange(2)] * self.n)
             spec = edgeless((2,) * self.n, self.k)
-            self.source = px.Counts.from_codes(spec, cells, n_rows * joint)
+            self.moments = px.Counts.from_codes(spec, cells, n_rows * joint)
         # Half a standard error of a moment is the most that is surely noise.
         self.least = ROUNDING if exact else 0.5 / math.sqrt(n_rows)
 
@@ -79,7 +79,7 @@ class Sample:
         return two_slice_pencil(self.moments, k, range(k - 1), range(k - 1, 2 * k - 2), 2 * k - 2)
 
     def robust(self):
-        return identify_product(self.source, self.k)
+        return identify_product(self.moments, self.k)
 
 
 def error_of(sample, found):

@@ -62,18 +62,18 @@ class SolvedRuns:
         return replace(self, standard_error=torch.where(counted, self.standard_error, math.inf))
 
 
-def solve_runs(source: MomentSource, plan: BoundaryPlan, random_state: RandomState) -> SolvedRuns:
+def solve_runs(moments: MomentSource, plan: BoundaryPlan, random_state: RandomState) -> SolvedRuns:
     """Solve every family of runs as one batch of mixtures of products.
 
     Args:
-        source: data, or a population.
+        moments: data, or a population.
         plan: the runs.
         random_state: of the solver.
     """
-    source = asked(source, plan.spec)
+    moments = asked(moments, plan.spec)
     spec, k = plan.spec, plan.spec.n_sources
     number = {variable: i for i, variable in enumerate(plan.alignment_variables)}
-    mass = [source.mass((), torch.zeros(0, 0, dtype=torch.int64, device="cpu"))]
+    mass = [moments.mass((), torch.zeros(0, 0, dtype=torch.int64, device="cpu"))]
     device, n_runs = mass[0].device, len(plan.runs)
     weights = torch.full((n_runs, k), 1 / k, dtype=torch.float64, device=device)
     errors = torch.full((n_runs,), math.inf, dtype=torch.float64, device=device)
@@ -89,14 +89,14 @@ def solve_runs(source: MomentSource, plan: BoundaryPlan, random_state: RandomSta
         assignments = torch.tensor(family.assignments, dtype=torch.int64, device=device)
         assignments = assignments.reshape(len(family.assignments), len(given))
         solution = identify_product(
-            source,
+            moments,
             k,
             variables=found.members,
             given=given,
             assignments=assignments,
             random_state=random_state,
         )
-        mass.append(source.mass(given, assignments))
+        mass.append(moments.mass(given, assignments))
         weights[at], status[at] = solution.weights, solution.status
         errors[at] = solution.diagnostics.standard_error
         for variable, table in zip(found.alignment_variables, solution.tables, strict=True):

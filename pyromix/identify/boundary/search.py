@@ -37,7 +37,7 @@ FAMILIES = 2
 root mean square error from .030 to .020 at 2e4 rows and from .0077 to .0056 at 2e5, and mixtures
 with a CPT row that no run determines from 5 to 2 at 2e4. A third changed nothing."""
 
-CANDIDATES = 32
+SETS_TRIED = 32
 """Cheapest independent sets around each vertex among which a collection is looked for."""
 
 
@@ -84,7 +84,7 @@ def _candidates(
     for found in sets.values():
         showing = (s for s in found if graph.shows_sources(s.members))
         usable = (s for s in showing if _n_runs(graph.spec, s, max_runs))
-        candidates.update(dict.fromkeys(itertools.islice(usable, CANDIDATES)))
+        candidates.update(dict.fromkeys(itertools.islice(usable, SETS_TRIED)))
     return list(candidates)
 
 

@@ -23,7 +23,7 @@ from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily
 from pyromix.identify.boundary.runs import SolvedRuns, pooled_table, solve_runs
 from pyromix.identify.boundary.search import MAX_RUNS, plan_boundaries
 from pyromix.identify.boundary.sets import influenced
-from pyromix.identify.boundary.unzip import LEAST, unzipped_cpt
+from pyromix.identify.boundary.unzip import LEAST_CELL, unzipped_cpt
 from pyromix.identify.views.patterns import all_assignments
 from pyromix.identify.views.solution import distribution_or_uniform
 from pyromix.model.match import canonical_order
@@ -71,7 +71,7 @@ class BoundarySolution:
 
 
 def identify_by_boundaries(
-    source: MomentSource,
+    moments: MomentSource,
     spec: MixtureSpec,
     random_state: RandomState = 0,
     *,
@@ -80,7 +80,7 @@ def identify_by_boundaries(
     """Recover a mixture of Bayesian networks from runs on Markov boundaries.
 
     Args:
-        source: data, or a population, over the variables of ``spec`` in any order.
+        moments: data, or a population, over the variables of ``spec`` in any order.
         spec: the graph and k; any cardinalities. Edges that are not there do no harm beyond larger
             boundaries.
         random_state: of the solver of products.
@@ -88,14 +88,14 @@ def identify_by_boundaries(
 
     Raises:
         PlanError: the graph has no good collection of runs for this k.
-        DataError: the source is over other variables or states.
+        DataError: the data are over other variables or states.
     """
-    source = asked(source, spec)
-    plan = plan_boundaries(spec, _most_frequent(source), max_runs=max_runs)
-    runs = solve_runs(source, plan, random_state)
+    moments = asked(moments, spec)
+    plan = plan_boundaries(spec, _most_frequent(moments), max_runs=max_runs)
+    runs = solve_runs(moments, plan, random_state)
     alignment = align(runs.keys, runs.tables, runs.rows, runs.status == Status.OK)
     runs = runs.relabel(alignment.orders).restricted(alignment.aligned)
-    pooled = _pooled(source, spec)
+    pooled = _pooled(moments, spec)
     cpts = recover_cpts(runs, pooled)
     determined = [~cpt.isnan().any(-1) for cpt in cpts]
     filled = tuple(
@@ -159,7 +159,7 @@ def source_weights(runs: SolvedRuns, cpts: Sequence[Float[Tensor, ...]]) -> Floa
     spec, k = runs.plan.spec, runs.plan.spec.n_sources
     equal = torch.full((k,), 1 / k, dtype=torch.float64, device=runs.weights.device)
     # Nothing is impossible: a run is not refused for a zero that is noise.
-    possible = tuple((1 - LEAST) * cpt + LEAST / cpt.shape[-1] for cpt in cpts)
+    possible = tuple((1 - LEAST_CELL) * cpt + LEAST_CELL / cpt.shape[-1] for cpt in cpts)
     mixture = BayesNetMixture(spec, equal, possible)
     total = torch.zeros_like(equal)
     for family, at in zip(runs.plan.families, runs.plan.slices, strict=True):
@@ -196,20 +196,20 @@ def _probability(
     return marginal(mixture, DoQuery(outcomes=(SOURCE,), evidence=evidence))
 
 
-def _most_frequent(source: Asked) -> list[int]:
+def _most_frequent(moments: Asked) -> list[int]:
     """The most frequent state of each vertex: the default run should have many rows."""
     nothing = torch.zeros(1, 0, dtype=torch.int64, device="cpu")
     return [
-        first_largest(source.table((v,), (), nothing).flatten().tolist())
-        for v in range(source.schema.n_variables)
+        first_largest(moments.table((v,), (), nothing).flatten().tolist())
+        for v in range(moments.schema.n_variables)
     ]
 
 
-def _pooled(source: Asked, spec: MixtureSpec) -> list[Float[Tensor, ...]]:
+def _pooled(moments: Asked, spec: MixtureSpec) -> list[Float[Tensor, ...]]:
     """P(vertex | parents) of all sources together; zeros where no data are."""
     tables = []
     for v, parents in enumerate(spec.parents):
-        table = source.table((v,), parents, all_assignments(spec.joint_shape(parents)))
+        table = moments.table((v,), parents, all_assignments(spec.joint_shape(parents)))
         tables.append(table.reshape(spec.joint_shape((*parents, v))))
     return tables
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from pyromix.exact.logspace import log
 from pyromix.model.spec import SOURCE, MixtureSpec
 
-LEAST = 1e-12
+LEAST_CELL = 1e-12
 """Probability in place of zero, where one divides by it."""
 
 
@@ -78,7 +78,7 @@ def unzipped_cpt(
     vertex: int,
     boundary: Sequence[int],
     table: Float[Tensor, "k *cards card"],
-    rows: Float[Tensor, "k ..."],
+    n_rows: Float[Tensor, "k ..."],
     cpts: Mapping[int, Tensor],
 ) -> Float[Tensor, "k *parents card"]:
     """CPT of a vertex from its tables given its boundary.
@@ -91,19 +91,19 @@ def unzipped_cpt(
         spec: the graph.
         vertex: Y.
         boundary: the parents of Y, or its Markov boundary.
-        table: P_u(Y | boundary); anything where ``rows`` is zero.
-        rows: how many rows each distribution is worth; zero where there is none.
+        table: P_u(Y | boundary); anything where ``n_rows`` is zero.
+        n_rows: how many rows each distribution is worth; zero where there is none.
         cpts: of the children; nan where unknown.
 
     Returns:
         The CPT, parents in the order of the spec; nan where no assignment gives an estimate.
     """
     evidence = children_log_likelihood(spec, vertex, boundary, cpts, table.device)
-    usable = (rows > 0) & evidence.isfinite().all(-1)
+    usable = (n_rows > 0) & evidence.isfinite().all(-1)
     masked = usable.unsqueeze(-1)
     table = torch.where(masked, table, 1 / table.shape[-1])
     estimates = unzip(table, torch.where(masked, evidence, 0.0))
-    weights = torch.where(usable, rows / table.clamp_min(LEAST).reciprocal().sum(-1), 0.0)
+    weights = torch.where(usable, n_rows / table.clamp_min(LEAST_CELL).reciprocal().sum(-1), 0.0)
     parents = spec.parents[vertex]
     shape = spec.joint_shape((SOURCE, *parents, vertex))
     others = [i for i, v in enumerate(boundary, 1) if v not in parents]

@@ -31,7 +31,7 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 
-RANK_TOLERANCE = 1e-12
+DESIGN_TOLERANCE = 1e-12
 """Eigenvalues of E[q q'] below this share of the largest are zero."""
 
 WITNESS_CELLS = 2**10
@@ -41,7 +41,7 @@ Cpt = Float[Tensor, "k *parents card"]
 
 
 def regress_layer(
-    source: MomentSource,
+    moments: MomentSource,
     weights: Float[Tensor, " k"],
     cpts: Mapping[int, Tensor],
     layer: Sequence[int],
@@ -50,27 +50,27 @@ def regress_layer(
     """CPTs of the vertices of one layer.
 
     Args:
-        source: data, or a population.
+        moments: data, or a population.
         weights: P(U).
         cpts: known ones, by vertex.
         layer: vertices whose parents, and their ancestors, are known.
-        spec: the graph; the one that the source carries when left out.
+        spec: the graph; the one that the data carry when left out.
 
     Returns:
         Per vertex its CPT ``(k, *card(parents), card)``, and which rows ``(k, *card(parents))``
         are determined; the others hold equal values in all sources. Time m k (k + card) per vertex.
     """
-    source = asked(source, spec)
-    spec = source.spec
+    moments = asked(moments, spec)
+    spec = moments.spec
     known: list[int] = []
     for v, parents in enumerate(spec.parents):
         if v in cpts and set(parents) <= set(known):
             known.append(v)
     part = _part(spec, known, weights, cpts)
-    if not source.listable:
-        return {v: _from_tables(source, part, known, v) for v in layer}
+    if not moments.listable:
+        return {v: _from_tables(moments, part, known, v) for v in layer}
     sums = {v: Normal.empty(spec, v, weights.device) for v in layer}
-    for rows, masses in source.listed().blocks(range(spec.n_variables)):
+    for rows, masses in moments.listed().blocks(range(spec.n_variables)):
         shares = responsibilities(part, rows[:, known].contiguous())
         for v in layer:
             axes = (*spec.parents[v], v)
@@ -82,10 +82,10 @@ def regress_layer(
 
 
 def _from_tables(
-    source: Asked, part: BayesNetMixture, known: Sequence[int], vertex: int
+    moments: Asked, part: BayesNetMixture, known: Sequence[int], vertex: int
 ) -> tuple[Tensor, Tensor]:
     """The same where only tables can be had: a few ancestors stand for all."""
-    spec = source.spec
+    spec = moments.spec
     parents = spec.parents[vertex]
     witnesses = _witnesses(spec, known, parents)
     axes = (*parents, *witnesses)
@@ -94,7 +94,7 @@ def _from_tables(
     joint = joint.flatten(1).T
     shares = joint / joint.sum(-1, keepdim=True)
     nothing = all_assignments(spec.joint_shape(()))
-    table = source.table((*axes, vertex), (), nothing).reshape(len(joint), -1)
+    table = moments.table((*axes, vertex), (), nothing).reshape(len(joint), -1)
     card, n_witness = spec.card(vertex), spec.n_joint(witnesses)
     cells = torch.arange(table.numel(), device=table.device)
     weight, where = table.flatten(), cells // card
@@ -186,7 +186,7 @@ def _regressed(spec: MixtureSpec, vertex: int, sums: Normal) -> tuple[Tensor, Te
     hits = sums.hits.reshape(n_rows, card, k).mT
     found = linalg.eigh(normal)
     values, basis = found.values, found.vectors
-    determined = values[:, 0] > RANK_TOLERANCE * values[:, -1]
+    determined = values[:, 0] > DESIGN_TOLERANCE * values[:, -1]
     root = torch.where(determined.unsqueeze(-1), values, 1.0).clamp_min(0).sqrt()
     design = root.unsqueeze(-1) * basis.mT
     target = (basis.mT @ hits) / root.unsqueeze(-1)

@@ -28,7 +28,7 @@ from pyromix.identify.views.patterns import all_assignments
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import MixtureSpec
 
-MAX_SEPARATOR = 2
+MAX_TESTED_SEPARATOR = 2
 """Largest conditioning set: strata split the rows."""
 
 MAX_STRATA = 64
@@ -68,7 +68,7 @@ def separated_blocks(
     """
     rng = numpy_generator(random_state)
     found: dict[Blocks, int] = {}
-    for size in range(MAX_SEPARATOR + 1):
+    for size in range(MAX_TESTED_SEPARATOR + 1):
         for given in separators(spec, size)[:TRIES]:
             if spec.n_joint(given) > MAX_STRATA:
                 continue
@@ -83,7 +83,7 @@ def separated_blocks(
 
 
 def network_rank(
-    source: MomentSource,
+    moments: MomentSource,
     spec: MixtureSpec | None = None,
     *,
     max_rank: int = 6,
@@ -94,8 +94,8 @@ def network_rank(
     """Estimate the number of sources from d-separated blocks of a graph.
 
     Args:
-        source: data, or a population: then ranks are exact.
-        spec: the graph; the one that the source carries when left out.
+        moments: data, or a population: then ranks are exact.
+        spec: the graph; the one that the data carry when left out.
         max_rank: the largest rank to be tested.
         n_pairs: how many pairs of blocks at most.
         level: of the family of tests at each rank.
@@ -104,38 +104,38 @@ def network_rank(
     Returns:
         One estimate; none where no two blocks are d-separated.
     """
-    source = asked(source, spec)
-    blocks = separated_blocks(source.spec, max_rank, n_pairs, random_state)
+    moments = asked(moments, spec)
+    blocks = separated_blocks(moments.spec, max_rank, n_pairs, random_state)
     if not blocks:
         return ()
-    pairs = [block_tables(source, pair) for pair in blocks]
+    pairs = [block_tables(moments, pair) for pair in blocks]
     return (estimate_rank(pairs, max_rank=max_rank, level=level),)
 
 
-def block_tests(source: MomentSource, blocks: Sequence[Blocks], rank: int) -> list[RankTest]:
+def block_tests(moments: MomentSource, blocks: Sequence[Blocks], rank: int) -> list[RankTest]:
     """Test for every pair of blocks whether its tables have at most some rank, strata pooled.
 
     Args:
-        source: data, or a population.
+        moments: data, or a population.
         blocks: d-separated pairs.
         rank: the largest rank under the hypothesis.
     """
     return [
         rank_test(tables, rows, rank).pooled()
-        for tables, rows in (block_tables(source, pair) for pair in blocks)
+        for tables, rows in (block_tables(moments, pair) for pair in blocks)
     ]
 
 
 def block_tables(
-    source: MomentSource, blocks: Blocks
+    moments: MomentSource, blocks: Blocks
 ) -> tuple[Float[Tensor, "strata m n"], Float[Tensor, " strata"]]:
     """P(one, other | z) with rare states merged, and the rows behind each."""
-    source = asked(source)
-    schema = source.schema
+    moments = asked(moments)
+    schema = moments.schema
     assignments = all_assignments(schema.joint_shape(blocks.given))
-    rows = source.noise(blocks.given, assignments)
+    rows = moments.noise(blocks.given, assignments)
     size = schema.n_joint(blocks.one)
-    table = source.table((*blocks.one, *blocks.other), blocks.given, assignments)
+    table = moments.table((*blocks.one, *blocks.other), blocks.given, assignments)
     return merge_rare(table.reshape(len(rows), size, -1), rows), rows
 
 

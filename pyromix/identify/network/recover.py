@@ -26,7 +26,7 @@ from pyromix.identify.views.patterns import Patterns, all_assignments, patterns_
 from pyromix.identify.views.solution import distribution_or_uniform
 from pyromix.model.spec import MixtureSpec
 
-MAX_CELLS = 2**22
+MAX_CELLS_OF_A_RUN = 2**22
 """Largest number of joint states of views, family and assignments where there are no rows."""
 
 GROUP = 64
@@ -34,12 +34,12 @@ GROUP = 64
 
 
 def laws_within(
-    source: MomentSource, run: SolvedRun, groups: Sequence[tuple[int, ...]], near: Neighbours
+    moments: MomentSource, run: SolvedRun, groups: Sequence[tuple[int, ...]], near: Neighbours
 ) -> tuple[dict[tuple[int, ...], Float[Tensor, "r k *cards"]], Float[Tensor, " r"]]:
     """P(group | u, z) of groups of vertices that the views cover, per assignment.
 
     Args:
-        source: what the run was solved on.
+        moments: what the run was solved on.
         run: solved.
         groups: vertices outside Z, each group d-separated from one view that shows k sources, or
             from two; perhaps empty.
@@ -49,7 +49,7 @@ def laws_within(
         Per group ``(r, k, *cards)``, and the largest move of a probability to reach the simplex.
         Groups that would need a table beyond memory are left out.
     """
-    source = asked(source, run.plan.spec)
+    moments = asked(moments, run.plan.spec)
     spec, k = run.plan.spec, run.plan.spec.n_sources
     r = len(run.mass)
     found: dict[tuple[int, ...], Tensor] = {}
@@ -61,9 +61,9 @@ def laws_within(
             continue
         by_views.setdefault(apart(run.run.views, set(group), near)[:2], []).append(group)
     for views, alike in by_views.items():
-        step = GROUP if isinstance(source, Rows) else 1
+        step = GROUP if isinstance(moments, Rows) else 1
         for some in (alike[i : i + step] for i in range(0, len(alike), step)):
-            patterns, columns = _holding(source, run, some)
+            patterns, columns = _holding(moments, run, some)
             if patterns is None:
                 continue
             place = {v: i for i, v in enumerate(columns)}
@@ -77,7 +77,7 @@ def laws_within(
 
 
 def _holding(
-    source: Asked, run: SolvedRun, groups: Sequence[tuple[int, ...]]
+    moments: Asked, run: SolvedRun, groups: Sequence[tuple[int, ...]]
 ) -> tuple[Patterns | None, tuple[int, ...]]:
     """Rows with the columns of the views and of some groups; none where the table is too large."""
     extra = tuple(dict.fromkeys(v for g in groups for v in g if v not in run.columns))
@@ -85,9 +85,9 @@ def _holding(
         return run.patterns, run.columns
     columns = (*run.columns, *extra)
     cells = run.plan.spec.n_joint(columns) * len(run.mass)
-    if not isinstance(source, Rows) and cells > MAX_CELLS:
+    if not isinstance(moments, Rows) and cells > MAX_CELLS_OF_A_RUN:
         return None, columns
-    return patterns_of(source, columns, run.run.conditioning, run.assignments), columns
+    return patterns_of(moments, columns, run.run.conditioning, run.assignments), columns
 
 
 def _proper(
@@ -113,7 +113,7 @@ def outside(spec: MixtureSpec, vertex: int, given: Sequence[int]) -> tuple[int, 
 
 
 def without_sources(
-    source: Asked,
+    moments: Asked,
     run: SolvedRun,
     group: tuple[int, ...],
     law: Float[Tensor, "r k *cards"],
@@ -122,7 +122,7 @@ def without_sources(
     """Replace the laws of some assignments by those of all sources together.
 
     Args:
-        source: what the run was solved on.
+        moments: what the run was solved on.
         run: knows the assignments.
         group: the vertices of the law.
         law: P(group | u, z).
@@ -131,7 +131,7 @@ def without_sources(
     if not group or not bool(where.any()):
         return law
     rows = where.to(run.assignments.device)
-    table = source.table(group, run.run.conditioning, run.assignments[rows])
+    table = moments.table(group, run.run.conditioning, run.assignments[rows])
     cells = distribution_or_uniform(table.flatten(1)).reshape(table.shape)
     law = law.clone()
     law[where] = cells.unsqueeze(1).expand(-1, law.shape[1], *table.shape[1:])
@@ -197,11 +197,11 @@ def boundary_code(run: SolvedRun, vertex: int, reached: Sequence[int]) -> Int[Te
     return _code(run.plan.spec, run.assignments, run.run.conditioning, chosen)
 
 
-def pooled(source: Asked, vertex: int) -> Float[Tensor, ...]:
+def pooled(moments: Asked, vertex: int) -> Float[Tensor, ...]:
     """P(vertex | parents) without sources, ``(*card(parents), card)``; uniform where no row is."""
-    spec = source.spec
+    spec = moments.spec
     parents = spec.parents[vertex]
-    table = source.table((vertex,), parents, all_assignments(spec.joint_shape(parents)))
+    table = moments.table((vertex,), parents, all_assignments(spec.joint_shape(parents)))
     usable = table.sum(-1, keepdim=True) > 0
     table = torch.where(usable, table, 1 / table.shape[-1])
     return table.reshape(*spec.joint_shape(parents), -1)

@@ -48,7 +48,7 @@ VIEW_CELLS = 2**12
 MAX_TRIALS = 6
 """Plans and choices that are solved before the best goes on."""
 
-MANY_ROWS = 2**20
+MAX_PATTERN_WORK = 2**20
 """Distinct rows over all trials after which no further one is made."""
 
 
@@ -94,35 +94,37 @@ class SolvedRun:
         return float(self.mass[self.ok].sum())
 
 
-def solve_plans(source: MomentSource, plans: Sequence[Plan], rng: np.random.Generator) -> SolvedRun:
+def solve_plans(
+    moments: MomentSource, plans: Sequence[Plan], rng: np.random.Generator
+) -> SolvedRun:
     """Solve the runs of several plans, and keep the one with the most precise sources.
 
     Args:
-        source: data, or a population.
+        moments: data, or a population.
         plans: of one spec; complete ones first.
         rng: of the choice of view vertices and of random combinations.
     """
-    source = asked(source, plans[0].spec)
+    moments = asked(moments, plans[0].spec)
     best: list[tuple[Plan, Trial, Tensor]] = []
     tries = work = 0
     for plan in plans:
         if best and best[0][0].complete and not plan.complete:
             break
-        for views in _choices(source, plan, rng):
+        for views in _choices(moments, plan, rng):
             chosen = complete_plan(plan.spec, views, plan.runs[0].conditioning)
-            trial, assignments = _solve(source, chosen, rng)
+            trial, assignments = _solve(moments, chosen, rng)
             if not best or most_precise([best[0][1], trial]) is trial:
                 best = [(chosen, trial, assignments)]
             tries, work = tries + 1, work + trial.patterns.rows.shape[0]
-            if tries >= MAX_TRIALS or work > MANY_ROWS:
+            if tries >= MAX_TRIALS or work > MAX_PATTERN_WORK:
                 break
-        if tries >= MAX_TRIALS or work > MANY_ROWS:
+        if tries >= MAX_TRIALS or work > MAX_PATTERN_WORK:
             break
     plan, first, assignments = best[0]
     final = most_precise([first, sharpened(first, first.patterns, rng)])
     singles, moved = view_tables(final.solved, final.patterns)
     status, diagnostics = judged(first.solved, final.solved, final.patterns.n_rows, moved)
-    mass = source.mass(plan.runs[0].conditioning, assignments)
+    mass = moments.mass(plan.runs[0].conditioning, assignments)
     return SolvedRun(
         plan,
         final.columns,
@@ -136,16 +138,18 @@ def solve_plans(source: MomentSource, plans: Sequence[Plan], rng: np.random.Gene
     )
 
 
-def _solve(source: Asked, plan: Plan, rng: np.random.Generator) -> tuple[Trial, Int[Tensor, "r c"]]:
+def _solve(
+    moments: Asked, plan: Plan, rng: np.random.Generator
+) -> tuple[Trial, Int[Tensor, "r c"]]:
     """One plan: the assignments that occur, stacked."""
     run, spec = plan.runs[0], plan.spec
     assignments = all_assignments(spec.joint_shape(run.conditioning))
-    mass = source.mass(run.conditioning, assignments)
+    mass = moments.mass(run.conditioning, assignments)
     assignments = assignments[(mass > 0).to(assignments.device)]
     columns = tuple(v for view in run.views for v in view)
-    if isinstance(source, Rows):
+    if isinstance(moments, Rows):
         columns = tuple(v for v in range(spec.n_variables) if v not in run.conditioning)
-    patterns = patterns_of(source, columns, run.conditioning, assignments)
+    patterns = patterns_of(moments, columns, run.conditioning, assignments)
     place = {v: i for i, v in enumerate(columns)}
     one, two, three = (tuple(place[v] for v in view) for view in run.views)
     views: Views = (one, two, three)
@@ -155,11 +159,11 @@ def _solve(source: Asked, plan: Plan, rng: np.random.Generator) -> tuple[Trial, 
     return tried(columns, patterns, solved), assignments
 
 
-def _choices(source: Asked, plan: Plan, rng: np.random.Generator) -> list[Views]:
+def _choices(moments: Asked, plan: Plan, rng: np.random.Generator) -> list[Views]:
     """The views of a plan, or random smaller ones where they are too large."""
     run, spec = plan.runs[0], plan.spec
     strata = spec.n_joint(run.conditioning)
-    if isinstance(source, Rows):
+    if isinstance(moments, Rows):
         if all(sum(spec.card(v) - 1 for v in view) < MAX_FEATURES // 2 for view in run.views):
             return [run.views]
         return [_few(spec, run, rng, math.inf) for _ in range(TRIMS)]

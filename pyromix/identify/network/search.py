@@ -21,7 +21,7 @@ MAX_ASSIGNMENTS = 4096
 SEPARATORS = 1500
 """Conditioning sets of one size that are tried; beyond, only vertices with many neighbours."""
 
-SMALL = 20
+VERTICES_OF_A_SMALL_GRAPH = 20
 """Vertices up to which a refusal looks at conditioning sets of every size tried."""
 
 ORDERS = 6
@@ -255,7 +255,7 @@ def _no_plan(spec: MixtureSpec) -> PlanError:
     """Say what there is instead of three views, and what would help."""
     k, source = spec.n_sources, spec.source
     best: tuple[int, tuple[int, ...], list[list[int]]] = (0, (), [])
-    most = MAX_SEPARATOR if spec.n_variables <= SMALL else 1
+    most = MAX_SEPARATOR if spec.n_variables <= VERTICES_OF_A_SMALL_GRAPH else 1
     sizes = range(min(most, spec.n_variables - 1) + 1)
     for given in itertools.chain.from_iterable(separators(spec, size) for size in sizes):
         near = dependence(spec, given)

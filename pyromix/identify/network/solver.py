@@ -95,7 +95,7 @@ class NetworkSolution:
 
 
 def identify_network(
-    source: MomentSource,
+    moments: MomentSource,
     spec: MixtureSpec | None = None,
     *,
     plans: Sequence[Plan] = (),
@@ -104,24 +104,24 @@ def identify_network(
     """Recover a mixture of Bayesian networks from the moments of its variables.
 
     Args:
-        source: data, or a population, over the variables of the graph in any order.
-        spec: the graph and k; those of the plans, or what the source carries, when left out.
+        moments: data, or a population, over the variables of the graph in any order.
+        spec: the graph and k; those of the plans, or what the data carry, when left out.
         plans: to choose from; found from the graph when left out.
         random_state: of random combinations, and of view vertices where there are too many.
 
     Raises:
         PlanError: the graph has no three views of U.
         IdentificationError: no moments could be factorised.
-        DataError: the source is over other variables, or no graph is given.
+        DataError: the data are over other variables, or no graph is given.
     """
-    source = asked(source, plans[0].spec if spec is None and plans else spec)
-    spec = source.spec
+    moments = asked(moments, plans[0].spec if spec is None and plans else spec)
+    spec = moments.spec
     rng = numpy_generator(random_state)
-    run = solve_plans(source, plans or find_plans(spec), rng)
+    run = solve_plans(moments, plans or find_plans(spec), rng)
     near = dependence(spec, run.run.conditioning)
     status, notes = _outcome(run)
-    alignment = _aligned(source, run, near)
-    solution = _recovered(source, run, near, alignment)
+    alignment = _aligned(moments, run, near)
+    solution = _recovered(moments, run, near, alignment)
     if run.plan.unlinked:
         names = ", ".join(spec.name(z) for z in run.plan.unlinked)
         notes = (
@@ -169,7 +169,7 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[Note, ...]]:
     return (Status.OK if run.solved_mass >= ENOUGH_MASS else worst), (note,)
 
 
-def _aligned(source: Asked, run: SolvedRun, near: Neighbours) -> Alignment:
+def _aligned(moments: Asked, run: SolvedRun, near: Neighbours) -> Alignment:
     """Labels joined by the variables that do not depend on what differs."""
     given, spec, k = run.run.conditioning, run.plan.spec, run.plan.spec.n_sources
     numbers = torch.where(run.diagnostics.projected.isnan(), 0.0, run.mass)
@@ -190,7 +190,7 @@ def _aligned(source: Asked, run: SolvedRun, near: Neighbours) -> Alignment:
     for link in run.plan.links:
         if link.aligners and not set(link.aligners) & set(chosen):
             chosen.append(link.aligners[0])
-    laws, _ = laws_within(source, run, [(w,) for w in chosen], near)
+    laws, _ = laws_within(moments, run, [(w,) for w in chosen], near)
     known = [w for w in chosen if (w,) in laws]
     keys = [boundary_code(run, w, [z for z in given if w in reached[z]]) for w in known]
     none = torch.zeros(len(run.mass), 0, dtype=torch.int64, device=run.mass.device)
@@ -205,15 +205,15 @@ def _aligned(source: Asked, run: SolvedRun, near: Neighbours) -> Alignment:
 
 
 def _recovered(
-    source: Asked, run: SolvedRun, near: Neighbours, alignment: Alignment
+    moments: Asked, run: SolvedRun, near: Neighbours, alignment: Alignment
 ) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
     """CPTs by the alignment; where it has several components, by the likeliest of their labels."""
     spec, given = run.plan.spec, run.run.conditioning
     covered = [v for v in run.run.covers if v not in spec.uninfluenced]
     groups = {v: outside(spec, v, given) for v in covered}
-    laws, _ = laws_within(source, run, list(groups.values()), near)
+    laws, _ = laws_within(moments, run, list(groups.values()), near)
     laws = {
-        group: without_sources(source, run, group, law, alignment.component < 0)
+        group: without_sources(moments, run, group, law, alignment.component < 0)
         for group, law in laws.items()
     }
     used = alignment.component >= 0
@@ -230,15 +230,15 @@ def _recovered(
                 law = laws[group]
                 index = order.reshape(*order.shape, *(1 for _ in law.shape[2:])).expand_as(law)
                 found[v] = assemble(run, law.gather(1, index), joint, used, v)
-        return _completed(source, run.plan, joint.sum(0), found)
+        return _completed(moments, run.plan, joint.sum(0), found)
 
     if alignment.n_components <= 1:
         return build(alignment.orders)
-    return _likeliest(source, alignment, run.mass, build)
+    return _likeliest(moments, alignment, run.mass, build)
 
 
 def _completed(
-    source: Asked,
+    moments: Asked,
     plan: Plan,
     weights: Float[Tensor, " k"],
     found: dict[int, tuple[Tensor, Tensor]],
@@ -246,16 +246,16 @@ def _completed(
     """Layers from known ancestors, and pooled tables for what nothing covers."""
     spec, k = plan.spec, plan.spec.n_sources
     for v in spec.uninfluenced:
-        table = pooled(source, v)
+        table = pooled(moments, v)
         table = table.expand(k, *table.shape).clone()
         found[v] = table, torch.ones_like(table[..., 0], dtype=torch.bool)
     for layer in layers(spec, list(found)):
-        cpts = {v: cpt for v, (cpt, _) in _filled(source, found).items()}
-        found |= regress_layer(source, weights, cpts, layer)
-    found = _filled(source, found)
+        cpts = {v: cpt for v, (cpt, _) in _filled(moments, found).items()}
+        found |= regress_layer(moments, weights, cpts, layer)
+    found = _filled(moments, found)
     for v in range(spec.n_variables):
         if v not in found:
-            table = pooled(source, v)
+            table = pooled(moments, v)
             table = table.expand(k, *table.shape).clone()
             found[v] = table, torch.zeros_like(table[..., 0], dtype=torch.bool)
     cpts, known = zip(*(found[v] for v in range(spec.n_variables)), strict=True)
@@ -263,28 +263,28 @@ def _completed(
 
 
 def _filled(
-    source: Asked, found: dict[int, tuple[Tensor, Tensor]]
+    moments: Asked, found: dict[int, tuple[Tensor, Tensor]]
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """CPT rows that are not known hold the row without sources."""
     filled = {}
     for v, (cpt, known) in found.items():
         if not bool(known.all()):
-            cpt = torch.where(known.unsqueeze(-1), cpt, pooled(source, v).expand_as(cpt))
+            cpt = torch.where(known.unsqueeze(-1), cpt, pooled(moments, v).expand_as(cpt))
         filled[v] = cpt, known
     return filled
 
 
 def _likeliest(
-    source: Asked,
+    moments: Asked,
     alignment: Alignment,
     mass: Float[Tensor, " r"],
     build: Callable[[Tensor], tuple[BayesNetMixture, tuple[Tensor, ...]]],
 ) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
     """Choose the labels of one component after another by the likelihood of the network."""
     order, best = alignment.orders, build(alignment.orders)
-    if not source.listable:
+    if not moments.listable:
         return best
-    rows = source.listed()
+    rows = moments.listed()
     score = _score(rows, best[0])
     k = order.shape[1]
     budget = MAX_RELABELLINGS

@@ -20,7 +20,7 @@ from pyromix.identify.product.hadamard import multilinear_extension, number_of_b
 from pyromix.model.status import Status, mark
 from pyromix.model.ties import first_smallest
 
-RANK_TOLERANCE = 1e-13
+PENCIL_RANK_TOLERANCE = 1e-13
 """A k-th singular value below this share of the first is rounding."""
 
 GAP_TOLERANCE = 1e-9
@@ -29,7 +29,7 @@ GAP_TOLERANCE = 1e-9
 EQUAL_MISFITS = 1e-14
 """Errors of two splits that differ by less are rounding: the first split is kept."""
 
-IMAGINARY_TOLERANCE = 1e-9
+PENCIL_IMAGINARY_TOLERANCE = 1e-9
 """Imaginary parts up to here are rounding of nearly equal eigenvalues."""
 
 
@@ -87,7 +87,7 @@ def two_slice_pencil(
     if n_sources > min(c.shape[-2:]):
         return _unsolved(moments, n_sources, n, mark(status, status == 0, Status.TOO_MANY_SOURCES))
     u, values, v = line_2(c, n_sources)
-    low_rank = values[..., n_sources - 1] <= RANK_TOLERANCE * values[..., 0]
+    low_rank = values[..., n_sources - 1] <= PENCIL_RANK_TOLERANCE * values[..., 0]
     status = mark(status, low_rank, Status.RANK_TOO_SMALL)
     status = mark(status, ~values.isfinite().all(-1), Status.NOT_CONVERGED)
     solvable = (status == Status.OK)[..., None, None]
@@ -98,7 +98,7 @@ def two_slice_pencil(
     lost = ~eigenvalues.isfinite().all(-1)
     status = mark(status, lost, Status.NOT_CONVERGED)
     size = eigenvalues.abs().amax(-1).clamp_min(1.0)
-    paired = eigenvalues.imag.abs().amax(-1) > IMAGINARY_TOLERANCE * size
+    paired = eigenvalues.imag.abs().amax(-1) > PENCIL_IMAGINARY_TOLERANCE * size
     status = mark(status, paired, Status.COMPLEX_PAIR)
     solvable = (status == Status.OK)[..., None, None]
     s, t = (torch.where(solvable, x.real, eye) for x in (s, t))

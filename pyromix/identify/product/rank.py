@@ -197,7 +197,7 @@ def estimate_rank(
 
 
 def product_rank(
-    source: MomentSource,
+    moments: MomentSource,
     *,
     variables: Sequence[int] | None = None,
     given: Sequence[int] = (),
@@ -213,7 +213,7 @@ def product_rank(
     variables enough.
 
     Args:
-        source: data, or a population: then ranks are exact.
+        moments: data, or a population: then ranks are exact.
         variables: vertices; all that are not ``given`` when left out.
         given: vertices conditioned on; assignments are strata.
         assignments: ``(r, len(given))``; every assignment when left out.
@@ -225,8 +225,8 @@ def product_rank(
     Raises:
         DataError: fewer than two variables, unknown vertices, or states out of range.
     """
-    source = asked(source)
-    schema = source.schema
+    moments = asked(moments)
+    schema = moments.schema
     chosen = (
         [v for v in range(schema.n_variables) if v not in given] if variables is None else variables
     )
@@ -237,12 +237,12 @@ def product_rank(
         )
     if assignments is None:
         assignments = all_assignments(schema.joint_shape(given))
-    rows = source.noise(given, assignments)
+    rows = moments.noise(given, assignments)
     pairs = []
     for one, other in block_pairs(schema.joint_shape(chosen), max_rank, n_pairs, random_state):
         vertices = [chosen[i] for i in (*one, *other)]
         size = schema.n_joint(chosen[i] for i in one)
-        table = source.table(vertices, given, assignments).reshape(len(rows), size, -1)
+        table = moments.table(vertices, given, assignments).reshape(len(rows), size, -1)
         pairs.append((merge_rare(table, rows), rows))
     return estimate_rank(pairs, max_rank=max_rank, level=level)
 

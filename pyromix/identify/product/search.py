@@ -38,7 +38,7 @@ from pyromix.model.ties import first_largest
 MAX_SPLITS = 24
 """Number of splits tried."""
 
-MANY_ROWS = 2**15
+ROWS_OF_A_FIRST_LOOK = 2**15
 """Distinct rows beyond which splits are tried on as many rows drawn at random."""
 
 MAX_ROWS = 2**19
@@ -97,7 +97,7 @@ class Trial:
 
 
 def best_trial(
-    source: Asked,
+    moments: Asked,
     k: int,
     variables: tuple[int, ...],
     given: tuple[int, ...],
@@ -107,7 +107,7 @@ def best_trial(
     """Solve splits until time is spent, or large data are separated well, and keep the best.
 
     Args:
-        source: data or a population.
+        moments: data or a population.
         k: number of sources.
         variables: vertices to split; at least one split shows k sources.
         given: vertices conditioned on.
@@ -116,7 +116,7 @@ def best_trial(
     """
     best: list[Trial] = []
     work = 0
-    for columns, patterns, views in _splits(source, k, variables, given, assignments, rng):
+    for columns, patterns, views in _splits(moments, k, variables, given, assignments, rng):
         features = indicator_features(patterns, views, k)
         trial = tried(columns, patterns, solve_views(patterns, views, features, k, _seed(rng)))
         best = [most_precise([*best, trial])]
@@ -132,7 +132,7 @@ def most_precise(trials: Sequence[Trial]) -> Trial:
 
 
 def _splits(
-    source: Asked,
+    moments: Asked,
     k: int,
     variables: tuple[int, ...],
     given: tuple[int, ...],
@@ -140,17 +140,17 @@ def _splits(
     rng: np.random.Generator,
 ) -> Iterator[tuple[tuple[int, ...], Patterns, Views]]:
     """Splits of all variables where their rows can be had, else of random subsets of them."""
-    spec = source.schema
-    if fits(source, variables, assignments.shape[0]):
-        patterns = patterns_of(source, variables, given, assignments)
-        if patterns.rows.shape[0] > MANY_ROWS:
-            patterns = thinned(patterns, MANY_ROWS, _seed(rng))
+    spec = moments.schema
+    if fits(moments, variables, assignments.shape[0]):
+        patterns = patterns_of(moments, variables, given, assignments)
+        if patterns.rows.shape[0] > ROWS_OF_A_FIRST_LOOK:
+            patterns = thinned(patterns, ROWS_OF_A_FIRST_LOOK, _seed(rng))
         for views in _both_kinds(patterns, spec.joint_shape(variables), k, rng, MAX_SPLITS):
             yield variables, patterns, views
         return
     for _ in range(MAX_SPLITS):
         columns = _subset(spec.joint_shape(range(spec.n_variables)), variables, k, rng)
-        patterns = patterns_of(source, columns, given, assignments)
+        patterns = patterns_of(moments, columns, given, assignments)
         for views in _both_kinds(patterns, spec.joint_shape(columns), k, rng, 2):
             yield columns, patterns, views
 

@@ -44,7 +44,7 @@ __all__ = ["identify_product", "identify_tables"]
 
 
 def identify_product(
-    source: MomentSource,
+    moments: MomentSource,
     n_sources: int,
     *,
     variables: Sequence[int] | None = None,
@@ -60,7 +60,7 @@ def identify_product(
     each variable is one constrained least-squares problem against the views that do not hold it.
 
     Args:
-        source: data, or a population. ``Counts`` may have missing cells: the answer is consistent
+        moments: data, or a population. ``Counts`` may have missing cells: the answer is consistent
             when cells of different variables go missing independently within each source.
         n_sources: k.
         variables: vertices that are independent within each source and assignment; all that are
@@ -79,20 +79,22 @@ def identify_product(
         DataError: unknown or repeated vertices, or states out of range.
     """
     k = check_n_sources(n_sources)
-    source = asked(source)
-    schema = source.schema
+    moments = asked(moments)
+    schema = moments.schema
     if variables is None:
         variables = [v for v in range(schema.n_variables) if v not in given]
     unbatched = assignments is None and not given
     if assignments is None:
         assignments = all_assignments(schema.joint_shape(given))
     distinct, inverse = _distinct(assignments)
-    solution = _solve_assignments(source, k, tuple(variables), tuple(given), distinct, random_state)
+    solution = _solve_assignments(
+        moments, k, tuple(variables), tuple(given), distinct, random_state
+    )
     return selected(solution, inverse[0] if unbatched else inverse)
 
 
 def _solve_assignments(
-    source: Asked,
+    moments: Asked,
     k: int,
     variables: tuple[int, ...],
     given: tuple[int, ...],
@@ -100,22 +102,22 @@ def _solve_assignments(
     random_state: RandomState,
 ) -> ProductSolution:
     """Solve distinct assignments; those without rows come back as TOO_FEW_ROWS."""
-    marginals = tuple(source.table((v,), given, assignments) for v in variables)
-    mass = source.mass(given, assignments)
+    marginals = tuple(moments.table((v,), given, assignments) for v in variables)
+    mass = moments.mass(given, assignments)
     status = torch.full(mass.shape, Status.OK, dtype=torch.int64, device=mass.device)
     status = mark(status, mass <= 0, Status.TOO_FEW_ROWS)
     if k == 1:
         return _one_source(marginals, status, mass)
     rng = numpy_generator(random_state)
-    if not candidate_splits(source.schema.joint_shape(variables), k, rng, 1):
+    if not candidate_splits(moments.schema.joint_shape(variables), k, rng, 1):
         status = mark(status, status == Status.OK, Status.TOO_MANY_SOURCES)
     nothing = placeholder(marginals, k, status)
     alive = status == Status.OK
     if not bool(alive.any()):
         return nothing
     kept = assignments[alive.to(assignments.device)]
-    best = best_trial(source, k, variables, given, kept, rng)
-    found = _finished(source, best, variables, given, kept, rng)
+    best = best_trial(moments, k, variables, given, kept, rng)
+    found = _finished(moments, best, variables, given, kept, rng)
     full = selected(found, (alive.cumsum(0) - 1).clamp_min(0))
     status = followed_by(status, full.status)
     full = ProductSolution(full.mixture, status, full.diagnostics, full.views)
@@ -123,7 +125,7 @@ def _solve_assignments(
 
 
 def _finished(
-    source: Asked,
+    moments: Asked,
     first: Trial,
     variables: tuple[int, ...],
     given: tuple[int, ...],
@@ -132,17 +134,17 @@ def _finished(
 ) -> ProductSolution:
     """Sharpen the views, cover every variable, and judge."""
     columns = first.columns
-    patterns = patterns_of(source, columns, given, assignments)
+    patterns = patterns_of(moments, columns, given, assignments)
     solved = most_precise([first, sharpened(first, patterns, rng)]).solved
     tables, moved = view_tables(solved, patterns)
     by_vertex = {columns[c]: table for c, table in tables.items()}
     for v in variables:
         if v not in by_vertex:
             # The views go by columns of the rows they were solved on: one more column is added.
-            wider = patterns_of(source, (*columns, v), given, assignments)
+            wider = patterns_of(moments, (*columns, v), given, assignments)
             [by_vertex[v]], more = cover(wider, solved, [(len(columns),)], (0, 1))
             moved = torch.maximum(moved, more)
-    found = tuple(without_missing(by_vertex[v], source.schema.card(v)) for v in variables)
+    found = tuple(without_missing(by_vertex[v], moments.schema.card(v)) for v in variables)
     mixture, moved = found_mixture(solved.core.weights, found, moved)
     status, diagnostics = judged(first.solved, solved, patterns.n_rows, moved)
     place = {v: i for i, v in enumerate(variables)}

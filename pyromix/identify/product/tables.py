@@ -35,7 +35,7 @@ from pyromix.model.mixture import ProductMixture
 from pyromix.model.randomness import RandomState
 from pyromix.model.status import Status, followed_by, mark
 
-MASS_TOLERANCE = 1e-6
+TABLE_TOLERANCE = 1e-6
 """How far the sum of a table may lie from one."""
 
 
@@ -188,6 +188,6 @@ def _first_look(
     status = torch.full(rows.shape, Status.OK, dtype=torch.int64, device=tables.device)
     status = mark(status, rows == 0, Status.TOO_FEW_ROWS)
     flat = tables.flatten(-3)
-    sound = flat.isfinite().all(-1) & (flat >= -MASS_TOLERANCE).all(-1)
-    sound = sound & ((flat.sum(-1) - 1).abs() <= MASS_TOLERANCE)
+    sound = flat.isfinite().all(-1) & (flat >= -TABLE_TOLERANCE).all(-1)
+    sound = sound & ((flat.sum(-1) - 1).abs() <= TABLE_TOLERANCE)
     return mark(status, ~sound, Status.INVALID_INPUT)

@@ -18,7 +18,7 @@ from torch import Tensor
 from pyromix.exact import linalg
 from pyromix.model.status import Status
 
-MAX_STEPS = 60
+MAX_NEWTON_STEPS = 60
 """Gauss-Newton steps; noise-free matrices take about five."""
 
 STEP_TOLERANCE = 1e-12
@@ -27,7 +27,7 @@ STEP_TOLERANCE = 1e-12
 LOOSE_TOLERANCE = 1e-4
 """Largest entry of the last step that still counts as converged."""
 
-LARGEST_STEP = 0.5
+LARGEST_STEP_ENTRY = 0.5
 """Entries of a step beyond this are scaled down to it."""
 
 
@@ -88,7 +88,7 @@ def joint_diagonalise(
     basis, inverse = _invertible(start, eye)
     small = torch.ones(start.shape[:-2], dtype=torch.bool, device=start.device)
     turned = inverse.unsqueeze(-3) @ matrices @ basis.unsqueeze(-3)
-    for _ in range(MAX_STEPS):
+    for _ in range(MAX_NEWTON_STEPS):
         diagonal = turned.diagonal(dim1=-2, dim2=-1)
         gaps = diagonal.unsqueeze(-1) - diagonal.unsqueeze(-2)
         weight = (gaps * gaps).sum(-3)
@@ -98,7 +98,7 @@ def joint_diagonalise(
         small = (largest < LOOSE_TOLERANCE)[..., 0, 0]
         if bool((largest < STEP_TOLERANCE).all()):
             break
-        step = step * (LARGEST_STEP / largest.clamp_min(LARGEST_STEP))
+        step = step * (LARGEST_STEP_ENTRY / largest.clamp_min(LARGEST_STEP_ENTRY))
         basis, inverse = _invertible(_unit_columns(basis @ (eye + step)), basis)
         turned = inverse.unsqueeze(-3) @ matrices @ basis.unsqueeze(-3)
     diagonals = turned.diagonal(dim1=-2, dim2=-1)

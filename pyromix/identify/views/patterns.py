@@ -24,13 +24,13 @@ from pyromix.data.moments import MomentSource, Rows
 from pyromix.errors import DataError
 from pyromix.model.randomness import RandomState, torch_generator
 
-MAX_CELLS = 2**16
+MAX_CELLS_OF_VIEWS = 2**16
 """Largest number of joint states, over all strata, that are turned into rows."""
 
 LONGEST_BLOCK = 4096
 SHORTEST_BLOCK = 32
 
-CHUNK = 2**22
+NUMBERS_OF_PATTERNS = 2**22
 """Numbers that one batched product holds at a time."""
 
 RowFunction = Callable[[Int[Tensor, "b l n"], Int[Tensor, " b"]], Float[Tensor, "b l p"]]
@@ -85,7 +85,7 @@ class Patterns:
         """
         length = self.blocks.shape[1]
         per_block = length * (left_size + right_size) + left_size * right_size
-        step = max(1, CHUNK // per_block)
+        step = max(1, NUMBERS_OF_PATTERNS // per_block)
         total = torch.zeros(
             self.n_strata, left_size, right_size, dtype=torch.float64, device=self.device
         )
@@ -98,17 +98,17 @@ class Patterns:
 
 
 def patterns_of(
-    source: MomentSource,
+    moments: MomentSource,
     variables: Sequence[int],
     given: Sequence[int],
     assignments: Int[Tensor, "r c"],
 ) -> Patterns:
     """Rows of some variables in each assignment.
 
-    Data with rows give these; any other source the cells of its joint table.
+    Data with rows give these; any others the cells of their joint table.
 
     Args:
-        source: data or a population.
+        moments: data or a population.
         variables: vertices, one column each.
         given: vertices conditioned on; perhaps none.
         assignments: ``(r, len(given))``, distinct; one stratum each.
@@ -120,12 +120,12 @@ def patterns_of(
         raise DataError(
             f"vertices must be distinct, found variables {list(variables)} given {list(given)}"
         )
-    source = asked(source)
-    states = source.schema.joint_shape(variables)
-    n_rows = source.noise(given, assignments)
-    if isinstance(source, Rows):
-        return _patterns_of_rows(source, variables, given, assignments, states, n_rows)
-    table = source.table(variables, given, assignments).flatten(1)
+    moments = asked(moments)
+    states = moments.schema.joint_shape(variables)
+    n_rows = moments.noise(given, assignments)
+    if isinstance(moments, Rows):
+        return _patterns_of_rows(moments, variables, given, assignments, states, n_rows)
+    table = moments.table(variables, given, assignments).flatten(1)
     axes = [torch.arange(card, device=table.device) for card in states]
     cells = torch.cartesian_prod(*axes).reshape(-1, len(axes))
     occupied = (table > 0).any(0)
@@ -136,16 +136,16 @@ def patterns_of(
 
 
 def rows_behind(
-    source: MomentSource, given: Sequence[int], assignments: Int[Tensor, "r c"]
+    moments: MomentSource, given: Sequence[int], assignments: Int[Tensor, "r c"]
 ) -> Float[Tensor, " r"]:
     """Number of rows behind each assignment; infinite where moments are exact.
 
     Args:
-        source: data or a population.
+        moments: data or a population.
         given: vertices conditioned on.
         assignments: ``(r, len(given))``.
     """
-    return asked(source).noise(given, assignments)
+    return asked(moments).noise(given, assignments)
 
 
 def all_assignments(shape: Sequence[int]) -> Int[Tensor, "r c"]:
@@ -177,16 +177,16 @@ def thinned(patterns: Patterns, n: int, random_state: RandomState) -> Patterns:
     return _blocked(rows, weights, strata, n_rows, patterns.cards, patterns.states)
 
 
-def fits(source: MomentSource, variables: Sequence[int], n_strata: int) -> bool:
+def fits(moments: MomentSource, variables: Sequence[int], n_strata: int) -> bool:
     """Whether ``patterns_of`` can hold the rows of all these variables."""
-    source = asked(source)
-    if isinstance(source, Rows):
+    moments = asked(moments)
+    if isinstance(moments, Rows):
         return True
-    return source.schema.n_joint(variables) * n_strata <= MAX_CELLS
+    return moments.schema.n_joint(variables) * n_strata <= MAX_CELLS_OF_VIEWS
 
 
 def _patterns_of_rows(
-    source: Rows,
+    data: Rows,
     variables: Sequence[int],
     given: Sequence[int],
     assignments: Tensor,
@@ -194,12 +194,12 @@ def _patterns_of_rows(
     n_rows: Tensor,
 ) -> Patterns:
     """Distinct rows of the variables within each distinct assignment, one stratum after another."""
-    n_given, conditioned = len(given), source.schema.joint_shape(given)
-    some = len(variables) + n_given < source.schema.n_variables
+    n_given, conditioned = len(given), data.schema.joint_shape(given)
+    some = len(variables) + n_given < data.schema.n_variables
     targets = assignments.to(n_rows.device)
     _, group, n_groups = locate(targets, targets, conditioned)
     found: list[tuple[Tensor, Tensor, Tensor]] = []
-    for rows, weights in _with_empty(source, (*given, *variables)):
+    for rows, weights in _with_empty(data, (*given, *variables)):
         known = (rows[:, :n_given] >= 0).all(1)
         if not bool(known.all()):
             rows, weights = rows[known], weights[known]
@@ -228,25 +228,25 @@ def _patterns_of_rows(
     return _blocked(cells, weights, order[strata], n_rows, cards, states)
 
 
-def _with_empty(source: Rows, columns: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+def _with_empty(data: Rows, columns: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
     """Blocks of rows, those without any observed cell joined to the last one.
 
     Without them gaps would not be independent of each other within a source.
     """
     ahead: tuple[Tensor, Tensor] | None = None
-    for block in source.blocks(columns):
+    for block in data.blocks(columns):
         if ahead is not None:
             yield ahead
         ahead = block
     if ahead is None:
         raise DataError(
-            f"expected at least one block of rows, found none in a {type(source).__name__}; check "
+            f"expected at least one block of rows, found none in a {type(data).__name__}; check "
             "the filter or the files it reads"
         )
     rows, weights = ahead
-    if source.empty_weight > 0:
+    if data.empty_weight > 0:
         rows = torch.cat([rows, rows.new_full((1, rows.shape[1]), -1)])
-        weights = torch.cat([weights, weights.new_tensor([source.empty_weight])])
+        weights = torch.cat([weights, weights.new_tensor([data.empty_weight])])
     yield rows, weights
 
 

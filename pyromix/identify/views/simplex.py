@@ -23,7 +23,7 @@ MAX_ITERATIONS = 60
 STALLED = 1e-6
 """Gap of a problem that can go no further beyond which it counts as not solved."""
 
-GAP = 1e-15
+DUALITY_GAP = 1e-15
 """Mean product of an entry and its multiplier at which to stop, the normal matrix scaled to one."""
 
 
@@ -162,7 +162,7 @@ def _interior_point(
     price = torch.zeros_like(sums[:, :1].mT)
     for _ in range(MAX_ITERATIONS):
         gap = (x * z).mean((-2, -1), keepdim=True)
-        if bool((gap < GAP).all()):
+        if bool((gap < DUALITY_GAP).all()):
             break
         slope = gram @ x - moment - sums @ price - z
         missing = 1 - sums.mT @ x.sum(-1, keepdim=True)
@@ -172,7 +172,7 @@ def _interior_point(
         target = (ahead / gap) ** 3 * gap - dx * dz
         dx, dz, bid = _newton_step(system, slope, missing, x, z, target)
         length = 0.995 * torch.minimum(_reach(x, dx), _reach(z, dz))
-        moving = (gap >= GAP) & length.isfinite()
+        moving = (gap >= DUALITY_GAP) & length.isfinite()
         # Beside a problem that goes on, one that is solved stays as it is, whatever its steps are.
         x, z, price = (
             torch.where(moving, now + length * step, now)

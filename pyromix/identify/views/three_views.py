@@ -34,7 +34,7 @@ EXACT_NOISE = 1e-14
 IMAGINARY_TOLERANCE = 1e-7
 """Imaginary parts up to here are rounding of nearly equal eigenvalues."""
 
-SWEEPS = 30
+ALTERNATIONS = 30
 """Rounds of alternating least squares after the joint diagonalisation."""
 
 EXACT_RESIDUAL = 1e-8
@@ -265,7 +265,7 @@ def alternating_least_squares(
     views = (left, right, third)
     by_left, by_right = (core.movedim(axis, -3).flatten(-2) for axis in (-2, -1))
     by_third = core.flatten(-2)
-    for _ in range(SWEEPS):
+    for _ in range(ALTERNATIONS):
         left = _solve_view(by_left, third, right)
         right = _solve_view(by_right, third, left)
         third = _solve_view(by_third, left, right)

@@ -45,7 +45,7 @@ ROWS_PER_FEATURE = 200
 WHITENING_CUT = 1e-10
 """Second moments of features below this share of the largest are redundant features."""
 
-LEAST = 1e-12
+LEAST_PROBABILITY = 1e-12
 """Probability in place of zero where logarithms are taken."""
 
 
@@ -175,8 +175,8 @@ def posteriors(
         tables: P(x | u) per column of the view, the missing state included where it occurs.
         cards: number of states of every column of the rows.
     """
-    logs = [table.clamp_min(LEAST).log().mT for table in tables]
-    constant = weights.clamp_min(LEAST).log() + sum(log[:, 0] for log in logs)
+    logs = [table.clamp_min(LEAST_PROBABILITY).log().mT for table in tables]
+    constant = weights.clamp_min(LEAST_PROBABILITY).log() + sum(log[:, 0] for log in logs)
     scores = [constant.unsqueeze(1), *(log[:, 1:] - log[:, :1] for log in logs)]
     indicators = Indicators(tuple((v,) for v in view), cards, weights.device)
     return Posteriors(indicators, torch.cat(scores, 1))

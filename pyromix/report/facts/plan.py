@@ -10,8 +10,8 @@ from pyromix.identify.graphical import graph_facts
 
 
 @dataclass(frozen=True)
-class Views:
-    """Names of the three views and of what is conditioned on; empty where there is no plan."""
+class ViewNames:
+    """Names of the three views and of what is conditioned on."""
 
     views: tuple[tuple[str, ...], ...]
     given: tuple[str, ...]
@@ -24,16 +24,16 @@ class Views:
         return "given" if name in self.given else ""
 
 
-def find_views(fit: Fit) -> Views:
+def find_views(fit: Fit) -> ViewNames | None:
     """The views that the fit's moments used; else those of the graph's plan; else none."""
     if fit.moments is not None and fit.moments.runs:
-        return Views(fit.moments.runs[0].views, fit.moments.runs[0].given)
+        return ViewNames(fit.moments.runs[0].views, fit.moments.runs[0].given)
     plan = graph_facts(fit.spec).plan
     if plan is None:
-        return Views((), ())
+        return None
     run, names = plan.runs[0], fit.spec.name
     views = tuple(tuple(names(v) for v in view) for view in run.views)
-    return Views(views, tuple(names(z) for z in run.conditioning))
+    return ViewNames(views, tuple(names(z) for z in run.conditioning))
 
 
 def plan_lines(fit: Fit, verdict: IdentifiabilityReport) -> tuple[str, ...]:

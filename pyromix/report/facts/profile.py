@@ -25,15 +25,14 @@ class Margin:
     Attributes:
         vertex: the variable.
         values: ``(k, card)``.
-        low: lower ends of 95% intervals, of the same shape; empty where there are none.
-        high: upper ends.
+        interval: lower and upper ends of 95% intervals, each of the same shape; None where there
+            are none.
         distance: total variation between the two sources that differ most.
     """
 
     vertex: int
     values: np.ndarray
-    low: tuple[np.ndarray, ...]
-    high: tuple[np.ndarray, ...]
+    interval: tuple[np.ndarray, np.ndarray] | None
     distance: float
 
 
@@ -110,7 +109,7 @@ def _with_interval(fit: Fit, v: int, values: Tensor, distance: float) -> Margin:
         for u in spec.source_states
     ]
     if not all(answer.has_interval for answer in answers):
-        return Margin(v, table, (), (), distance)
+        return Margin(v, table, None, distance)
     ends = [answer.interval() for answer in answers]
     low, high = (np.stack([pair[i] for pair in ends]) for i in (0, 1))
-    return Margin(v, table, (low,), (high,), distance)
+    return Margin(v, table, (low, high), distance)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-SWEEPS = 12
+LAYOUT_SWEEPS = 12
 """Passes of barycentres, up and down in turn."""
 
 LANE = 0.4
@@ -145,7 +145,7 @@ def _fewest_crossings(
         below[a].append(b)
     best, least = layers, n_crossings(layers, steps)
     current = layers
-    for sweep in range(SWEEPS):
+    for sweep in range(LAYOUT_SWEEPS):
         current = [list(layer) for layer in current]
         down = sweep % 2 == 0
         order = range(1, len(current)) if down else range(len(current) - 2, -1, -1)

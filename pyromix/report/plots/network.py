@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from pyromix.fitting.record import Fit
 from pyromix.model.spec import SOURCE
-from pyromix.report.facts.plan import Views, find_views
+from pyromix.report.facts.plan import ViewNames, find_views
 from pyromix.report.facts.question import Question
 from pyromix.report.plots.canvas import axes_of
 from pyromix.report.plots.layout import Layout, Place, lay_out
@@ -65,10 +65,12 @@ def draw_network(fit: Fit, question: Question | None, ax: Any) -> Axes:
     return ax
 
 
-def _box(ax: Axes, fit: Fit, v: int, place: Place, views: Views, marks: dict[str, str]) -> Text:
+def _box(
+    ax: Axes, fit: Fit, v: int, place: Place, views: ViewNames | None, marks: dict[str, str]
+) -> Text:
     """A vertex: its name, and under it its parts in the plan and in the question."""
     name = fit.spec.name(v)
-    part, mark = views.role(name), marks.get(name, "")
+    part, mark = views.role(name) if views is not None else "", marks.get(name, "")
     text = "\n".join([name, *filter(None, (part, mark))])
     style: dict[str, Any] = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": BLACK}
     if v == SOURCE:
@@ -124,10 +126,12 @@ def _bends(layout: Layout, edge: tuple[int, int]) -> tuple[Place, ...]:
     )
 
 
-def _legend(ax: Axes, views: Views) -> None:
+def _legend(ax: Axes, views: ViewNames | None) -> None:
     """What the fills mean, for those that occur."""
-    parts = [f"view {n}" for n in range(1, len(views.views) + 1)]
-    parts += ["given"] if views.given else []
+    parts = []
+    if views is not None:
+        parts = [f"view {n}" for n in range(1, len(views.views) + 1)]
+        parts += ["given"] if views.given else []
     if not parts:
         return
     words = {"given": "conditioned on"}

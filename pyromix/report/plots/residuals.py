@@ -16,7 +16,7 @@ from pyromix.report.plots.canvas import axes_of
 LEAST_SCALE = 4.0
 """Standard errors at the ends of the scale, at least: small residuals shall look small."""
 
-WRITTEN = 14
+NAMES_WRITTEN = 14
 """Variables up to which every residual is written."""
 
 
@@ -43,11 +43,11 @@ def draw_residuals(fit: Fit, ax: Any = None, check: PredictiveCheck | None = Non
     for pair in check.pairs:
         one, other = sorted(spec.vertex(name) for name in pair.names)
         table[other, one] = pair.residual
-    side = 1.8 + (0.55 if n <= WRITTEN else 0.22) * n
+    side = 1.8 + (0.55 if n <= NAMES_WRITTEN else 0.22) * n
     ax = axes_of(ax, side + 1.4, side)
     limit = max(LEAST_SCALE, float(np.nanmax(np.abs(table))))
     image = ax.imshow(table, cmap="PuOr", vmin=-limit, vmax=limit)
-    if n <= WRITTEN:
+    if n <= NAMES_WRITTEN:
         for (i, j), value in np.ndenumerate(table):
             if np.isfinite(value):
                 colour = "white" if abs(value) > 0.6 * limit else "black"

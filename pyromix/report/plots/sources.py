@@ -11,7 +11,7 @@ from pyromix.fitting.record import Fit
 from pyromix.report.facts.profile import margins
 from pyromix.report.plots.canvas import axes_of
 
-VARIABLES = 12
+VARIABLES_DRAWN = 12
 """Variables drawn, those that differ most between sources."""
 
 ROWS = 24
@@ -27,7 +27,7 @@ def draw_sources(fit: Fit, ax: Any = None) -> Axes:
     labels: list[str] = []
     values: list[np.ndarray] = []
     texts: list[list[str]] = []
-    for margin in margins(fit, VARIABLES):
+    for margin in margins(fit, VARIABLES_DRAWN):
         states = spec.states_of(margin.vertex)
         for s in [1] if len(states) == 2 else range(len(states)):
             labels.append(f"{spec.name(margin.vertex)} = {states[s]}")
@@ -60,5 +60,4 @@ def draw_sources(fit: Fit, ax: Any = None) -> Axes:
 
 def _ends(margin: Any) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per source its lower and upper ends; none without intervals."""
-    return [pair for low, high in zip(margin.low, margin.high, strict=True)
-            for pair in zip(low, high, strict=True)]  # fmt: skip
+    return [] if margin.interval is None else list(zip(*margin.interval, strict=True))

@@ -42,7 +42,7 @@ def effect_section(subject: Subject) -> Section:
     unsupported = max(float(arm.unsupported.max()) for arm in effect.do_arms)
     if unsupported > 1e-6:
         words.append(f"Up to {unsupported:.2g} of an answer rests on rows that no data reached.")
-    if any(delta.dominated for delta in effect.do.delta):
+    if effect.do.delta is not None and effect.do.delta.dominated:
         words.append(
             "The interval rests mostly on directions that the data hardly determine: take "
             "fit.bootstrap()."

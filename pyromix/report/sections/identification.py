@@ -11,7 +11,7 @@ from pyromix.report.numbers import braces, count, finite, ordinal, small
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
 
-WRITTEN = 8
+VALUES_WRITTEN = 8
 """Singular values written."""
 
 
@@ -99,7 +99,7 @@ def _views(run: RunReport, k: int, subject: Subject) -> Table:
 
 def _facts(run: RunReport, k: int) -> list[tuple[str, str]]:
     outcomes = ", ".join(f"{n} {name}" for name, n in run.outcomes)
-    facts = [("Singular values", ", ".join(small(v) for v in run.singular_values[:WRITTEN]))]
+    facts = [("Singular values", ", ".join(small(v) for v in run.singular_values[:VALUES_WRITTEN]))]
     if run.given:
         facts.append(
             ("Conditioned on", f"{braces(run.given)}, {run.n_assignments} assignments: {outcomes}")

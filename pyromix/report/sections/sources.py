@@ -8,10 +8,10 @@ from pyromix.report.numbers import between, count, finite, share
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
 
-VARIABLES = 10
+TABLES_SHOWN = 10
 """Variables written, those that differ most."""
 
-LEAST = 5e-4
+LEAST_SHOWN = 5e-4
 """Distance below which two tables are one as far as three digits show."""
 
 
@@ -21,14 +21,14 @@ def sources_section(subject: Subject) -> Section:
     title = "Sources"
     if spec.n_sources == 1:
         return Section("sources", title, words=("One source: an ordinary network.",))
-    found = margins(fit, VARIABLES)
+    found = margins(fit, TABLES_SHOWN)
     tables = table_differences(fit)
     weights = fit.mixture.weights.tolist()
     sizes = tuple(
         (str(u), share(w), "-" if fit.exact else count(round(w * fit.n_rows)))
         for u, w in zip(spec.source_states, weights, strict=True)
     )
-    shown = [t for t in tables if t.mean > LEAST][:VARIABLES]
+    shown = [t for t in tables if t.mean > LEAST_SHOWN][:TABLES_SHOWN]
     header = ("P(state | source)", *(f"{spec.source}={u}" for u in spec.source_states), "distance")
     drawings = [Drawing("sources", "Share of each state within each source, with 95% intervals.")]
     if fit.table is not None:
@@ -77,7 +77,8 @@ def _margin_rows(fit: Fit, found: tuple[Margin, ...]) -> tuple[tuple[str, ...], 
         shown = [1] if len(states) == 2 else range(len(states))
         for s in shown:
             cells = [share(p) for p in margin.values[:, s]]
-            for low, high in zip(margin.low, margin.high, strict=True):
+            if margin.interval is not None:
+                low, high = margin.interval
                 cells = [
                     f"{cell} {between(low[u, s], high[u, s], '.2f')}"
                     for u, cell in enumerate(cells)

@@ -79,7 +79,7 @@ def verdict_section(subject: Subject) -> Section:
 def _identifiability(subject: Subject) -> Badged:
     parts = [f"{subject.identified.asked}: {subject.identified.verdict}"]
     source, k = subject.fit.spec.source, subject.fit.spec.n_sources
-    for run in _first_run(subject):
+    if (run := _first_run(subject)) is not None:
         given = f"{source} and {braces(run.given)}" if run.given else source
         views = " ".join(braces(view) for view in run.views)
         parts.append(f"{len(run.views)} views given {given}: {views}")
@@ -91,9 +91,11 @@ def _identifiability(subject: Subject) -> Badged:
     return Badged(badge, level, "; ".join(parts))
 
 
-def _first_run(subject: Subject) -> tuple[RunReport, ...]:
+def _first_run(subject: Subject) -> RunReport | None:
     """The run whose figures are told; none where no moments were looked at."""
-    return () if subject.stage is None else subject.stage.runs[:1]
+    if subject.stage is None or not subject.stage.runs:
+        return None
+    return subject.stage.runs[0]
 
 
 def _effect(subject: Subject, effects: Effects) -> str:
@@ -136,14 +138,13 @@ def _leaning(subject: Subject) -> str:
     spec = subject.fit.spec
     if spec.n_sources == 1:
         return "nothing unmeasured links the variables beyond the given graph"
-    links = (
-        "links these views" if _first_run(subject) else "links the variables beyond the given graph"
-    )
+    seen = _first_run(subject) is not None
+    links = "links these views" if seen else "links the variables beyond the given graph"
     said = f"{spec.source} has {spec.n_sources} states; nothing else unmeasured {links}"
     if subject.sensitivity is None:
         return said
     needed = [
-        v.words.removeprefix("without ")
+        braces(v.dropped)
         for v in subject.sensitivity.variations
         if v.kind == VIEW and not v.identified
     ]
@@ -172,16 +173,15 @@ def _doubts(subject: Subject) -> list[str]:
         )
     if fit.sampled is not None and fit.sampled.sampling is not None:
         doubts += sentences(remarks(fit.sampled.sampling))
-    for run in _first_run(subject):
-        if run.separation < SURE:
-            doubts.append(
-                f"sources lie {small(run.separation)} standard errors apart in the moments; below "
-                f"{SURE:g} some are mistaken for one another"
-            )
+    if (run := _first_run(subject)) is not None and run.separation < SURE:
+        doubts.append(
+            f"sources lie {small(run.separation)} standard errors apart in the moments; below "
+            f"{SURE:g} some are mistaken for one another"
+        )
     if subject.check is not None and not subject.check.fits:
         doubts.append(f"the model does not reproduce the table: worst, {subject.check.worst}")
     effect = None if subject.effects is None else subject.effects.found
-    if effect is not None and any(delta.dominated for delta in effect.do.delta):
+    if effect is not None and effect.do.delta is not None and effect.do.delta.dominated:
         doubts.append(
             "the interval of the effect rests mostly on directions that the data hardly determine"
         )
