@@ -98,7 +98,8 @@ def test_import_takes_little_beyond_torch():
         "import time; import torch, numpy, networkx, scipy.optimize\n"
         "start = time.process_time(); import pyromix; print(time.process_time() - start)"
     )
-    assert min(float(run(code).stdout) for _ in range(3)) < 1.0
+    # A second and a third time only where the first was on a busy machine.
+    assert any(float(run(code).stdout) < 1.0 for _ in range(3))
 
 
 def public_objects() -> list[tuple[str, object]]:

@@ -48,7 +48,6 @@ print(json.dumps({
 @pytest.mark.parametrize(
     ("n_rows", "n_columns", "dtype", "kind", "n_patterns"),
     [
-        (10**7, 20, "int8", "plain", range(10**6, 2**20 + 1)),
         (10**7, 20, "int64", "plain", range(10**6, 2**20 + 1)),
         (10**7, 20, "int64", "weighted", range(10**6, 2**20 + 1)),
         (10**6, 50, "int64", "plain", range(10**6 - 10, 10**6 + 1)),

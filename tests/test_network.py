@@ -624,7 +624,7 @@ def test_em_from_moments_ends_where_em_from_the_truth_does(seed):
     counts = rows_of(truth, 20_000, seed)
     found = start_from_moments(counts, seed)
     assert found.stage.ok, found.stage
-    ours = climb(counts, batch_of(*found.mixtures))
+    ours = climb(counts, batch_of(found.mixture))
     bound = climb(counts, batch_of(truth))
     assert ours.log_likelihood > bound.log_likelihood - 1e-6 * 20_000
     assert ours.n_iter < 100

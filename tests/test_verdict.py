@@ -130,7 +130,7 @@ def test_a_verdict_names_what_decided_it():
     assert asked.residual > 0.01
     assert set(asked.moved) <= {"U", "X", "Y"}
     seen = judge(PLAIN, (DoQuery.from_names(PLAIN, "Y", None, {"X": 1}),))
-    assert (seen.ground, seen.structural) == (Ground.UNMOVED, Certainty.LOCAL)
+    assert (seen.ground, seen.structural) == (Ground.OBSERVED, Certainty.GRAPHICAL)
 
 
 def test_a_fit_is_written_and_converted_like_its_mixture(group, tmp_path):

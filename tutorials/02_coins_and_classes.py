@@ -133,21 +133,21 @@ assert two.certificate.locally_identified
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", px.PyromixWarning)  # what they say is shown below
     three = px.fit_product(roles, 3, method="em", random_state=0)
-    again = px.fit_product(roles, 3, method="em", random_state=1)
+    nudged = px.fit_product(roles, 3, method="em", random_state=0, prior=0.001)
 print(three, "\nrank", three.certificate.rank, "of", three.certificate.n_parameters)
 assert not three.certificate.locally_identified
 
 # %% [markdown]
 # Goodman noticed in 1974 that it is not: the Jacobian has rank 13. There is a curve of answers with
-# exactly the same fit. Two fits from different seeds have the same likelihood and are different
-# people:
+# exactly the same fit. A thousandth of a row in every cell, next to nothing beside 216, chooses
+# another point of it: as likely, and different people:
 
 # %%
-print("log-likelihoods", round(three.log_likelihood, 4), round(again.log_likelihood, 4))
-order = px.match_sources(three.mixture, again.mixture)
-gap = (three.mixture.weights - again.mixture.relabel(order).weights).abs().max()
-print("largest difference of a class size", round(float(gap), 3))
-assert abs(three.log_likelihood - again.log_likelihood) < 1e-3
+print("log-likelihoods", round(three.log_likelihood, 3), round(nudged.log_likelihood, 3))
+order = px.match_sources(three.mixture, nudged.mixture)
+gap = (three.mixture.weights - nudged.mixture.relabel(order).weights).abs().max()
+print("largest difference of a class size", round(float(gap), 2))
+assert abs(three.log_likelihood - nudged.log_likelihood) < 1e-3
 assert gap > 0.01
 
 # %% [markdown]

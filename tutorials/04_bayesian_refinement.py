@@ -89,7 +89,7 @@ def ascend(init_loc_fn, seed, steps):
 # ## From random starts
 
 # %%
-STEPS = 100 if SMOKE else 250
+STEPS = 40 if SMOKE else 250
 random_runs = [ascend(init_to_sample, seed, STEPS) for seed in range(2 if SMOKE else 8)]
 for losses, _ in random_runs:
     print(f"loss {losses[0]:9.1f} -> {losses[-1]:9.1f}")
@@ -146,7 +146,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 # %%
 program = fit.to_pyro(prior=1.0)
-draws = {"num_samples": 30 if SMOKE else 100, "warmup_steps": 30 if SMOKE else 100}
+draws = {"num_samples": 20 if SMOKE else 100, "warmup_steps": 15 if SMOKE else 100}
 pyro.set_rng_seed(0)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -154,7 +154,8 @@ with warnings.catch_warnings():
     for seed in range(2):
         pyro.set_rng_seed(seed)
         kernel = NUTS(lambda: program(counts=fit.counts), init_strategy=init_to_sample)
-        mcmc = MCMC(kernel, **draws, disable_progbar=True)
+        length = {"num_samples": 8, "warmup_steps": 4} if SMOKE else draws
+        mcmc = MCMC(kernel, **length, disable_progbar=True)
         mcmc.run()
         chains.append(mcmc.get_samples()["theta[U]"])
 raw = split_gelman_rubin(torch.stack(chains))
@@ -170,7 +171,7 @@ with warnings.catch_warnings():
     if SMOKE:  # so few draws that R-hat warns, rightly
         warnings.simplefilter("ignore", px.SamplingWarning)
     nuts = fit.refine(method="nuts", num_chains=2, random_state=0, **draws)
-gibbs = fit.refine(method="gibbs", random_state=0)
+gibbs = fit.refine(method="gibbs", num_samples=200 if SMOKE else 1000, random_state=0)
 for name, refined in (("nuts", nuts), ("gibbs", gibbs)):
     print(name, refined.diagnostics.sampling[0])
 

@@ -11,8 +11,10 @@ from pyromix.answers import effect as plain_effect
 from pyromix.answers.answer import Answer
 from pyromix.answers.effect import Effect
 from pyromix.answers.gate import admit
+from pyromix.data.counts import Counts
 from pyromix.errors import QueryError
-from pyromix.exact.information import Information
+from pyromix.exact.completions import n_completions
+from pyromix.exact.information import MAX_COMPLETIONS, Information
 from pyromix.fitting.record import Fit
 from pyromix.identify.verdict import judge
 from pyromix.model.mixture import BayesNetMixture, mixture_of
@@ -149,12 +151,18 @@ def _informed(fit: Fit, interval: bool | None) -> Information | None:
         # The information is that of a maximum of the likelihood, which moments alone are not.
         interval = (
             table is not None
-            and table.complete
             and not fit.course.moments_alone
-            and table.n_patterns * p**2 <= CHEAP_INFORMATION
+            and n_complete(fit.spec, table) <= min(MAX_COMPLETIONS, CHEAP_INFORMATION / p**2)
         )
     wanted = interval and fit.sampled is None and not fit.exact
     return fit.information if wanted else None
+
+
+def n_complete(spec: MixtureSpec, table: Counts) -> float:
+    """Complete rows that the distinct rows of a table stand for."""
+    if table.complete:
+        return float(table.n_patterns)
+    return float(n_completions(spec, table.rows).sum())
 
 
 def _role(spec: MixtureSpec, role: str, argument: str) -> str:

@@ -39,7 +39,10 @@ def certainty_line(certainty: Certainty) -> str:
     if certainty is Certainty.NONE:
         return "certainty: none (nobody certified that data determine this answer)"
     if certainty is Certainty.WEAK:
-        return "certainty: weak (the graph would do; the moments of this table do not show it)"
+        return (
+            "certainty: weak (the graph would do, the moments of this table do not show it: the "
+            "interval is too narrow, see fit.report())"
+        )
     return f"certainty: {certainty.value}"
 
 

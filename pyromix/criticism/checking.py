@@ -228,6 +228,11 @@ def _reasons(found: Verdict) -> list[str]:
     spec, local = found.spec, found.certificate
     if found.ground is Ground.ONE_SOURCE:
         return ["with one source the model is an ordinary network: every variable is observed"]
+    if found.ground is Ground.OBSERVED:
+        return [
+            f"P(V) answers it whatever {spec.source} is: adjusting for observed variables "
+            f"suffices, and no view of {spec.source} is leaned on"
+        ]
     reasons = _plan_text(found.facts)
     if found.ground is Ground.GRAPH:
         return reasons

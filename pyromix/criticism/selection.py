@@ -46,7 +46,8 @@ HELD_OUT_STARTS = 2
 """Random starts of a fold beside the estimate from all rows."""
 
 NOT_REPRODUCED = (
-    "no candidate reproduces all pair margins: an edge may be missing (fit.predictive_check())"
+    "the chosen k does not reproduce all pair margins: an edge may be missing, or k be too small "
+    "(fit.predictive_check())"
 )
 
 RANKS_ONLY = (
@@ -156,12 +157,13 @@ class Selection:
 
     @property
     def reproduced(self) -> bool:
-        """Whether some candidate reproduces all pair margins of the table, at the level.
+        """Whether the chosen candidate reproduces all pair margins of the table, at the level.
 
-        Where none does, an edge may be missing, and a larger k may be standing in for it. Without
+        Where it does not, an edge may be missing, and a larger k may be standing in for it. Without
         rows no candidate is contradicted.
         """
-        return any(not c.fit_p_value < self.level for c in self.candidates)
+        chosen = next(c for c in self.candidates if c.n_sources == self.best)
+        return not chosen.fit_p_value < self.level
 
     def to_frame(self) -> pd.DataFrame:
         """The table, one row per candidate."""

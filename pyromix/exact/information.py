@@ -1,14 +1,14 @@
 """Observed information: how sharply the rows determine a mixture, and what follows for an answer.
 
 In log-odds (as ``certificate``: every row of a table against its last state) the information of
-complete rows has a closed form [T. A. Louis, Finding the observed information matrix when using the
-EM algorithm, JRSS B 44, 1982]:
+rows has a closed form [louis82] (THEORY section 17):
 
-    I = I_complete - sum over rows of Var(score of the complete row | the observed cells),
+    I_o = sum_c w_c H_c - sum_c w_c s_c s_c' + s_o s_o',    s_o = sum_c w_c s_c,
 
-where the complete score of source u lives in the tables of u alone and in the weights, so that
-everything is a product of matrices of (rows, parameters). An answer q has by the delta method the
-variance grad q' I^-1 grad q (THEORY section 7).
+over the completions c of a row's observed cells o, its source included, with w_c = P(c | o), s_c
+the score and H_c the information of the complete row. The score of source u lives in the tables of
+u alone and in the weights, so that everything is a product of matrices of (rows, parameters). An
+answer q has by the delta method the variance grad q' I^-1 grad q.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from torch import Tensor
 from pyromix.errors import DataError, SpecError
 from pyromix.exact import linalg
 from pyromix.exact.cells import row_numbers
-from pyromix.exact.likelihood import responsibilities
+from pyromix.exact.completions import Completions, completed, n_completions
+from pyromix.exact.likelihood import log_joint, responsibilities
+from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
 from pyromix.model.prior import PseudoCounts
@@ -32,6 +34,9 @@ from pyromix.model.status import refuse
 
 MAX_INFORMATION_PARAMETERS = 3000
 """Largest number of parameters for which the dense matrix is formed."""
+
+MAX_COMPLETIONS = 2**22
+"""Complete rows that rows with missing cells may stand for, over the whole table."""
 
 NUMBERS_OF_SCORES = 2**24
 """Numbers of a block of rows times parameters that are held at once."""
@@ -88,17 +93,21 @@ def observed_information(
     row_weights: Float[Tensor, " m"],
     prior: PseudoCounts,
 ) -> Information:
-    """Take the observed information of weighted complete rows, and of pseudo-counts, at a mixture.
+    """Take the observed information of weighted rows, and of pseudo-counts, at a mixture.
+
+    Cells are taken to be missing at random: the observed form of the information stays right where
+    the expected one would need the law of what is missing [kenward98].
 
     Args:
         mixture: the estimate, without batch axes.
-        rows: state numbers, no cell missing.
+        rows: state numbers; missing cells are -1.
         row_weights: of the rows.
         prior: pseudo-counts; they add the information of as many labelled rows, learned ones only
             on how rows differ.
 
     Raises:
-        DataError: a cell is missing.
+        DataError: so many cells are missing that the rows have more than ``MAX_COMPLETIONS``
+            completions.
         SpecError: more parameters than ``MAX_INFORMATION_PARAMETERS``, or a matrix that is not
             finite.
     """
@@ -108,29 +117,51 @@ def observed_information(
             f"standard errors need the information matrix of {p} parameters, more than "
             f"{MAX_INFORMATION_PARAMETERS}: take fit.bootstrap() for an interval"
         )
-    if bool((rows < 0).any()):
+    sizes = n_completions(spec, rows)
+    if float(sizes.sum()) > MAX_COMPLETIONS:
         raise DataError(
-            "the observed information is taken from complete rows, found missing cells: take "
+            "standard errors with missing cells list the completions of every row, expected at "
+            f"most {MAX_COMPLETIONS:,} of them, found {float(sizes.sum()):.3g}; take "
             "fit.bootstrap() for an interval"
         )
     total = mixture.weights.new_zeros(p, p)
     sources = torch.zeros_like(mixture.weights)
     masses = [torch.zeros_like(c[..., 0]) for c in mixture.cpts]
-    step = max(1, NUMBERS_OF_SCORES // (p + 1))
-    for block, weight in zip(rows.split(step), row_weights.split(step), strict=True):
-        block = block.long()
-        shares = responsibilities(mixture, block)
-        sources += weight @ shares
-        score = torch.zeros(len(block), p, dtype=torch.float64, device=rows.device)
-        for u, place, mine in _complete_scores(mixture, block):
-            part = shares[:, u : u + 1] * mine
-            total[place[:, None], place] -= mine.T @ (weight.unsqueeze(1) * part)
-            score[:, place] += part
+    for part in _parts(sizes, NUMBERS_OF_SCORES // (p + 1)):
+        weight, found = row_weights[part], completed(spec, rows[part])
+        of_owner = weight[found.owner]
+        shares = _shares(mixture, found, len(weight))
+        sources += of_owner @ shares
+        score = torch.zeros(len(weight), p, dtype=torch.float64, device=rows.device)
+        for u, place, mine in _complete_scores(mixture, found.rows):
+            share = shares[:, u : u + 1] * mine
+            total[place[:, None], place] -= mine.T @ (of_owner.unsqueeze(1) * share)
+            summed = torch.zeros(len(weight), len(place), dtype=torch.float64, device=rows.device)
+            score[:, place] += summed.index_add_(0, found.owner, share)
         total += score.T @ (weight.unsqueeze(1) * score)
-        _add_masses(spec, masses, block, shares * weight.unsqueeze(1))
+        _add_masses(spec, masses, found.rows, shares * of_owner.unsqueeze(1))
     total += _curvature(mixture, sources.sum(), masses)
     total += _of_prior(mixture, prior)
     return _of_matrix(spec, (total + total.T) / 2)
+
+
+def _parts(sizes: Float[Tensor, " m"], most: int) -> Iterator[Int[Tensor, " rows"]]:
+    """Numbers of rows that together have about ``most`` completions, one row at least."""
+    order = sizes.argsort(stable=True)
+    number = (sizes[order].cumsum(0) / max(most, 1)).floor()
+    yield from order.split(number.unique_consecutive(return_counts=True)[1].tolist())
+
+
+def _shares(
+    mixture: BayesNetMixture, found: Completions, n_rows: int
+) -> Float[Tensor, "completions k"]:
+    """P(U, completion | observed cells of the row): they sum to one over each row's completions."""
+    joint = log_joint((mixture.weights, mixture.cpts), CellIndex(mixture.spec, found.rows))
+    largest = joint.new_full((n_rows,), -torch.inf)
+    largest.scatter_reduce_(0, found.owner, joint.amax(-1), "amax")
+    scaled = (joint - largest[found.owner].unsqueeze(1)).exp()
+    sums = scaled.new_zeros(n_rows).index_add_(0, found.owner, scaled.sum(-1))
+    return scaled / sums[found.owner].unsqueeze(1)
 
 
 def expected_information(
@@ -221,11 +252,13 @@ def _complete_score(
     indicator[source] = 1
     blocks = [(indicator - mixture.weights).expand(m, -1)[:, :-1]]
     for v, cpt in enumerate(mixture.cpts):
-        used = row_numbers(spec, v, rows)
         table = cpt[source].reshape(-1, spec.card(v))
         block = cpt.new_zeros(m, table.shape[0], spec.card(v) - 1)
-        observed = torch.nn.functional.one_hot(rows[:, v], spec.card(v))
-        block[number, used] = (observed - table[used])[:, :-1]
+        # A vertex that is left open (see ``completions``) has no say, in whatever state.
+        known = number[rows[:, v] >= 0]
+        used = row_numbers(spec, v, rows[known])
+        observed = torch.nn.functional.one_hot(rows[known, v], spec.card(v))
+        block[known, used] = (observed - table[used])[:, :-1]
         blocks.append(block.flatten(1))
     return torch.cat(blocks, 1)
 
@@ -238,8 +271,8 @@ def _add_masses(
 ) -> None:
     """Expected number of rows behind every CPT row, in place."""
     for v, mass in enumerate(masses):
-        flat = mass.reshape(spec.n_sources, -1)
-        flat.T.index_add_(0, row_numbers(spec, v, rows), shares)
+        flat, known = mass.reshape(spec.n_sources, -1), rows[:, v] >= 0
+        flat.T.index_add_(0, row_numbers(spec, v, rows[known]), shares[known])
 
 
 def _of_prior(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, "p p"]:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pyromix.identify.certificate import RESIDUAL_TOLERANCE, Certificate, graph_covers
 from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS, certify
 from pyromix.identify.graphical import GraphFacts, graph_facts
+from pyromix.identify.observed import observed_suffice
 from pyromix.identify.stage import MomentStage
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
@@ -35,6 +36,7 @@ class Ground(StrEnum):
 
     ONE_SOURCE = "one source"
     GRAPH = "graph"
+    OBSERVED = "observed"
     TOO_LARGE = "too large"
     ALL_SEEN = "all parameters seen"
     UNMOVED = "answer unmoved"
@@ -107,6 +109,8 @@ def judge(
         stage is not None
         and not stage.ok
         and facts.plan is not None
+        # What P(V) answers by itself leans on no view of U.
+        and ground is not Ground.OBSERVED
         and structural.at_least(Certainty.LOCAL)
     ):
         level = Certainty.WEAK
@@ -121,6 +125,8 @@ def _by_structure(
     """Level and ground by graph and rank, with their witnesses."""
     if spec.n_sources == 1:
         return Certainty.GRAPHICAL, Ground.ONE_SOURCE, None, 0.0, ()
+    if queries and all(observed_suffice(spec, query) for query in queries):
+        return Certainty.GRAPHICAL, Ground.OBSERVED, None, 0.0, ()
     covered = facts.everything or (
         bool(queries) and all(graph_covers(spec, facts.vertices, q) for q in queries)
     )
