@@ -149,5 +149,5 @@ def _table(
     except RuntimeError:
         raise SpecError(
             f"prior of {name!r}: expected a number or a table that broadcasts to {shape}, found "
-            f"a table of shape {tuple(table.shape)}; its axes are source, parents and own states"
+            f"{tuple(table.shape)}; its axes are sources, states of the parents and its own states"
         ) from None
