@@ -19,7 +19,8 @@ import torch
 
 from pyromix.bridges.pgmpy import to_pgmpy
 from pyromix.data.columns import read_levels
-from pyromix.data.frames import Table, decode, encode, read_frame, to_pandas
+from pyromix.data.frames import decode, encode, to_pandas
+from pyromix.data.reading import Table, read_frame
 from pyromix.data.text import infer
 from pyromix.errors import DataError, FileError
 from pyromix.formats.files import read, read_structure

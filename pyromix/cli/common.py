@@ -13,7 +13,7 @@ import typer
 
 import pyromix as px
 from pyromix.api import MixtureFit
-from pyromix.data.frames import read_frame
+from pyromix.data.reading import read_frame
 from pyromix.errors import FileError, QueryError
 from pyromix.formats.bundle import read_bundle
 from pyromix.formats.toml import edges_to_structure

@@ -34,7 +34,8 @@ from pyromix.cli.common import (
 from pyromix.cli.progress import working
 from pyromix.criticism.checking import IdentifiabilityReport
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
-from pyromix.data.frames import read_frame, read_numbers
+from pyromix.data.frames import read_numbers
+from pyromix.data.reading import read_frame
 from pyromix.model.query import Certainty
 
 

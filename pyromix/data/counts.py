@@ -13,9 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.codes import check_states, collapse, locate, smallest_dtype
-from pyromix.data.frames import encode, read_frame
+from pyromix.data.distinct import distinct_rows
+from pyromix.data.frames import encode
 from pyromix.data.intake_report import DataReport, warn_of_repairs
 from pyromix.data.moments import MomentSource, check_request, check_same_variables, normalised
+from pyromix.data.reading import read_frame
 from pyromix.errors import DataError, NoModelError
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
@@ -88,7 +90,7 @@ class Counts:
         says how many.
 
         Args:
-            data: whatever ``frames.read_frame`` accepts; columns in any order.
+            data: whatever ``reading.read_frame`` accepts; columns in any order.
             spec: variables and their declared states: a Schema or a MixtureSpec.
             sample_weight: a column name, or one weight per row.
             missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
@@ -103,7 +105,7 @@ class Counts:
             read_frame(data), spec, sample_weight=sample_weight, missing=missing, warn=False
         )
         weights = None if sample_weight is None else encoded.weights
-        counts = _collapsed(spec, encoded.codes, weights, encoded.report)
+        counts = Counts(spec, *distinct_rows(spec, encoded.codes, weights, encoded.report))
         warn_of_repairs(counts.report)
         return counts if device is None else counts.to(device)
 
@@ -145,7 +147,8 @@ class Counts:
             n_variables=spec.n_variables,
             n_patterns=codes.shape[0],
         )
-        return _collapsed(spec, codes.to(smallest_dtype(spec)), weights, report)
+        codes = codes.to(smallest_dtype(spec))
+        return Counts(spec, *distinct_rows(spec, codes, weights, report))
 
     @property
     def spec(self) -> MixtureSpec:
@@ -367,43 +370,3 @@ class Counts:
         )
         wanted = place >= 0
         return rows[wanted], weights[wanted], place[wanted], group, n_groups
-
-
-def _collapsed(schema: Schema, codes: Tensor, weights: Tensor | None, report: DataReport) -> Counts:
-    """Leave out rows that say nothing, and count the others."""
-    # column by column: sums over the whole table would first make it eight times larger
-    seen = torch.zeros(codes.shape[0], dtype=torch.bool, device=codes.device)
-    for column in codes.unbind(1):
-        seen |= column >= 0
-    empty = codes.shape[0] - int(torch.count_nonzero(seen))
-    empty_weight = float(empty) if weights is None else float(weights[~seen].sum())
-    if weights is not None:
-        positive = weights > 0
-        zeros = int(torch.count_nonzero(seen & ~positive))
-        report = replace(report, n_zero_weight_rows=zeros)
-        seen &= positive
-    if not bool(seen.all()):
-        codes = codes[seen]
-        weights = None if weights is None else weights[seen]
-    if empty:
-        sentence = f"{empty} of {report.n_rows} rows have no observed cell and were left out."
-        report = replace(report, repairs=(*report.repairs, sentence))
-        report = replace(
-            report, n_dropped_rows=report.n_dropped_rows + empty, empty_weight=empty_weight
-        )
-    if not codes.shape[0]:
-        raise DataError(
-            f"no row is left: of {report.n_rows} rows {report.n_dropped_rows} lack cells and "
-            f"{report.n_zero_weight_rows} have weight zero"
-        )
-    if weights is not None and not bool((weights == weights.round()).all()):
-        report = replace(report, row_weight=float(weights.square().sum() / weights.sum()))
-    n_missing = sum(int(torch.count_nonzero(column < 0)) for column in codes.unbind(1))
-    rows, sums = collapse(codes, schema.cards, weights)
-    report = replace(
-        report,
-        n_patterns=len(rows),
-        n_missing_cells=n_missing,
-        total_weight=float(sums.sum()),
-    )
-    return Counts(schema, rows, sums, report)

@@ -6,28 +6,32 @@ The formulas of a step stand in ``step``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyromix.data.moments import schema_of
-from pyromix.errors import DataError, RefinementError, SpecError
-from pyromix.estimate.accelerate import FIRST_LIMIT, extrapolate, next_limit
+from pyromix.errors import DataError, SpecError
+from pyromix.estimate.ascent import (
+    Ascent,
+    Options,
+    Progress,
+    ascend,
+    check_finite,
+    escape,
+    finished,
+)
 from pyromix.estimate.result import (
-    SAME_OPTIMUM,
     EMResult,
     duplicate_sources,
     empty_sources,
-    first_in_best,
     warned,
 )
-from pyromix.estimate.starts import batch_of, jittered, random_starts
-from pyromix.estimate.step import EMMap, Point, Step, WeightedRows
-from pyromix.exact.likelihood import log_prob
+from pyromix.estimate.starts import batch_of, random_starts
+from pyromix.estimate.step import EMMap, Point, WeightedRows
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
 from pyromix.model.match import canonical_order
@@ -35,21 +39,6 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import Prior, PseudoCounts
 
 __all__ = ["EMResult", "climb", "evaluate", "fit_em", "random_starts"]
-
-Progress = Callable[[int, float], None]
-"""Told after each round of steps: EM steps so far, best objective so far."""
-
-FINISH = 1e-3
-"""Factor on the tolerance with which the start that was chosen among several climbs on."""
-
-FINEST = 1e-12
-"""Nats per row: smaller gains than these are rounding."""
-
-JITTERED_COPIES = 2
-"""Copies of the best point that are jittered to see whether it was a saddle."""
-
-JITTERED_STEPS = 60
-"""EM steps that jittered copies get."""
 
 
 def fit_em(counts: WeightedRows, starts: BayesNetMixture, **options: Any) -> EMResult:
@@ -105,7 +94,7 @@ def climb(
         The estimate of the first start that ended in the best optimum: starts that end within
         ``SAME_OPTIMUM`` of the best differ by where EM stopped, and by rounding, so their order
         decides and not which of them is a hair above the others. From there EM goes on to a
-        tolerance of ``FINISH * tol``, within ``max_iter``.
+        tolerance of ``ascent.FINISH * tol``, within ``max_iter``.
 
     Raises:
         SpecError: the starts do not fit the data, or an argument is out of range.
@@ -117,19 +106,19 @@ def climb(
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
     em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, prior)
-    options = _Options(max_iter, tol, accelerate, progress)
+    options = Options(max_iter, tol, accelerate, progress)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
-        found = _ascend(em, Point.of(starts), options)
+        found = ascend(em, Point.of(starts), options)
         best = found.best(em.total_weight)
         saddle = False
         if check_saddle and spec.n_sources > 1 and bool(found.converged[best]):
-            escaped = _escape(em, found.only(best), options)
+            escaped = escape(em, found.only(best), options)
             if escaped is not None:
                 saddle, found = True, found.put(best, escaped)
         best = found.best(em.total_weight)
         if len(starts.weights) > 1:
-            found = found.put(best, _finished(em, found.only(best), options))
+            found = found.put(best, finished(em, found.only(best), options))
     return replace(_result(em, found, best, saddle), n_identified=n_identified)
 
 
@@ -151,8 +140,8 @@ def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:
     point = Point.of(starts)
     step = em(point)
     none = torch.zeros(1, dtype=torch.int64, device=mixture.device)
-    _check_finite(em, point, step, none, 0)
-    found = _Ascent(point, step, none, torch.zeros_like(step.objective), none == 0)
+    check_finite(em, point, step, none, 0)
+    found = Ascent(point, step, none, torch.zeros_like(step.objective), none == 0)
     return _result(em, found, 0, False)
 
 
@@ -183,7 +172,7 @@ def climb_replicates(
     _check(counts, starts, max_iter, tol)
     em = EMMap(spec, CellIndex(spec, counts.rows), row_weights, prior)
     with one_thread_unless(counts.rows.shape[0] * spec.n_variables * starts.weights.numel()):
-        found = _ascend(em, Point.of(starts), _Options(max_iter, tol, True, None))
+        found = ascend(em, Point.of(starts), Options(max_iter, tol, True, None))
     return Ends(found.point.mixture(spec), found.step.objective, found.converged)
 
 
@@ -202,134 +191,7 @@ class Ends:
     converged: Bool[Tensor, " n"]
 
 
-@dataclass(frozen=True)
-class _Options:
-    """How long and how to climb."""
-
-    max_iter: int
-    tol: float
-    accelerate: bool
-    progress: Progress | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Ascent:
-    """Where starts ended.
-
-    Attributes:
-        point: the points.
-        step: EM at these points.
-        n_iter: EM steps taken.
-        gain: nats that the last step gained.
-        converged: whether the tolerance was met.
-    """
-
-    point: Point
-    step: Step
-    n_iter: Int[Tensor, " batch"]
-    gain: Float[Tensor, " batch"]
-    converged: Bool[Tensor, " batch"]
-
-    def best(self, total_weight: float) -> int:
-        """The first start in the best optimum, of those that have converged where any has."""
-        return first_in_best(self.step.objective, self.converged, total_weight)
-
-    def only(self, best: int) -> _Ascent:
-        """One start as a batch of one."""
-        one = slice(best, best + 1)
-        return _Ascent(
-            self.point[one],
-            self.step[one],
-            self.n_iter[one],
-            self.gain[one],
-            self.converged[one],
-        )
-
-    def put(self, place: int, one: _Ascent) -> _Ascent:
-        """Replace a start by a batch of one."""
-        where = torch.tensor([place], device=self.n_iter.device)
-        return _Ascent(
-            self.point.put(where, one.point),
-            self.step.put(where, one.step),
-            self.n_iter.index_copy(0, where, one.n_iter),
-            self.gain.index_copy(0, where, one.gain),
-            self.converged.index_copy(0, where, one.converged),
-        )
-
-
-def _ascend(em: EMMap, start: Point, options: _Options) -> _Ascent:
-    """Run EM from every start until it has converged or the limit is reached."""
-    n, device = len(start), start.weights.device
-    tolerance = options.tol * em.total_weight
-    ended, n_steps, best = start, 0, -math.inf
-    n_iter = torch.zeros(n, dtype=torch.int64, device=device)
-    gain = torch.full((n,), math.inf, dtype=torch.float64, device=device)
-    converged = torch.zeros(n, dtype=torch.bool, device=device)
-    point, active, everything = start, torch.arange(n, device=device), em
-    limit = torch.full((n,), FIRST_LIMIT, dtype=torch.float64, device=device)
-    while len(active) and n_steps < options.max_iter:
-        first = em(point)
-        _check_finite(em, point, first, active, n_steps)
-        second = em(first.target)
-        n_steps += 2
-        gained = second.objective - first.objective
-        change = _largest_change(em, first.target, second)
-        done = (gained <= tolerance) & (change <= math.sqrt(options.tol))
-        following = second.target
-        if options.accelerate and not bool(done.all()):
-            guess, length = extrapolate(em, point, first.target, second.target, limit)
-            third = em(guess)
-            n_steps += 1
-            # False as well where the guess has likelihood zero.
-            accepted = third.objective >= second.objective
-            following = third.target.where(accepted, second.target)
-            limit = next_limit(limit, length, accepted)
-        ended = ended.put(active, following)
-        n_iter[active], gain[active], converged[active] = n_steps, gained, done
-        best = max(best, float(second.objective.max()))
-        point, active, limit = following[~done], active[~done], limit[~done]
-        em = em.only(~done)
-        if options.progress is not None:
-            options.progress(n_steps, best)
-    return _Ascent(ended, everything(ended), n_iter, gain, converged)
-
-
-def _escape(em: EMMap, found: _Ascent, options: _Options) -> _Ascent | None:
-    """Leave a saddle; None where the point (a batch of one) is an optimum."""
-    short = replace(options, max_iter=JITTERED_STEPS, progress=None)
-    tried = _ascend(em, jittered(em.spec, found.point, JITTERED_COPIES), short)
-    best = tried.best(em.total_weight)
-    # What more steps of EM alone would gain is no sign of a saddle.
-    threshold = max(SAME_OPTIMUM, 100 * options.tol) * em.total_weight
-    if float(tried.step.objective[best] - found.step.objective) <= threshold:
-        return None
-    onwards = _ascend(em, tried.point[best : best + 1], replace(options, progress=None))
-    return replace(onwards, n_iter=onwards.n_iter + found.n_iter + tried.n_iter[best])
-
-
-def _finished(em: EMMap, found: _Ascent, options: _Options) -> _Ascent:
-    """Climb on from one start (a batch of one) that has converged, to a tighter tolerance.
-
-    Which start stands for an optimum must not show in the answer, and starts that have converged
-    in one optimum may still differ in the third digit where it is flat.
-    """
-    left = options.max_iter - int(found.n_iter)
-    tol = max(FINISH * options.tol, FINEST)
-    if not bool(found.converged) or left < 1 or tol >= options.tol:
-        return found
-    tighter = replace(options, max_iter=left, tol=tol, progress=None)
-    onwards = _ascend(em, found.point, tighter)
-    return replace(onwards, n_iter=onwards.n_iter + found.n_iter, converged=found.converged)
-
-
-def _largest_change(em: EMMap, before: Point, after: Step) -> Float[Tensor, " batch"]:
-    """Largest move of a probability in a row that data reach."""
-    reached = em.spread((after.row_masses > em.reached_mass).to(torch.float64))
-    table = ((after.target.table - before.table).abs() * reached).amax((0, 2))
-    return (after.target.weights - before.weights).abs().amax(-1).maximum(table)
-
-
-def _result(em: EMMap, found: _Ascent, best: int, saddle: bool) -> EMResult:
+def _result(em: EMMap, found: Ascent, best: int, saddle: bool) -> EMResult:
     """The best start in canonical order, with what is to be said of it."""
     estimate = found.point[best : best + 1].mixture(em.spec)[0]
     order = canonical_order(estimate)
@@ -386,24 +248,3 @@ def _check(counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: fl
             f"expected rows of positive, finite weight, found {bad} others among {len(weights)}; "
             "Counts.from_codes leaves out rows of weight zero"
         )
-
-
-def _check_finite(
-    em: EMMap, point: Point, step: Step, active: Int[Tensor, " batch"], n_steps: int
-) -> None:
-    if bool(step.log_likelihood.isfinite().all()):
-        return
-    bad = (~step.log_likelihood.isfinite()).nonzero().flatten()
-    if n_steps:
-        raise RefinementError(
-            f"the log-likelihood must stay finite, found {step.log_likelihood[bad].tolist()} at "
-            f"starts {active[bad].tolist()} after {n_steps} EM steps; please report this table"
-        )
-    first = point[bad[:1]].mixture(em.spec)
-    impossible = (log_prob(first, em.index) == -math.inf)[0].nonzero().flatten()
-    example = dict(zip(em.spec.variables, em.index.rows[impossible[0]].tolist(), strict=True))
-    raise RefinementError(
-        f"every start must give every row a positive probability; starts {bad.tolist()} do not, "
-        f"the first of them at {len(impossible)} rows, e.g. state numbers {example}; mix a little "
-        "of the uniform distribution into their tables"
-    )

@@ -116,7 +116,7 @@ class Step:
 
     log_likelihood: Float[Tensor, " batch"]
     objective: Float[Tensor, " batch"]
-    row_masses: Float[Tensor, "rows batch k"]
+    row_masses: Float[Tensor, "cpt_rows batch k"]
     target: Point
 
     def __getitem__(self, index: slice) -> Step:
@@ -189,7 +189,7 @@ class EMMap:
         return self.index.axis
 
     @cached_property
-    def _rows(self) -> Incidence:
+    def _cpt_rows(self) -> Incidence:
         return self.axis.rows(self.row_weights.device)
 
     @cached_property
@@ -197,18 +197,18 @@ class EMMap:
         return self.axis.uninfluenced(self.row_weights.device)
 
     @cached_property
-    def _cards(self) -> Float[Tensor, "rows 1 1"]:
+    def _cards(self) -> Float[Tensor, "cpt_rows 1 1"]:
         """Number of cells of each CPT row."""
         ones = torch.ones(self.axis.n_cells, 1, 1, dtype=torch.float64, device=self.index.device)
         return self.row_sums(ones)
 
-    def row_sums(self, table: Float[Tensor, "cells batch k"]) -> Float[Tensor, "rows batch k"]:
+    def row_sums(self, table: Float[Tensor, "cells batch k"]) -> Float[Tensor, "cpt_rows batch k"]:
         """Sum over the cells of each CPT row."""
-        return self._rows.scatter_sums(table.flatten(1)).unflatten(1, table.shape[1:])
+        return self._cpt_rows.scatter_sums(table.flatten(1)).unflatten(1, table.shape[1:])
 
-    def spread(self, rows: Float[Tensor, "rows batch k"]) -> Float[Tensor, "cells batch k"]:
+    def spread(self, cpt_rows: Float[Tensor, "cpt_rows batch k"]) -> Float[Tensor, "cells batch k"]:
         """Repeat a number per CPT row for each of its cells."""
-        return self._rows.gather_sums(rows.flatten(1)).unflatten(1, rows.shape[1:])
+        return self._cpt_rows.gather_sums(cpt_rows.flatten(1)).unflatten(1, cpt_rows.shape[1:])
 
     def __call__(self, point: Point) -> Step:
         """Run the E-step at a point and the M-step from it."""

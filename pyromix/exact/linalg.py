@@ -23,12 +23,12 @@ import cmath
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from jaxtyping import Complex, Float, Inexact, Int
 from torch import Tensor
 
+from pyromix.exact.sizes import largest, usual, within_limits
 from pyromix.model.status import Status, mark
 
 Matrices = Float[Tensor, "*batch m n"]
@@ -251,10 +251,10 @@ def rescaled(
         The stack with the largest entries of such elements between 2 and 4, and the factors
         ``(*batch)``, one for all others; the stack itself and None where there is none.
     """
-    if _usual(stack, dims):
+    if usual(stack, dims):
         return stack, None
-    size = _size(stack, dims)
-    scale = _scale(size)
+    size = largest(stack, dims)
+    scale = within_limits(size)
     return stack * scale[(..., *(None for _ in dims))], scale
 
 
@@ -283,7 +283,7 @@ def _factorised(
     """
     if not stacks[0].numel():
         return factorise(*stacks), _all_ok(stacks[0])
-    if not look or _usual(stacks[0]):
+    if not look or usual(stacks[0]):
         try:
             found = factorise(*stacks)
         except _NoConvergence:
@@ -298,9 +298,9 @@ def _with_care(
     factorise: _Factorise, degrees: tuple[int, ...], stacks: tuple[Tensor, ...], no_number: Status
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """Factorise what is finite, scaled where out of range, one by one where the stack fails."""
-    size = _size(stacks[0])
-    finite = torch.stack([_size(s).isfinite() for s in stacks]).all(0)
-    scale = _scale(size)
+    size = largest(stacks[0])
+    finite = torch.stack([largest(s).isfinite() for s in stacks]).all(0)
+    scale = within_limits(size)
     safe = [_standing_in(stacks[0] * scale[..., None, None], finite)]
     safe += [_standing_in(s, finite) for s in stacks[1:]]
     try:
@@ -365,36 +365,6 @@ def _standing_in(stack: Tensor, finite: Tensor) -> Tensor:
 def _aligned(per_matrix: Tensor, found: Tensor, n_batch: int) -> Tensor:
     """One number per matrix, with axes of length one for those of a factor."""
     return per_matrix[(..., *(None for _ in range(found.ndim - n_batch)))]
-
-
-def _size(stack: Tensor, dims: tuple[int, ...] = (-2, -1)) -> Tensor:
-    """Largest modulus per matrix; nan where an entry is."""
-    return stack.detach().abs().amax(dims)
-
-
-@lru_cache(maxsize=4)
-def _limits(dtype: torch.dtype) -> tuple[float, float]:
-    """Between these sizes sums of products of two entries are numbers, with room to spare."""
-    info = torch.finfo(dtype)
-    return info.tiny**0.4, info.max**0.4
-
-
-def _usual(stack: Tensor, dims: tuple[int, ...] = (-2, -1)) -> bool:
-    """Whether no matrix needs care; zero matrices get it, and need none."""
-    if not stack.numel():
-        return True
-    size = _size(stack, dims)
-    return torch.equal(size.clamp(*_limits(stack.dtype)), size)
-
-
-def _scale(size: Tensor) -> Tensor:
-    """Power of two that brings a size out of range between 2 and 4; one where it is within."""
-    least, most = _limits(size.dtype)
-    out = size.isfinite() & (size > 0) & ((size < least) | (size > most))
-    # Subnormal sizes as the least normal one: the factor stays a number.
-    size = torch.where(out, size, 1.0).clamp_min(torch.finfo(size.dtype).tiny)
-    # The quotient of mantissa and number is a power of two, so this division is exact.
-    return torch.where(out, 4 * torch.frexp(size).mantissa / size, 1.0)
 
 
 def _all_ok(stack: Tensor) -> Tensor:

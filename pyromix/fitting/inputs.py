@@ -12,9 +12,10 @@ import torch
 from pyromix.bridges.pgmpy import structure_of
 from pyromix.data.asking import Asked, asked, gathered
 from pyromix.data.counts import Counts
-from pyromix.data.frames import observed_states, read_frame
+from pyromix.data.frames import observed_states
 from pyromix.data.intake_report import DataReport
 from pyromix.data.moments import MomentSource, Rows, schema_of
+from pyromix.data.reading import read_frame
 from pyromix.errors import DataError, DataRepairWarning, QueryError
 from pyromix.formats.structure import Structure
 from pyromix.model.note import Note, NoteKind
