@@ -20,7 +20,7 @@ import torch
 from pyromix.bridges.pgmpy import to_pgmpy
 from pyromix.data.columns import read_levels
 from pyromix.data.frames import decode, encode, to_pandas
-from pyromix.data.reading import Table, read_frame
+from pyromix.data.reading import RawTable, read_frame
 from pyromix.data.text import infer
 from pyromix.errors import DataError, FileError
 from pyromix.formats.files import read, read_structure
@@ -196,7 +196,7 @@ def _frame(card: Card, spec: MixtureSpec) -> Any:
     return frame[shown]
 
 
-def _values(table: Table, column: str) -> np.ndarray:
+def _values(table: RawTable, column: str) -> np.ndarray:
     """A column outside the model: numbers where all cells are numbers, else texts."""
     levels = read_levels(column, table.frame[column], text=table.text)
     values = infer([str(value) for value in levels.values])

@@ -17,7 +17,7 @@ import torch
 from pyarrow import feather, parquet
 
 from pyromix.data.frames import (
-    Table,
+    RawTable,
     decode,
     encode,
     observed_states,
@@ -204,7 +204,7 @@ def test_states_that_nobody_declares_come_from_the_column(carrier, tmp_path):
 
 def test_an_unread_table_lists_its_columns():
     table = read_frame(pd.DataFrame(CELLS))
-    assert isinstance(table, Table)
+    assert isinstance(table, RawTable)
     assert (table.columns, table.n_rows) == (["smoke", "dose", "sick"], 4)
     assert read_frame(table) is table
 

@@ -14,7 +14,7 @@ from pyromix.coins.prony import quadrature
 from pyromix.errors import PyromixError, RefinementError, SpecError
 from pyromix.exact import linalg
 from pyromix.exact.information import expected_information
-from pyromix.identify.network.layers import _regressed
+from pyromix.identify.network.layers import Normal, _regressed
 from pyromix.identify.product.hadamard import multilinear_moments
 from pyromix.identify.product.pencil import two_slice_pencil
 from pyromix.identify.product.rank import rank_test
@@ -494,8 +494,10 @@ def test_a_layer_is_regressed_beside_a_bad_parent_state_as_alone(bad):
     shares = normal(40, 2).softmax(-1)
     row, state = torch.arange(40) % 2, (torch.arange(40) // 2) % 2
     weight = torch.ones(40, dtype=torch.float64)
-    expected, _ = _regressed(spec, 1, shares, weight, row, state)
-    found, known = _regressed(spec, 1, shares, torch.where(row == 1, bad, weight), row, state)
+    good, mixed = (Normal.empty(spec, 1, row.device) for _ in range(2))
+    good.add(shares, weight, row, state)
+    mixed.add(shares, torch.where(row == 1, bad, weight), row, state)
+    (expected, _), (found, known) = _regressed(spec, 1, good), _regressed(spec, 1, mixed)
     same(found[:, 0], expected[:, 0])
     assert known[:, 0].tolist() == [True, True]
     if bad != 1e300:

@@ -23,7 +23,7 @@ from pyromix.data.reading import (
     ARROW,
     PARQUET,
     ROWS_READ_AT_ONCE,
-    Table,
+    RawTable,
     needs_pyarrow,
     read_frame,
 )
@@ -244,7 +244,7 @@ def write_frame(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _check_columns(table: Table, names: Sequence[str]) -> None:
+def _check_columns(table: RawTable, names: Sequence[str]) -> None:
     """Refuse a table that lacks a variable."""
     if absent := [name for name in names if name not in table.columns]:
         guesses = "; ".join(f"{name!r}{near_matches(name, table.columns)}" for name in absent[:5])

@@ -29,7 +29,7 @@ CSV, PARQUET, ARROW = (".csv", ".tsv"), (".parquet", ".pq"), (".arrow", ".feathe
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class RawTable:
     """A table that has been read and not yet been understood.
 
     Attributes:
@@ -52,26 +52,26 @@ class Table:
         return len(self.frame)
 
 
-def read_frame(data: Any) -> Table:
+def read_frame(data: Any) -> RawTable:
     """Read a table, without asking yet what its cells mean.
 
     Args:
         data: pandas or polars DataFrame, Arrow table, a lazy frame that narwhals can collect, a
             path to csv (also tsv, also compressed), parquet or arrow (feather), an open binary
-            file of csv, or a Table.
+            file of csv, or a RawTable.
 
     Raises:
         FileError: the path is missing, unreadable, or not in the format it claims.
         DataError: not a table, without rows, or with two columns of one name.
     """
-    if isinstance(data, Table):
+    if isinstance(data, RawTable):
         return data
     if isinstance(data, str | os.PathLike):
         table = _read_path(Path(data))
     elif hasattr(data, "read"):
         table = _read_csv(BytesIO(data.read()), ",", "the stream")
     else:
-        table = Table(_eager(data))
+        table = RawTable(_eager(data))
     if not table.n_rows:
         raise DataError(
             f"expected a table with rows, found none (columns {table.columns[:12]}); check the "
@@ -97,7 +97,7 @@ def _eager(data: Any) -> nw.DataFrame[Any]:
     return frame.collect() if isinstance(frame, nw.LazyFrame) else frame
 
 
-def _read_path(path: Path) -> Table:
+def _read_path(path: Path) -> RawTable:
     endings = [suffix.lower() for suffix in path.suffixes]
     if endings and endings[-1] in COMPRESSED:
         endings.pop()
@@ -118,15 +118,15 @@ def _read_path(path: Path) -> Table:
         raise FileError(needs_pyarrow(path, error)) from None
     try:
         if ending in PARQUET:
-            return Table(_eager(parquet.read_table(path)))
-        return Table(_eager(feather.read_table(path)))
+            return RawTable(_eager(parquet.read_table(path)))
+        return RawTable(_eager(feather.read_table(path)))
     except (OSError, pa.ArrowException) as error:
         raise FileError(
             f"cannot read {str(path)!r} as {'parquet' if ending in PARQUET else 'arrow'}: {error}"
         ) from None
 
 
-def _read_csv(file: Path | BytesIO, separator: str, shown: str) -> Table:
+def _read_csv(file: Path | BytesIO, separator: str, shown: str) -> RawTable:
     """Read every column as a Categorical of texts: a byte or two per cell, no guess at types."""
     import pandas as pd
 
@@ -157,7 +157,7 @@ def _read_csv(file: Path | BytesIO, separator: str, shown: str) -> Table:
         name: pd.api.types.union_categoricals(part) if part else pd.Categorical([])
         for name, part in zip(names, parts, strict=True)
     }
-    return Table(_eager(pd.DataFrame(columns)), text=True)
+    return RawTable(_eager(pd.DataFrame(columns)), text=True)
 
 
 def needs_pyarrow(path: Path, error: ImportError) -> str:

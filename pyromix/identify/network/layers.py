@@ -152,42 +152,42 @@ class Normal:
     """Normal equations of the regression of one vertex, summed over blocks of rows in place.
 
     Attributes:
-        products: ``(rows, k * k)``, per joint state of the parents the sum of q q'.
-        hits: ``(rows * card, k)``, per joint state of parents and vertex the sum of q.
+        products: ``(cpt_rows, k * k)``, per joint state of the parents the sum of q q'.
+        hits: ``(cpt_rows * card, k)``, per joint state of parents and vertex the sum of q.
     """
 
-    products: Float[Tensor, "rows squares"]
+    products: Float[Tensor, "cpt_rows squares"]
     hits: Float[Tensor, "cells k"]
 
     @staticmethod
     def empty(spec: MixtureSpec, vertex: int, device: torch.device) -> Normal:
         """Sums over no rows."""
         k, card = spec.n_sources, spec.cards[vertex]
-        n_rows = math.prod(spec.cards[p] for p in spec.parents[vertex])
-        zeros = torch.zeros(n_rows * (k + card), k, dtype=torch.float64, device=device)
-        return Normal(zeros[: n_rows * k].reshape(n_rows, k * k), zeros[n_rows * k :])
+        n_cpt_rows = math.prod(spec.cards[p] for p in spec.parents[vertex])
+        zeros = torch.zeros(n_cpt_rows * (k + card), k, dtype=torch.float64, device=device)
+        return Normal(zeros[: n_cpt_rows * k].reshape(n_cpt_rows, k * k), zeros[n_cpt_rows * k :])
 
     def add(
         self,
         shares: Float[Tensor, "m k"],
         weight: Float[Tensor, " m"],
-        row: Int[Tensor, " m"],
+        cpt_row: Int[Tensor, " m"],
         state: Int[Tensor, " m"],
     ) -> None:
         """Add rows: the shares of the sources, the joint state of the parents, and the state."""
         card = self.hits.shape[0] // self.products.shape[0]
         pairs = (shares.unsqueeze(-1) * shares.unsqueeze(-2)).flatten(1) * weight.unsqueeze(-1)
-        self.products.index_add_(0, row, pairs)
-        self.hits.index_add_(0, row * card + state, shares * weight.unsqueeze(-1))
+        self.products.index_add_(0, cpt_row, pairs)
+        self.hits.index_add_(0, cpt_row * card + state, shares * weight.unsqueeze(-1))
 
 
 def _regressed(spec: MixtureSpec, vertex: int, sums: Normal) -> tuple[Tensor, Tensor]:
     """Least squares of the indicators of the states on the shares, per joint state of parents."""
     k, card = spec.n_sources, spec.card(vertex)
     cards = spec.joint_shape(spec.parents[vertex])
-    n_rows = math.prod(cards)
-    normal = sums.products.reshape(n_rows, k, k)
-    hits = sums.hits.reshape(n_rows, card, k).mT
+    n_cpt_rows = math.prod(cards)
+    normal = sums.products.reshape(n_cpt_rows, k, k)
+    hits = sums.hits.reshape(n_cpt_rows, card, k).mT
     found = linalg.eigh(normal)
     values, basis = found.values, found.vectors
     determined = values[:, 0] > DESIGN_TOLERANCE * values[:, -1]
