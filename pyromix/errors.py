@@ -6,6 +6,10 @@ Witnesses that a program may want (names, sizes, gaps) are attributes of the exc
 
 from __future__ import annotations
 
+import sys
+import warnings
+from types import CodeType, FrameType
+
 
 class PyromixError(Exception):
     """Root of every exception that pyromix raises on purpose."""
@@ -160,3 +164,20 @@ class UnsupportedRowsWarning(PyromixWarning):
 
 class AddedSourceWarning(PyromixWarning):
     """The graph named no latent vertex; one that points at every vertex was added."""
+
+
+WITHIN = ("pyromix", "beartype", "jaxtyping", "functools")
+"""Modules, with all below them, whose lines a user did not write; three wrap functions of ours."""
+
+
+def warn(message: str, category: type[PyromixWarning]) -> None:
+    """Warn at the line that called into the library, however deep the reason was found."""
+    level = 1
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and _within(frame.f_globals.get("__name__", ""), frame.f_code):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _within(module: str, code: CodeType) -> bool:
+    return module.partition(".")[0] in WITHIN or code.co_filename.startswith("<@beartype")

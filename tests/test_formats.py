@@ -8,9 +8,10 @@ from pathlib import Path
 import pgmpy
 import pytest
 import torch
+from laws.formats import assert_same, mixture_with, names_of
 from pgmpy.models import DiscreteBayesianNetwork
 from pgmpy.readwrite import BIFReader
-from test_files import SUFFIXES, TEXT, assert_same, mixture_with, names_of
+from test_files import TEXT
 
 from pyromix.bridges.pgmpy import mixture_from_pgmpy, structure_of, to_pgmpy
 from pyromix.errors import (
@@ -22,26 +23,6 @@ from pyromix.errors import (
 from pyromix.formats.files import NETWORK_SUFFIXES, read, read_structure, write
 
 # -- broken files ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("garbage", [b"", b"hello", b"\xff\xfe\x00", b"<a>", b"{}", b"PK\x03\x04"])
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_garbage_is_no_network(tmp_path, suffix, garbage):
-    (tmp_path / f"net{suffix}").write_bytes(garbage)
-    with pytest.raises(FileError, match=rf"net\{suffix}"):
-        read_structure(tmp_path / f"net{suffix}")
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_cut_short_anywhere_is_refused(tmp_path, suffix):
-    path = tmp_path / f"net{suffix}"
-    write(mixture_with(), path)
-    whole = path.read_bytes()
-    # The last characters may be blanks, or digits of a number that is still one without them.
-    for length in range(0, len(whole) - 40, max(len(whole) // 40, 1)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(FileError):
-            read(path)
 
 
 BIF = """network n {
@@ -288,14 +269,6 @@ def test_a_broken_uai_names_the_spot(tmp_path, text, message):
 
 
 # -- structures ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_structure_in_a_file_is_that_of_its_mixture(tmp_path, suffix):
-    mixture = mixture_with(source="H")
-    write(mixture, tmp_path / f"net{suffix}")
-    assert structure_of(tmp_path / f"net{suffix}").to_spec() == mixture.spec
-    assert structure_of(str(tmp_path / f"net{suffix}")).to_spec(2) == mixture.spec
 
 
 def test_a_file_without_a_source_gets_one_and_says_so(tmp_path):

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from helpers import Oracle
+from laws.formats import assert_same, mixture_with
 from pgmpy.factors.discrete import TabularCPD
 from pgmpy.models import DiscreteBayesianNetwork
 from pgmpy.readwrite import BIFReader
-from test_files import assert_same, mixture_with
 
 from pyromix.bridges.pgmpy import (
     from_pgmpy,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from pyromix.answers.answer import SAID_UNSUPPORTED, Answer
 from pyromix.answers.delta import Delta, finite_gradients
 from pyromix.answers.wording import question
-from pyromix.errors import PositivityError, QueryError, UnsupportedRowsWarning
+from pyromix.errors import PositivityError, QueryError, UnsupportedRowsWarning, warn
 from pyromix.exact import elimination
 from pyromix.exact.information import Information
 from pyromix.identify.certificate import query_gradient
@@ -125,11 +124,10 @@ def _possible(
     kept = (mass > -torch.inf).all(1)
     if bool(kept.all()) or not bool(kept.any()):
         return every
-    warnings.warn(
+    warn(
         f"{question(draws.spec, query)}: the evidence is impossible in {int((~kept).sum())} of "
         f"{size} draws, which say nothing; a prior would leave it possible",
         UnsupportedRowsWarning,
-        stacklevel=4,
     )
     return kept
 
@@ -151,10 +149,9 @@ def _check_support(
             "about a setting that occurs in the data"
         )
     if worst > SAID_UNSUPPORTED:
-        warnings.warn(
+        warn(
             f"{question(spec, query)}: probability {worst:.2g} rests on {where}; these "
             "rows hold what the fit started from, or its prior. Merge states, set a prior, or ask "
             "about a setting that occurs in the data",
             UnsupportedRowsWarning,
-            stacklevel=3,
         )

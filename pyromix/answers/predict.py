@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from pyromix.answers.answer import interval
 from pyromix.data.frames import encode, to_pandas
-from pyromix.errors import NumericalWarning
+from pyromix.errors import NumericalWarning, warn
 from pyromix.exact.likelihood import log_prob, responsibilities
 from pyromix.fitting.inputs import counted
 from pyromix.fitting.record import Fit
@@ -54,12 +53,11 @@ def predict_proba(
     shares = torch.cat([responsibilities(mixture, chunk).cpu() for chunk in chunks])
     impossible = shares.isnan().any(-1).nonzero().flatten()
     if len(impossible):
-        warnings.warn(
+        warn(
             f"{len(impossible)} of {len(shares)} rows have probability zero in every source, "
             f"the first is row {int(impossible[0])}; their P({spec.source}) is nan. Fit with a "
             "prior, or with data that hold such rows",
             NumericalWarning,
-            stacklevel=3,
         )
     columns = [str(s) for s in spec.source_states]
     if len(set(columns)) < len(columns):

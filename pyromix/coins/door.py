@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +31,7 @@ from pyromix.errors import (
     IdentificationError,
     StartsDisagreeWarning,
     WeakIdentificationWarning,
+    warn,
 )
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.status import Status
@@ -231,23 +231,20 @@ def _warn(fit: IIDFit) -> None:
     """Say once what is wrong with a fit."""
     k, found = len(fit.probs), fit.diagnostics
     if fit.status in (Status.MERGED, Status.RANK_TOO_SMALL):
-        warnings.warn(
+        warn(
             f"expected {k} coins; {found.notes(k, fit.status)[0]}; {fit.status.advice}",
             WeakIdentificationWarning,
-            stacklevel=3,
         )
     elif fit.status is Status.NOT_CONVERGED:
-        warnings.warn(
+        warn(
             f"expected convergence, found none after {found.n_iter} Newton steps; "
             f"{fit.status.advice}",
             ConvergenceWarning,
-            stacklevel=3,
         )
     if found.n_best == 1 and found.bound - fit.log_likelihood > SAME_COINS_OPTIMUM:
-        warnings.warn(
+        warn(
             f"expected several starts to agree; found the best log-likelihood "
             f"{fit.log_likelihood:.4f} once among {len(found.start_log_likelihoods)} starts; "
             "raise n_init, or ask for a smaller n_sources",
             StartsDisagreeWarning,
-            stacklevel=3,
         )

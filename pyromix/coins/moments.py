@@ -24,7 +24,6 @@ symmetric form has real atoms and weights on the simplex whatever the moments ar
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +50,7 @@ from pyromix.errors import (
     QueryError,
     RankError,
     SeparationError,
+    warn,
 )
 from pyromix.exact import linalg
 from pyromix.model.status import Status, followed_by, mark
@@ -136,12 +136,11 @@ def identify_iid(
         _raise(solution, tuple(bad[0].tolist()), values, n_sources)
     moved = float(solution.residual.max()) if solution.residual.numel() else 0.0
     if moved > PROJECTION_TOLERANCE:
-        warnings.warn(
+        warn(
             f"expected moments of a law on [0, 1]; found none with k={n_sources} coins, and moved "
             f"a moment by {moved:.3g} to reach one; pass `covariance` to have this judged against "
             "noise, or use px.fit_iid on the counts",
             NumericalWarning,
-            stacklevel=2,
         )
     return solution.probs, solution.weights
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, replace
 
-from pyromix.errors import DataRepairWarning
+from pyromix.errors import DataRepairWarning, warn
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class DataReport:
         return "\n".join(lines)
 
 
-def warn_of_repairs(report: DataReport, *, stacklevel: int = 3) -> None:
+def warn_of_repairs(report: DataReport) -> None:
     """Say once what a report says was dropped or read differently."""
     if report.repairs:
-        warnings.warn(" ".join(report.repairs), DataRepairWarning, stacklevel=stacklevel)
+        warn(" ".join(report.repairs), DataRepairWarning)

@@ -178,7 +178,7 @@ def joined(first: EMResult, more: EMResult) -> EMResult:
 
 def warned(result: EMResult) -> EMResult:
     """Give the warnings a reader must have, and keep them as notes."""
-    return replace(result, notes=warn_of(remarks(result), stacklevel=3))
+    return replace(result, notes=warn_of(remarks(result)))
 
 
 def remarks(result: EMResult) -> list[Note]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +18,7 @@ from pyromix.errors import (
     QueryError,
     SpecError,
     WeakIdentificationWarning,
+    warn,
 )
 from pyromix.estimate.em import evaluate, fit_em, random_starts
 from pyromix.estimate.pooled_prior import POOLED, shrink
@@ -201,12 +201,11 @@ def _moments(
         identifier=own,
     )
     if not start.stage.ok and data.listable:
-        warnings.warn(
+        warn(
             f"moments alone do not determine the mixture, so random starts "
             f"{'replace' if start.mixture is None else 'join'} them: "
             f"{'; '.join(sentences(start.stage.notes))}",
             WeakIdentificationWarning,
-            stacklevel=5,
         )
     return start
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, Self, runtime_checkable
@@ -16,7 +15,7 @@ from pyromix.data.frames import observed_states
 from pyromix.data.intake_report import DataReport
 from pyromix.data.moments import MomentSource, Rows, schema_of
 from pyromix.data.reading import read_frame
-from pyromix.errors import DataError, DataRepairWarning, QueryError
+from pyromix.errors import DataError, DataRepairWarning, QueryError, warn
 from pyromix.formats.structure import Structure
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import MixtureSpec
@@ -177,11 +176,10 @@ def _read(
 def _warn_of_counts(unused: Sequence[str]) -> None:
     """Rows that stand for many units are a common table, and silently wrong as single units."""
     if suspects := [name for name in unused if name.lower() in COUNT_NAMES]:
-        warnings.warn(
+        warn(
             f"column {suspects[0]!r} is not used: every row counts as one unit; if it says how "
             f"many units a row stands for, pass sample_weight={suspects[0]!r}",
             DataRepairWarning,
-            stacklevel=4,
         )
 
 

@@ -96,7 +96,7 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
     notes = [_prior_note(method, prior)]
     if prior.learned and method != "gibbs":
         known = Note(NoteKind.SAMPLING, KNOWN_PLACE.format(method=method))
-        notes += warn_of([known], stacklevel=4)
+        notes += warn_of([known])
     run = _varied if method == "svi" else _sampled
     return run(fit, counts, prior, method, notes, options)
 
@@ -154,7 +154,7 @@ def bootstrap(
             "in another optimum. Answers about a single source are doubtful; try fewer sources"
         )
         notes.append(Note(NoteKind.DRAWS, sentence, {"ambiguous": doubtful}))
-    warn_of(notes, stacklevel=2)
+    warn_of(notes)
     return with_draws(fit, Draws(found.mixtures, "bootstrap", f"{kind}, {n}"), notes)
 
 
@@ -199,13 +199,13 @@ def _sampled(
             "step each"
         )
         said.append(Note(NoteKind.SAMPLING, sentence))
-    notes = [*notes, *warn_of(said, stacklevel=4)]  # before the wait
+    notes = [*notes, *warn_of(said)]  # before the wait
     found = _function(method)(
         counts, fit.mixture, prior=prior, row_masses=fit.row_masses, **options
     )
     report = assessed(found, method)
     told = Note(NoteKind.SAMPLING, str(report))
-    notes = [*notes, told, *warn_of(remarks(report), stacklevel=4)]
+    notes = [*notes, told, *warn_of(remarks(report))]
     size = f"{report.n_chains} x {report.n_draws}"
     return with_draws(fit, Draws(found.flat, method, size, sampling=report), notes)
 
@@ -244,7 +244,7 @@ def _varied(
     bound = Note(
         NoteKind.DRAWS, f"svi: evidence bound {found.last:.6g} nats", {"bound": found.last}
     )
-    notes = [*notes, bound, *warn_of(said, stacklevel=4)]
+    notes = [*notes, bound, *warn_of(said)]
     if found.point:
         result = evaluate(counts, mixtures[0])
         result = replace(result, n_iter=len(found.elbo), converged=settled)

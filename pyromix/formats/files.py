@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import gzip
 import os
-import warnings
 import zlib
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
-from pyromix.errors import DataRepairWarning, FileError, SpecError
+from pyromix.errors import DataRepairWarning, FileError, SpecError, warn
 from pyromix.formats.bif import read_bif, write_bif
 from pyromix.formats.bundle import read_bundle, write_bundle
 from pyromix.formats.disk import read_bytes, write_files
@@ -108,7 +107,7 @@ def write(
             f"{what}: {', '.join(f'{old!r} -> {new!r}' for old, new in names.items())}"
             for what, names in changes.items()
         )
-        warnings.warn(f"{path}: renamed for the format: {listed}", DataRepairWarning, stacklevel=2)
+        warn(f"{path}: renamed for the format: {listed}", DataRepairWarning)
 
     def check(contents: Mapping[Path, bytes]) -> None:
         if changed := difference(network, number_source(_decoded(path, suffix, contents))):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -12,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.errors import FileError, NumericalWarning, SpecError
+from pyromix.errors import FileError, NumericalWarning, SpecError, warn
 from pyromix.formats.structure import (
     LATENTS,
     Structure,
@@ -180,11 +179,10 @@ def normalised(network: Network) -> dict[str, Tensor]:
         tables[name] = table / sums if error > SUM_TOLERANCE else table
     if off:
         worst = max(off, key=off.__getitem__)
-        warnings.warn(
+        warn(
             f"rows of {len(off)} tables did not sum to one and were divided by their sum; the "
             f"worst is {worst!r}, off by {off[worst]:.3g}",
             NumericalWarning,
-            stacklevel=4,
         )
     return tables
 

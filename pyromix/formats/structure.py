@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from pyromix.errors import AddedSourceWarning, DataRepairWarning, SpecError
+from pyromix.errors import AddedSourceWarning, DataRepairWarning, SpecError, warn
 from pyromix.model.spec import MixtureSpec, near_matches
 
 LATENTS = "latents"
@@ -217,11 +216,10 @@ def roles_without_source(
     A spec has room for one role of the source, that of being latent.
     """
     if dropped := sorted(role for role, names in roles.items() if source in names):
-        warnings.warn(
+        warn(
             f"the source {source!r} also carries the roles {dropped}; only 'latents' is kept for "
             "it, give the others to an observed variable",
             DataRepairWarning,
-            stacklevel=3,
         )
     kept = {role: tuple(n for n in names if n != source) for role, names in roles.items()}
     return {role: names for role, names in kept.items() if names}
@@ -318,13 +316,12 @@ def plain_states(states: Sequence[Any]) -> tuple[Hashable, ...]:
     return tuple(s.item() if isinstance(s, np.generic) else s for s in states)
 
 
-def announce(structure: Structure, n_sources: int | None = None, *, stacklevel: int = 3) -> None:
+def announce(structure: Structure, n_sources: int | None = None) -> None:
     """Say once that a source was added; with k = 1 there is nothing to say."""
     if structure.added_source and n_sources != 1:
-        warnings.warn(
+        warn(
             f"the graph names no latent vertex: a source {structure.source!r} that influences all "
             f"{len(structure.variables)} variables was added; declare one to choose its edges "
             "(pgmpy: latents={'U'}; networkx: node attribute latent=True)",
             AddedSourceWarning,
-            stacklevel=stacklevel,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +13,7 @@ from pyromix.errors import (
     SamplingWarning,
     StartsDisagreeWarning,
     WeakIdentificationWarning,
+    warn,
 )
 
 
@@ -80,14 +80,9 @@ WARNINGS: Mapping[NoteKind, type[PyromixWarning]] = {
 """What a note of a kind is given as when it must be seen at once."""
 
 
-def warn_of(notes: Iterable[Note], *, stacklevel: int) -> tuple[Note, ...]:
-    """Give the warnings of some notes, and hand the notes on.
-
-    Args:
-        notes: of kinds that ``WARNINGS`` has.
-        stacklevel: as in ``warnings.warn``, counted from the caller.
-    """
+def warn_of(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """Give the warnings of some notes, of kinds that ``WARNINGS`` has, and hand the notes on."""
     said = tuple(notes)
     for note in said:
-        warnings.warn(note.sentence, WARNINGS[note.kind], stacklevel=stacklevel + 1)
+        warn(note.sentence, WARNINGS[note.kind])
     return said
