@@ -143,8 +143,8 @@ class Asked:
         Raises:
             DataError: the data answer moments only, and no exact joint table is small enough.
         """
-        if isinstance(self.source, Countable):
-            return self.source.counts_on(self.spec)
+        if isinstance(self.source, Countable) and isinstance(self.asker, MixtureSpec):
+            return self.source.counts_on(self.asker)
         if not self.listable:
             size = f"a joint table of {self.schema.n_cells:,} cells" if self.exact else "no rows"
             raise DataError(
@@ -211,8 +211,8 @@ class AskedRows(Asked):
 
         Shares the storage of Counts in that order.
         """
-        if isinstance(self.source, Countable):
-            return self.source.counts_on(self.spec)
+        if isinstance(self.source, Countable) and isinstance(self.asker, MixtureSpec):
+            return self.source.counts_on(self.asker)
         return gathered(self, self.asker)
 
 
