@@ -168,6 +168,8 @@ def fit(
         DataError: the table does not fit the model, or a weight is unusable.
         FileError: a path cannot be read.
         QueryError: an option is unknown.
+        PlanError, IdentificationError: ``"moments"`` or ``"markov-boundary"`` alone, and the graph
+            has no plan for it, or moments do not determine the mixture.
         RefinementError: EM diverged.
     """
     return MixtureFit.of(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
+import pickle
 
 import jaxtyping
 import networkx as nx
@@ -14,6 +17,7 @@ from helpers import distance_up_to_relabelling
 from pgmpy.models import DiscreteBayesianNetwork
 
 import pyromix as px
+from pyromix.formats.bundle import read_bundle, write_bundle
 from pyromix.model.spec import MixtureSpec
 
 LAYOUT = {
@@ -188,6 +192,69 @@ def test_a_saved_fit_may_leave_the_data_out(fitted, tmp_path):
     assert loaded.icl == fitted.icl
     with pytest.raises(px.DataError, match="include_data"):
         _ = loaded.counts
+    with pytest.raises(px.DataError, match="include_data=False"):
+        loaded.save(path)
+    loaded.save(path, include_data=False)
+    assert px.load(path).icl == fitted.icl
+
+
+@pytest.mark.parametrize("verb", ["bootstrap", "refine", "predictive_check"])
+def test_weights_without_the_data_they_belong_to_are_refused(fitted, verb):
+    with pytest.raises(px.DataError, match="belongs to `data`"):
+        getattr(fitted, verb)(sample_weight="w")
+
+
+def test_arguments_in_the_order_of_another_door_are_named(fitted):
+    model, frame, _ = px.datasets.load("hidden-group")
+    with pytest.raises(px.SpecError, match=r"n_sources must be .* found a DataFrame; the order"):
+        px.check(model, frame, 2)
+    with pytest.raises(px.SpecError, match=r"n_sources must be .* found a DataFrame; the order"):
+        px.fit(model, 2, frame)
+
+
+@pytest.mark.parametrize("argument", ["do", "evidence"])
+def test_a_question_whose_conditions_are_no_mapping_is_refused(fitted, argument):
+    with pytest.raises(px.QueryError, match=f"{argument} must map variables to states, found 'X'"):
+        fitted.query("Y", **{argument: "X"})
+
+
+@pytest.mark.parametrize("door", [px.query, px.effect, px.simulate, px.write])
+def test_what_is_neither_mixture_nor_fit_is_refused(door):
+    with pytest.raises(px.SpecError, match="expected a mixture or a fit, found a int"):
+        door(3, "X" if door is not px.simulate else 2)
+
+
+def test_a_fit_stays_one_through_copies_and_replacement(fitted):
+    for other in (
+        copy.copy(fitted),
+        copy.deepcopy(fitted),
+        pickle.loads(pickle.dumps(fitted)),
+        dataclasses.replace(fitted, entropy=0.0),
+        fitted.refine(),
+        fitted.bootstrap(n=2),
+    ):
+        assert type(other) is px.MixtureFit
+        assert torch.allclose(other.mixture.weights, fitted.mixture.weights, atol=1e-4)
+
+
+def test_a_damaged_manifest_of_a_fit_is_a_file_error(fitted, tmp_path):
+    path = tmp_path / "fit.pyromix"
+    fitted.save(path)
+    bundle = read_bundle(path)
+    notes = [{"kind": "of tomorrow", "sentence": "s", "data": {}}]
+    for stages, good in (
+        ({"notes": notes}, True),
+        ({"notes": 3}, False),
+        ({"climb": [1]}, False),
+        ({"course": {"asked": "em"}}, False),
+    ):
+        extra = {**bundle.extra, "stages": {**bundle.extra["stages"], **stages}}
+        write_bundle(path, bundle.mixture, kind="fit", extra=extra, tensors=bundle.tensors)
+        if good:
+            assert px.load(path).diagnostics.notes == ("s",)
+            continue
+        with pytest.raises(px.FileError, match="incomplete or damaged"):
+            px.load(path)
 
 
 def test_the_fit_prints_starts_and_weights(fitted):
@@ -214,11 +281,11 @@ def test_within_a_source_less_is_determined_than_over_all():
     """X -> Y <- U: P(Y | do(X)) is P(Y | X), and nobody sees U."""
     spec = MixtureSpec.from_parents({"X": (0, 1), "Y": (0, 1)}, {"Y": ["X"]}, 2, uninfluenced=["X"])
     fit = px.fit(spec, px.simulate(px.random_mixture(spec, 0), 500), n_init=2)
-    assert fit.effect("X", "Y").certainty.value == "local"
+    assert fit.effect("X", "Y").certainty.value == "graphical"
     with pytest.raises(px.NotCertifiedError, match="U=0"):
         fit.effect("X", "Y", per_source=True)
     bold = fit.effect("X", "Y", per_source=True, require="none")
-    assert bold.certainty.value == "local"
+    assert bold.certainty.value == "graphical"
     assert {arm.certainty.value for arms in bold.source_arms for arm in arms} == {"none"}
     assert "per source, certainty: none" in str(bold)
     with pytest.raises(px.QueryError, match="already"):

@@ -17,6 +17,7 @@ from posterior_cases import free, sampled
 import pyromix as px
 from pyromix.answers.simulate import simulate_draws
 from pyromix.estimate.pooled_prior import pooled_prior
+from pyromix.fitting.journal import Draws
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import WARNINGS
 from pyromix.model.randomness import random_mixture
@@ -417,10 +418,6 @@ def test_draws_stand_for_rows_in_proportion_to_what_they_make_of_the_evidence():
 
 @pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 def test_the_interval_of_a_share_is_over_the_draws_in_which_the_row_is_possible():
-    from dataclasses import replace
-
-    from pyromix.fitting.journal import Draws
-
     spec = MixtureSpec.from_parents({"A": (0, 1), "B": (0, 1)}, {}, 2)
     rng = np.random.default_rng(0)
     p = rng.uniform(0.1, 0.9, (12, 2))
@@ -429,8 +426,7 @@ def test_the_interval_of_a_share_is_over_the_draws_in_which_the_row_is_possible(
     draws = BayesNetMixture(spec, torch.full((12, 2), 0.5, dtype=torch.float64), (a, a))
     row = pd.DataFrame({"A": [1, 0], "B": [1, 1]})
     fit = px.fit(spec, px.simulate(draws[0], 50), n_init=1, prior=1.0)
-    told = replace(fit, sampled=Draws(draws, "bootstrap", "12"))
-    shares = told.predict_proba(row, level=0.8)
+    shares = replace(fit, sampled=Draws(draws, "bootstrap", "12")).predict_proba(row, level=0.8)
     # Drawn out: P(u | A = 1, B = 1) of the eleven draws.
     own = [x[0] ** 2 / (x[0] ** 2 + x[1] ** 2) for i, x in enumerate(p) if i != 4]
     assert shares["low"].iloc[0, 0] == pytest.approx(np.quantile(own, 0.1), abs=1e-12)

@@ -177,4 +177,4 @@ def test_certainty_is_ordered_from_none_to_graphical():
 
 
 def test_certainty_is_named_as_in_the_argument_require():
-    assert [Certainty(name) for name in ("none", "local", "graphical")] == list(Certainty)
+    assert [Certainty(name) for name in ("none", "weak", "local", "graphical")] == list(Certainty)

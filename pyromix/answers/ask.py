@@ -57,6 +57,8 @@ def query(
     Raises:
         QueryError: a name, state or option is unknown.
         DataError, SpecError: an interval was asked for that cannot be had.
+        SpecError: the graph does not suffice, and the model is too large for the certificate; or
+            neither a mixture nor a fit was given.
         NotCertifiedError: the certainty falls short of ``require``.
         PositivityError: the evidence is impossible under the do, or every world of the answer
             uses rows no data reached.
@@ -109,7 +111,7 @@ def effect(
         NotCertifiedError: the certainty falls short of ``require``.
         PositivityError: an arm has no support.
     """
-    spec = mixture.spec
+    spec = mixture_of(mixture).spec
     treatment = _role(spec, "exposures", "treatment") if treatment is None else treatment
     outcome = _role(spec, "outcomes", "outcome") if outcome is None else outcome
     if not isinstance(mixture, Fit):

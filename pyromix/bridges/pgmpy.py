@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import networkx as nx
 import torch
@@ -68,10 +68,15 @@ def structure_of(model: Any, n_sources: int | None = None) -> Structure:
         n_sources: k where the caller knows it; with k = 1 an added source is not worth a word.
 
     Raises:
-        SpecError: two latents, a source with parents, a cycle, a name that is no string, or a
-            model of another kind.
+        SpecError: two latents, a source with parents, a cycle, a name that is no string, a model
+            of another kind, or k is no number.
         FileError: a path is missing or unreadable.
     """
+    if n_sources is not None and not isinstance(n_sources, SupportsIndex):
+        raise SpecError(
+            f"n_sources must be a whole number, found a {type(n_sources).__name__}; the order is "
+            "px.fit(model, data, n_sources), and px.check(model, n_sources, data)"
+        )
     if isinstance(model, BayesNetMixture):
         model = model.spec
     if isinstance(model, MixtureSpec):

@@ -33,7 +33,7 @@ def do(
     query: Annotated[list[str], typer.Option(help="Outcome variable, repeatable.")],
     do: Do = None,
     evidence: Evidence = None,
-    require: Annotated[str, typer.Option(help="Least certainty: graphical, local, none.")] = (
+    require: Annotated[str, typer.Option(help="Least certainty: graphical, local, weak, none.")] = (
         "local"
     ),
     engine: Annotated[str, typer.Option(help="auto, elimination or pyro.")] = "auto",

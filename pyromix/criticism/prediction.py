@@ -7,7 +7,7 @@ from typing import Any
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.margins import check_predictions
 from pyromix.exact.threads import one_thread_unless
-from pyromix.fitting.inputs import counted
+from pyromix.fitting.inputs import table_of
 from pyromix.fitting.record import Fit
 from pyromix.model.randomness import RandomState
 
@@ -31,10 +31,9 @@ def predictive_check(
         random_state: of simulated rows and of the blocks.
 
     Raises:
-        DataError: the fit holds no table, or the data do not fit.
+        DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
-    own = fit.counts if data is None else counted(data, fit.spec, sample_weight)
-    counts = own.to(fit.mixture.device)
+    counts = table_of(fit, data, sample_weight).to(fit.mixture.device)
     with one_thread_unless(counts.rows.numel()):
         return check_predictions(
             fit.mixture,

@@ -143,8 +143,8 @@ class Asked:
         Raises:
             DataError: the data answer moments only, and no exact joint table is small enough.
         """
-        if isinstance(self.data, Countable):
-            return self.data.counts_on(self.spec)
+        if isinstance(self.data, Countable) and isinstance(self.asker, MixtureSpec):
+            return self.data.counts_on(self.asker)
         if not self.listable:
             size = f"a joint table of {self.schema.n_cells:,} cells" if self.exact else "no rows"
             raise DataError(
@@ -212,8 +212,8 @@ class AskedRows(Asked):
 
         Shares the storage of Counts in that order.
         """
-        if isinstance(self.data, Countable):
-            return self.data.counts_on(self.spec)
+        if isinstance(self.data, Countable) and isinstance(self.asker, MixtureSpec):
+            return self.data.counts_on(self.asker)
         return gathered(self, self.asker)
 
 

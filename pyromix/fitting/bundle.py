@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.data.intake_report import DataReport
-from pyromix.errors import FileError
+from pyromix.errors import DataError, FileError, PlanError
 from pyromix.fitting.record import Fit
 from pyromix.fitting.stages import (
     as_tuples,
@@ -33,7 +33,7 @@ NOT_FINITE = "float:"
 
 
 def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> None:
-    """Write a fit, all or nothing.
+    """Write a fit as a ``.pyromix`` bundle, all or nothing; ``px.load`` reads it back.
 
     Args:
         fit: what to write.
@@ -63,6 +63,10 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     if fit.sampled is not None:
         drawn = fit.sampled.mixture.tables
         tensors |= zip(_table_names("draws", fit.spec), drawn, strict=True)
+    if include_data and fit.table is None and not fit.exact and not fit.course.moments_alone:
+        raise DataError(
+            "this fit holds no table: it was saved with include_data=False; save it so again"
+        )
     if include_data and fit.table is not None:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
@@ -80,8 +84,10 @@ def load(path: str | PathLike[str]) -> Fit:
         raise FileError(f"{path}: expected a fit, found a {bundle.kind}; px.read(path) reads it")
     try:
         return _fit_of(bundle)
-    except (KeyError, TypeError) as error:
-        raise FileError(f"{path}: the fields of the fit are incomplete: {error}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, PlanError) as error:
+        raise FileError(
+            f"{path}: the fields of the fit are incomplete or damaged: {error}"
+        ) from error
 
 
 def _fit_of(bundle: Bundle) -> Fit:

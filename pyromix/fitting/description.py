@@ -30,7 +30,7 @@ def in_lines(fit: Fit) -> str:
 
 
 def in_numbers(fit: Fit) -> dict[str, Any]:
-    """The same, ready for JSON."""
+    """What ``str(fit)`` says and more, as plain numbers and texts, ready for JSON."""
     found = fit.diagnostics
     return {
         "method": found.method,

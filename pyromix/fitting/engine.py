@@ -72,6 +72,10 @@ def fit(
     tol: float = 1e-9,
 ) -> Fit:
     """Fit a mixture to a table; arguments and errors of ``px.fit``."""
+    if isinstance(method, type):
+        raise QueryError(
+            f"method: found the class {method.__name__}; make one, {method.__name__}()"
+        )
     if not isinstance(method, Identifier) and method not in FIT_METHODS:
         raise QueryError(
             f"method must be one of {list(FIT_METHODS)}, found {method!r}"
@@ -124,7 +128,7 @@ def _fitted(
         raise _lacking_rows(data, stage)
     counts = data.as_counts()
     n_rows = math.inf if exact else None
-    if given is not None and asked in MOMENTS_ALONE:
+    if given is not None and method in MOMENTS_ALONE:
         none = ChosenPrior(PseudoCounts.of(spec, None, counts.device), prior_words(None))
         return from_em(
             evaluate(counts, given),

@@ -16,6 +16,7 @@ from pyromix.data.intake_report import DataReport
 from pyromix.data.moments import MomentSource, Rows, schema_of
 from pyromix.data.reading import read_frame
 from pyromix.errors import DataError, DataRepairWarning, QueryError, warn
+from pyromix.fitting.record import Fit
 from pyromix.formats.structure import Structure
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import MixtureSpec
@@ -200,6 +201,22 @@ def _source_note(structure: Structure) -> tuple[Note, ...]:
         return ()
     sentence = f"A source {structure.source!r} with an edge to every variable was added."
     return (Note(NoteKind.ADDED_SOURCE, sentence, {"source": structure.source}),)
+
+
+def table_of(fit: Fit, data: Any, sample_weight: Any = None) -> Counts:
+    """A table on the spec of a fit, or the fit's own where none is given.
+
+    Raises:
+        DataError: there is neither, the table does not fit, or weights come without one.
+    """
+    if data is not None:
+        return counted(data, fit.spec, sample_weight)
+    if sample_weight is not None:
+        raise DataError(
+            "sample_weight belongs to `data`, which was left out: the table of a fit carries its "
+            "own weights; pass the data too, or leave sample_weight out"
+        )
+    return fit.counts
 
 
 def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:

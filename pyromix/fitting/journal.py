@@ -35,7 +35,10 @@ class Course:
 
     def __str__(self) -> str:
         """E.g. ``auto: moments, em``."""
-        if self.asked in (*MOMENTS_ALONE, "em"):
+        if self.ran == (("em",) if self.asked == "em" else ("moments",)) and self.asked in (
+            *MOMENTS_ALONE,
+            "em",
+        ):
             return self.asked
         return f"{self.asked}: {', '.join(self.ran)}"
 

@@ -14,7 +14,7 @@ from pyromix.errors import (
 from pyromix.estimate.em import climb, evaluate, fit_em
 from pyromix.estimate.starts import batch_of
 from pyromix.fitting.assembly import from_em, with_draws
-from pyromix.fitting.inputs import counted
+from pyromix.fitting.inputs import table_of
 from pyromix.fitting.journal import ChosenPrior, Course, Draws
 from pyromix.fitting.record import Fit
 from pyromix.model.note import Note, NoteKind, warn_of
@@ -75,7 +75,8 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
 
     Raises:
         QueryError: an unknown method or option, or a number out of range.
-        DataError: the data do not fit, or weights are no whole numbers (gibbs).
+        DataError: the fit holds no table, the data do not fit, weights come without data, or are
+            no whole numbers (gibbs).
         RefinementError: the density or a draw is not finite.
     """
     if method not in REFINE_METHODS:
@@ -85,13 +86,11 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
         )
     weight = options.pop("sample_weight", None)
     _check_options(method, options)
-    if data is not None:
-        data = counted(data, fit.spec, weight)
+    counts = table_of(fit, data, weight).to(fit.mixture.device)
     if method == "em":
-        return _em(fit, data, **options)
+        return _em(fit, counts, **options)
     if data is not None or "prior" in options:
-        fit = _em(fit, data, prior=options.pop("prior", fit.prior))
-    counts = fit.counts.to(fit.mixture.device)
+        fit = _em(fit, counts, prior=options.pop("prior", fit.prior))
     prior = fit.prior.to(fit.mixture.device)
     notes = [_prior_note(method, prior)]
     if prior.learned and method != "gibbs":
@@ -126,11 +125,10 @@ def bootstrap(
         max_iter: iteration limit of a replicate.
 
     Raises:
-        QueryError: an option is unknown, or n is no positive integer.
-        DataError: the fit holds no table, or the data do not fit.
+        QueryError: the kind is unknown, or n is no positive integer.
+        DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
-    own = fit.counts if data is None else counted(data, fit.spec, sample_weight)
-    counts = own.to(fit.mixture.device)
+    counts = table_of(fit, data, sample_weight).to(fit.mixture.device)
     found = replicate(
         counts,
         fit.mixture,
@@ -158,10 +156,8 @@ def bootstrap(
     return with_draws(fit, Draws(found.mixtures, "bootstrap", f"{kind}, {n}"), notes)
 
 
-def _em(fit: F, data: Any, **options: Any) -> F:
+def _em(fit: F, counts: Counts, **options: Any) -> F:
     """Climb from the estimate."""
-    counts = fit.counts if data is None else counted(data, fit.spec)
-    counts = counts.to(fit.mixture.device)
     said = options.pop("prior", fit.prior)
     prior = said if isinstance(said, PseudoCounts) else PseudoCounts.of(fit.spec, said)
     prior = prior.to(fit.mixture.device)

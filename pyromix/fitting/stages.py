@@ -199,4 +199,6 @@ def _note_to_json(note: Note) -> dict[str, Any]:
 
 
 def _note_from_json(fields: JSON) -> Note:
-    return Note(NoteKind(fields["kind"]), fields["sentence"], fields["data"])
+    kind = fields["kind"]
+    known = NoteKind(kind) if kind in {*NoteKind} else NoteKind.UNKNOWN  # of a later version
+    return Note(known, fields["sentence"], fields["data"])

@@ -187,5 +187,13 @@ class Fitted(Protocol):
 
 
 def mixture_of(given: BayesNetMixture | Fitted) -> BayesNetMixture:
-    """Return a mixture as it is, and that of a fit."""
-    return given if isinstance(given, BayesNetMixture) else given.mixture
+    """Return a mixture as it is, and that of a fit.
+
+    Raises:
+        SpecError: it is neither.
+    """
+    if isinstance(given, BayesNetMixture):
+        return given
+    if not isinstance(given, Fitted):
+        raise SpecError(f"expected a mixture or a fit, found a {type(given).__name__}")
+    return given.mixture

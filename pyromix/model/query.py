@@ -85,9 +85,15 @@ class DoQuery:
             evidence: per variable a state name.
 
         Raises:
-            QueryError: unknown names or states, overlapping roles, unequal scenario lists, or
-                probabilities that are no distribution.
+            QueryError: no mapping, unknown names or states, overlapping roles, unequal scenario
+                lists, or probabilities that are no distribution.
         """
+        for what, pairs in (("do", do), ("evidence", evidence)):
+            if pairs is not None and not isinstance(pairs, Mapping):
+                raise QueryError(
+                    f"{what} must map variables to states, found {pairs!r}; "
+                    f"e.g. {what}={{{spec.variables[0]!r}: {spec.states[0][0]!r}}}"
+                )
         names = [variables] if isinstance(variables, str) else list(variables)
         do, evidence = dict(do or {}), dict(evidence or {})
         if not names:

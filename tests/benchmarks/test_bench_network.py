@@ -94,7 +94,7 @@ class Instance:
         """EM from moments alone; empty where there is no start."""
         if not self.moments.mixtures:
             return ()
-        start = batch_of(*self.moments.mixtures)
+        start = batch_of(self.moments.mixture)
         return (self._timed("em", lambda: climb(self.counts, start)),)
 
     @cached_property

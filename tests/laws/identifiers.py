@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 import pyromix as px
 from pyromix.errors import PlanError
+from pyromix.exact.sampling import sample
+from pyromix.fitting.journal import Course
 from pyromix.identify.identifiers import Identifier
 from pyromix.model.status import Status
 
@@ -70,6 +73,18 @@ class IdentifierLaws:
         fit = px.fit(truth.spec, px.population(truth), method=self.make())
         asked = fit.mixture.relabel(px.match_sources(truth, fit.mixture))
         torch.testing.assert_close(asked.weights, truth.weights, atol=1e-7, rtol=0)
-        assert fit.diagnostics.method == f"{self.make().name}: moments" or fit.course.asked == (
-            "markov-boundary"
-        )
+        assert fit.course == Course(self.make().name, ("moments",))
+
+    def test_em_goes_on_from_its_estimate_whatever_its_name(self):
+        truth = next(self.truths())
+        counts = px.Counts.from_codes(truth.spec, sample(truth, 2000, 0)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", px.PyromixWarning)
+            fit = px.fit(truth.spec, counts, method=self.make(), n_init=1, prior=None)
+        assert fit.course == Course(self.make().name, ("moments", "em"))
+        assert str(fit.course) == f"{self.make().name}: moments, em"
+
+    def test_the_class_itself_is_refused(self):
+        truth = next(self.truths())
+        with pytest.raises(px.QueryError, match="make one"):
+            px.fit(truth.spec, px.population(truth), method=type(self.make()))

@@ -102,6 +102,17 @@ class RowsLaws:
             assert left.keys() == right.keys()
             assert all(abs(left[k] - right[k]) < 1e-12 for k in left)
 
+    def test_a_schema_may_ask_for_the_patterns_in_memory(self):
+        rows = self.make(random_spec(0, 4, 2), 1)
+        if not isinstance(rows, MomentSource):
+            return
+        turned = rows.schema.schema.ordered(rows.schema.variables[::-1])
+        counts = asked(rows, turned).as_counts()
+        assert counts.schema == turned
+        assert as_dictionary(counts.rows.flip(1), counts.weights) == as_dictionary(
+            *everything(gathered(rows))
+        )
+
     def test_another_numbering_permutes_columns_block_by_block(self):
         spec = random_spec(0, 4, 2)
         rows = self.make(spec, 1)

@@ -81,10 +81,11 @@ class SamplerLaws:
     n_few: int
     n_many: int
 
-    #: Of the mean ratio of spreads to standard errors by the delta method, and of the largest
-    #: distance of a mean from the estimate in these: twice the worst of ten seeds.
-    RATIO = 0.15
-    BIAS = 0.5
+    #: Log of the mean ratio of spreads, and the largest distance of a mean from the estimate in
+    #: standard errors by the delta method. Over ten seeds (four of SVI) the worst were 0.062
+    #: (NUTS, 120 draws) and 0.44 (SVI); bootstrap and Gibbs stay below 0.061 and 0.30.
+    RATIO = 0.13
+    BIAS = 0.9
 
     def draw(self, fit: px.MixtureFit, **options: Any) -> px.MixtureFit:
         raise NotImplementedError
