@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -34,7 +34,7 @@ class Recorded(Protocol):
         """Where the rows come from."""
         ...
 
-    def in_rows(self) -> Self:
+    def in_rows(self) -> Any:
         """The same data with weights in rows."""
         ...
 
@@ -43,7 +43,7 @@ class Recorded(Protocol):
 class Movable(Protocol):
     """Data that can be had on another device."""
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> Any:
         """The same data on another device."""
         ...
 

@@ -27,6 +27,7 @@ TINY = 1e-300
 """Probability that stands for zero where a logarithm must be finite."""
 
 
+@runtime_checkable
 class Additive(Protocol):
     """Whatever can be added to its like; a tensor is."""
 
