@@ -8,7 +8,7 @@ import pytest
 from laws.samplers import SamplerLaws, fit_of
 
 import pyromix as px
-from pyromix.fitting.refine import METHODS
+from pyromix.fitting.refine import REFINE_METHODS
 
 
 class TestBootstrap(SamplerLaws):
@@ -52,10 +52,10 @@ class TestSvi(Refined):
 
 
 def test_every_way_to_draws_has_its_laws():
-    assert {law.method for law in Refined.__subclasses__()} == {*METHODS} - {"em"}
+    assert {law.method for law in Refined.__subclasses__()} == {*REFINE_METHODS} - {"em"}
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "em"])
+@pytest.mark.parametrize("method", [m for m in REFINE_METHODS if m != "em"])
 def test_a_method_of_draws_refuses_the_options_of_another(method):
     with pytest.raises(px.QueryError, match="unknown option 'tol'"):
         fit_of(1.0).refine(method=method, tol=1e-9)
