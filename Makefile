@@ -24,7 +24,7 @@ contracts: .venv/ready
 
 # Every room once, each call checked against the shapes it declares; elsewhere they go unchecked.
 shapes: .venv/ready
-	$(BIN)/pytest tests/shapes --jaxtyping-packages=pyromix,beartype.beartype
+	$(BIN)/pytest tests/shapes -n 2 --jaxtyping-packages=pyromix,beartype.beartype
 
 tests: .venv/ready
 	$(BIN)/pytest tests --ignore=tests/test_tutorials.py --ignore=tests/benchmarks -n 2

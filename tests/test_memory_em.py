@@ -43,7 +43,7 @@ spec = px.MixtureSpec.from_parents(
 )
 warnings.simplefilter("ignore", px.PyromixWarning)
 start = time.perf_counter()
-fit = px.fit(spec, frame, n_init=n_init, max_iter=6)
+fit = px.fit(spec, frame, n_init=n_init, max_iter=3)
 print(json.dumps({
     "seconds": time.perf_counter() - start,
     "before": before,
