@@ -10,6 +10,7 @@ from pyromix.errors import SpecError
 from pyromix.exact.information import scores
 from pyromix.identify.certificate import query_gradient
 from pyromix.identify.certify import certify
+from pyromix.identify.verdict import judge
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import random_mixture
@@ -77,7 +78,7 @@ def test_effect_is_accepted_although_the_mixture_is_not_identified():
     certificate = certify(binary_spec(4, PROXY, 2))
     assert (certificate.rank, certificate.n_parameters) == (15, 17)
     assert certificate.residual(effect_query()) < 1e-12
-    assert certificate.admits(effect_query()) is Certainty.LOCAL
+    assert judge(certificate.point.spec, (effect_query(),)).structural is Certainty.LOCAL
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_effect_is_accepted_although_the_mixture_is_not_identified():
 def test_effect_is_refused_on_the_other_side_of_the_boundary(n, edges, query):
     certificate = certify(binary_spec(n, edges, 2))
     assert certificate.residual(query) > 1e-2
-    assert certificate.admits(query) is Certainty.NONE
+    assert judge(certificate.point.spec, (query,)).structural is Certainty.NONE
 
 
 def test_a_query_without_do_is_a_function_of_the_observed_law():

@@ -154,13 +154,13 @@ def _informed(fit: Fit, interval: bool | None) -> Information | None:
         interval = (
             table is not None
             and not fit.course.moments_alone
-            and n_complete(fit.spec, table) <= min(MAX_COMPLETIONS, CHEAP_INFORMATION / p**2)
+            and _n_complete(fit.spec, table) <= min(MAX_COMPLETIONS, CHEAP_INFORMATION / p**2)
         )
     wanted = interval and fit.sampled is None and not fit.exact
     return fit.information if wanted else None
 
 
-def n_complete(spec: MixtureSpec, table: Counts) -> float:
+def _n_complete(spec: MixtureSpec, table: Counts) -> float:
     """Complete rows that the distinct rows of a table stand for."""
     if table.complete:
         return float(table.n_patterns)

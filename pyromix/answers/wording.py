@@ -40,8 +40,8 @@ def certainty_line(certainty: Certainty) -> str:
         return "certainty: none (nobody certified that data determine this answer)"
     if certainty is Certainty.WEAK:
         return (
-            "certainty: weak (the graph would do, the moments of this table do not show it: the "
-            "interval is too narrow, see fit.report())"
+            "certainty: weak (the graph would do, the moments of this table do not show it; do not "
+            "trust an interval)"
         )
     return f"certainty: {certainty.value}"
 

@@ -12,7 +12,7 @@ from pyromix.exact.elimination import marginal
 from pyromix.model.cpd import TINY
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
-from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.ties import ordered
 
@@ -41,13 +41,11 @@ class Certificate:
         null_space: orthonormal rows, ``(nullity, n_parameters)``: the directions that leave P(V)
             alone.
         condition: largest over smallest singular value that counts towards the rank.
-        graphical: vertices whose CPTs a plan recovers from the graph alone, ``SOURCE`` for P(U).
     """
 
     point: BayesNetMixture
     null_space: Float[Tensor, "nullity parameters"]
     condition: float
-    graphical: frozenset[int] = frozenset()
 
     @property
     def n_parameters(self) -> int:
@@ -81,14 +79,6 @@ class Certificate:
         if not bool(relevant.any()):
             return 0.0
         return float((moved[relevant] / lengths[relevant]).max())
-
-    def admits(self, query: DoQuery) -> Certainty:
-        """How certain an answer to this query can be."""
-        if graph_covers(self.point.spec, self.graphical, query):
-            return Certainty.GRAPHICAL
-        if self.locally_identified or self.residual(query) <= RESIDUAL_TOLERANCE:
-            return Certainty.LOCAL
-        return Certainty.NONE
 
     def moved_by(self, query: DoQuery) -> tuple[str, ...]:
         """Tables whose unseen directions move a query, those that move it most first.

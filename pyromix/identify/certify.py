@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -26,7 +25,6 @@ from pyromix.errors import SpecError
 from pyromix.exact import linalg
 from pyromix.exact.information import scores
 from pyromix.identify.certificate import Certificate
-from pyromix.identify.graphical import graph_facts
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
 from pyromix.model.randomness import RandomState, random_mixture, torch_generator
@@ -100,7 +98,7 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
             break
         seen = _triangle(torch.cat([seen, further]))
         found = _certificate(point, seen, generator)
-    return replace(found, graphical=graph_facts(spec).vertices)
+    return found
 
 
 def _check_size(spec: MixtureSpec) -> None:

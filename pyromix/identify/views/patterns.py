@@ -135,19 +135,6 @@ def patterns_of(
     return _blocked(cells.repeat(r, 1), table.flatten(), strata, n_rows, states, states)
 
 
-def rows_behind(
-    moments: MomentSource, given: Sequence[int], assignments: Int[Tensor, "r c"]
-) -> Float[Tensor, " r"]:
-    """Number of rows behind each assignment; infinite where moments are exact.
-
-    Args:
-        moments: data or a population.
-        given: vertices conditioned on.
-        assignments: ``(r, len(given))``.
-    """
-    return asked(moments).noise(given, assignments)
-
-
 def all_assignments(shape: Sequence[int]) -> Int[Tensor, "r c"]:
     """Every cell of a table of this shape, in row-major order; one empty row for no axes."""
     states = list(itertools.product(*map(range, shape)))
