@@ -52,6 +52,8 @@ class MixtureFit(Fit):
         table: the table it was fitted to; None for a population, or when saved without.
         notes: what the stages had to say.
         random_state: the seed, or ``"a generator"``; empty where nobody kept it.
+        ends: of the starts of EM that fit about as well as the best; None where nobody kept them.
+        heard: what the table showed of the views of U, of a fit without its table.
     """
 
     @staticmethod

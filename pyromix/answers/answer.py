@@ -230,7 +230,7 @@ class Answer:
 
 def dominated_line(delta: Delta | None) -> list[str]:
     """A line under an answer whose standard error means little; perhaps none."""
-    if delta is None or not delta.dominated:
+    if delta is None or delta.loose <= 0.5:
         return []
     return [
         "interval: rests mostly on directions that the data hardly determine; take fit.bootstrap()"

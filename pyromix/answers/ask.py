@@ -16,7 +16,7 @@ from pyromix.errors import QueryError
 from pyromix.exact.completions import n_completions
 from pyromix.exact.information import MAX_COMPLETIONS, Information
 from pyromix.fitting.record import Fit
-from pyromix.identify.verdict import judge
+from pyromix.identify.verdict import Findings, judge
 from pyromix.model.mixture import BayesNetMixture, mixture_of
 from pyromix.model.query import DoQuery, settings
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -67,7 +67,7 @@ def query(
         return plain.query(mixture_of(mixture), variables, do, evidence, engine)
     fit = mixture
     asked = DoQuery.from_names(fit.spec, variables, do, evidence)
-    verdict = judge(fit.spec, (asked,), fit.moments)
+    verdict = judge(fit.spec, (asked,), Findings(stage=fit.moments))
     return plain.query(
         _asked(fit),
         variables,
@@ -120,11 +120,11 @@ def effect(
         return plain_effect.effect(bare, treatment, outcome, **options)
     fit = mixture
     asked = settings(spec, outcome, treatment, evidence)
-    certainty = source_certainty = admit(judge(spec, asked, fit.moments), require)
+    certainty = source_certainty = admit(judge(spec, asked, Findings(stage=fit.moments)), require)
     named = (*asked[0].outcomes, *asked[0].do, *asked[0].evidence)
     if per_source and SOURCE not in named:
         within = [replace(q, evidence={**q.evidence, SOURCE: 0}) for q in asked]
-        source_certainty = admit(judge(spec, within, fit.moments), require)
+        source_certainty = admit(judge(spec, within, Findings(stage=fit.moments)), require)
     return plain_effect.effect(
         _asked(fit),
         treatment,

@@ -14,10 +14,6 @@ from torch import Tensor
 from pyromix.errors import QueryError
 from pyromix.exact.information import Information
 
-DOMINATED = 0.5
-"""Share of a variance from hardly determined directions, from which on it is flagged."""
-
-
 @dataclass(frozen=True, eq=False)
 class Delta:
     """How functions of the tables move with the log-odds, and how sharply data determine these.
@@ -31,19 +27,15 @@ class Delta:
     information: Information
 
     @cached_property
-    def _variances(self) -> tuple[Tensor, Tensor]:
-        return self.information.variances(self.gradients)
-
-    @property
     def standard_errors(self) -> np.ndarray:
         """One per value; infinite where data do not determine it."""
-        return self._variances[0].sqrt().cpu().numpy()
+        return self.information.variances(self.gradients).sqrt().cpu().numpy()
 
     @property
-    def dominated(self) -> bool:
-        """Whether most of some variance comes from directions that data hardly determine."""
-        variances, shares = self._variances
-        return bool(((variances > 0) & (shares > DOMINATED)).any())
+    def loose(self) -> float:
+        """Largest share of a variance from directions that data hardly determine."""
+        shares = self.information.loose_shares(self.gradients)
+        return float(shares.max()) if len(shares) else 0.0
 
     def minus(self, other: Delta) -> Delta:
         """Of the differences of two sets of values."""

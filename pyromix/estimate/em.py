@@ -6,11 +6,11 @@ The formulas of a step stand in ``step``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.moments import schema_of
@@ -26,6 +26,7 @@ from pyromix.estimate.ascent import (
 )
 from pyromix.estimate.result import (
     EMResult,
+    Ends,
     duplicate_sources,
     empty_sources,
     warned,
@@ -38,7 +39,7 @@ from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import Prior, PseudoCounts
 
-__all__ = ["EMResult", "climb", "evaluate", "fit_em", "random_starts"]
+__all__ = ["EMResult", "Ends", "climb", "evaluate", "fit_em", "random_starts"]
 
 
 def fit_em(counts: WeightedRows, starts: BayesNetMixture, **options: Any) -> EMResult:
@@ -176,25 +177,11 @@ def climb_replicates(
     return Ends(found.point.mixture(spec), found.step.objective, found.converged)
 
 
-@dataclass(frozen=True, eq=False)
-class Ends:
-    """Where several starts ended.
-
-    Attributes:
-        mixtures: batch shape ``(n,)``.
-        objectives: log-likelihood, each of its own weighting, plus log-density of pseudo-counts.
-        converged: whether by the tolerance.
-    """
-
-    mixtures: BayesNetMixture
-    objectives: Float[Tensor, " n"]
-    converged: Bool[Tensor, " n"]
-
-
 def _result(em: EMMap, found: Ascent, best: int, saddle: bool) -> EMResult:
     """The best start in canonical order, with what is to be said of it."""
     estimate = found.point[best : best + 1].mixture(em.spec)[0]
     order = canonical_order(estimate)
+    ends = Ends(found.point.mixture(em.spec), found.step.objective, found.converged)
     mixture = estimate.relabel(order)
     masses = em.axis.unstack_rows(found.step.row_masses[:, best])
     masses = tuple(m[order] for m in masses)
@@ -215,6 +202,7 @@ def _result(em: EMMap, found: Ascent, best: int, saddle: bool) -> EMResult:
         duplicates=duplicate_sources(mixture, masses, em.reached_mass),
         empty=empty_sources(mixture, em.total_weight),
         saddle=saddle,
+        ends=ends.near_best(),
         notes=(),
     )
 

@@ -32,6 +32,46 @@ EMPTY_WEIGHT = 1e-3
 """A source is empty below this weight and below one expected row."""
 
 
+NEAR_BEST = 12.0
+"""Nats below the best within which the end of a start is kept: what fits about as well."""
+
+MOST_ENDS = 24
+"""Ends that are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """Where several starts ended.
+
+    Attributes:
+        mixtures: batch shape ``(n,)``.
+        objectives: log-likelihood, each of its own weighting, plus log-density of pseudo-counts.
+        converged: whether by the tolerance.
+    """
+
+    mixtures: BayesNetMixture
+    objectives: Float[Tensor, " n"]
+    converged: Bool[Tensor, " n"]
+
+    def near_best(self) -> Ends:
+        """Those of one weighting that fit about as well as the best, in their order."""
+        near = (self.objectives >= self.objectives.max() - NEAR_BEST).nonzero().flatten()
+        if len(near) > MOST_ENDS:
+            best = self.objectives[near].topk(MOST_ENDS).indices
+            near = near[best.sort().values]
+        return Ends(self.mixtures[near], self.objectives[near], self.converged[near])
+
+    def joined(self, more: Ends) -> Ends:
+        """These and others of the same weighting, as far as they are near the best."""
+        pairs = zip(self.mixtures.tables, more.mixtures.tables, strict=True)
+        tables = [torch.cat(pair) for pair in pairs]
+        return Ends(
+            BayesNetMixture.from_tables(self.mixtures.spec, tables),
+            torch.cat([self.objectives, more.objectives]),
+            torch.cat([self.converged, more.converged]),
+        ).near_best()
+
+
 @dataclass(frozen=True, eq=False)
 class EMResult:
     """The first start in the best optimum, and how it was reached.
@@ -54,6 +94,7 @@ class EMResult:
         duplicates: pairs of sources whose tables hardly differ.
         empty: sources without rows to speak of.
         saddle: whether the best start had stopped at a saddle and was taken on from there.
+        ends: the points where starts ended, of those that fit about as well as the best.
         notes: what was warned of.
     """
 
@@ -72,6 +113,7 @@ class EMResult:
     duplicates: tuple[tuple[int, int], ...]
     empty: tuple[int, ...]
     saddle: bool
+    ends: Ends
     notes: tuple[Note, ...]
 
     @property
@@ -173,6 +215,7 @@ def joined(first: EMResult, more: EMResult) -> EMResult:
         start_log_likelihoods=torch.cat([first.start_log_likelihoods, more.start_log_likelihoods]),
         start_objectives=torch.cat([first.start_objectives, more.start_objectives]),
         n_identified=first.n_identified,
+        ends=first.ends.joined(more.ends),
     )
 
 

@@ -44,9 +44,9 @@ NUMBERS_OF_SCORES = 2**24
 SEEN = 1e-9
 """A direction with less information than this, in rows, is one nothing is known of."""
 
-NEAR_NULL = 1.0
-"""Directions with less information than this many rows are nearly unseen: there a standard error
-in log-odds exceeds one, and the normal approximation means little."""
+LOOSE = 0.15
+"""Standard error of a free probability along a direction, from which on the direction is hardly
+determined: the normal approximation means little there (THEORY section 15.3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,37 +54,61 @@ class Information:
     """Observed information at an estimate, by its eigenvectors.
 
     Attributes:
-        spec: the structure.
+        mixture: the estimate.
         values: eigenvalues, ascending, in rows; negative ones (no maximum) count as zero.
         basis: eigenvectors, one per column.
     """
 
-    spec: MixtureSpec
+    mixture: BayesNetMixture
     values: Float[Tensor, " p"]
     basis: Float[Tensor, "p p"]
 
-    def variances(
-        self, gradients: Float[Tensor, "n p"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """Variance of functions by the delta method, and how much of it is hardly determined.
+    def variances(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Variance of functions by the delta method.
 
         Args:
             gradients: of each function in the log-odds.
 
         Returns:
-            Variances, infinite where a function moves in a direction that nothing is known of; and
-            the share of each that comes from directions with less than ``NEAR_NULL`` rows.
+            Infinite where a function moves in a direction that nothing is known of.
         """
         parts = (gradients @ self.basis).square()
         unseen = self.values < SEEN
         floor = 1e-12 * parts.sum(-1, keepdim=True)
         hidden = (parts > floor) & unseen
         each = torch.where(unseen, 0.0, parts / self.values.clamp_min(SEEN))
-        total = each.sum(-1)
-        near = torch.where(self.values < NEAR_NULL, each, 0.0).sum(-1)
-        share = torch.where(total > 0, near / total, 0.0)
-        lost = hidden.any(-1)
-        return torch.where(lost, torch.inf, total), torch.where(lost, 1.0, share)
+        return torch.where(hidden.any(-1), torch.inf, each.sum(-1))
+
+    def loose_shares(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Share of each variance from directions that the rows hardly determine.
+
+        These are the principal axes of the covariance of the free probabilities along which their
+        standard error exceeds ``LOOSE``. A log-odd moves a probability by at most a half, so that
+        they lie, nearly, in what eigenvectors with less than (.5 / ``LOOSE``)^2 rows span: only
+        these are turned into probabilities.
+
+        Args:
+            gradients: of each function in the log-odds.
+        """
+        roots = self.values.clamp_min(SEEN).rsqrt()
+        parts = (gradients @ self.basis) * roots
+        few = roots > 2 * LOOSE
+        axes = linalg.svd(self._of_probabilities(self.basis[:, few] * roots[few]))
+        loose = torch.where(axes.values > LOOSE, (parts[:, few] @ axes.vh.mT).square(), 0.0).sum(-1)
+        total = parts.square().sum(-1)
+        return torch.where(total > 0, loose / total, 0.0)
+
+    def _of_probabilities(self, odds: Float[Tensor, "p r"]) -> Float[Tensor, "p r"]:
+        """How free probabilities move with log-odds, to first order."""
+        axis = ParameterAxis(self.mixture.spec)
+        free = axis.free(self.mixture.tables)
+        found = torch.empty_like(odds)
+        for v in range(SOURCE, axis.spec.n_variables):
+            part, size = axis.block(v), axis.spec.card(v) - 1
+            p = free[part].reshape(-1, size, 1)
+            moved = odds[part].reshape(len(p), size, -1)
+            found[part] = (p * (moved - (p * moved).sum(1, keepdim=True))).reshape_as(odds[part])
+        return found
 
 
 def observed_information(
@@ -142,7 +166,7 @@ def observed_information(
         _add_masses(spec, masses, found.rows, shares * of_owner.unsqueeze(1))
     total += _curvature(mixture, sources.sum(), masses)
     total += _of_prior(mixture, prior)
-    return _of_matrix(spec, (total + total.T) / 2)
+    return _of_matrix(mixture, (total + total.T) / 2)
 
 
 def _parts(sizes: Float[Tensor, " m"], most: int) -> Iterator[Int[Tensor, " rows"]]:
@@ -185,10 +209,10 @@ def expected_information(
     """
     total = scores.T @ scores * (n_rows / len(scores))
     total += _of_prior(mixture, prior)
-    return _of_matrix(mixture.spec, total)
+    return _of_matrix(mixture, total)
 
 
-def _of_matrix(spec: MixtureSpec, total: Float[Tensor, "p p"]) -> Information:
+def _of_matrix(mixture: BayesNetMixture, total: Float[Tensor, "p p"]) -> Information:
     """Eigenvalues and eigenvectors of an information matrix.
 
     Raises:
@@ -202,7 +226,7 @@ def _of_matrix(spec: MixtureSpec, total: Float[Tensor, "p p"]) -> Information:
         "look for nan in the tables of the estimate and in the weights of the rows, or take "
         "fit.bootstrap() for an interval",
     )
-    return Information(spec, found.values.clamp_min(0), found.vectors)
+    return Information(mixture, found.values.clamp_min(0), found.vectors)
 
 
 def prior_gradient(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, " p"]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
-from pyromix.estimate.result import REACHED_ROWS, EMResult
+from pyromix.estimate.result import REACHED_ROWS, EMResult, Ends
 from pyromix.exact.elimination import marginal
 from pyromix.exact.likelihood import log_prob, responsibilities
 from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws
@@ -38,6 +38,7 @@ def from_em(
     moments: MomentStage | None = None,
     climb: Climb | None = None,
     n_rows: float | None = None,
+    ends: Ends | None = None,
 ) -> Fit:
     """Wrap the outcome of EM with what it was fitted to.
 
@@ -51,6 +52,7 @@ def from_em(
         climb: where the starts ended, when that is another result's to tell; ``converged`` and
             ``n_iter`` are those of ``result``.
         n_rows: number of rows; infinite when the table is a population's.
+        ends: of the starts, when that is another result's to tell.
     """
     shares = responsibilities(result.mixture, counts.rows)
     own = Climb.of(result)
@@ -70,6 +72,7 @@ def from_em(
         # The cells of a population are no table: nothing is to be resampled or tested.
         table=counts if n_rows is None else None,
         notes=distinct((*notes, *result.notes)),
+        ends=result.ends if ends is None else ends,
     )
 
 

@@ -158,6 +158,7 @@ def _fitted(
         notes=(*notes, *result.notes),
         moments=stage,
         climb=Climb.of(result),
+        ends=result.ends,
     )
 
 

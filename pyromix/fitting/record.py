@@ -13,6 +13,8 @@ from pyromix.data.counts import Counts
 from pyromix.errors import DataError, QueryError
 from pyromix.exact.information import Information, observed_information
 from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws, FitDiagnostics
+from pyromix.estimate.result import Ends
+from pyromix.identify.signal import Signal, signal_of
 from pyromix.identify.stage import MomentStage
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, sentences
@@ -42,6 +44,8 @@ class Fit:
         table: the table it was fitted to; None for a population, or when saved without.
         notes: what the stages had to say.
         random_state: the seed, or ``"a generator"``; empty where nobody kept it.
+        ends: of the starts of EM that fit about as well as the best; None where nobody kept them.
+        heard: what the table showed of the views of U, of a fit without its table.
     """
 
     mixture: BayesNetMixture
@@ -58,6 +62,19 @@ class Fit:
     table: Counts | None = None
     notes: tuple[Note, ...] = ()
     random_state: str = ""
+    ends: Ends | None = None
+    heard: Signal | None = None
+
+    @cached_property
+    def signal(self) -> Signal | None:
+        """Whether the table shows that views of U carry signal; None where nothing can be tested.
+
+        Raises:
+            DataError: a table of the test cannot be decomposed.
+        """
+        if self.heard is not None or self.table is None or self.spec.n_sources == 1:
+            return self.heard
+        return signal_of(self.table, self.spec)
 
     @property
     def spec(self) -> MixtureSpec:

@@ -169,6 +169,7 @@ def _em(fit: F, counts: Counts, **options: Any) -> F:
         Course("refine", ("em",)),
         ChosenPrior(prior, words),
         moments=fit.moments,
+        ends=fit.ends if fit.table is not None and fit.table.same_rows(counts) else None,
     )
     return _renewed(fit, found)
 

@@ -1,23 +1,42 @@
 """One rule decides how certain an answer is; whoever prints, refuses or answers asks it.
 
-It hears, in this order, the graph (THEORY section 7a), the local rank (7b, 7c), and what the
-moments of a table showed. Its findings are values; sentences are made by those who speak.
+It hears, in this order, the graph (THEORY section 7a), the local rank (7b, 7c), and a table (15.3).
+An answer that leans on U is weak where any of these holds:
+
+    signal      p_S > 1e-4: views of U may carry no signal (``signal``);
+    directions  more than half of se^2 comes from directions in which free probabilities have a
+                standard error above .15;
+    starts      a start about as good as the best answers differently, by more than the standard
+                error and by more than .02.
+
+Its findings are values; sentences are made by those who speak.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pyromix.identify.certificate import RESIDUAL_TOLERANCE, Certificate, graph_covers
 from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS, certify
 from pyromix.identify.graphical import GraphFacts, graph_facts
 from pyromix.identify.observed import observed_suffice
+from pyromix.identify.signal import SIGNAL_LEVEL, Signal
 from pyromix.identify.stage import MomentStage
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.ties import first_largest
+
+LOOSE_SHARE = 0.5
+"""Share of a variance from hardly determined directions, from which on an answer is weak."""
+
+LEAST_SPREAD = 0.02
+"""Probability by which equally good starts may answer differently whatever the standard error."""
+
+APART = 3.0
+"""Standard errors by which sources must differ where a view of few states tells them apart."""
 
 EQUAL_QUERY_RESIDUALS = 1e-9
 """Relative residuals up to which the answers to two queries are moved alike."""
@@ -42,7 +61,68 @@ class Ground(StrEnum):
     UNMOVED = "answer unmoved"
     MOVED = "answer moved"
     DIRECTIONS = "unseen directions"
-    DATA = "data"
+
+
+NO_VIEW = (Ground.ONE_SOURCE, Ground.OBSERVED)
+"""Grounds of what P(V) answers by itself: no view of U is leaned on."""
+
+
+class Doubt(StrEnum):
+    """What of a table makes an answer weak."""
+
+    SIGNAL = "signal"
+    DIRECTIONS = "directions"
+    STARTS = "starts"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a table showed of a question, in figures.
+
+    Attributes:
+        signal: tests of the views of U; None where the graph has no three, or nobody tested.
+        stage: what the moment stage found; heard where there is no test of signal.
+        p_reduced: where the graph has no three views, the p-value of the largest model in which
+            the question is not identified; nan where nobody tested.
+        loose: share of the variance from directions that the table hardly determines.
+        spread: difference between the answers of starts that fit about as well as the best.
+        error: standard error of the answer; nan where there is none.
+    """
+
+    signal: Signal | None = None
+    stage: MomentStage | None = None
+    p_reduced: float = math.nan
+    loose: float = 0.0
+    spread: float = 0.0
+    error: float = math.nan
+
+    @property
+    def p_signal(self) -> float:
+        """p_S, by whichever test there was; nan without one."""
+        return self.p_reduced if self.signal is None else self.signal.p_value
+
+    def doubts(self, spec: MixtureSpec) -> tuple[Doubt, ...]:
+        """Which parts of the rule make an answer weak."""
+        found = []
+        if self._without_signal(spec):
+            found.append(Doubt.SIGNAL)
+        if self.loose > LOOSE_SHARE:
+            found.append(Doubt.DIRECTIONS)
+        if self.spread > max(LEAST_SPREAD, 0.0 if math.isnan(self.error) else self.error):
+            found.append(Doubt.STARTS)
+        return tuple(found)
+
+    def _without_signal(self, spec: MixtureSpec) -> bool:
+        if not math.isnan(self.p_signal):
+            return self.p_signal > SIGNAL_LEVEL or self._hardly_apart(spec)
+        return self.stage is not None and not self.stage.ok
+
+    def _hardly_apart(self, spec: MixtureSpec) -> bool:
+        """Whether a third view of few states may not tell all the sources apart."""
+        if self.signal is None or self.stage is None or not self.stage.runs:
+            return False
+        few = min(spec.n_joint(view) for view in self.signal.triples[0].views) < spec.n_sources
+        return few and self.stage.runs[0].separation < APART
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +133,15 @@ class Verdict:
         spec: graph, states and k.
         queries: what was asked, a question per setting of the do; none for all of P(U, V).
         structural: how certain graph and rank alone make it.
-        level: the same, WEAK where moments of a table do not show what the graph promises.
+        level: the same, WEAK where a table does not show what the graph promises.
         ground: what decided ``structural``.
         facts: what the graph alone says.
         certificate: the local one; None where it was not needed or is too large.
         residual: largest share of a query's gradient in directions that the law does not show;
             0 where no certificate was asked.
         moved: names of tables whose unseen directions move the answer most, the source for P(U).
-        stage: what moments of a table showed; None where nobody looked.
+        findings: what a table showed; None where nobody looked.
+        doubts: what of it makes the answer weak.
     """
 
     spec: MixtureSpec
@@ -72,7 +153,8 @@ class Verdict:
     certificate: Certificate | None = None
     residual: float = 0.0
     moved: tuple[str, ...] = ()
-    stage: MomentStage | None = None
+    findings: Findings | None = None
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def word(self) -> str:
@@ -85,15 +167,34 @@ class Verdict:
         return self.level is Certainty.WEAK
 
 
+    @property
+    def leans_on_source(self) -> bool:
+        """Whether the answer is one that a table can make weak."""
+        return self.structural.at_least(Certainty.LOCAL) and self.ground not in NO_VIEW
+
+    @property
+    def stage(self) -> MomentStage | None:
+        """What the moment stage found; None where nobody looked."""
+        return None if self.findings is None else self.findings.stage
+
+    def hearing(self, findings: Findings | None) -> Verdict:
+        """The verdict after what a table showed."""
+        if findings is None:
+            return self
+        doubts = findings.doubts(self.spec) if self.leans_on_source else ()
+        level = Certainty.WEAK if doubts else self.structural
+        return replace(self, level=level, findings=findings, doubts=doubts)
+
+
 def judge(
-    spec: MixtureSpec, queries: Sequence[DoQuery] = (), stage: MomentStage | None = None
+    spec: MixtureSpec, queries: Sequence[DoQuery] = (), findings: Findings | None = None
 ) -> Verdict:
     """Decide how firmly the law of the observed variables, and a table, determine an answer.
 
     Args:
         spec: graph, states and k.
         queries: the question, one per setting of the do; none for all of P(U, V).
-        stage: what the moments of a table showed, where somebody looked.
+        findings: what a table showed, where somebody looked.
 
     Returns:
         The verdict; its ground is ``TOO_LARGE`` where the graph does not suffice and the local
@@ -104,19 +205,10 @@ def judge(
     """
     asked, facts = tuple(queries), graph_facts(spec)
     structural, ground, certificate, residual, moved = _by_structure(spec, asked, facts)
-    level = structural
-    if (
-        stage is not None
-        and not stage.ok
-        and facts.plan is not None
-        # What P(V) answers by itself leans on no view of U.
-        and ground is not Ground.OBSERVED
-        and structural.at_least(Certainty.LOCAL)
-    ):
-        level = Certainty.WEAK
-    return Verdict(
-        spec, asked, structural, level, ground, facts, certificate, residual, moved, stage
+    found = Verdict(
+        spec, asked, structural, structural, ground, facts, certificate, residual, moved
     )
+    return found.hearing(findings)
 
 
 def _by_structure(

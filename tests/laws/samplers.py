@@ -69,7 +69,7 @@ def delta_errors(fit: px.MixtureFit) -> torch.Tensor:
     slopes = torch.autograd.functional.jacobian(
         lambda odds: axis.free(axis.tables_of_log_odds(odds)), axis.log_odds(fit.mixture.tables)
     )
-    return fit.information.variances(slopes)[0].sqrt()
+    return fit.information.variances(slopes).sqrt()
 
 
 class SamplerLaws:

@@ -1,0 +1,367 @@
+"""Profile likelihood: the largest and the smallest answer of all mixtures that fit well enough.
+
+With the log-likelihood l of a table (plus a log-density of pseudo-counts) and its maximum l* the
+set of answers is (THEORY 14.1)
+
+    C = {q : T(q) <= c},   T(q) = 2 (l* - max of l over mixtures whose answer is q).
+
+A Lagrangian path reaches the convex envelope of (q, T) only (THEORY 14.7). A point that minimises
+
+    -l + rho/2 (q - t)^2
+
+lies on T whatever its shape, because it is the best of its own q; there half the slope of T is the
+pull rho (t - q). So both ends are roots of T(q) = c, found by moving t outwards, and every point
+that is kept is feasible. T may have several basins: the interval is the hull of what was found from
+all starts, an inner approximation (THEORY 14.4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from pyromix.estimate.descent import minimise
+from pyromix.estimate.surface import Surface, mixtures_of
+from pyromix.model.mixture import BayesNetMixture
+
+Target = Callable[[BayesNetMixture], Tensor]
+"""The answer, one number per batch element of a mixture; differentiable."""
+
+STIFF = 3.0
+"""How much stiffer than T itself the pull is: at 3 an answer gives way by a quarter."""
+
+CLOSE = 0.01
+"""A search ends when the root of T falls short of that of the limit by at most this share."""
+
+ROUNDS = 12
+"""Pulls on the way to an end."""
+
+LADDER = (1.0, 0.75, 0.5, 0.25)
+"""Shares of the way to the end of the range, at which further basins are looked for."""
+
+LADDER_STIFFNESS = 2e3
+"""Strength of these pulls, in nats: a tenth short of its goal costs ten."""
+
+BETTER = 0.02
+"""Nats by which a search must have risen above the best start, for it to begin anew from there."""
+
+REACHED = 0.1
+"""Share of the interval's width within which a start has reached an end."""
+
+TOLERANCE = 2e-3
+"""Nats that the next step of a descent must promise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """An interval of answers by profile likelihood.
+
+    Attributes:
+        low: least answer found.
+        high: largest answer found.
+        limit: c, of twice the loss of log-likelihood.
+        n_starts: searches on each side.
+        n_low: how many of them reached the lower end.
+        n_high: how many of them reached the upper end.
+        best: largest log-likelihood (with pseudo-counts) seen, in nats.
+    """
+
+    low: float
+    high: float
+    limit: float
+    n_starts: int
+    n_low: int
+    n_high: int
+    best: float
+
+    def joined(self, more: Ends) -> Ends:
+        """The hull of two intervals; counts are of searches in both."""
+        near = REACHED * (max(self.high, more.high) - min(self.low, more.low))
+        lows, highs = (self, more), (self, more)
+        low, high = min(self.low, more.low), max(self.high, more.high)
+        return Ends(
+            low,
+            high,
+            max(self.limit, more.limit),
+            self.n_starts + more.n_starts,
+            sum(e.n_low for e in lows if e.low <= low + near),
+            sum(e.n_high for e in highs if e.high >= high - near),
+            max(self.best, more.best),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where searches begin.
+
+    Attributes:
+        odds: ``(b, p)``, one per basin.
+        maps: ``(b, p, p)`` or ``(1, p, p)``, coordinates in which the surface is about round.
+    """
+
+    odds: Float[Tensor, "b p"]
+    maps: Float[Tensor, "_ p p"]
+
+    def at(self, basin: Int[Tensor, " s"]) -> Float[Tensor, "s p p"]:
+        """The maps of some searches."""
+        return self.maps.expand(len(self.odds), -1, -1)[basin]
+
+    def out(self, basin: Int[Tensor, " s"], z: Float[Tensor, "s p"]) -> Float[Tensor, "s p"]:
+        """Log-odds of points in round coordinates."""
+        return self.odds[basin] + self._times(basin, z)
+
+    def back(self, basin: Int[Tensor, " s"], gradient: Float[Tensor, "s p"]) -> Tensor:
+        """Gradients in round coordinates."""
+        if len(self.maps) == 1:
+            return gradient @ self.maps[0]
+        return torch.einsum("sp,spq->sq", gradient, self.maps[basin])
+
+    def _times(self, basin: Tensor, z: Tensor) -> Tensor:
+        if len(self.maps) == 1:
+            return z @ self.maps[0].T
+        return torch.einsum("spq,sq->sp", self.maps[basin], z)
+
+
+def profile_ends(
+    surface: Surface,
+    target: Target,
+    start: Start,
+    *,
+    limit: float,
+    bounds: tuple[float, float],
+    error: float,
+    best: float | None = None,
+    explore: bool = False,
+) -> Ends:
+    """Find the least and the largest answer within a limit of the best log-likelihood.
+
+    Args:
+        surface: log-likelihood of the table, with or without pseudo-counts.
+        target: the answer of a mixture, as one number.
+        start: basins; the one with the largest log-likelihood leads.
+        limit: c, of twice the loss of log-likelihood.
+        bounds: range of the answer, (0, 1) of a probability, (-1, 1) of a difference.
+        error: standard error of the answer, if only roughly.
+        best: largest log-likelihood known; by default that of the starts.
+        explore: look for further basins by pulls from far, too.
+    """
+    search = _Search(surface, target, start, limit, bounds)
+    found = search.run(error, best, explore)
+    if found.best > found.assumed + BETTER:
+        again = Start(found.best_odds[None], start.maps[:1])
+        joined = Start(
+            torch.cat([again.odds, start.odds]), _joined_maps(again.maps, start, len(start.odds))
+        )
+        found = _Search(surface, target, joined, limit, bounds).run(error, found.best, explore)
+    return found.ends(limit)
+
+
+def _joined_maps(first: Tensor, start: Start, n: int) -> Tensor:
+    if len(start.maps) == 1:
+        return start.maps
+    return torch.cat([first, start.maps.expand(n, -1, -1)])
+
+
+@dataclass(eq=False)
+class _Found:
+    """What searches have found: per search the outermost feasible answer."""
+
+    answers: Float[Tensor, " s"]
+    side: Float[Tensor, " s"]
+    feasible: Bool[Tensor, " s"]
+    assumed: float
+    best: float
+    best_odds: Float[Tensor, " p"]
+
+    def ends(self, limit: float) -> Ends:
+        low, high = (
+            float((side * self.answers[(self.side == side) & self.feasible]).max() * side)
+            for side in (-1.0, 1.0)
+        )
+        near = REACHED * (high - low)
+        n_low = int(((self.side < 0) & self.feasible & (self.answers <= low + near)).sum())
+        n_high = int(((self.side > 0) & self.feasible & (self.answers >= high - near)).sum())
+        n = int((self.side > 0).sum())
+        return Ends(low, high, limit, n, n_low, n_high, self.best)
+
+
+class _Search:
+    """Searches outwards from every basin on both sides, all at once."""
+
+    def __init__(
+        self,
+        surface: Surface,
+        target: Target,
+        start: Start,
+        limit: float,
+        bounds: tuple[float, float],
+    ) -> None:
+        self.surface, self.target, self.start = surface, target, start
+        self.limit, self.root = limit, math.sqrt(limit)
+        self.bounds = bounds
+
+    def run(self, error: float, best: float | None, explore: bool) -> _Found:
+        """Search from all starts."""
+        n = len(self.start.odds)
+        values, _ = self.surface(self.start.odds)
+        answers, slopes = self.answers(self.start.odds)
+        top = float(values.max())
+        best = top if best is None else max(best, top)
+        self.best, self.best_odds = best, self.start.odds[int(values.argmax())]
+        assumed = best
+        basin = torch.arange(n, device=values.device).repeat(2)
+        side = values.new_ones(2 * n)
+        side[n:] = -1
+        z, inward = self.directed(basin, side, slopes[basin], error)
+        found = self.outwards(basin, side, z, answers[basin], values[basin], inward, assumed)
+        if explore:
+            found = self.explored(found, answers[0], assumed)
+        return _Found(*found, assumed, self.best, self.best_odds)
+
+    def answers(self, odds: Float[Tensor, "s p"]) -> tuple[Tensor, Tensor]:
+        """Answers and their gradients in the log-odds."""
+        moved = odds.detach().requires_grad_()
+        answer = self.target(mixtures_of(self.surface.axis, moved))
+        (slope,) = torch.autograd.grad(answer.sum(), moved)
+        return answer.detach(), torch.where(slope.isfinite(), slope, 0.0)
+
+    def directed(
+        self, basin: Tensor, side: Tensor, slopes: Tensor, error: float
+    ) -> tuple[Tensor, Tensor]:
+        """First guesses by the quadratic approximation, and the standard error of each basin."""
+        ahead = self.start.back(basin, slopes)
+        length = ahead.norm(dim=-1, keepdim=True)
+        z = torch.where(length > 1e-12, ahead / length.clamp_min(1e-12), 0.0)
+        rough = min(max(error, 1e-4), 0.3 * (self.bounds[1] - self.bounds[0]))
+        own = length.squeeze(-1).clamp(rough / 3, 3 * rough)
+        return side[:, None] * z * self.root, own
+
+    def pull(
+        self, basin: Tensor, z: Tensor, goal: Tensor, strength: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Minimise -l + strength/2 (q - goal)^2: round coordinates, answers, log-likelihoods."""
+        seen = [goal.clone(), goal.clone()]
+
+        def function(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+            odds = self.start.out(basin[which], points)
+            value, score = self.surface(odds)
+            answer, slope = self.answers(odds)
+            gap = answer - goal[which]
+            gradient = (strength[which] * gap)[:, None] * slope - score
+            loss = strength[which] / 2 * gap.square() - value
+            return loss - floor[which], self.start.back(basin[which], gradient)
+
+        floor = torch.zeros_like(goal)
+        floor, _ = function(z, torch.arange(len(z), device=z.device))
+        found = minimise(function, z, tol=TOLERANCE, max_iter=80).point
+        odds = self.start.out(basin, found)
+        seen[0], _ = self.answers(odds)
+        seen[1], _ = self.surface(odds)
+        top = int(seen[1].argmax())
+        if float(seen[1][top]) > self.best:
+            self.best, self.best_odds = float(seen[1][top]), odds[top]
+        return found, seen[0], seen[1]
+
+    def outwards(
+        self,
+        basin: Tensor,
+        side: Tensor,
+        z: Tensor,
+        answers: Tensor,
+        values: Tensor,
+        error: Tensor,
+        best: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Move every search outwards until T meets the limit."""
+        n = len(basin)
+        least, most = self.bounds
+        edge = torch.where(side > 0, most, -least)
+        origin = side * answers
+        inner, inner_root = origin.clone(), (2 * (best - values)).clamp_min(0).sqrt()
+        outer, outer_root = torch.full_like(inner, math.inf), torch.full_like(inner, math.inf)
+        feasible = inner_root <= self.root
+        aim = (origin + error * (self.root - inner_root).clamp_min(0.1)).minimum(edge)
+        force = self.root / error
+        # What is aimed at lies a little inside: what lies outside is not kept.
+        within = self.root * (1 - CLOSE / 2)
+        strength = STIFF / error.square()
+        left = torch.arange(n, device=basin.device)
+        for _ in range(ROUNDS):
+            goal = aim[left] + force[left] / strength[left]
+            z_new, q, value = self.pull(
+                basin[left], z[left], side[left] * goal, strength[left]
+            )
+            q, root = side[left] * q, (2 * (best - value)).clamp_min(0).sqrt()
+            pulled = (strength[left] * (goal - q)).clamp_min(1e-12)
+            inside = root <= self.root
+            ahead = inside & (q >= inner[left])
+            closer = ~inside & (q <= outer[left])
+            inner[left] = torch.where(ahead, q, inner[left])
+            inner_root[left] = torch.where(ahead, root, inner_root[left])
+            feasible[left] |= inside
+            outer[left] = torch.where(closer, q, outer[left])
+            outer_root[left] = torch.where(closer, root, outer_root[left])
+            z[left] = z_new
+            # Newton in the root of T, whose slope is the pull over the root.
+            step = (within - root) * root.clamp_min(1e-3) / pulled
+            newton = q + step.clamp(-0.5, 0.5)
+            between = outer[left].isfinite()
+            share = (within - inner_root[left]) / (outer_root[left] - inner_root[left])
+            secant = inner[left] + share.clamp(0.05, 0.95) * (outer[left] - inner[left])
+            unbounded = between & ((newton <= inner[left]) | (newton >= outer[left]))
+            aim[left] = torch.where(unbounded, secant, newton).minimum(edge[left])
+            force[left] = pulled * (self.root / root.clamp_min(0.1 * self.root))
+            away = (q - origin[left]).abs().clamp_min(1e-9)
+            strength[left] = torch.maximum(strength[left] / 3, STIFF * pulled / away)
+            met = (self.root - inner_root[left] <= CLOSE * self.root) & feasible[left]
+            met |= inner[left] >= edge[left] - 1e-7
+            met |= outer[left] - inner[left] <= 1e-6
+            left = left[~met]
+            if not len(left):
+                break
+        return side * inner, side, feasible
+
+    def explored(
+        self, found: tuple[Tensor, Tensor, Tensor], middle: Tensor, best: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pull from far on both sides, let go a little, and search on from what is feasible."""
+        shares = torch.tensor(LADDER, dtype=torch.float64, device=middle.device)
+        least, most = self.bounds
+        goals = torch.cat([middle + shares * (most - middle), middle + shares * (least - middle)])
+        side = torch.ones_like(goals)
+        side[len(shares) :] = -1
+        basin = torch.zeros(len(goals), dtype=torch.int64, device=goals.device)
+        z = goals.new_zeros(len(goals), self.start.odds.shape[1])
+        for strength in (LADDER_STIFFNESS, LADDER_STIFFNESS / 10, LADDER_STIFFNESS / 100):
+            z, q, value = self.pull(basin, z, goals, torch.full_like(goals, strength))
+            inside = 2 * (best - value) <= self.limit
+            if bool(inside.any()):
+                error = (q[inside] - middle).abs().clamp_min(0.02) / self.root
+                more = self.outwards(
+                    basin[inside], side[inside], z[inside], q[inside], value[inside], error, best
+                )
+                found = tuple(torch.cat(pair) for pair in zip(found, more, strict=True))
+                left = ~inside
+                basin, z, goals, side = basin[left], z[left], goals[left], side[left]
+            if not len(goals):
+                break
+        return found
+
+
+def round_maps(values: Float[Tensor, " p"], basis: Float[Tensor, "p p"]) -> Float[Tensor, "p p"]:
+    """Coordinates in which a surface with this information is about round.
+
+    Args:
+        values: eigenvalues of the information, in rows.
+        basis: its eigenvectors, one per column.
+
+    Returns:
+        A matrix from round coordinates to log-odds; directions that a table hardly bends move by
+        about one.
+    """
+    return basis * (values.clamp_min(0) + 1.0).rsqrt()
