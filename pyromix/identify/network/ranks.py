@@ -28,6 +28,7 @@ from pyromix.identify.product.rank import (
     estimate_rank,
     merge_rare,
     rank_test,
+    rows_seen,
 )
 from pyromix.identify.views.patterns import all_assignments
 from pyromix.model.randomness import RandomState, numpy_generator
@@ -138,9 +139,10 @@ def block_tables(
     moments = asked(moments)
     schema = moments.schema
     assignments = all_assignments(schema.joint_shape(blocks.given))
-    rows = moments.noise(blocks.given, assignments)
+    vertices = (*blocks.one, *blocks.other)
+    rows = rows_seen(moments, vertices, blocks.given, assignments)
     size = schema.n_joint(blocks.one)
-    table = moments.table((*blocks.one, *blocks.other), blocks.given, assignments)
+    table = moments.table(vertices, blocks.given, assignments)
     return merge_rare(table.reshape(len(rows), size, -1), rows), rows
 
 

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.asking import asked
+from pyromix.data.asking import Asked, asked
 from pyromix.data.moments import MomentSource
 from pyromix.errors import DataError, SpecError
 from pyromix.exact import linalg
@@ -237,14 +237,44 @@ def product_rank(
         )
     if assignments is None:
         assignments = all_assignments(schema.joint_shape(given))
-    rows = moments.noise(given, assignments)
     pairs = []
     for one, other in block_pairs(schema.joint_shape(chosen), max_rank, n_pairs, random_state):
         vertices = [chosen[i] for i in (*one, *other)]
         size = schema.n_joint(chosen[i] for i in one)
+        rows = rows_seen(moments, vertices, given, assignments)
         table = moments.table(vertices, given, assignments).reshape(len(rows), size, -1)
         pairs.append((merge_rare(table, rows), rows))
     return estimate_rank(pairs, max_rank=max_rank, level=level)
+
+
+def rows_seen(
+    moments: Asked,
+    variables: Sequence[int],
+    given: Sequence[int],
+    assignments: Int[Tensor, "r c"],
+) -> Float[Tensor, " r"]:
+    """Number of rows behind a table P(variables | given = assignment) of available cases.
+
+    Rows that lack a cell of the variables are behind the stratum, but not behind its table.
+
+    Args:
+        moments: data, or a population.
+        variables: vertices of the table.
+        given: vertices conditioned on.
+        assignments: ``(r, len(given))`` state numbers.
+
+    Returns:
+        ``(r,)``; infinite where answers are exact.
+
+    Raises:
+        DataError: unknown or repeated vertices, or states out of range.
+    """
+    shape = moments.schema.joint_shape(variables)
+    axes = [torch.arange(card, device=assignments.device) for card in shape]
+    cells = torch.cartesian_prod(*axes).reshape(-1, len(axes))
+    wanted = [assignments.repeat_interleave(len(cells), 0), cells.repeat(len(assignments), 1)]
+    behind = moments.noise((*given, *variables), torch.cat(wanted, 1))
+    return behind.reshape(len(assignments), -1).sum(1)
 
 
 def merge_rare(
