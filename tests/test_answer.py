@@ -7,7 +7,8 @@ import pytest
 import torch
 from helpers import random_spec
 
-from pyromix.answers.answer import Answer, interval
+from pyromix.answers.answer import Answer
+from pyromix.answers.intervals import quantiles as interval
 from pyromix.answers.do import query
 from pyromix.errors import QueryError
 from pyromix.model.query import Certainty

@@ -5,16 +5,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
+from scipy.special import logit
 from torch import Tensor
 
 from pyromix.answers.delta import Delta, probability_interval
-from pyromix.answers.wording import certainty_line, columns_of_text, question, scenarios
+from pyromix.answers.heard import Hearing
+from pyromix.answers.intervals import Basis, Interval
+from pyromix.answers.wording import (
+    certainty_line,
+    columns_of_text,
+    interval_title,
+    question,
+    scenarios,
+)
 from pyromix.errors import QueryError
+from pyromix.exact.elimination import marginal
+from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
 
@@ -44,6 +55,8 @@ class Answer:
         unsupported: ``(*batch, [scenarios])``, the probability under the do of using rows of
             tables that no data reached; zero where nobody counted.
         delta: standard errors of a point estimate; None where nobody asked.
+        heard: the question as the table of a fit was heard on it; None for a bare mixture.
+        level: of the interval that is printed, and that ``interval()`` gives unless told.
     """
 
     spec: MixtureSpec
@@ -53,6 +66,8 @@ class Answer:
     certainty: Certainty
     unsupported: Float[Tensor, ...]
     delta: Delta | None = None
+    heard: Hearing | None = None
+    level: float = 0.95
 
     @property
     def title(self) -> str:
@@ -77,8 +92,8 @@ class Answer:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is one: from draws, or by the delta method."""
-        return self.has_draws or self.delta is not None
+        """Whether there is one: by likelihood, by the delta method, or from draws."""
+        return self._basis.available
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -89,36 +104,69 @@ class Answer:
         """
         if self.has_draws:
             return self._draws().std(0).cpu().numpy()
-        return self._delta().standard_errors.reshape(self.values.shape)
+        if self.delta is None:
+            raise QueryError(self._basis.refused)
+        return self.delta.standard_errors.reshape(self.values.shape)
 
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    def interval(
+        self, level: float | None = None, method: str = "auto"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return an interval for every value.
 
-        Equal-tailed from the draws where there are any; for a point estimate by the delta method,
-        normal in log-odds.
-
         Args:
-            level: the share of the draws, or of the probability, between the two ends.
+            level: the share of the probability between the two ends; that of the answer unless
+                told.
+            method: ``"delta"``, normal in log-odds; ``"profile"``, all answers whose likelihood is
+                within a limit of the best, which holds where the normal law does not (THEORY
+                section 14); ``"draws"``, equal-tailed quantiles; or ``"auto"``: profile where the
+                answer is weak or not identified, else draws where there are any, else delta,
+                profile taking its place where delta is not to be trusted.
 
         Returns:
             ``(low, high)``, each shaped like ``values``.
 
         Raises:
-            QueryError: there are neither draws nor an information matrix, or the level does not
+            QueryError: there is nothing to make one of, no such method, or the level does not
                 lie between 0 and 1.
         """
-        if self.has_draws:
-            return interval(self._draws(), level)
-        errors = self._delta().standard_errors.reshape(self.values.shape)
-        return probability_interval(self.values, errors, level)
+        found = self.interval_report(level, method)
+        shape = self.values.shape
+        return found.low.reshape(shape), found.high.reshape(shape)
 
-    def _delta(self) -> Delta:
-        if self.delta is None:
-            raise QueryError(
-                f"{self.title} has no interval: it is one answer of a mixture without draws; ask a "
-                "fit (fit.query(..., interval=True)), or one with draws (fit.bootstrap())"
-            )
-        return self.delta
+    def interval_report(self, level: float | None = None, method: str = "auto") -> Interval:
+        """The same intervals, cells along one axis, with how each was found.
+
+        Args:
+            level: as in ``interval``.
+            method: as in ``interval``.
+
+        Raises:
+            QueryError: as ``interval``.
+        """
+        return self._basis.interval(self.level if level is None else level, method)
+
+    @cached_property
+    def _basis(self) -> Basis:
+        query, cells = self.query, self.values.size
+
+        def targets(mixture: BayesNetMixture) -> Tensor:
+            return marginal(mixture, query).flatten(1)
+
+        nothing = (
+            f"{self.title} has no interval: it is one answer of a mixture without draws; ask a "
+            "fit (fit.query(..., interval=True)), or one with draws (fit.bootstrap())"
+        )
+        return Basis(
+            values=self.values.ravel(),
+            bounds=(0.0, 1.0),
+            normal=probability_interval,
+            scale=logit,
+            delta=self.delta,
+            draws=self._draws().reshape(-1, cells) if self.has_draws else None,
+            targets=targets,
+            inquiry=None if self.heard is None else self.heard.inquiry,
+            refused=nothing if self.heard is None else self.heard.refused,
+        )
 
     def prob(self, /, **states: Hashable) -> float:
         """Return the probability that the named outcomes have these states.
@@ -157,11 +205,11 @@ class Answer:
         cards = [self.spec.card(v) for v in self.query.outcomes]
         return to_factor(list(self.state_names), cards, self.values, self.state_names)
 
-    def to_frame(self, level: float = 0.95) -> pd.DataFrame:
+    def to_frame(self, level: float | None = None) -> pd.DataFrame:
         """Return a DataFrame with one row per cell.
 
         Args:
-            level: of the interval, for answers that have one.
+            level: of the interval, for answers that have one; that of the answer unless told.
 
         Returns:
             A column per outcome with its state names, before them ``scenario`` where there are
@@ -193,9 +241,9 @@ class Answer:
         header = [*self._header(), "probability"]
         rows = [[*map(str, cell), f"{p:.4f}"] for cell, p in zip(cells, values, strict=False)]
         if self.has_interval:
-            header.append("95% interval")
-            ends = zip(*(end.ravel() for end in self.interval()), strict=True)
-            for row, (low, high) in zip(rows, ends, strict=False):
+            found = self.interval_report()
+            header.append(interval_title(self.level))
+            for row, low, high in zip(rows, found.low, found.high, strict=False):
                 row.append(f"[{low:.4f}, {high:.4f}]")
         lines = [self.title, *columns_of_text(header, rows, n_left=len(self._header()))]
         if left := values.size - len(cells):
@@ -203,12 +251,7 @@ class Answer:
         worst = float(self.unsupported.max())
         if worst > SAID_UNSUPPORTED:
             lines.append(f"unsupported: up to {worst:.2g} rests on rows that no data reached")
-        lines += dominated_line(self.delta)
-        if self.delta is not None and bool(((self.values <= 0) | (self.values >= 1)).any()):
-            lines.append(
-                "interval: none at a probability estimated as 0 or 1; a prior, or "
-                'fit.refine(method="gibbs"), gives one'
-            )
+        lines += interval_lines(self._basis, self.heard, self.level)
         return "\n".join([*lines, certainty_line(self.certainty)])
 
     __repr__ = __str__
@@ -228,44 +271,13 @@ class Answer:
         return list(itertools.product(*axes))
 
 
-def dominated_line(delta: Delta | None) -> list[str]:
-    """A line under an answer whose standard error means little; perhaps none."""
-    if delta is None or delta.loose <= 0.5:
-        return []
-    return [
-        "interval: rests mostly on directions that the data hardly determine; take fit.bootstrap()"
-    ]
+def interval_lines(basis: Basis, heard: Hearing | None, level: float) -> list[str]:
+    """Lines under an answer: how its interval was found, or why there is none."""
+    if not basis.available:
+        return [f"interval: none, {heard.refused}"] if heard is not None and heard.refused else []
+    return [f"interval: {basis.interval(level).words}"]
 
 
 def telling(draws: Float[Tensor, "draws ..."]) -> Float[Tensor, "some ..."]:
     """Leave out draws that say nothing: they are nan where they rule the evidence out."""
     return draws[draws.isfinite().flatten(1).all(1)]
-
-
-def interval(draws: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the quantiles that leave ``(1 - level) / 2`` of the draws on either side.
-
-    Raises:
-        QueryError: fewer than two draws, or the level does not lie between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise QueryError(f"expected a level between 0 and 1, found {level}; e.g. level=0.95")
-    if draws.shape[0] < 2:
-        raise QueryError(
-            f"expected draws to take an interval of, found {draws.shape[0]} answer; ask a mixture "
-            "with a batch axis of draws (a bootstrap or a posterior)"
-        )
-    tail = (1 - level) / 2
-    ends = torch.tensor([tail, 1 - tail], dtype=draws.dtype, device=draws.device)
-    low, high = _quantiles(draws, ends).cpu().numpy()
-    return low, high
-
-
-def _quantiles(draws: Tensor, shares: Tensor) -> Tensor:
-    """Linear interpolation between order statistics; torch.quantile stops at 16 million numbers."""
-    ordered = draws.sort(0).values
-    place = shares * (draws.shape[0] - 1)
-    below = place.floor().long()
-    above = place.ceil().long()
-    part = (place - below).reshape(-1, *(1 for _ in draws.shape[1:]))
-    return ordered[below] + part * (ordered[above] - ordered[below])

@@ -11,18 +11,15 @@ from pyromix.answers import effect as plain_effect
 from pyromix.answers.answer import Answer
 from pyromix.answers.effect import Effect
 from pyromix.answers.gate import admit
-from pyromix.data.counts import Counts
+from pyromix.answers.heard import hear
 from pyromix.errors import QueryError
-from pyromix.exact.completions import n_completions
-from pyromix.exact.information import MAX_COMPLETIONS, Information
 from pyromix.fitting.record import Fit
-from pyromix.identify.verdict import Findings, judge
 from pyromix.model.mixture import BayesNetMixture, mixture_of
-from pyromix.model.query import DoQuery, settings
+from pyromix.model.query import Certainty, DoQuery, settings
 from pyromix.model.spec import SOURCE, MixtureSpec
 
-CHEAP_INFORMATION = 2**31
-"""Rows times squared parameters up to which standard errors are worked out unasked: a second."""
+
+WITHIN = "the table leaves the sources open, and an interval within one of them with them"
 
 
 def query(
@@ -34,12 +31,13 @@ def query(
     *,
     require: str = "local",
     interval: bool | None = None,
+    level: float = 0.95,
 ) -> Answer:
     """Answer P(variables | do, evidence).
 
-    A fit is asked as the fit: its certainty is compared with ``require``, and its information or
-    its draws give the answer an interval. A bare mixture is plain inference: nobody certified it,
-    and nothing is refused for identifiability.
+    A fit is asked as the fit: how certain its graph and its table make the answer is compared with
+    ``require``, and its likelihood or its draws give an interval. A bare mixture is plain
+    inference: nobody certified it, and nothing is refused for identifiability.
 
     Args:
         mixture: a fit, or tables; batch axes of tables are draws, and give the answer its interval.
@@ -47,12 +45,15 @@ def query(
         do: per variable a state name, a mapping from states to probabilities, or a list of
             either (scenarios).
         evidence: per variable a state name.
-        require: least certainty, ``"graphical"``, ``"local"``, ``"weak"`` or ``"none"``.
+        require: least certainty, ``"graphical"``, ``"local"``, ``"weak"`` or ``"none"``. A table
+            that does not show what the graph promises makes an answer weak; its interval is then
+            by profile likelihood, with a limit that holds there.
         engine: ``"elimination"`` contracts the tables; ``"pyro"`` runs the Pyro program under
             ``pyro.do`` and ``pyro.condition`` with every site enumerated, and holds about 60
             sites; ``"auto"`` is elimination.
         interval: whether a point estimate's answer comes with standard errors (draws always
             give an interval); by default where the information matrix is cheap.
+        level: of the interval that is printed, and that ``interval()`` gives unless told.
 
     Raises:
         QueryError: a name, state or option is unknown.
@@ -67,17 +68,18 @@ def query(
         return plain.query(mixture_of(mixture), variables, do, evidence, engine)
     fit = mixture
     asked = DoQuery.from_names(fit.spec, variables, do, evidence)
-    verdict = judge(fit.spec, (asked,), Findings(stage=fit.moments))
+    heard = hear(fit, (asked,), interval)
     return plain.query(
         _asked(fit),
         variables,
         do,
         evidence,
         engine,
-        certainty=admit(verdict, require),
+        certainty=admit(heard.verdict, require),
         reached=fit.reached,
         point=fit.mixture,
-        information=_informed(fit, interval),
+        heard=heard,
+        level=level,
     )
 
 
@@ -91,6 +93,7 @@ def effect(
     per_source: bool = False,
     require: str = "local",
     interval: bool | None = None,
+    level: float = 0.95,
     **options: Any,
 ) -> Effect:
     """Compare the naive difference of an outcome with the difference under a do.
@@ -104,6 +107,7 @@ def effect(
         per_source: also ask within each source, which data determine less often.
         require: least certainty, as in ``query``, of all arms under the do.
         interval: as in ``query``.
+        level: as in ``query``.
         **options: ``outcome_state`` and ``engine``, as in ``px.effect``.
 
     Raises:
@@ -117,14 +121,22 @@ def effect(
     if not isinstance(mixture, Fit):
         bare = mixture_of(mixture)
         options |= {"contrast": contrast, "evidence": evidence, "per_source": per_source}
+        options["level"] = level
         return plain_effect.effect(bare, treatment, outcome, **options)
     fit = mixture
     asked = settings(spec, outcome, treatment, evidence)
-    certainty = source_certainty = admit(judge(spec, asked, Findings(stage=fit.moments)), require)
+    heard = hear(fit, asked, interval)
+    admit(heard.verdict, require)
+    within = None
     named = (*asked[0].outcomes, *asked[0].do, *asked[0].evidence)
     if per_source and SOURCE not in named:
-        within = [replace(q, evidence={**q.evidence, SOURCE: 0}) for q in asked]
-        source_certainty = admit(judge(spec, within, Findings(stage=fit.moments)), require)
+        within = hear(
+            fit, [replace(q, evidence={**q.evidence, SOURCE: 0}) for q in asked], interval
+        )
+        admit(within.verdict, require)
+        if not within.verdict.level.at_least(Certainty.LOCAL):
+            # What fits about as well gives the sources other names: there is no "within" to follow.
+            within = replace(within, inquiry=None, information=None, refused=WITHIN)
     return plain_effect.effect(
         _asked(fit),
         treatment,
@@ -132,11 +144,12 @@ def effect(
         contrast=contrast,
         evidence=evidence,
         per_source=per_source,
-        certainty=certainty,
-        source_certainty=source_certainty,
         reached=fit.reached,
         point=fit.mixture,
-        information=_informed(fit, interval),
+        heard=heard,
+        heard_within=within,
+        heard_naive=hear(fit, _seen(spec, outcome, treatment, evidence), interval),
+        level=level,
         **options,
     )
 
@@ -146,25 +159,14 @@ def _asked(fit: Fit) -> BayesNetMixture:
     return fit.mixture if fit.sampled is None else fit.sampled.mixture
 
 
-def _informed(fit: Fit, interval: bool | None) -> Information | None:
-    """What an interval of a point estimate needs, where it is wanted, or cheap."""
-    if interval is None:
-        table, p = fit.table, fit.n_parameters
-        # The information is that of a maximum of the likelihood, which moments alone are not.
-        interval = (
-            table is not None
-            and not fit.course.moments_alone
-            and _n_complete(fit.spec, table) <= min(MAX_COMPLETIONS, CHEAP_INFORMATION / p**2)
-        )
-    wanted = interval and fit.sampled is None and not fit.exact
-    return fit.information if wanted else None
-
-
-def _n_complete(spec: MixtureSpec, table: Counts) -> float:
-    """Complete rows that the distinct rows of a table stand for."""
-    if table.complete:
-        return float(table.n_patterns)
-    return float(n_completions(spec, table.rows).sum())
+def _seen(
+    spec: MixtureSpec, outcome: str, treatment: str, evidence: Mapping[str, Hashable] | None
+) -> tuple[DoQuery, ...]:
+    """P(outcome | treatment = x, evidence) for every state x: what the naive difference is of."""
+    states = spec.states_of(spec.vertex(treatment))
+    return tuple(
+        DoQuery.from_names(spec, outcome, None, {**(evidence or {}), treatment: s}) for s in states
+    )
 
 
 def _role(spec: MixtureSpec, role: str, argument: str) -> str:

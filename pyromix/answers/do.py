@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pyromix.answers.answer import SAID_UNSUPPORTED, Answer
 from pyromix.answers.delta import Delta, finite_gradients
+from pyromix.answers.heard import Hearing
 from pyromix.answers.wording import question
 from pyromix.errors import PositivityError, QueryError, UnsupportedRowsWarning, warn
 from pyromix.exact import elimination
-from pyromix.exact.information import Information
 from pyromix.identify.certificate import query_gradient
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.query import Certainty, DoQuery
@@ -34,7 +34,8 @@ def query(
     certainty: Certainty = Certainty.NONE,
     reached: Sequence[Tensor] | None = None,
     point: BayesNetMixture | None = None,
-    information: Information | None = None,
+    heard: Hearing | None = None,
+    level: float = 0.95,
 ) -> Answer:
     """Answer P(variables | do, evidence), exactly, for every batch element of a mixture.
 
@@ -52,8 +53,8 @@ def query(
         reached: per vertex a bool tensor that broadcasts to the rows ``(k, *card(parents))`` of
             its CPT, false where no data reached the row; None when nobody counted.
         point: the estimate itself, without batch axes, when ``mixture`` holds draws around it.
-        information: how sharply data determine the mixture, for standard errors of its answers;
-            None when nobody asks.
+        heard: the question as the table of a fit was heard on it; None when nobody asked one.
+        level: of the interval that is printed, and that ``interval()`` gives unless told.
 
     Raises:
         QueryError: an unknown name, state or engine, or a variable in two roles.
@@ -86,9 +87,10 @@ def query(
         every[kept] = probs
         probs = every
     delta = None
-    if information is not None:
-        delta = Delta(finite_gradients(query_gradient(mixture, asked)), information)
-    return Answer(spec, asked, probs, at_point, certainty, unsupported, delta)
+    if heard is not None and heard.information is not None:
+        at = mixture if point is None else point
+        delta = Delta(finite_gradients(query_gradient(at, asked)), heard.information)
+    return Answer(spec, asked, probs, at_point, certainty, unsupported, delta, heard, level)
 
 
 def marginal(mixture: BayesNetMixture, query: DoQuery, engine: str = "auto") -> Tensor:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.answers.answer import Answer, dominated_line, interval, telling
+from pyromix.answers.answer import Answer, interval_lines, telling
 from pyromix.answers.delta import Delta, difference, difference_interval
 from pyromix.answers.do import query
-from pyromix.answers.wording import certainty_line, columns_of_text
+from pyromix.answers.heard import Hearing
+from pyromix.answers.intervals import Basis, Interval
+from pyromix.answers.trust import Targets
+from pyromix.answers.wording import certainty_line, columns_of_text, interval_title
 from pyromix.errors import QueryError
-from pyromix.exact.information import Information
+from pyromix.exact.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -35,6 +39,9 @@ class Difference:
         draws: ``(*batch, card)``, one difference per draw.
         point: ``(card,)``, the difference of the estimate.
         delta: standard errors of a point estimate; None where nobody asked.
+        targets: the differences as a function of mixtures; None where nobody can ask another.
+        heard: the question as the table of a fit was heard on it; None for a bare mixture.
+        level: of the interval that is printed, and that ``interval()`` gives unless told.
     """
 
     outcome: str
@@ -43,6 +50,9 @@ class Difference:
     draws: Float[Tensor, "*batch card"]
     point: Float[Tensor, " card"]
     delta: Delta | None = None
+    targets: Targets | None = None
+    heard: Hearing | None = None
+    level: float = 0.95
 
     @property
     def values(self) -> np.ndarray:
@@ -51,8 +61,8 @@ class Difference:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there is one: from draws, or by the delta method."""
-        return self._draws().shape[0] > 1 or self.delta is not None
+        """Whether there is one: by likelihood, by the delta method, or from draws."""
+        return self._basis.available
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -63,23 +73,49 @@ class Difference:
         """
         if self._draws().shape[0] > 1:
             return self._draws().std(0).cpu().numpy()
-        return self._delta().standard_errors
+        if self.delta is None:
+            raise QueryError(self._basis.refused)
+        return self.delta.standard_errors
 
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    def interval(
+        self, level: float | None = None, method: str = "auto"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return ``(low, high)``, each shaped like ``values``.
 
-        Equal-tailed from the draws where there are any; for a point estimate by the delta method.
+        Args:
+            level: the share of the probability between the two ends; that of the effect unless
+                told.
+            method: as in ``Answer.interval``; ``"delta"`` is normal in the difference itself.
 
         Raises:
-            QueryError: there are neither draws nor an information matrix, or the level does not
+            QueryError: there is nothing to make one of, no such method, or the level does not
                 lie between 0 and 1.
         """
-        if self._draws().shape[0] > 1:
-            return interval(self._draws(), level)
-        return difference_interval(self.values, self._delta().standard_errors, level)
+        found = self.interval_report(level, method)
+        return found.low, found.high
+
+    def interval_report(self, level: float | None = None, method: str = "auto") -> Interval:
+        """The same intervals with how each was found.
+
+        Args:
+            level: as in ``interval``.
+            method: as in ``interval``.
+
+        Raises:
+            QueryError: as ``interval``.
+        """
+        return self._basis.interval(self.level if level is None else level, method)
 
     def minus(self, other: Difference) -> Difference:
         """The difference between two differences of one outcome."""
+        targets, mine, others = None, self.targets, other.targets
+        if mine is not None and others is not None:
+
+            def targets(mixture: BayesNetMixture) -> Tensor:
+                return mine(mixture) - others(mixture)
+
+        # The weaker of both decides what an interval may be made of.
+        weaker = min((self, other), key=lambda d: list(Certainty).index(d.certainty))
         return Difference(
             self.outcome,
             self.states,
@@ -87,18 +123,37 @@ class Difference:
             self.draws - other.draws,
             self.point - other.point,
             difference(self.delta, other.delta),
+            targets,
+            weaker.heard,
+            self.level,
         )
+
+    @property
+    def certainty(self) -> Certainty:
+        """How firmly data determine it; ``NONE`` unless somebody certified it."""
+        return Certainty.NONE if self.heard is None else self.heard.verdict.level
 
     def _draws(self) -> Tensor:
         return telling(self.draws.detach().reshape(-1, len(self.states)))
 
-    def _delta(self) -> Delta:
-        if self.delta is None:
-            raise QueryError(
-                "this difference has no interval: it is one answer of a mixture without draws; ask "
-                "a fit (fit.effect(..., interval=True)), or one with draws (fit.bootstrap())"
-            )
-        return self.delta
+    @cached_property
+    def _basis(self) -> Basis:
+        draws = self._draws()
+        nothing = (
+            "this difference has no interval: it is one answer of a mixture without draws; ask "
+            "a fit (fit.effect(..., interval=True)), or one with draws (fit.bootstrap())"
+        )
+        return Basis(
+            values=self.values,
+            bounds=(-1.0, 1.0),
+            normal=difference_interval,
+            scale=lambda values: values,
+            delta=self.delta,
+            draws=draws if draws.shape[0] > 1 else None,
+            targets=self.targets,
+            inquiry=None if self.heard is None else self.heard.inquiry,
+            refused=nothing if self.heard is None else self.heard.refused,
+        )
 
     def __float__(self) -> float:
         """The entry of the headline state."""
@@ -132,6 +187,7 @@ class Effect:
         do_arms: P(outcome | do(treatment), evidence).
         source_arms: P(outcome | do(treatment), U = u, evidence) for every source; empty unless
             asked for.
+        level: of the intervals that are printed.
     """
 
     spec: MixtureSpec
@@ -142,23 +198,24 @@ class Effect:
     naive_arms: tuple[Answer, Answer]
     do_arms: tuple[Answer, Answer]
     source_arms: tuple[tuple[Answer, Answer], ...]
+    level: float = 0.95
 
-    @property
+    @cached_property
     def naive(self) -> Difference:
         """Difference between those who have the one state and those who have the other."""
         return self._difference(self.naive_arms)
 
-    @property
+    @cached_property
     def do(self) -> Difference:
         """Difference that setting the treatment makes."""
         return self._difference(self.do_arms)
 
-    @property
+    @cached_property
     def confounding(self) -> Difference:
         """Naive difference less the difference under the do."""
         return self.naive.minus(self.do)
 
-    @property
+    @cached_property
     def per_source(self) -> tuple[Difference, ...]:
         """Difference under the do within each source.
 
@@ -174,13 +231,19 @@ class Effect:
         """How firmly data determine the do difference."""
         return self.do_arms[0].certainty
 
-    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    def interval(
+        self, level: float | None = None, method: str = "auto"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return ``(low, high)`` of the do difference, one entry per outcome state.
 
+        Args:
+            level: as in ``Difference.interval``.
+            method: as in ``Difference.interval``.
+
         Raises:
-            QueryError: there are no draws, or the level does not lie between 0 and 1.
+            QueryError: as ``Difference.interval``.
         """
-        return self.do.interval(level)
+        return self.do.interval(level, method)
 
     def __str__(self) -> str:
         """A line per kind of difference, for the headline state or for all states."""
@@ -195,11 +258,12 @@ class Effect:
         for state in shown:
             header = [f"P({outcome}={spec.states_of(self.outcome)[state]!r})", low, high]
             header.append("difference")
-            if self.do_arms[0].has_interval:
-                header.append("95% interval")
-            rows = [self._row(kind, arms, state) for kind, arms in kinds.items()]
+            with_interval = any(self._difference(arms).has_interval for arms in kinds.values())
+            if with_interval:
+                header.append(interval_title(self.level))
+            rows = [self._row(kind, arms, state, with_interval) for kind, arms in kinds.items()]
             lines += columns_of_text(header, rows, n_left=1)
-        lines += dominated_line(self.do.delta)
+        lines += interval_lines(self.do._basis, self.do_arms[0].heard, self.level)
         lines.append(certainty_line(self.certainty))
         within = {arm.certainty for arms in self.source_arms for arm in arms}
         lines += [f"per source, {certainty_line(c)}" for c in within - {self.certainty}]
@@ -207,25 +271,49 @@ class Effect:
 
     __repr__ = __str__
 
-    def _row(self, kind: str, arms: tuple[Answer, Answer], state: int) -> list[str]:
+    def _row(
+        self, kind: str, arms: tuple[Answer, Answer], state: int, with_interval: bool
+    ) -> list[str]:
         difference = self._difference(arms)
         row = [kind, *(f"{arm.values[state]:.4f}" for arm in arms)]
         row.append(f"{difference.values[state]:+.4f}")
-        if arms[0].has_interval:
+        if difference.has_interval:
             low, high = difference.interval()
             row.append(f"[{low[state]:+.4f}, {high[state]:+.4f}]")
+        elif with_interval:
+            row.append("none")
         return row
 
     def _difference(self, arms: tuple[Answer, Answer]) -> Difference:
-        one, other = arms
-        return Difference(
-            self.spec.name(self.outcome),
-            self.spec.states_of(self.outcome),
-            self.headline,
-            other.probs - one.probs,
-            other.point - one.point,
-            difference(other.delta, one.delta),
-        )
+        """Of two arms, made once: it remembers its intervals."""
+        key = id(arms[0])
+        if key not in self._known:
+            self._known[key] = _difference_of(arms, self.headline, self.level)
+        return self._known[key]
+
+    @cached_property
+    def _known(self) -> dict[int, Difference]:
+        return {}
+
+
+def _difference_of(arms: tuple[Answer, Answer], headline: int, level: float) -> Difference:
+    one, other = arms
+    spec, (outcome,) = one.spec, one.query.outcomes
+
+    def targets(mixture: BayesNetMixture) -> Tensor:
+        return marginal(mixture, other.query) - marginal(mixture, one.query)
+
+    return Difference(
+        spec.name(outcome),
+        spec.states_of(outcome),
+        headline,
+        other.probs - one.probs,
+        other.point - one.point,
+        difference(other.delta, one.delta),
+        targets,
+        one.heard,
+        level,
+    )
 
 
 def effect(
@@ -242,7 +330,10 @@ def effect(
     source_certainty: Certainty = Certainty.NONE,
     reached: Sequence[Tensor] | None = None,
     point: BayesNetMixture | None = None,
-    information: Information | None = None,
+    heard: Hearing | None = None,
+    heard_within: Hearing | None = None,
+    heard_naive: Hearing | None = None,
+    level: float = 0.95,
 ) -> Effect:
     """Compare the outcome between two states of the treatment, seen and set.
 
@@ -261,7 +352,10 @@ def effect(
         source_certainty: the same of the differences within each source.
         reached: as in ``query``; applied to the arms under the do.
         point: as in ``query``.
-        information: as in ``query``.
+        heard: the question as the table of a fit was heard on it; None when nobody asked one.
+        heard_within: the same within a source.
+        heard_naive: the same of what is seen.
+        level: of the intervals that are printed.
 
     Raises:
         QueryError: an unknown name or state, treatment and outcome not distinct, one of them in
@@ -290,7 +384,11 @@ def effect(
             "outcome or evidence already"
         )
 
-    def under_do(given: dict[str, Hashable], certainty: Certainty) -> tuple[Answer, Answer]:
+    def under_do(
+        given: dict[str, Hashable], certainty: Certainty, heard: Hearing | None
+    ) -> tuple[Answer, Answer]:
+        if heard is not None:
+            certainty = heard.verdict.level
         one, other = (
             query(
                 mixture,
@@ -301,7 +399,8 @@ def effect(
                 certainty=certainty,
                 reached=reached,
                 point=point,
-                information=information,
+                heard=heard,
+                level=level,
             )
             for state in arms
         )
@@ -315,7 +414,8 @@ def effect(
             {**evidence, treatment: state},
             engine,
             point=point,
-            information=information,
+            heard=heard_naive,
+            level=level,
         )
         for state in arms
     ]
@@ -326,12 +426,13 @@ def effect(
         contrast=pair,
         headline=headline,
         naive_arms=(seen[0], seen[1]),
-        do_arms=under_do(evidence, certainty),
+        do_arms=under_do(evidence, certainty, heard),
         source_arms=tuple(
-            under_do({**evidence, spec.source: u}, source_certainty)
+            under_do({**evidence, spec.source: u}, source_certainty, heard_within)
             for u in spec.source_states
             if per_source
         ),
+        level=level,
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pyromix.answers.wording import question
 from pyromix.errors import NotCertifiedError, QueryError
+from pyromix.exact.information import LOOSE
 from pyromix.identify.certify import size_error
-from pyromix.identify.verdict import Ground, Verdict
+from pyromix.identify.signal import SIGNAL_LEVEL
+from pyromix.identify.verdict import APART, Doubt, Ground, Verdict
 from pyromix.model.query import Certainty
-from pyromix.model.spec import SOURCE
+from pyromix.model.spec import SOURCE, MixtureSpec
 
 LISTED = 12
 """Variables that a refusal names."""
@@ -18,10 +21,9 @@ LISTED = 12
 def admit(verdict: Verdict, require: str) -> Certainty:
     """Return how certain an answer is, or refuse it.
 
-    Graph and rank must reach what is required; what the table showed is told with the answer.
-
     Args:
-        verdict: on the question; its first query is the one that messages name.
+        verdict: on the question, after a table was heard; its first query is the one that messages
+            name.
         require: least certainty, by name.
 
     Raises:
@@ -32,17 +34,23 @@ def admit(verdict: Verdict, require: str) -> Certainty:
     levels = {c.value: c for c in Certainty}
     if require not in levels:
         raise QueryError(f"require must be one of {list(levels)}, found {require!r}")
-    if verdict.structural.at_least(levels[require]):
+    if verdict.level.at_least(levels[require]):
         return verdict.level
     if verdict.ground is Ground.TOO_LARGE:
         raise size_error(verdict.spec)
-    raise NotCertifiedError(refusal(verdict), required=require, found=verdict.structural.value)
+    raise NotCertifiedError(refusal(verdict), required=require, found=verdict.level.value)
 
 
 def refusal(verdict: Verdict) -> str:
     """Why an answer is refused, and what would help."""
     spec = verdict.spec
     asked = question(spec, verdict.queries[0])
+    if verdict.weak:
+        return (
+            f"expected this table to determine {asked}; found that it hardly does, though the graph "
+            f"would: {'; '.join(figures(verdict))}. What to try: {cure(verdict)}. "
+            'require="weak" answers with an interval that holds all the same'
+        )
     if verdict.structural is Certainty.LOCAL:
         return (
             f'expected the graph alone to determine {asked}, as require="graphical" asks; found '
@@ -72,3 +80,59 @@ def _listed(names: Sequence[str]) -> str:
     """The first of many names."""
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(names[:LISTED]) + more
+
+
+def figures(verdict: Verdict) -> list[str]:
+    """What of a table makes an answer weak, each with its figure."""
+    spec, found = verdict.spec, verdict.findings
+    if found is None:
+        return []
+    texts = []
+    for doubt in verdict.doubts:
+        if doubt is Doubt.SIGNAL and found.signal is not None:
+            best = found.signal.triples[0]
+            views = ", ".join(_set(spec, view) for view in best.views)
+            given = f" given {_set(spec, best.given)}" if best.given else ""
+            if found.signal.shown:
+                texts.append(
+                    f"the view of few states among {views} tells the sources apart by fewer than "
+                    f"{APART:g} standard errors"
+                )
+                continue
+            looked = len(found.signal.triples)
+            texts.append(
+                f"no three views of {spec.source!r} show it beyond doubt: of {looked} triples "
+                f"looked at, {views}{given} show it best, and would look so by chance with "
+                f"probability {found.signal.p_value:.2g} (shown is {SIGNAL_LEVEL:g} or less)"
+            )
+        elif doubt is Doubt.SIGNAL and not math.isnan(found.p_reduced):
+            texts.append(
+                f"a model with fewer edges from {spec.source!r}, which does not determine it, fits "
+                f"as well with probability {found.p_reduced:.2g} (shown is {SIGNAL_LEVEL:g} or "
+                "less)"
+            )
+        elif doubt is Doubt.SIGNAL and found.stage is not None:
+            texts.append(f"moments of the table do not show {spec.n_sources} sources")
+        elif doubt is Doubt.DIRECTIONS:
+            texts.append(
+                f"{found.loose:.0%} of the variance comes from directions along which the table "
+                f"leaves probabilities open by more than {LOOSE:g}"
+            )
+        elif doubt is Doubt.STARTS:
+            texts.append(
+                f"starts that fit about as well give answers that differ by {found.spread:.2g}"
+            )
+    return texts
+
+
+def cure(verdict: Verdict) -> str:
+    """What would help a table that falls short."""
+    source = verdict.spec.source
+    return (
+        f"one more observed variable that depends on {source!r}, strongly, and is independent of "
+        f"the others given {source!r}; more rows, where views do carry signal; or fewer sources"
+    )
+
+
+def _set(spec: MixtureSpec, vertices: Sequence[int]) -> str:
+    return "{" + _listed([spec.name(v) for v in vertices]) + "}"

@@ -8,7 +8,9 @@ Which limit c the profile likelihood is cut at depends on what is known (THEORY 
                                         n of n this is the Clopper-Pearson limit;
     weak                                what k sources gain over the model in which views without
                                         signal are silent (``excess``), no prior: it would be the
-                                        prior that answers.
+                                        prior that answers;
+    not identified                      chi-square(1) quantile, no prior: T is zero on the whole
+                                        set of answers that fit as well (14.6).
 """
 
 from __future__ import annotations
@@ -33,9 +35,12 @@ from pyromix.estimate.surface import Surface
 from pyromix.exact.information import observed_information
 from pyromix.fitting.record import Fit
 from pyromix.identify.reduced import reductions
+from pyromix.identify.signal import SIGNAL_LEVEL
 from pyromix.identify.verdict import Verdict
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
+from pyromix.model.query import Certainty
+from pyromix.model.spec import MixtureSpec
 
 MAX_BASINS = 8
 """Basins that searches begin from."""
@@ -56,6 +61,7 @@ class Limit(StrEnum):
     ORDINARY = "ordinary"
     FEW_ROWS = "few rows"
     WEAK = "weak"
+    SET = "set"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +79,17 @@ class Inquiry:
     known: dict[Hashable, object] = field(default_factory=dict)
 
     @property
-    def weak(self) -> bool:
-        """Whether the table falls short of what the graph promises."""
-        return self.verdict.weak
+    def limit(self) -> Limit:
+        """Where the verdict says to cut."""
+        if self.verdict.weak:
+            return Limit.WEAK
+        known = self.verdict.structural.at_least(Certainty.LOCAL)
+        return Limit.ORDINARY if known else Limit.SET
+
+    @property
+    def surface(self) -> Surface:
+        """The log-likelihood of the table, with the prior of the estimate."""
+        return self._start[0]
 
     def ends(
         self,
@@ -95,7 +109,7 @@ class Inquiry:
             limit: where to cut.
         """
         rough = error if math.isfinite(error) else (bounds[1] - bounds[0]) / 4
-        if limit is Limit.WEAK:
+        if limit in (Limit.WEAK, Limit.SET):
             return self._weak_ends(target, bounds, rough, level)
         few = limit is Limit.FEW_ROWS
         surface, start, best = self._plain_start if few else self._start
@@ -163,7 +177,7 @@ class Inquiry:
         surface, mixtures, values = self._basins
         best = float(values.max())
         ordinary = float(chi2.ppf(level, 1))
-        cut = max(ordinary, self.excess.limit(level) if self.excess else 0.0)
+        cut = max(ordinary, 0.0 if self.excess is None else self.excess.limit(level))
         with torch.no_grad():
             answers = target(mixtures)
         chosen = _chosen(answers, 2 * (best - values), cut)
@@ -179,6 +193,8 @@ class Inquiry:
             explore=True,
         )
         if self.reduced is None or 2 * (best - self.reduced.log_likelihood) <= cut:
+            return found
+        if self.excess is None or self.excess.p_value <= SIGNAL_LEVEL:
             return found
         # The reduced model lies outside the limit: what it says by itself joins.
         none = PseudoCounts.of(self.reduced.spec, None, surface.em.index.device)
@@ -242,7 +258,9 @@ class Inquiry:
         return found if isinstance(found, Reduced) else None
 
     @cached_property
-    def _specs(self) -> tuple[Hashable, ...]:
+    def _specs(self) -> tuple[MixtureSpec, ...]:
+        if self.limit is Limit.SET:
+            return ()
         return reductions(self.fit.spec, self.verdict.queries, self.fit.signal)
 
     @property
@@ -264,7 +282,9 @@ def _inside(
 ) -> BayesNetMixture:
     """Mix so many rows of the uniform distribution into every CPT row, and some into P(U)."""
     tables = [mixture.weights]
-    for cpt, mass in zip(mixture.cpts, masses, strict=True):
+    for v, (cpt, mass) in enumerate(zip(mixture.cpts, masses, strict=True)):
+        if v in mixture.spec.uninfluenced:
+            mass = mass.sum(0, keepdim=True).expand_as(mass)
         share = (rows / (rows + mass + 1)).unsqueeze(-1)
         tables.append((1 - share) * cpt + share / cpt.shape[-1])
     least = rows / (1 + float(masses[0].sum()) if masses else 1.0)

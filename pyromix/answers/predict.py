@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.answers.answer import interval
+from pyromix.answers.intervals import quantiles
 from pyromix.data.frames import encode, to_pandas
 from pyromix.errors import NumericalWarning, warn
 from pyromix.exact.likelihood import log_prob, responsibilities

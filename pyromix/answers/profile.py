@@ -35,7 +35,7 @@ Target = Callable[[BayesNetMixture], Tensor]
 STIFF = 3.0
 """How much stiffer than T itself the pull is: at 3 an answer gives way by a quarter."""
 
-CLOSE = 0.01
+CLOSE = 0.004
 """A search ends when the root of T falls short of that of the limit by at most this share."""
 
 ROUNDS = 12
@@ -44,8 +44,9 @@ ROUNDS = 12
 LADDER = (1.0, 0.75, 0.5, 0.25)
 """Shares of the way to the end of the range, at which further basins are looked for."""
 
-LADDER_STIFFNESS = 2e3
-"""Strength of these pulls, in nats: a tenth short of its goal costs ten."""
+LADDER_STIFFNESS = (2e3, 2e2, 2e1)
+"""Strengths of these pulls, one after the other, in nats: at the first, a tenth short of the goal
+costs ten."""
 
 BETTER = 0.02
 """Nats by which a search must have risen above the best start, for it to begin anew from there."""
@@ -53,7 +54,7 @@ BETTER = 0.02
 REACHED = 0.1
 """Share of the interval's width within which a start has reached an end."""
 
-TOLERANCE = 2e-3
+TOLERANCE = 5e-4
 """Nats that the next step of a descent must promise."""
 
 
@@ -329,28 +330,33 @@ class _Search:
     def explored(
         self, found: tuple[Tensor, Tensor, Tensor], middle: Tensor, best: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pull from far on both sides, let go a little, and search on from what is feasible."""
+        """Pull from far on both sides, let go a little, and search on from what lies outside."""
+        answers, sides, feasible = found
         shares = torch.tensor(LADDER, dtype=torch.float64, device=middle.device)
         least, most = self.bounds
         goals = torch.cat([middle + shares * (most - middle), middle + shares * (least - middle)])
         side = torch.ones_like(goals)
         side[len(shares) :] = -1
+        inner = torch.stack([(s * answers[(sides == s) & feasible]).amax() for s in (1.0, -1.0)])
+        inner = inner.repeat_interleave(len(shares))
         basin = torch.zeros(len(goals), dtype=torch.int64, device=goals.device)
         z = goals.new_zeros(len(goals), self.start.odds.shape[1])
-        for strength in (LADDER_STIFFNESS, LADDER_STIFFNESS / 10, LADDER_STIFFNESS / 100):
+        outside = []
+        for strength in LADDER_STIFFNESS:
             z, q, value = self.pull(basin, z, goals, torch.full_like(goals, strength))
-            inside = 2 * (best - value) <= self.limit
-            if bool(inside.any()):
-                error = (q[inside] - middle).abs().clamp_min(0.02) / self.root
-                more = self.outwards(
-                    basin[inside], side[inside], z[inside], q[inside], value[inside], error, best
-                )
-                found = tuple(torch.cat(pair) for pair in zip(found, more, strict=True))
-                left = ~inside
-                basin, z, goals, side = basin[left], z[left], goals[left], side[left]
-            if not len(goals):
-                break
-        return found
+            new = (2 * (best - value) <= self.limit) & (side * q > inner + 0.01)
+            outside.append((side[new], z[new], q[new], value[new]))
+        side, z, q, value = (torch.cat(parts) for parts in zip(*outside, strict=True))
+        if not len(side):
+            return found
+        error = (q - middle).abs().clamp_min(0.02) / self.root
+        zero = torch.zeros(len(side), dtype=torch.int64, device=side.device)
+        more = self.outwards(zero, side, z, q, value, error, best)
+        return (
+            torch.cat([answers, more[0]]),
+            torch.cat([sides, more[1]]),
+            torch.cat([feasible, more[2]]),
+        )
 
 
 def round_maps(values: Float[Tensor, " p"], basis: Float[Tensor, "p p"]) -> Float[Tensor, "p p"]:

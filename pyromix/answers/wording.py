@@ -34,14 +34,19 @@ def scenarios(spec: MixtureSpec, query: DoQuery) -> list[str]:
     ]
 
 
+def interval_title(level: float) -> str:
+    """The title of a column of intervals, e.g. ``95% interval``."""
+    return f"{100 * level:g}% interval"
+
+
 def certainty_line(certainty: Certainty) -> str:
     """Return the line under a printed answer that says how certain it is."""
     if certainty is Certainty.NONE:
         return "certainty: none (nobody certified that data determine this answer)"
     if certainty is Certainty.WEAK:
         return (
-            "certainty: weak (the graph would do, the moments of this table do not show it; do not "
-            "trust an interval)"
+            "certainty: weak (the graph would do, this table does not show it; fit.report() and "
+            "px.check(model, data=...) say why)"
         )
     return f"certainty: {certainty.value}"
 

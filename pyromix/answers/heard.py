@@ -1,0 +1,175 @@
+"""What a fit's table says of a question: the figures that the verdict hears (THEORY 15.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from scipy.stats import chi2
+from torch import Tensor
+
+from pyromix.answers.delta import finite_gradients
+from pyromix.answers.inquiry import Inquiry
+from pyromix.data.counts import Counts
+from pyromix.exact import elimination
+from pyromix.exact.completions import n_completions
+from pyromix.exact.information import (
+    MAX_COMPLETIONS,
+    MAX_INFORMATION_PARAMETERS,
+    Information,
+)
+from pyromix.fitting.record import Fit
+from pyromix.identify.certificate import query_gradient
+from pyromix.identify.verdict import Findings, Verdict, judge
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.query import DoQuery
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+CHEAP_INFORMATION = 2**31
+"""Rows times squared parameters up to which standard errors are worked out unasked: a second."""
+
+AS_GOOD = float(chi2.ppf(0.95, 1)) / 2
+"""Nats below the best within which a start fits about as well."""
+
+_KNOWN: WeakKeyDictionary[Fit, dict[object, object]] = WeakKeyDictionary()
+"""Per fit what simulations of its reduced models found: questions share it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hearing:
+    """A question, judged by graph, rank and table.
+
+    Attributes:
+        verdict: after the table was heard.
+        inquiry: to ask the likelihood; None where the fit holds no table, or it is too large.
+        information: for standard errors; None where it is too costly unasked.
+        refused: why there is no interval, where there is none.
+    """
+
+    verdict: Verdict
+    inquiry: Inquiry | None
+    information: Information | None
+    refused: str
+
+
+def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing:
+    """Judge a question to a fit, and say what gives its answers intervals.
+
+    Args:
+        fit: the estimate; its table is heard, where it holds it.
+        queries: one question, or one per setting of a treatment: then their differences are what
+            is asked about.
+        interval: whether standard errors are wanted; None for where they are cheap.
+
+    Raises:
+        DataError, SpecError: an interval is wanted that cannot be had.
+    """
+    verdict = judge(fit.spec, queries)
+    information, refused = _information(fit, interval)
+    known = _KNOWN.setdefault(fit, {})
+    affordable = fit.table is not None and not too_costly(fit)
+    if verdict.leans_on_source:
+        p_reduced = math.nan
+        if fit.signal is None and affordable and not verdict.facts.plans:
+            tried = Inquiry(fit, verdict, known)
+            if tried.excess is not None:
+                p_reduced = tried.excess.p_value
+        loose, error = _loose(fit, queries, information)
+        findings = Findings(
+            signal=fit.signal,
+            stage=fit.moments,
+            p_reduced=p_reduced,
+            loose=loose,
+            spread=_spread(fit, queries),
+            error=error,
+        )
+        verdict = verdict.hearing(findings)
+    else:
+        verdict = verdict.hearing(Findings(stage=fit.moments))
+    wanted = interval is not False and (affordable or bool(interval)) and fit.table is not None
+    return Hearing(verdict, Inquiry(fit, verdict, known) if wanted else None, information, refused)
+
+
+def too_costly(fit: Fit) -> str:
+    """Why standard errors are not worked out unasked; empty where they are."""
+    table, p = fit.table, fit.n_parameters
+    if table is None:
+        return (
+            "the distribution is exact, there are no rows"
+            if fit.exact
+            else "the fit holds no table: it was saved with include_data=False"
+        )
+    if p > MAX_INFORMATION_PARAMETERS:
+        return (
+            f"{p:,} parameters, more than {MAX_INFORMATION_PARAMETERS:,}: take fit.bootstrap()"
+        )
+    complete = _n_complete(fit.spec, table)
+    if complete > MAX_COMPLETIONS:
+        return (
+            f"rows with missing cells have {complete:.3g} completions, more than "
+            f"{MAX_COMPLETIONS:,}: take fit.bootstrap()"
+        )
+    if complete * p**2 > CHEAP_INFORMATION:
+        return (
+            f"{complete:,.0f} distinct rows and {p:,} parameters take more than a moment: pass "
+            "interval=True"
+        )
+    return ""
+
+
+def _information(fit: Fit, interval: bool | None) -> tuple[Information | None, str]:
+    """What standard errors need, where it is wanted or cheap; else why not."""
+    if interval is False:
+        return None, "this answer has no interval: interval=False asked for none"
+    why = too_costly(fit)
+    if why and not interval:
+        return None, f"this answer has no interval: {why}"
+    return fit.information, ""
+
+
+def _n_complete(spec: MixtureSpec, table: Counts) -> float:
+    """Complete rows that the distinct rows of a table stand for."""
+    if table.complete:
+        return float(table.n_patterns)
+    return float(n_completions(spec, table.rows).sum())
+
+
+def _loose(
+    fit: Fit, queries: Sequence[DoQuery], information: Information | None
+) -> tuple[float, float]:
+    """Share of the largest variance from hardly determined directions, and its root."""
+    if information is None or any(q.n_scenarios for q in queries):
+        return 0.0, math.nan
+    cells = [finite_gradients(query_gradient(fit.mixture, query)) for query in queries]
+    gradients = cells[0] if len(cells) == 1 else torch.cat([c - cells[0] for c in cells[1:]])
+    variances = information.variances(gradients)
+    worst = int(variances.argmax())
+    shares = information.loose_shares(gradients[worst : worst + 1])
+    return float(shares[0]), float(variances[worst].sqrt())
+
+
+def _spread(fit: Fit, queries: Sequence[DoQuery]) -> float:
+    """By how much starts answer differently that fit about as well as the best."""
+    ends = fit.ends
+    # Within a source starts differ by their labels, too.
+    labelled = any(SOURCE in (*q.outcomes, *q.evidence, *q.do) for q in queries)
+    if ends is None or labelled or any(q.n_scenarios for q in queries):
+        return 0.0
+    # Of an exact law a row is as good as very many.
+    within = AS_GOOD if not fit.exact else 1e-9
+    near = ends.mixtures[ends.objectives >= ends.objectives.max() - within]
+    if near.batch_shape[0] < 2:
+        return 0.0
+    answers = _answers(near, queries)
+    return float((answers.amax(0) - answers.amin(0)).max())
+
+
+def _answers(mixtures: BayesNetMixture, queries: Sequence[DoQuery]) -> Float[Tensor, "n values"]:
+    """Cells of one question, or differences of settings."""
+    with torch.no_grad():
+        cells = [elimination.marginal(mixtures, query).flatten(1) for query in queries]
+    return cells[0] if len(cells) == 1 else torch.cat([c - cells[0] for c in cells[1:]], 1)
