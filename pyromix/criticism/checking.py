@@ -9,6 +9,7 @@ from typing import Any
 
 from pyromix.answers.wording import question
 from pyromix.bridges.pgmpy import structure_of
+from pyromix.data.weights import COUNTS
 from pyromix.errors import PlanError, QueryError
 from pyromix.fitting.inputs import take_in
 from pyromix.formats.structure import Structure
@@ -109,6 +110,7 @@ def check(
     evidence: Mapping[str, Hashable] | None = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     sample_weight: Any = None,
+    weights_are: str = COUNTS,
     missing: str = "mar",
     random_state: RandomState = 0,
 ) -> IdentifiabilityReport:
@@ -126,6 +128,7 @@ def check(
         evidence: per variable a state name, beside the do.
         state_names: as in ``fit``. States that nothing names are taken to be two.
         sample_weight: as in ``fit``.
+        weights_are: as in ``fit``.
         missing: as in ``fit``.
         random_state: of the look at data.
 
@@ -140,7 +143,9 @@ def check(
         structure = structure_of(model, n_sources)
         spec = _spec(structure, n_sources, state_names, notes)
     else:
-        taken, said = take_in(model, data, n_sources, state_names, sample_weight, missing)
+        taken, said = take_in(
+            model, data, n_sources, state_names, sample_weight, missing, weights_are=weights_are
+        )
         spec = taken.spec
         notes += sentences(said)
         if spec.n_sources > 1:
