@@ -15,6 +15,7 @@ from pyromix.answers import simulate as simulation
 from pyromix.bridges import pgmpy
 from pyromix.criticism import prediction
 from pyromix.criticism import sensitivity as variation
+from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine
 from pyromix.fitting import refine as refinement
@@ -36,8 +37,8 @@ class MixtureFit(Fit):
 
     Attributes:
         mixture: the estimate, without batch axes; sources by decreasing weight.
-        n_rows: number of rows it was fitted to, the effective one where weights are not whole
-            (``DataReport.row_weight``); infinite for a Population.
+        n_rows: number of rows it was fitted to: the sum of weights that are counts, the effective
+            number of sampling weights (``DataReport.row_weight``); infinite for a Population.
         log_likelihood: sum over rows (by weight), in nats; for a Population the expected one per
             row, nan where the joint table is too large.
         row_masses: per vertex the expected number of data rows behind each CPT row,
@@ -121,6 +122,7 @@ def fit(
     n_init: int | None = None,
     prior: str | Prior | None = POOLED,
     sample_weight: Any = None,
+    weights_are: str = COUNTS,
     missing: str = "mar",
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     device: torch.device | str | None = None,
@@ -153,6 +155,9 @@ def fit(
             in every cell and on every source; or a mapping from names of vertices to numbers or
             tables.
         sample_weight: column name of ``data`` or one weight per row.
+        weights_are: ``"counts"``, weights are numbers of rows; ``"sampling"``, they say how much
+            each row speaks for, as survey weights do, and make Kish's effective number of rows,
+            whatever their scale.
         missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
             ``"error"`` refuses.
         state_names: states of variables in the order wanted; overrides those of the model.
@@ -167,7 +172,8 @@ def fit(
 
     Raises:
         SpecError: the graph, the states or k are unusable.
-        DataError: the table does not fit the model, or a weight is unusable.
+        DataError: the table does not fit the model, a weight is unusable, or ``weights_are`` is
+            set without weights.
         FileError: a path cannot be read.
         QueryError: an option is unknown.
         PlanError, IdentificationError: ``"moments"`` or ``"markov-boundary"`` alone, and the graph
@@ -183,6 +189,7 @@ def fit(
             n_init=n_init,
             prior=prior,
             sample_weight=sample_weight,
+            weights_are=weights_are,
             missing=missing,
             state_names=state_names,
             device=device,

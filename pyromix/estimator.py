@@ -9,6 +9,7 @@ import numpy as np
 
 from pyromix.api import fit
 from pyromix.bridges.pgmpy import parameter_estimator_base
+from pyromix.data.weights import COUNTS
 from pyromix.errors import SpecError
 from pyromix.model.randomness import RandomState
 
@@ -27,6 +28,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         method: as in ``px.fit``.
         n_init: number of random starts, as in ``px.fit``.
         prior: as in ``px.fit``.
+        weights_are: ``"counts"`` or ``"sampling"``, as in ``px.fit``.
         missing: ``"mar"``, ``"drop"`` or ``"error"``.
         max_iter: iteration limit of EM.
         random_state: an integer or a Generator.
@@ -57,6 +59,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         method: str = "auto",
         n_init: int | None = None,
         prior: str | float | None = "pooled",
+        weights_are: str = COUNTS,
         missing: str = "mar",
         max_iter: int = 2000,
         random_state: RandomState = 0,
@@ -69,6 +72,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         self.method = method
         self.n_init = n_init
         self.prior = prior
+        self.weights_are = weights_are
         self.missing = missing
         self.max_iter = max_iter
         self.random_state = random_state
@@ -103,6 +107,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
             n_init=self.n_init,
             prior=self.prior,
             sample_weight=None if sample_weight is None else np.asarray(sample_weight),
+            weights_are=self.weights_are,
             missing=self.missing,
             state_names=self.state_names,
             device=self.device,

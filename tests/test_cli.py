@@ -177,6 +177,36 @@ def test_iid_fits_coins_to_a_table_of_units():
     assert json.loads(out)["log_likelihood"] == pytest.approx(-640.4808, abs=1e-3)
 
 
+def test_normalised_weights_are_spoken_of_until_they_are_said_to_be_sampling_weights(tmp_path):
+    path = tmp_path / "units.csv"
+    frame = pd.DataFrame({"successes": [0, 1, 8, 9] * 10, "trials": 9, "w": 1 / 40})
+    frame.to_csv(path, index=False)
+    err = call("iid", path, "-k", 2, "--sample-weight", "w")[2]
+    assert "1 as counts (--weights-are counts, which was taken)" in err
+    assert "Pass --weights-are sampling" in err
+    plain, said = (
+        call("iid", path, "-k", 2, "--json", *flags)
+        for flags in ((), ("--sample-weight", "w", "--weights-are", "sampling"))
+    )
+    assert said[2] == ""
+    one, other = (json.loads(out)["log_likelihood"] for _, out, _ in (plain, said))
+    assert other == pytest.approx(one)
+
+
+@pytest.mark.parametrize("command", ["fit", "check", "select"])
+def test_what_weights_are_is_said_to_every_command_that_takes_them(folder, tmp_path, command):
+    frame = pd.read_csv(folder / "data.csv")
+    frame.assign(w=1 / len(frame)).to_csv(tmp_path / "data.csv", index=False)
+    common = (tmp_path / "data.csv", "--model", folder / "net.bif", "--n-sources", 1)
+    told = call(command, *common, "--sample-weight", "w")
+    asked = call(command, *common, "--sample-weight", "w", "--weights-are", "sampling")
+    assert "--weights-are sampling" in told[2]
+    assert "--weights-are" not in asked[2]
+    code, _, err = call(command, *common, "--weights-are", "sampling")
+    assert code == 1
+    assert "pass --sample-weight ..., or --weights-are counts" in err
+
+
 def test_too_few_flips_for_the_coins_exit_with_two(tmp_path):
     path = tmp_path / "units.csv"
     pd.DataFrame({"successes": [0, 1, 2, 1], "trials": 2}).to_csv(path, index=False)
@@ -314,6 +344,10 @@ def test_a_warning_is_said_once(folder, tmp_path):
         ('pass require="local"', "pass --require local"),
         ("ask with n_sources=2 (identified)", "ask with --n-sources 2 (identified)"),
         ("pass sample_weight='count'", "pass --sample-weight count"),
+        (
+            "pass sample_weight=..., or weights_are='counts'",
+            "pass --sample-weight ..., or --weights-are counts",
+        ),
         ("P(Y | do(X='treated')), method=", "P(Y | do(X='treated')), method="),
     ],
 )

@@ -20,8 +20,8 @@ from pyromix.fitting.record import Fit
 ROOT = Path(__file__).parent.parent
 
 CONTRACT = {
-    "fit": ["model", "data", "n_sources", "method", "n_init", "prior", "sample_weight", "missing",
-            "state_names", "device", "random_state", "show_progress"],
+    "fit": ["model", "data", "n_sources", "method", "n_init", "prior", "sample_weight",
+            "weights_are", "missing", "state_names", "device", "random_state", "show_progress"],
     "fit_product": ["data", "n_sources"],
     "query": ["mixture", "variables", "do", "evidence", "engine"],
     "read": ["path", "source"],

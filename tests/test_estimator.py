@@ -68,6 +68,16 @@ def test_weights_are_those_of_model_fit(model, frame):
     assert one.log_likelihood_ == pytest.approx(two.log_likelihood_, abs=1e-8)
 
 
+def test_weights_may_be_sampling_weights(model, frame):
+    few = frame.head(200)
+    one = px.MixtureEstimator(n_sources=2, n_init=2, weights_are="sampling")
+    two = px.MixtureEstimator(n_sources=2, n_init=2)
+    model.fit(few, estimator=one, sample_weight=np.full(200, 1 / 200))
+    model.fit(few, estimator=two)
+    assert one.fit_.n_rows == pytest.approx(200)
+    assert one.log_likelihood_ == pytest.approx(two.log_likelihood_, abs=1e-6)
+
+
 def test_states_of_the_latent_may_have_names(model, frame):
     names = {"U": ["small", "large"]}
     model.fit(frame, estimator=px.MixtureEstimator(state_names=names, n_init=2))

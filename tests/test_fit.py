@@ -315,7 +315,8 @@ def test_what_data_reached_does_not_depend_on_the_scale_of_the_weights():
     spec = MixtureSpec.from_parents(dict.fromkeys(names, (0, 1)), {"V5": names[:5]}, 2)
     frame = px.simulate(px.random_mixture(spec, 0), 1000)
     plain = px.fit(spec, frame, n_init=2)
-    light = px.fit(spec, frame, n_init=2, sample_weight=np.full(1000, 1e-7))
+    weights = {"sample_weight": np.full(1000, 1e-7), "weights_are": "sampling"}
+    light = px.fit(spec, frame, n_init=2, **weights)
     for one, other in zip(plain.reached, light.reached, strict=True):
         assert torch.equal(one, other)
     exact = px.fit(spec, px.population(px.random_mixture(spec, 0)), n_init=2)

@@ -65,14 +65,22 @@ def test_fewer_rows_than_folds_are_refused():
         folds(counted([1, 1, 0, 0, 0, 0]), 5)
 
 
-def test_a_weight_that_is_no_whole_number_is_dealt_out_in_the_next_larger_number_of_parts():
-    counts = counted([2.5, 0.75, 40.0, 9.0, 9.0, 9.0])
+def test_a_weight_that_is_no_whole_number_is_dealt_out_in_the_nearest_number_of_parts():
+    counts = counted([2.6, 0.25, 40.0, 9.0, 9.0, 9.0])
     found = set()
     for seed in range(20):
         for _, own in folds(counts, 2, seed):
             found |= {round(float(w), 9) for w in mass(own, counts.rows)[:1]}
-            assert float(mass(own, counts.rows)[1]) in (0.0, 0.75)
-    assert found == {round(2.5 * part / 3, 9) for part in range(4)}
+            assert float(mass(own, counts.rows)[1]) in (0.0, 0.25)
+    assert found == {round(2.6 * part / 3, 9) for part in range(4)}
+
+
+def test_weights_next_to_whole_numbers_are_dealt_out_as_these():
+    weights = [5.0, 1.0, 40.0, 9.0, 9.0, 9.0]
+    for off in (1e-6, -1e-6):
+        near_by = folds(counted([w + off for w in weights]), 3)
+        for (_, whole), (_, near) in zip(folds(counted(weights), 3), near_by, strict=True):
+            torch.testing.assert_close(near.weights, whole.weights, rtol=0, atol=1e-5)
 
 
 # -- held-out scores -----------------------------------------------------------------------------

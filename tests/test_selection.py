@@ -117,6 +117,25 @@ def test_a_missing_edge_is_said_to_be_possible_where_no_candidate_reproduces_the
     assert "an edge may be missing" in str(found)
 
 
+def test_a_contradicted_choice_is_said_whatever_other_candidates_reproduce():
+    """BIC chooses k = 1, which the pair margins contradict; k = 2 reproduces them."""
+
+    def told(p_values):
+        table = [
+            Candidate(k, "yes", 1, -1.0, 10.0 * k, 0.0, 1.0, -1.0, 0.0, 1.0, p, 1, 1)
+            for k, p in p_values
+        ]
+        return px.Selection(tuple(table), (), 0.05, ())
+
+    found = told([(1, 1e-9), (2, 0.6)])
+    assert found.best == 1
+    assert not found.reproduced
+    assert "the chosen k does not reproduce" in str(found)
+    other = told([(1, 0.6), (2, 1e-9)])
+    assert other.reproduced
+    assert "does not reproduce" not in str(other)
+
+
 @pytest.mark.parametrize("candidates", [[], [0], [True, 2], [-1]])
 def test_candidates_that_are_none_are_refused(candidates):
     counts, _ = latent_class("values", 2)

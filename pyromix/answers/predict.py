@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyromix.answers.intervals import quantiles
 from pyromix.data.frames import encode, to_pandas
+from pyromix.data.weights import COUNTS, SAMPLING
 from pyromix.errors import NumericalWarning, warn
 from pyromix.exact.likelihood import log_prob, responsibilities
 from pyromix.fitting.inputs import counted
@@ -112,5 +113,7 @@ def score(mixture: BayesNetMixture | Fit, data: Any, sample_weight: Any = None) 
         DataError: a column is missing, a value is no state, a weight is unusable.
     """
     mixture = mixture_of(mixture)
-    counts = counted(data, mixture.spec, sample_weight).to(mixture.device)
+    # a mean is the same whatever its weights are; nobody need be asked
+    weights_are = COUNTS if sample_weight is None else SAMPLING
+    counts = counted(data, mixture.spec, sample_weight, weights_are).to(mixture.device)
     return float(counts.weights @ log_prob(mixture, counts.rows)) / counts.n_rows

@@ -42,7 +42,7 @@ for command in (
 
 
 KEYWORDS = re.compile(
-    r"\b(method|missing|n_init|n_sources|prior|require|sample_weight)=(?:\"([^\"]*)\"|'([^']*)'|(\w+))"
+    r"\b(method|missing|n_init|n_sources|prior|require|sample_weight|weights_are)=(?:\"([^\"]*)\"|'([^']*)'|(\w+|\.\.\.))"
 )
 """Keywords that are flags here, with a value."""
 

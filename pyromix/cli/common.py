@@ -52,6 +52,7 @@ Edge = Annotated[
 ]
 Latent = Annotated[str, typer.Option(help="Name of the source, with --edge.")]
 Weight = Annotated[str | None, typer.Option(help="Column of weights.")]
+WeightsAre = Annotated[str, typer.Option(help="counts or sampling.")]
 Missing = Annotated[str, typer.Option(help="mar, drop or error.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 Source = Annotated[str, typer.Option(help="Name of the source in a network file.")]

@@ -25,6 +25,7 @@ from pyromix.cli.common import (
     Seed,
     Stopped,
     Weight,
+    WeightsAre,
     model_of,
     numbers,
     prior_of,
@@ -55,6 +56,7 @@ def check(
     ] = False,
     n_simulations: Annotated[int, typer.Option(help="Tables to simulate.")] = N_TIMES,
     sample_weight: Weight = None,
+    weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
     random_state: Seed = 0,
     as_json: Json = False,
@@ -70,7 +72,12 @@ def check(
     if simulate and data is None:
         raise typer.BadParameter("--simulate fits a table first: give DATA")
     table = None if data is None else read_frame(table_of(data))
-    asked = {"sample_weight": sample_weight, "missing": missing, "random_state": random_state}
+    asked = {
+        "sample_weight": sample_weight,
+        "weights_are": weights_are,
+        "missing": missing,
+        "random_state": random_state,
+    }
     effect = {"treatment": treatment, "outcome": outcome}
     reports, rehearsals = [], []
     for k in numbers(n_sources):
@@ -122,6 +129,7 @@ def fit(
         str, typer.Option(help="pooled, none, or a pseudo-count per cell.")
     ] = "pooled",
     sample_weight: Weight = None,
+    weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
     max_iter: Annotated[int, typer.Option(help="Iteration limit of EM.")] = 2000,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
@@ -143,6 +151,7 @@ def fit(
         n_init=n_init,
         prior=prior_of(prior),
         sample_weight=sample_weight,
+        weights_are=weights_are,
         missing=missing,
         device=device,
         random_state=random_state,
@@ -165,6 +174,7 @@ def select(
     n_folds: Annotated[int, typer.Option(help="Folds of the held-out likelihood.")] = 5,
     n_init: Annotated[int | None, typer.Option(help="Number of random starts.")] = None,
     sample_weight: Weight = None,
+    weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
     random_state: Seed = 0,
     as_json: Json = False,
@@ -185,6 +195,7 @@ def select(
             n_folds=n_folds,
             n_init=n_init,
             sample_weight=sample_weight,
+            weights_are=weights_are,
             missing=missing,
             random_state=random_state,
         )
@@ -209,6 +220,7 @@ def iid(
     successes: Annotated[str, typer.Option(help="Column of successes.")] = "successes",
     trials: Annotated[str, typer.Option(help="Column of trials.")] = "trials",
     sample_weight: Weight = None,
+    weights_are: WeightsAre = "counts",
     random_state: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -224,6 +236,7 @@ def iid(
         values[1],
         n_sources,
         sample_weight=values[2] if sample_weight else None,
+        weights_are=weights_are,
         random_state=random_state,
     )
     content = {

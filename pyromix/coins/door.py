@@ -25,6 +25,7 @@ from pyromix.coins.moments import (
 )
 from pyromix.coins.prony import factorial_moments
 from pyromix.coins.result import IIDDiagnostics, IIDFit, read_units
+from pyromix.data.weights import COUNTS
 from pyromix.errors import (
     ConvergenceWarning,
     DataError,
@@ -53,6 +54,7 @@ def fit_iid(
     n_sources: int,
     *,
     sample_weight: Any = None,
+    weights_are: str = COUNTS,
     random_state: RandomState = 0,
     n_init: int = 8,
     max_iter: int = 200,
@@ -68,6 +70,8 @@ def fit_iid(
         trials: n per unit, or one number for all; units may differ.
         n_sources: k.
         sample_weight: how often each unit counts; by default once.
+        weights_are: ``"counts"``, weights are numbers of units; ``"sampling"``, they say how much
+            each unit speaks for, and count as Kish's effective number of units.
         random_state: seed of the random starts.
         n_init: number of random starts.
         max_iter: largest number of Newton steps.
@@ -78,17 +82,17 @@ def fit_iid(
 
     Raises:
         DataError: counts are not integers with 0 <= h <= n, lengths differ, or weights are
-            negative, not finite or all zero.
+            negative, not finite or all zero, or ``weights_are`` is set without weights.
         IdentificationError: no unit has 2k - 1 flips, so two mixtures of k coins can share the law
             of the data.
-        QueryError: unknown method.
+        QueryError: unknown method, or ``weights_are`` is unknown.
     """
     check_n_sources(n_sources)
     for name, value in (("n_init", n_init), ("max_iter", max_iter)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise DataError(f"{name} must be an integer >= 0, found {value!r}")
     k = int(n_sources)
-    flips = Flips.from_units(*read_units(successes, trials, sample_weight))
+    flips = Flips.from_units(*read_units(successes, trials, sample_weight, weights_are))
     _check_longest(flips, k)
     moments, covariance = factorial_moments(
         flips.successes, flips.trials, flips.mass, _moment_order(flips, k)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pyromix.coins.likelihood import Flips, log_joint
 from pyromix.coins.moments import MomentSolution, as_float_tensor
-from pyromix.errors import DataError, PositivityError
+from pyromix.data.weights import COUNTS, check_weights_are, doubts, row_weight
+from pyromix.errors import DataError, DataRepairWarning, PositivityError, warn
 from pyromix.model.status import Status
 
 EXCESS_LEVEL = 0.01
@@ -162,7 +163,7 @@ class IIDFit:
 
 
 def read_units(
-    successes: Any, trials: Any, sample_weight: Any
+    successes: Any, trials: Any, sample_weight: Any, weights_are: str = COUNTS
 ) -> tuple[Int[Tensor, " units"], Int[Tensor, " units"], Float[Tensor, " units"]]:
     """Read and check units of flips; tensors keep their device.
 
@@ -170,14 +171,17 @@ def read_units(
         successes: h per unit.
         trials: n per unit, or one number for all.
         sample_weight: per unit, or None for one each.
+        weights_are: what they are, see ``fit_iid``; what is doubtful is warned of.
 
     Returns:
-        Successes, trials and weights per unit.
+        Successes, trials and weights per unit, the last in units.
 
     Raises:
         DataError: counts are not integers with 0 <= h <= n, lengths differ, or weights are
-            negative, not finite or all zero.
+            negative, not finite or all zero, or ``weights_are`` is set without weights.
+        QueryError: ``weights_are`` is unknown.
     """
+    check_weights_are(weights_are, sample_weight)
     h = as_float_tensor(successes, "successes")
     n = as_float_tensor(trials, "trials").to(h.device)
     if h.ndim != 1 or n.ndim > 1 or (n.ndim == 1 and n.shape != h.shape) or not h.numel():
@@ -208,4 +212,7 @@ def read_units(
                 f"weights must be finite, >= 0 and not all zero; found {int(wrong.sum())} bad "
                 f"ones and total {float(mass.nan_to_num(0.0).sum()):g}"
             )
+        for sentence in doubts(mass, weights_are):
+            warn(sentence, DataRepairWarning)
+        mass = mass / row_weight(mass, weights_are)
     return h.long(), n.long(), mass

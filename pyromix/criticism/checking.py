@@ -9,15 +9,20 @@ from typing import Any
 
 from pyromix.answers.wording import question
 from pyromix.bridges.pgmpy import structure_of
-from pyromix.errors import PlanError, QueryError
+from pyromix.data.asking import asked
+from pyromix.data.moments import MomentSource
+from pyromix.data.weights import COUNTS
+from pyromix.errors import DataError, PlanError, QueryError
 from pyromix.fitting.inputs import take_in
 from pyromix.formats.structure import Structure
 from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS
 from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
+from pyromix.identify.product.rank import merge_rare, rank_test
 from pyromix.identify.stage import MomentStage
 from pyromix.identify.start import start_from_moments
 from pyromix.identify.verdict import Ground, Verdict, judge
+from pyromix.identify.views.patterns import all_assignments
 from pyromix.identify.views.splits import candidate_splits
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty, DoQuery, settings
@@ -26,6 +31,9 @@ from pyromix.model.spec import MixtureSpec
 
 DEFAULT_STATES = (0, 1)
 """States of a variable of which neither the model nor data say any."""
+
+SEEN = 0.05
+"""p-value of no signal above which nothing is promised: more rows of noise are noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +117,7 @@ def check(
     evidence: Mapping[str, Hashable] | None = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     sample_weight: Any = None,
+    weights_are: str = COUNTS,
     missing: str = "mar",
     random_state: RandomState = 0,
 ) -> IdentifiabilityReport:
@@ -126,6 +135,7 @@ def check(
         evidence: per variable a state name, beside the do.
         state_names: as in ``fit``. States that nothing names are taken to be two.
         sample_weight: as in ``fit``.
+        weights_are: as in ``fit``.
         missing: as in ``fit``.
         random_state: of the look at data.
 
@@ -136,17 +146,27 @@ def check(
     """
     notes: list[str] = []
     stage: MomentStage | None = None
+    p_signal: float | None = None
     if data is None:
         structure = structure_of(model, n_sources)
         spec = _spec(structure, n_sources, state_names, notes)
     else:
-        taken, said = take_in(model, data, n_sources, state_names, sample_weight, missing)
+        taken, said = take_in(
+            model, data, n_sources, state_names, sample_weight, missing, weights_are=weights_are
+        )
         spec = taken.spec
         notes += sentences(said)
         if spec.n_sources > 1:
             stage = start_from_moments(taken, random_state).stage
+            p_signal = p_of_no_signal(taken, stage)
     return report_on(
-        spec, outcome=outcome, treatment=treatment, evidence=evidence, stage=stage, notes=notes
+        spec,
+        outcome=outcome,
+        treatment=treatment,
+        evidence=evidence,
+        stage=stage,
+        p_signal=p_signal,
+        notes=notes,
     )
 
 
@@ -157,6 +177,7 @@ def report_on(
     treatment: str | None = None,
     evidence: Mapping[str, Hashable] | None = None,
     stage: MomentStage | None = None,
+    p_signal: float | None = None,
     notes: Sequence[str] = (),
 ) -> IdentifiabilityReport:
     """Judge a question on a spec, and say why.
@@ -167,6 +188,8 @@ def report_on(
         treatment: as in ``check``.
         evidence: as in ``check``.
         stage: what the moments of a table showed, where somebody looked.
+        p_signal: p-value of the hypothesis that they show no k-th source, where somebody tested
+            it; see ``p_of_no_signal``.
         notes: sentences from before.
 
     Raises:
@@ -174,8 +197,39 @@ def report_on(
     """
     queries = _queries(spec, outcome, treatment, evidence)
     found = judge(spec, queries, stage)
-    reasons = [*_reasons(found), *_of_data(found), *notes]
+    reasons = [*_reasons(found), *_of_data(found, p_signal), *notes]
     return IdentifiabilityReport(found, _asked(spec, queries, treatment), tuple(reasons))
+
+
+def p_of_no_signal(moments: MomentSource, stage: MomentStage) -> float | None:
+    """Test whether the k-th singular value that a stage missed is noise alone.
+
+    The table of the first run's first two views, of the assignment with most rows, is tested
+    against rank k - 1. Where data chose the views, those that show most, the p-value is too small.
+
+    Args:
+        moments: what the stage looked at, on the spec of its model.
+        stage: what it found.
+
+    Returns:
+        The p-value; None where nothing is missed, or the table is too large to be tested.
+    """
+    if stage.ok or not stage.runs or len(stage.runs[0].views) < 2:
+        return None
+    run, moments = stage.runs[0], asked(moments)
+    spec = moments.spec
+    one, other, given = (
+        [spec.vertex(name) for name in names] for names in (*run.views[:2], run.given)
+    )
+    assignments = all_assignments(spec.joint_shape(given))
+    rows = moments.noise(given, assignments)
+    most = rows.argmax().reshape(1)
+    try:
+        table = moments.table([*one, *other], given, assignments[most])
+        table = merge_rare(table.reshape(1, spec.n_joint(one), -1), rows[most])
+        return float(rank_test(table, rows[most], spec.n_sources - 1).p_value)
+    except DataError:
+        return None
 
 
 def _spec(
@@ -276,8 +330,11 @@ def _plan_text(facts: GraphFacts) -> list[str]:
     return [str(facts.plan or facts.refusal)]
 
 
-def _of_data(found: Verdict) -> list[str]:
-    """What the data lack, about how many rows would help, and the runs that were looked at."""
+def _of_data(found: Verdict, p_signal: float | None) -> list[str]:
+    """What the data lack, about how many rows would help, and the runs that were looked at.
+
+    Rows help only where there is a signal: of a k-th source that is not there nothing is promised.
+    """
     stage = found.stage
     if stage is None:
         return []
@@ -286,7 +343,7 @@ def _of_data(found: Verdict) -> list[str]:
         texts = [
             f"the moments of these data do not show the sources: {note}" for note in stage.notes
         ]
-        for run in stage.runs[:1]:
+        for run in stage.runs[:1] if p_signal is not None and p_signal <= SEEN else ():
             signal = run.signal**2 - (run.noise_floor / 2) ** 2
             if run.signal <= run.noise_floor and signal > 0:
                 times = math.ceil(run.noise_floor**2 / signal)

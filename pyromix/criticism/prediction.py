@@ -6,6 +6,7 @@ from typing import Any
 
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.margins import check_predictions
+from pyromix.data.weights import COUNTS
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.inputs import table_of
 from pyromix.fitting.record import Fit
@@ -17,6 +18,7 @@ def predictive_check(
     data: Any = None,
     *,
     sample_weight: Any = None,
+    weights_are: str = COUNTS,
     level: float = 0.05,
     random_state: RandomState = 0,
 ) -> PredictiveCheck:
@@ -27,13 +29,14 @@ def predictive_check(
         data: a table; the one of the fit when left out. Rows that the fit has not seen test it
             more sharply; to a fit that was saved without its table every table is new.
         sample_weight: column name of ``data`` or one weight per row.
+        weights_are: as in ``fit``.
         level: of each family of tests.
         random_state: of simulated rows and of the blocks.
 
     Raises:
         DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
-    counts = table_of(fit, data, sample_weight).to(fit.mixture.device)
+    counts = table_of(fit, data, sample_weight, weights_are).to(fit.mixture.device)
     with one_thread_unless(counts.rows.numel()):
         return check_predictions(
             fit.mixture,

@@ -16,6 +16,7 @@ from pyromix.data.counts import Counts
 from pyromix.data.folds import EQUAL_SCORES, compared, folds
 from pyromix.data.frames import to_pandas
 from pyromix.data.moments import Rows
+from pyromix.data.weights import COUNTS
 from pyromix.errors import DataError, PyromixWarning, SpecError
 from pyromix.estimate.em import climb, random_starts
 from pyromix.estimate.starts import batch_of, inside
@@ -214,6 +215,7 @@ def select_n_sources(
     level: float = 0.05,
     prior: float | None = None,
     sample_weight: Any = None,
+    weights_are: str = COUNTS,
     missing: str = "mar",
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     device: torch.device | str | None = None,
@@ -232,6 +234,7 @@ def select_n_sources(
         prior: a pseudo-count per cell; by default none, as BIC supposes, and ``HELD_OUT_PRIOR`` for
             the fits that are scored on held-out rows.
         sample_weight: as in ``fit``.
+        weights_are: as in ``fit``.
         missing: as in ``fit``.
         state_names: as in ``fit``.
         device: as in ``fit``.
@@ -248,7 +251,9 @@ def select_n_sources(
         raise SpecError(f"candidates must be numbers of sources >= 1, found {numbers}")
     if model is None:
         model, data = without_edges(data, sample_weight)
-    taken, notes = take_in(model, data, numbers[0], state_names, sample_weight, missing, device)
+    taken, notes = take_in(
+        model, data, numbers[0], state_names, sample_weight, missing, device, weights_are
+    )
     generator = torch_generator(random_state)
     spec = taken.spec
     if not isinstance(taken, Rows):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pyromix.data.codes import check_states, collapse, smallest_dtype
 from pyromix.data.counts import Counts
+from pyromix.data.distinct import distinct_rows
 from pyromix.data.intake_report import DataReport
 from pyromix.data.moments import (
     MAX_JOINT_CELLS,
@@ -296,7 +297,12 @@ def cells_as_counts(asker: Schema, joint: Float[Tensor, " cells"]) -> Counts:
     """
     axes = [torch.arange(c, dtype=smallest_dtype(asker), device=joint.device) for c in asker.cards]
     cells = torch.cartesian_prod(*axes).reshape(-1, len(axes))
-    found = Counts.from_codes(asker, cells, joint)
     # Probabilities stand for rows without end: the rarest cell is one of them.
-    lightest = float(found.weights.min())
-    return replace(found, report=replace(found.report, row_weight=min(1.0, lightest)))
+    lightest = float(joint[joint > 0].min())
+    report = DataReport(
+        n_rows=len(cells),
+        n_variables=asker.n_variables,
+        n_patterns=len(cells),
+        row_weight=min(1.0, lightest),
+    )
+    return Counts(asker, *distinct_rows(asker, cells, joint, report))

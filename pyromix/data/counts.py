@@ -18,6 +18,7 @@ from pyromix.data.frames import encode
 from pyromix.data.intake_report import DataReport, warn_of_repairs
 from pyromix.data.moments import MomentSource, check_request, check_same_variables, normalised
 from pyromix.data.reading import read_frame
+from pyromix.data.weights import COUNTS, check_weights_are
 from pyromix.errors import DataError, NoModelError
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
@@ -81,6 +82,7 @@ class Counts:
         spec: Schema,
         *,
         sample_weight: Any = None,
+        weights_are: str = COUNTS,
         missing: str = "mar",
         device: torch.device | str | None = None,
     ) -> Counts:
@@ -93,19 +95,26 @@ class Counts:
             data: whatever ``reading.read_frame`` accepts; columns in any order.
             spec: variables and their declared states: a Schema or a MixtureSpec.
             sample_weight: a column name, or one weight per row.
+            weights_are: ``"counts"``, weights are numbers of rows; ``"sampling"``, they say how
+                much each row speaks for, and their scale says nothing.
             missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
                 ``"error"`` refuses.
             device: of the result; the CPU when left out.
 
         Raises:
             FileError: a path cannot be read.
-            DataError: the table does not fit the spec, or a weight is unusable.
+            DataError: the table does not fit the spec, or a weight is unusable, or
+                ``weights_are`` is set without weights.
+            QueryError: ``weights_are`` is unknown.
         """
+        check_weights_are(weights_are, sample_weight)
         encoded = encode(
             read_frame(data), spec, sample_weight=sample_weight, missing=missing, warn=False
         )
         weights = None if sample_weight is None else encoded.weights
-        counts = Counts(spec, *distinct_rows(spec, encoded.codes, weights, encoded.report))
+        counts = Counts(
+            spec, *distinct_rows(spec, encoded.codes, weights, encoded.report, weights_are)
+        )
         warn_of_repairs(counts.report)
         return counts if device is None else counts.to(device)
 
@@ -114,6 +123,7 @@ class Counts:
         spec: Schema,
         codes: Int[Tensor, "rows variables"],
         weights: Float[Tensor, " weights"] | None = None,
+        weights_are: str = COUNTS,
     ) -> Counts:
         """Count the distinct rows of a table of state numbers.
 
@@ -123,11 +133,14 @@ class Counts:
             spec: variables and states: a Schema or a MixtureSpec.
             codes: ``(N, n)``, missing cells -1.
             weights: ``(N,)``; ones when left out.
+            weights_are: as in ``from_frame``; what is doubtful is in the report.
 
         Raises:
-            DataError: another number of variables, a state out of range, an unusable weight, or
-                no row is left.
+            DataError: another number of variables, a state out of range, an unusable weight,
+                ``weights_are`` is set without weights, or no row is left.
+            QueryError: ``weights_are`` is unknown.
         """
+        check_weights_are(weights_are, weights)
         check_states(spec, codes)
         if weights is not None:
             weights = weights.to(torch.float64)
@@ -148,7 +161,7 @@ class Counts:
             n_patterns=codes.shape[0],
         )
         codes = codes.to(smallest_dtype(spec))
-        return Counts(spec, *distinct_rows(spec, codes, weights, report))
+        return Counts(spec, *distinct_rows(spec, codes, weights, report, weights_are))
 
     @property
     def spec(self) -> MixtureSpec:
@@ -254,8 +267,14 @@ class Counts:
                     f"states {list(states)}"
                 )
         columns = [here[name] for name in spec.variables]
-        found = Counts.from_codes(spec, self.rows[:, columns], self.weights)
-        return replace(found, report=replace(found.report, row_weight=self.weight_of_a_row))
+        report = DataReport(
+            n_rows=self.n_patterns,
+            n_variables=spec.n_variables,
+            n_patterns=self.n_patterns,
+            row_weight=self.weight_of_a_row,
+        )
+        codes = self.rows[:, columns].to(smallest_dtype(spec))
+        return Counts(spec, *distinct_rows(spec, codes, self.weights, report))
 
     def same_rows(self, other: Counts) -> bool:
         """Whether the distinct rows and their weights are the same."""

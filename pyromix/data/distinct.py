@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyromix.data.codes import collapse
 from pyromix.data.intake_report import DataReport
+from pyromix.data.weights import doubts, row_weight
 from pyromix.errors import DataError
 from pyromix.model.schema import Schema
 
@@ -19,6 +20,7 @@ def distinct_rows(
     codes: Int[Tensor, "rows variables"],
     weights: Float[Tensor, " rows"] | None,
     report: DataReport,
+    weights_are: str | None = None,
 ) -> tuple[Int[Tensor, "patterns variables"], Float[Tensor, " patterns"], DataReport]:
     """Leave out rows that say nothing, and count the others.
 
@@ -27,6 +29,8 @@ def distinct_rows(
         codes: state numbers, missing cells -1.
         weights: one per row, not negative; ones when left out.
         report: what is known of the table so far.
+        weights_are: ``"counts"`` or ``"sampling"``, where the rows are those that were given; when
+            left out what the report says of a row's weight holds.
 
     Returns:
         The distinct rows, the sum of the weights of each, and the report of both.
@@ -59,8 +63,12 @@ def distinct_rows(
             f"no row is left: of {report.n_rows} rows {report.n_dropped_rows} lack cells and "
             f"{report.n_zero_weight_rows} have weight zero"
         )
-    if weights is not None and not bool((weights == weights.round()).all()):
-        report = replace(report, row_weight=float(weights.square().sum() / weights.sum()))
+    if weights is not None and weights_are is not None:
+        report = replace(
+            report,
+            row_weight=row_weight(weights, weights_are),
+            repairs=(*report.repairs, *doubts(weights, weights_are)),
+        )
     n_missing = sum(int(torch.count_nonzero(column < 0)) for column in codes.unbind(1))
     rows, sums = collapse(codes, schema.cards, weights)
     report = replace(

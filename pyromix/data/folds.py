@@ -23,8 +23,8 @@ def folds(
 ) -> list[tuple[Counts, Counts]]:
     """Deal rows out to folds, each row to one.
 
-    A pattern of weight w is w rows; one whose weight is no whole number is the next larger number
-    of equal parts.
+    A pattern of weight w is w rows; one whose weight is no whole number is as many equal parts
+    as the nearest whole number, and at least one.
 
     Args:
         counts: the table.
@@ -39,7 +39,7 @@ def folds(
     """
     if isinstance(n_folds, bool) or not isinstance(n_folds, int) or n_folds < 2:
         raise DataError(f"n_folds must be an integer >= 2, found {n_folds!r}")
-    whole = counts.weights.ceil()
+    whole = counts.weights.round().clamp_min(1)
     dealt = numpy_generator(random_state).multinomial(
         whole.to(torch.int64).cpu().numpy(), [1 / n_folds] * n_folds
     )

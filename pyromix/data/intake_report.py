@@ -21,9 +21,9 @@ class DataReport:
         n_zero_weight_rows: rows left out because their weight is zero.
         total_weight: sum of the weights of the rows kept; their number without weights.
         empty_weight: the same of the rows that have no observed cell, which are left out.
-        row_weight: weight that counts as one row: one for whole weights, which are numbers of rows;
-            else ``sum w^2 / sum w``, so that ``total_weight / row_weight`` is the effective number
-            of rows [L. Kish, Survey Sampling, 1965].
+        row_weight: weight that counts as one row: one where weights are counts; where they are
+            sampling weights ``sum w^2 / sum w``, so that ``total_weight / row_weight`` is the
+            effective number of rows [L. Kish, Survey Sampling, 1965].
         unused: columns of the table that the model does not name.
         repairs: sentences, one for each column or rule.
     """

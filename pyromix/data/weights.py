@@ -1,4 +1,4 @@
-"""Weights of rows: read, checked, float64."""
+"""Weights of rows: read, checked, float64; and how many rows they stand for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,78 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.columns import numbers_of
-from pyromix.errors import DataError
+from pyromix.errors import DataError, QueryError
 from pyromix.model.schema import Schema, near_matches
+
+COUNTS, SAMPLING = WEIGHTS_ARE = ("counts", "sampling")
+"""What weights can be: numbers of rows, or how much each row speaks for."""
+
+WHOLE = 1e-5
+"""Share of a weight that rounding may have put between it and a whole number: the error of six
+printed digits, and more than that of single precision."""
+
+LARGEST_ROUNDED = 1000.0
+"""Weight from which that share grows no more, or every number above 1 / WHOLE would be whole."""
+
+APART = 2.0
+"""Ratio of the two readings' numbers of rows from which the choice is spoken of."""
+
+
+def check_weights_are(weights_are: str, sample_weight: Any) -> None:
+    """Refuse a reading that is none, or one of weights that are not there.
+
+    Raises:
+        QueryError: ``weights_are`` is unknown.
+        DataError: it is set, and ``sample_weight`` is left out.
+    """
+    if weights_are not in WEIGHTS_ARE:
+        raise QueryError(
+            f"weights_are must be one of {list(WEIGHTS_ARE)}, found {weights_are!r}"
+            f"{near_matches(str(weights_are), WEIGHTS_ARE)}"
+        )
+    if sample_weight is None and weights_are != COUNTS:
+        raise DataError(
+            f"weights_are={weights_are!r} says how weights are to be read, but no weights were "
+            "given; pass sample_weight=..., or weights_are='counts'"
+        )
+
+
+def row_weight(weights: Float[Tensor, " rows"], weights_are: str = COUNTS) -> float:
+    """Weight that counts as one row, see ``DataReport.row_weight``.
+
+    Args:
+        weights: ``(N,)``, not negative, and not all zero.
+        weights_are: ``"counts"`` or ``"sampling"``.
+    """
+    return 1.0 if weights_are == COUNTS else float(weights.square().sum() / weights.sum())
+
+
+def doubts(weights: Float[Tensor, " rows"], weights_are: str = COUNTS) -> tuple[str, ...]:
+    """Say of weights read as counts that hardly are what the other reading makes of them.
+
+    Whole numbers are counts. Others are spoken of where the two numbers of rows lie further apart
+    than ``APART``, as they do where weights were normalised to the sum of one.
+
+    Args:
+        weights: ``(N,)``, not negative, and not all zero.
+        weights_are: ``"counts"`` or ``"sampling"``; of the second there is no doubt.
+
+    Returns:
+        One sentence or none.
+    """
+    slack = WHOLE * weights.clamp_max(LARGEST_ROUNDED)
+    if weights_are != COUNTS or bool(((weights - weights.round()).abs() <= slack).all()):
+        return ()
+    total = float(weights.sum())
+    effective = total / row_weight(weights, SAMPLING)
+    if max(total / effective, effective / total) <= APART:
+        return ()
+    return (
+        "The weights are not whole numbers, and the number of rows depends on what they are: "
+        f"{total:.6g} as counts (weights_are='counts', which was taken), {effective:.6g} as "
+        "sampling weights (weights_are='sampling', Kish's effective number). Pass "
+        "weights_are='sampling' if they were normalised, or say how much each row speaks for.",
+    )
 
 
 def read_weights(

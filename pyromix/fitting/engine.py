@@ -13,6 +13,7 @@ import torch
 from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
 from pyromix.data.moments import MAX_JOINT_CELLS, Rows
+from pyromix.data.weights import COUNTS
 from pyromix.errors import (
     DataError,
     QueryError,
@@ -63,6 +64,7 @@ def fit(
     n_init: int | None = None,
     prior: str | Prior | None = POOLED,
     sample_weight: Any = None,
+    weights_are: str = COUNTS,
     missing: str = "mar",
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     device: torch.device | str | None = None,
@@ -87,7 +89,9 @@ def fit(
         raise SpecError(f"n_init must be an integer >= 0 or left out, found {n_init!r}")
     if isinstance(prior, str) and prior != POOLED:
         raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
-    taken, notes = take_in(model, data, n_sources, state_names, sample_weight, missing, device)
+    taken, notes = take_in(
+        model, data, n_sources, state_names, sample_weight, missing, device, weights_are
+    )
     size = taken.n_patterns * taken.schema.n_variables if isinstance(taken, Rows) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}

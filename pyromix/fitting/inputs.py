@@ -15,6 +15,7 @@ from pyromix.data.frames import observed_states
 from pyromix.data.intake_report import DataReport
 from pyromix.data.moments import MomentSource, Rows, schema_of
 from pyromix.data.reading import read_frame
+from pyromix.data.weights import COUNTS, check_weights_are
 from pyromix.errors import DataError, DataRepairWarning, QueryError, warn
 from pyromix.fitting.record import Fit
 from pyromix.formats.structure import Structure
@@ -56,6 +57,7 @@ def take_in(
     sample_weight: Any = None,
     missing: str = "mar",
     device: torch.device | str | None = None,
+    weights_are: str = COUNTS,
 ) -> tuple[Asked, tuple[Note, ...]]:
     """Read a model and a table; arguments and errors of ``fit``.
 
@@ -64,7 +66,7 @@ def take_in(
         repaired.
     """
     structure = structure_of(model, n_sources)
-    read, spec = _read(structure, data, n_sources, state_names, sample_weight, missing)
+    read, spec = _read(structure, data, n_sources, state_names, sample_weight, weights_are, missing)
     if device is not None:
         read = _moved(read, _usable(device))
     said: tuple[Note, ...] = ()
@@ -143,6 +145,7 @@ def _read(
     n_sources: int | None,
     state_names: Mapping[str, Sequence[Hashable]] | None,
     sample_weight: Any,
+    weights_are: str,
     missing: str,
 ) -> tuple[MomentSource, MixtureSpec]:
     """The data, a table as distinct rows, and the spec that the model and the data agree on."""
@@ -159,6 +162,7 @@ def _read(
                 f"object that answers moments or has rows, found a {type(data).__name__}; leave "
                 "sample_weight out"
             )
+        check_weights_are(weights_are, sample_weight)
         schema = schema_of(data)
         known = dict(zip(schema.variables, schema.states, strict=True))
         moments = data if isinstance(data, MomentSource) else gathered(data)
@@ -168,7 +172,9 @@ def _read(
         if name not in states:
             states[name] = observed_states(table, name)
     spec = structure.to_spec(n_sources, states)
-    counts = Counts.from_frame(table, spec, sample_weight=sample_weight, missing=missing)
+    counts = Counts.from_frame(
+        table, spec, sample_weight=sample_weight, weights_are=weights_are, missing=missing
+    )
     if sample_weight is None:
         _warn_of_counts(counts.report.unused)
     return counts, spec
@@ -185,12 +191,12 @@ def _warn_of_counts(unused: Sequence[str]) -> None:
 
 
 def _weights_note(report: DataReport) -> Note:
-    """What weights that are no whole numbers count as."""
+    """What sampling weights count as."""
     n_rows = report.total_weight / report.row_weight
     return Note(
         NoteKind.WEIGHTS,
-        "Weights are not whole, so they are taken as weights of single rows: together they count "
-        f"as {n_rows:.6g} rows. Shares of a table of known size should be multiplied by it.",
+        "Weights are sampling weights of single rows, whatever their scale: together they count as "
+        f"{n_rows:.6g} rows, Kish's effective number.",
         {"n_rows": n_rows},
     )
 
@@ -203,29 +209,33 @@ def _source_note(structure: Structure) -> tuple[Note, ...]:
     return (Note(NoteKind.ADDED_SOURCE, sentence, {"source": structure.source}),)
 
 
-def table_of(fit: Fit, data: Any, sample_weight: Any = None) -> Counts:
+def table_of(fit: Fit, data: Any, sample_weight: Any = None, weights_are: str = COUNTS) -> Counts:
     """A table on the spec of a fit, or the fit's own where none is given.
 
     Raises:
         DataError: there is neither, the table does not fit, or weights come without one.
     """
     if data is not None:
-        return counted(data, fit.spec, sample_weight)
+        return counted(data, fit.spec, sample_weight, weights_are)
     if sample_weight is not None:
         raise DataError(
             "sample_weight belongs to `data`, which was left out: the table of a fit carries its "
             "own weights; pass the data too, or leave sample_weight out"
         )
+    check_weights_are(weights_are, sample_weight)
     return fit.counts
 
 
-def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
+def counted(
+    data: Any, spec: MixtureSpec, sample_weight: Any = None, weights_are: str = COUNTS
+) -> Counts:
     """A table, or rows that are there already, as Counts on a spec.
 
     Raises:
         DataError: the table does not fit the spec, a weight is unusable, or there are no rows.
     """
     if is_asked(data):
+        check_weights_are(weights_are, sample_weight)
         if not isinstance(data, Rows):
             raise DataError(
                 f"expected a table, found a {type(data).__name__} that answers moments only and "
@@ -233,4 +243,5 @@ def counted(data: Any, spec: MixtureSpec, sample_weight: Any = None) -> Counts:
             )
         moments = data if isinstance(data, MomentSource) else gathered(data)
         return asked(moments, spec).as_counts().in_rows()
-    return Counts.from_frame(data, spec, sample_weight=sample_weight).in_rows()
+    found = Counts.from_frame(data, spec, sample_weight=sample_weight, weights_are=weights_are)
+    return found.in_rows()

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from pyromix.data.counts import Counts
+from pyromix.data.weights import COUNTS
 from pyromix.errors import (
     QueryError,
 )
@@ -57,7 +58,8 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
         method: ``"em"``; ``"gibbs"``, exact in the limit, at the cost of an EM step per draw;
             ``"nuts"``, the same posterior by Pyro's NUTS, with fewer draws better mixed, for up
             to a thousand parameters; ``"svi"``, an approximation by Pyro's SVI.
-        **options: ``prior``, by default that of this fit, ``sample_weight`` (of ``data``), and
+        **options: ``prior``, by default that of this fit, ``sample_weight`` and
+            ``weights_are`` (of ``data``, as in ``fit``), and
 
             - em: ``max_iter``, ``tol``, ``accelerate``, ``check_saddle``, ``progress``;
             - gibbs: ``num_samples``, ``warmup_steps``, ``num_chains``, ``thinning``,
@@ -84,9 +86,9 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
             f"unknown method {method!r} of refine{near_matches(method, REFINE_METHODS)}; expected "
             f"one of {list(REFINE_METHODS)}"
         )
-    weight = options.pop("sample_weight", None)
+    weight, weights_are = options.pop("sample_weight", None), options.pop("weights_are", COUNTS)
     _check_options(method, options)
-    counts = table_of(fit, data, weight).to(fit.mixture.device)
+    counts = table_of(fit, data, weight, weights_are).to(fit.mixture.device)
     if method == "em":
         return _em(fit, counts, **options)
     if data is not None or "prior" in options:
@@ -107,6 +109,7 @@ def bootstrap(
     *,
     kind: str = "multinomial",
     sample_weight: Any = None,
+    weights_are: str = COUNTS,
     random_state: RandomState = 0,
     max_iter: int = 2000,
 ) -> F:
@@ -121,6 +124,7 @@ def bootstrap(
         n: number of replicates.
         kind: ``"multinomial"`` or ``"dirichlet"`` weights of the rows.
         sample_weight: of ``data``.
+        weights_are: as in ``fit``.
         random_state: of the weights.
         max_iter: iteration limit of a replicate.
 
@@ -128,7 +132,7 @@ def bootstrap(
         QueryError: the kind is unknown, or n is no positive integer.
         DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
-    counts = table_of(fit, data, sample_weight).to(fit.mixture.device)
+    counts = table_of(fit, data, sample_weight, weights_are).to(fit.mixture.device)
     found = replicate(
         counts,
         fit.mixture,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pyromix.criticism.checking import IdentifiabilityReport, report_on
+from pyromix.criticism.checking import IdentifiabilityReport, p_of_no_signal, report_on
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.prediction import predictive_check
 from pyromix.criticism.selection import Selection
@@ -65,8 +65,8 @@ def look_at(
         stage = None
     else:
         fit = replace(fit, moments=stage)
-    varied = None
-    if question is not None and vary and fit.table is not None:
+    varied, no_table = None, fit.table is None
+    if question is not None and vary and not no_table:
         # Both arms of the effect are two scenarios of one question.
         varied = sensitivity(fit, question.outcome, {question.treatment: list(question.contrast)})
     return Subject(
@@ -77,10 +77,11 @@ def look_at(
             outcome=None if question is None else question.outcome,
             treatment=None if question is None else question.treatment,
             stage=stage,
+            p_signal=None if no_table or stage is None else p_of_no_signal(fit.counts, stage),
         ),
         stage=stage,
         effects=None if question is None else find_effects(fit, question),
         selection=selection,
         sensitivity=varied,
-        check=None if fit.table is None else predictive_check(fit),
+        check=None if no_table else predictive_check(fit),
     )
