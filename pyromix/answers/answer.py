@@ -165,7 +165,9 @@ class Answer:
             draws=self._draws().reshape(-1, cells) if self.has_draws else None,
             targets=targets,
             inquiry=None if self.heard is None else self.heard.inquiry,
-            refused=nothing if self.heard is None else self.heard.refused,
+            refused=nothing
+            if self.heard is None
+            else f"{self.title} has no interval: {self.heard.refused}",
         )
 
     def prob(self, /, **states: Hashable) -> float:

@@ -15,11 +15,8 @@ from pyromix.answers.heard import hear
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
 from pyromix.model.mixture import BayesNetMixture, mixture_of
-from pyromix.model.query import Certainty, DoQuery, settings
+from pyromix.model.query import DoQuery, settings
 from pyromix.model.spec import SOURCE, MixtureSpec
-
-
-WITHIN = "the table leaves the sources open, and an interval within one of them with them"
 
 
 def query(
@@ -134,9 +131,6 @@ def effect(
             fit, [replace(q, evidence={**q.evidence, SOURCE: 0}) for q in asked], interval
         )
         admit(within.verdict, require)
-        if not within.verdict.level.at_least(Certainty.LOCAL):
-            # What fits about as well gives the sources other names: there is no "within" to follow.
-            within = replace(within, inquiry=None, information=None, refused=WITHIN)
     return plain_effect.effect(
         _asked(fit),
         treatment,

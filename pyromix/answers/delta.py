@@ -14,6 +14,7 @@ from torch import Tensor
 from pyromix.errors import QueryError
 from pyromix.exact.information import Information
 
+
 @dataclass(frozen=True, eq=False)
 class Delta:
     """How functions of the tables move with the log-odds, and how sharply data determine these.

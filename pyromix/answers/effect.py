@@ -152,7 +152,9 @@ class Difference:
             draws=draws if draws.shape[0] > 1 else None,
             targets=self.targets,
             inquiry=None if self.heard is None else self.heard.inquiry,
-            refused=nothing if self.heard is None else self.heard.refused,
+            refused=nothing
+            if self.heard is None
+            else f"this difference has no interval: {self.heard.refused}",
         )
 
     def __float__(self) -> float:

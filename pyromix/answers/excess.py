@@ -106,7 +106,7 @@ class Excess:
         return float(self._law.sf(self.observed))
 
     @property
-    def _law(self):  # noqa: ANN202  # scipy has no public name for a frozen law
+    def _law(self):  # scipy has no public name for a frozen law
         mean, variance = max(self.mean, 1e-6), max(self.variance, 1e-9)
         return gamma(mean**2 / variance, scale=variance / mean)
 
@@ -120,9 +120,7 @@ def fit_reduced(specs: Sequence[MixtureSpec], counts: Counts) -> Reduced:
     """
     found = []
     for spec in specs:
-        starts = random_starts(
-            spec, N_REDUCED_STARTS, 0, device=counts.rows.device, counts=counts
-        )
+        starts = random_starts(spec, N_REDUCED_STARTS, 0, device=counts.rows.device, counts=counts)
         result = climb(counts, starts, check_saddle=False, max_iter=STEPS, tol=_tol(counts))
         found.append(Reduced(spec, result.ends))
     return max(found, key=lambda reduced: reduced.log_likelihood)
@@ -156,9 +154,7 @@ def _gains(
 ) -> Float[Tensor, " replicates"]:
     """2 (l_k - l_R) of each column of weights."""
     n = weights.shape[1]
-    table = SimpleNamespace(
-        rows=rows, weights=torch.ones_like(weights[:, 0]), schema=spec.schema
-    )
+    table = SimpleNamespace(rows=rows, weights=torch.ones_like(weights[:, 0]), schema=spec.schema)
     options = {"max_iter": STEPS, "tol": GAIN / float(weights.sum(0).mean())}
     alone = climb_replicates(
         table,

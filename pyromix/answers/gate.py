@@ -47,8 +47,8 @@ def refusal(verdict: Verdict) -> str:
     asked = question(spec, verdict.queries[0])
     if verdict.weak:
         return (
-            f"expected this table to determine {asked}; found that it hardly does, though the graph "
-            f"would: {'; '.join(figures(verdict))}. What to try: {cure(verdict)}. "
+            f"expected this table to determine {asked}; found that it hardly does, though the "
+            f"graph would: {'; '.join(figures(verdict))}. What to try: {cure(verdict)}. "
             'require="weak" answers with an interval that holds all the same'
         )
     if verdict.structural is Certainty.LOCAL:

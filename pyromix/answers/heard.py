@@ -26,7 +26,7 @@ from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import query_gradient
 from pyromix.identify.verdict import Findings, Verdict, judge
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.query import DoQuery
+from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 CHEAP_INFORMATION = 2**31
@@ -34,6 +34,9 @@ CHEAP_INFORMATION = 2**31
 
 AS_GOOD = float(chi2.ppf(0.95, 1)) / 2
 """Nats below the best within which a start fits about as well."""
+
+WITHIN = "the table leaves the sources open, and with them what is within one"
+"""Why weak answers within a source have no interval."""
 
 _KNOWN: WeakKeyDictionary[Fit, dict[object, object]] = WeakKeyDictionary()
 """Per fit what simulations of its reduced models found: questions share it."""
@@ -47,7 +50,7 @@ class Hearing:
         verdict: after the table was heard.
         inquiry: to ask the likelihood; None where the fit holds no table, or it is too large.
         information: for standard errors; None where it is too costly unasked.
-        refused: why there is no interval, where there is none.
+        refused: why there is no interval, where there is none; a clause.
     """
 
     verdict: Verdict
@@ -90,8 +93,16 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
         verdict = verdict.hearing(findings)
     else:
         verdict = verdict.hearing(Findings(stage=fit.moments))
+    if _labelled(queries) and not verdict.level.at_least(Certainty.LOCAL):
+        # What fits about as well gives the sources other names: there is no "within" to follow.
+        return Hearing(verdict, None, None, WITHIN)
     wanted = interval is not False and (affordable or bool(interval)) and fit.table is not None
     return Hearing(verdict, Inquiry(fit, verdict, known) if wanted else None, information, refused)
+
+
+def _labelled(queries: Sequence[DoQuery]) -> bool:
+    """Whether the question names a source."""
+    return any(SOURCE in (*q.outcomes, *q.evidence, *q.do) for q in queries)
 
 
 def too_costly(fit: Fit) -> str:
@@ -104,9 +115,7 @@ def too_costly(fit: Fit) -> str:
             else "the fit holds no table: it was saved with include_data=False"
         )
     if p > MAX_INFORMATION_PARAMETERS:
-        return (
-            f"{p:,} parameters, more than {MAX_INFORMATION_PARAMETERS:,}: take fit.bootstrap()"
-        )
+        return f"{p:,} parameters, more than {MAX_INFORMATION_PARAMETERS:,}: take fit.bootstrap()"
     complete = _n_complete(fit.spec, table)
     if complete > MAX_COMPLETIONS:
         return (
@@ -124,10 +133,10 @@ def too_costly(fit: Fit) -> str:
 def _information(fit: Fit, interval: bool | None) -> tuple[Information | None, str]:
     """What standard errors need, where it is wanted or cheap; else why not."""
     if interval is False:
-        return None, "this answer has no interval: interval=False asked for none"
+        return None, "interval=False asked for none"
     why = too_costly(fit)
     if why and not interval:
-        return None, f"this answer has no interval: {why}"
+        return None, why
     return fit.information, ""
 
 
@@ -156,8 +165,7 @@ def _spread(fit: Fit, queries: Sequence[DoQuery]) -> float:
     """By how much starts answer differently that fit about as well as the best."""
     ends = fit.ends
     # Within a source starts differ by their labels, too.
-    labelled = any(SOURCE in (*q.outcomes, *q.evidence, *q.do) for q in queries)
-    if ends is None or labelled or any(q.n_scenarios for q in queries):
+    if ends is None or _labelled(queries) or any(q.n_scenarios for q in queries):
         return 0.0
     # Of an exact law a row is as good as very many.
     within = AS_GOOD if not fit.exact else 1e-9

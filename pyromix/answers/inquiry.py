@@ -251,9 +251,7 @@ class Inquiry:
     def reduced(self) -> Reduced | None:
         """The model in which views without signal are silent; None where there is none."""
         if self._specs not in self.known:
-            self.known[self._specs] = (
-                fit_reduced(self._specs, self.counts) if self._specs else None
-            )
+            self.known[self._specs] = fit_reduced(self._specs, self.counts) if self._specs else None
         found = self.known[self._specs]
         return found if isinstance(found, Reduced) else None
 
@@ -277,9 +275,7 @@ class Inquiry:
         return found if isinstance(found, Excess) else None
 
 
-def _inside(
-    mixture: BayesNetMixture, masses: Sequence[Tensor], rows: float
-) -> BayesNetMixture:
+def _inside(mixture: BayesNetMixture, masses: Sequence[Tensor], rows: float) -> BayesNetMixture:
     """Mix so many rows of the uniform distribution into every CPT row, and some into P(U)."""
     tables = [mixture.weights]
     for v, (cpt, mass) in enumerate(zip(mixture.cpts, masses, strict=True)):
@@ -302,4 +298,3 @@ def _chosen(answers: Tensor, losses: Tensor, cut: float) -> Tensor:
             break
         picked.append(int(left[gaps.argmax()]))
     return torch.tensor(picked, device=answers.device)
-

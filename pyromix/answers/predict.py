@@ -94,9 +94,9 @@ def _interval(shares: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndar
     """Interval over the draws in which a row is possible at all."""
     possible = shares.isfinite()
     if bool(possible.all()):
-        return interval(shares, level)
+        return quantiles(shares, level)
     if not 0 < level < 1:
-        return interval(shares, level)  # refuses it
+        return quantiles(shares, level)  # refuses it
     ends = np.nanquantile(shares.cpu().numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return ends[0], ends[1]
 

@@ -294,9 +294,7 @@ class _Search:
         left = torch.arange(n, device=basin.device)
         for _ in range(ROUNDS):
             goal = aim[left] + force[left] / strength[left]
-            z_new, q, value = self.pull(
-                basin[left], z[left], side[left] * goal, strength[left]
-            )
+            z_new, q, value = self.pull(basin[left], z[left], side[left] * goal, strength[left])
             q, root = side[left] * q, (2 * (best - value)).clamp_min(0).sqrt()
             pulled = (strength[left] * (goal - q)).clamp_min(1e-12)
             inside = root <= self.root

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from scipy.special import ndtri
+
+from pyromix.answers.gate import cure, figures
+from pyromix.answers.heard import hear
 from pyromix.answers.wording import question
 from pyromix.bridges.pgmpy import structure_of
-from pyromix.data.asking import asked
-from pyromix.data.moments import MomentSource
+from pyromix.data.asking import Asked
 from pyromix.data.weights import COUNTS
-from pyromix.errors import DataError, PlanError, QueryError
+from pyromix.errors import PlanError, QueryError
+from pyromix.fitting import engine
 from pyromix.fitting.inputs import take_in
 from pyromix.formats.structure import Structure
 from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS
 from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
-from pyromix.identify.product.rank import merge_rare, rank_test
-from pyromix.identify.stage import MomentStage
+from pyromix.identify.signal import SIGNAL_LEVEL, signal_of
 from pyromix.identify.start import start_from_moments
-from pyromix.identify.verdict import Ground, Verdict, judge
-from pyromix.identify.views.patterns import all_assignments
+from pyromix.identify.verdict import Findings, Ground, Verdict, judge
 from pyromix.identify.views.splits import candidate_splits
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty, DoQuery, settings
@@ -91,9 +93,12 @@ class IdentifiabilityReport:
             "n_cells": self.spec.n_cells,
             "reasons": list(self.reasons),
             "plan": [str(plan) for plan in self.found.facts.plans[:1]],
+            "doubts": [doubt.value for doubt in self.found.doubts],
         }
         if self.found.certificate is not None:
             found["rank"] = self.found.certificate.rank
+        if (heard := self.found.findings) is not None and not math.isnan(heard.p_signal):
+            found["p_signal"] = heard.p_signal
         if (stage := self.found.stage) is not None:
             found["moments"] = stage.status.name
             if stage.runs:
@@ -145,8 +150,7 @@ def check(
         QueryError: a name or state is unknown, or a treatment is given without an outcome.
     """
     notes: list[str] = []
-    stage: MomentStage | None = None
-    p_signal: float | None = None
+    findings: Findings | None = None
     if data is None:
         structure = structure_of(model, n_sources)
         spec = _spec(structure, n_sources, state_names, notes)
@@ -158,16 +162,32 @@ def check(
         notes += sentences(said)
         if spec.n_sources > 1:
             stage = start_from_moments(taken, random_state).stage
-            p_signal = p_of_no_signal(taken, stage)
+            findings = Findings(signal=signal_of(taken), stage=stage)
+            asked_of = _queries(spec, outcome, treatment, evidence)
+            if findings.signal is None and asked_of and taken.listable and not taken.exact:
+                findings = _by_likelihood(taken, asked_of, findings, random_state)
     return report_on(
         spec,
         outcome=outcome,
         treatment=treatment,
         evidence=evidence,
-        stage=stage,
-        p_signal=p_signal,
+        findings=findings,
         notes=notes,
     )
+
+
+def _by_likelihood(
+    taken: Asked, queries: Sequence[DoQuery], findings: Findings, random_state: RandomState
+) -> Findings:
+    """Where the graph has no three views to test, a fit says what the table shows.
+
+    A question that no table can make weak needs none.
+    """
+    if not judge(taken.spec, queries).leans_on_source:
+        return findings
+    found = engine.fit(taken.spec, taken.as_counts(), method="em", random_state=random_state)
+    heard = hear(found, queries, None).verdict.findings
+    return findings if heard is None else replace(heard, stage=findings.stage)
 
 
 def report_on(
@@ -176,8 +196,7 @@ def report_on(
     outcome: str | Sequence[str] | None = None,
     treatment: str | None = None,
     evidence: Mapping[str, Hashable] | None = None,
-    stage: MomentStage | None = None,
-    p_signal: float | None = None,
+    findings: Findings | None = None,
     notes: Sequence[str] = (),
 ) -> IdentifiabilityReport:
     """Judge a question on a spec, and say why.
@@ -187,49 +206,16 @@ def report_on(
         outcome: as in ``check``.
         treatment: as in ``check``.
         evidence: as in ``check``.
-        stage: what the moments of a table showed, where somebody looked.
-        p_signal: p-value of the hypothesis that they show no k-th source, where somebody tested
-            it; see ``p_of_no_signal``.
+        findings: what a table showed, where somebody looked.
         notes: sentences from before.
 
     Raises:
         QueryError: a name or state is unknown, or a treatment is given without an outcome.
     """
     queries = _queries(spec, outcome, treatment, evidence)
-    found = judge(spec, queries, stage)
-    reasons = [*_reasons(found), *_of_data(found, p_signal), *notes]
+    found = judge(spec, queries, findings)
+    reasons = [*_reasons(found), *_of_data(found), *notes]
     return IdentifiabilityReport(found, _asked(spec, queries, treatment), tuple(reasons))
-
-
-def p_of_no_signal(moments: MomentSource, stage: MomentStage) -> float | None:
-    """Test whether the k-th singular value that a stage missed is noise alone.
-
-    The table of the first run's first two views, of the assignment with most rows, is tested
-    against rank k - 1. Where data chose the views, those that show most, the p-value is too small.
-
-    Args:
-        moments: what the stage looked at, on the spec of its model.
-        stage: what it found.
-
-    Returns:
-        The p-value; None where nothing is missed, or the table is too large to be tested.
-    """
-    if stage.ok or not stage.runs or len(stage.runs[0].views) < 2:
-        return None
-    run, moments = stage.runs[0], asked(moments)
-    spec = moments.spec
-    one, other, given = (
-        [spec.vertex(name) for name in names] for names in (*run.views[:2], run.given)
-    )
-    assignments = all_assignments(spec.joint_shape(given))
-    rows = moments.noise(given, assignments)
-    most = rows.argmax().reshape(1)
-    try:
-        table = moments.table([*one, *other], given, assignments[most])
-        table = merge_rare(table.reshape(1, spec.n_joint(one), -1), rows[most])
-        return float(rank_test(table, rows[most], spec.n_sources - 1).p_value)
-    except DataError:
-        return None
 
 
 def _spec(
@@ -330,24 +316,26 @@ def _plan_text(facts: GraphFacts) -> list[str]:
     return [str(facts.plan or facts.refusal)]
 
 
-def _of_data(found: Verdict, p_signal: float | None) -> list[str]:
-    """What the data lack, about how many rows would help, and the runs that were looked at.
-
-    Rows help only where there is a signal: of a k-th source that is not there nothing is promised.
-    """
-    stage = found.stage
-    if stage is None:
+def _of_data(found: Verdict) -> list[str]:
+    """What the data lack, what would help, and the runs that were looked at."""
+    if found.findings is None:
         return []
-    texts = []
+    stage, texts = found.stage, figures(found)
     if found.weak:
-        texts = [
-            f"the moments of these data do not show the sources: {note}" for note in stage.notes
-        ]
-        for run in stage.runs[:1] if p_signal is not None and p_signal <= SEEN else ():
-            signal = run.signal**2 - (run.noise_floor / 2) ** 2
-            if run.signal <= run.noise_floor and signal > 0:
-                times = math.ceil(run.noise_floor**2 / signal)
-                texts.append(
-                    f"about {times} times as many rows would lift the signal above the noise"
-                )
-    return [*texts, *(f"data: {run}" for run in stage.runs)]
+        texts += [f"what would help: {cure(found)}", *_rows_that_help(found.findings.p_signal)]
+        if stage is not None:
+            texts += [
+                f"the moments of these data do not show the sources: {note}" for note in stage.notes
+            ]
+    return texts if stage is None else [*texts, *(f"data: {run}" for run in stage.runs)]
+
+
+def _rows_that_help(p_signal: float) -> list[str]:
+    """About how many rows would show a signal that looks like one; noise is not lifted by rows.
+
+    The root of a test's statistic grows like that of the rows.
+    """
+    if not SIGNAL_LEVEL < p_signal <= SEEN:
+        return []
+    times = math.ceil((ndtri(SIGNAL_LEVEL / 2) / ndtri(p_signal / 2)) ** 2)
+    return [f"about {times} times as many rows would show it, if it is there"]

@@ -14,6 +14,7 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.data.intake_report import DataReport
 from pyromix.errors import DataError, FileError, PlanError
+from pyromix.estimate.result import Ends
 from pyromix.fitting.record import Fit
 from pyromix.fitting.stages import (
     as_tuples,
@@ -22,6 +23,7 @@ from pyromix.fitting.stages import (
     stages_to_json,
 )
 from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
+from pyromix.identify.signal import Signal, Triple
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
@@ -55,6 +57,8 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
             **{name: getattr(fit, name) for name in NUMBERS},
             "learned": fit.chosen_prior.counts.learned,
             "stages": stages_to_json(fit),
+            # What the views show cannot be tested again without the table.
+            "heard": None if include_data or fit.signal is None else asdict(fit.signal),
         }
     )
     prior = fit.chosen_prior.counts
@@ -63,6 +67,9 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     if fit.sampled is not None:
         drawn = fit.sampled.mixture.tables
         tensors |= zip(_table_names("draws", fit.spec), drawn, strict=True)
+    if fit.ends is not None:
+        tensors |= zip(_table_names("ends", fit.spec), fit.ends.mixtures.tables, strict=True)
+        tensors |= {"ends/objectives": fit.ends.objectives, "ends/converged": fit.ends.converged}
     if include_data and fit.table is None and not fit.exact and not fit.course.moments_alone:
         raise DataError(
             "this fit holds no table: it was saved with include_data=False; save it so again"
@@ -105,6 +112,8 @@ def _fit_of(bundle: Bundle) -> Fit:
         mixture=bundle.mixture,
         row_masses=tuple(tensors[f"row_masses/{v}"] for v in range(spec.n_variables)),
         table=table,
+        ends=_ends(bundle),
+        heard=_heard(extra.get("heard")),
         **{name: extra[name] for name in NUMBERS},
         **read(extra, spec, counts, _draws(bundle)),
     )
@@ -115,6 +124,23 @@ def _draws(bundle: Bundle) -> BayesNetMixture | None:
     if "draws/weights" not in found:
         return None
     return BayesNetMixture.from_tables(spec, [found[name] for name in _table_names("draws", spec)])
+
+
+def _ends(bundle: Bundle) -> Ends | None:
+    spec, found = bundle.mixture.spec, bundle.tensors
+    if "ends/objectives" not in found:
+        return None
+    tables = [found[name] for name in _table_names("ends", spec)]
+    mixtures = BayesNetMixture.from_tables(spec, tables)
+    return Ends(mixtures, found["ends/objectives"], found["ends/converged"].bool())
+
+
+def _heard(fields: Mapping[str, Any] | None) -> Signal | None:
+    if fields is None:
+        return None
+    found = as_tuples(fields)
+    triples = tuple(Triple(**as_tuples(triple)) for triple in found["triples"])
+    return Signal(triples, found["atoms"], found["atom_p_values"])
 
 
 def _table_names(what: str, spec: MixtureSpec) -> list[str]:

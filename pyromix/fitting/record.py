@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, QueryError
+from pyromix.estimate.result import Ends
 from pyromix.exact.information import Information, observed_information
 from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws, FitDiagnostics
-from pyromix.estimate.result import Ends
 from pyromix.identify.signal import Signal, signal_of
 from pyromix.identify.stage import MomentStage
 from pyromix.model.mixture import BayesNetMixture

@@ -166,7 +166,6 @@ class Verdict:
         """Whether it is the table that falls short, not the graph."""
         return self.level is Certainty.WEAK
 
-
     @property
     def leans_on_source(self) -> bool:
         """Whether the answer is one that a table can make weak."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pyromix.criticism.checking import IdentifiabilityReport, p_of_no_signal, report_on
+from pyromix.answers.heard import hear
+from pyromix.criticism.checking import IdentifiabilityReport, report_on
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.prediction import predictive_check
 from pyromix.criticism.selection import Selection
@@ -12,6 +13,8 @@ from pyromix.criticism.sensitivity import Sensitivity, sensitivity
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
 from pyromix.identify.stage import MomentStage
+from pyromix.identify.verdict import Findings
+from pyromix.model.query import settings
 from pyromix.report.facts.effects import Effects, find_effects
 from pyromix.report.facts.moments import find_stage
 from pyromix.report.facts.question import Question
@@ -76,8 +79,7 @@ def look_at(
             fit.spec,
             outcome=None if question is None else question.outcome,
             treatment=None if question is None else question.treatment,
-            stage=stage,
-            p_signal=None if no_table or stage is None else p_of_no_signal(fit.counts, stage),
+            findings=_heard(fit, question, stage),
         ),
         stage=stage,
         effects=None if question is None else find_effects(fit, question),
@@ -85,3 +87,11 @@ def look_at(
         sensitivity=varied,
         check=None if no_table else predictive_check(fit),
     )
+
+
+def _heard(fit: Fit, question: Question | None, stage: MomentStage | None) -> Findings:
+    """What the table shows of the question, or of the sources as such."""
+    if question is None:
+        return Findings(signal=fit.signal, stage=stage)
+    asked = settings(fit.spec, question.outcome, question.treatment)
+    return hear(fit, asked, None).verdict.findings or Findings(stage=stage)

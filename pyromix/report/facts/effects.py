@@ -9,8 +9,10 @@ import torch
 
 from pyromix.answers import ask
 from pyromix.answers.effect import Effect
+from pyromix.answers.intervals import Method
 from pyromix.errors import NotCertifiedError, PositivityError, QueryError, SpecError
 from pyromix.fitting.record import Fit
+from pyromix.model.query import Certainty
 from pyromix.report.facts.question import Question
 
 
@@ -20,7 +22,8 @@ class Effects:
 
     Attributes:
         question: which effect.
-        found: the effect, per source where that is determined; None where it is refused.
+        found: the effect, per source where that is determined; of a table that is too weak for it
+            with the certainty ``WEAK``; None where graph and rank refuse it.
         errors: why something is refused: within each source, of all sources together.
         raw: P(outcome | treatment) of the rows themselves, ``(2, card)`` for the two arms; None
             without rows.
@@ -34,15 +37,20 @@ class Effects:
     @property
     def refusals(self) -> tuple[str, ...]:
         """The same in words."""
-        if self.found is None:
+        if self.found is None or self.weak:
             return (f"{self.errors[-1]}",)
         return tuple(f"within each source: {error}" for error in self.errors)
+
+    @property
+    def weak(self) -> bool:
+        """Whether ``fit.effect`` refuses it, and an interval holds all the same."""
+        return self.found is not None and self.found.certainty is Certainty.WEAK
 
 
 def find_effects(fit: Fit, question: Question) -> Effects:
     """Ask for the effect, per source too, and take no for an answer."""
     errors: list[NotCertifiedError | PositivityError | SpecError] = []
-    for per_source in (True, False):
+    for per_source, require in ((True, "local"), (False, "local"), (False, "weak")):
         if per_source and fit.spec.n_sources == 1:
             continue
         try:
@@ -53,6 +61,7 @@ def find_effects(fit: Fit, question: Question) -> Effects:
                 contrast=question.contrast,
                 outcome_state=question.outcome_state,
                 per_source=per_source,
+                require=require,
             )
         except (NotCertifiedError, PositivityError, SpecError) as error:
             errors.append(error)
@@ -81,9 +90,19 @@ def required_effect(fit: Fit, question: Question | None) -> Effect:
 
 def interval_source(fit: Fit, effect: Effect) -> str:
     """Where intervals come from, in words; empty where there are none."""
-    if fit.sampled is not None:
+    if not effect.do.has_interval:
+        return ""
+    found = effect.do.interval_report()
+    if fit.sampled is not None and Method.DRAWS in found.methods:
         return f"{fit.sampled.n} draws, {fit.sampled}"
-    return "observed information, delta method" if effect.do.has_interval else ""
+    marked = " (weak: fit.effect refuses this answer)" if effect.certainty is Certainty.WEAK else ""
+    return f"{found.words}{marked}"
+
+
+def why_no_interval(effect: Effect) -> str:
+    """Why the effect has no interval; empty where it has one."""
+    heard = effect.do.heard
+    return "" if effect.do.has_interval or heard is None else heard.refused
 
 
 def _raw(fit: Fit, question: Question) -> np.ndarray | None:

@@ -7,7 +7,7 @@ import numpy as np
 from pyromix.answers.answer import Answer
 from pyromix.answers.effect import Difference, Effect
 from pyromix.model.ties import ROUNDING, first_largest
-from pyromix.report.facts.effects import Effects, interval_source
+from pyromix.report.facts.effects import Effects, interval_source, why_no_interval
 from pyromix.report.numbers import between, share, signed
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
@@ -42,11 +42,8 @@ def effect_section(subject: Subject) -> Section:
     unsupported = max(float(arm.unsupported.max()) for arm in effect.do_arms)
     if unsupported > 1e-6:
         words.append(f"Up to {unsupported:.2g} of an answer rests on rows that no data reached.")
-    if effect.do.delta is not None and effect.do.delta.dominated:
-        words.append(
-            "The interval rests mostly on directions that the data hardly determine: take "
-            "fit.bootstrap()."
-        )
+    if why := why_no_interval(effect):
+        words.append(f"No interval: {why}.")
     words.append(
         "Naive compares those seen with one state and with the other; do compares what setting it "
         "makes of everybody. Their gap is what the source does."

@@ -30,7 +30,9 @@ def sources_section(subject: Subject) -> Section:
     )
     shown = [t for t in tables if t.mean > LEAST_SHOWN][:TABLES_SHOWN]
     header = ("P(state | source)", *(f"{spec.source}={u}" for u in spec.source_states), "distance")
-    drawings = [Drawing("sources", "Share of each state within each source, with 95% intervals.")]
+    drawn = all(margin.interval is not None for margin in found)
+    with_ends = ", with 95% intervals" if drawn else ""
+    drawings = [Drawing("sources", f"Share of each state within each source{with_ends}.")]
     if fit.table is not None:
         said = "Largest P(source | row): 1 where a row's source is certain."
         drawings.append(Drawing("responsibilities", said))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pyromix.answers.gate import figures
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.sensitivity import N_SOURCES, VIEW
 from pyromix.identify.stage import RunReport
@@ -11,7 +12,7 @@ from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
 from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.posterior.draws import remarks
-from pyromix.report.facts.effects import Effects, interval_source
+from pyromix.report.facts.effects import Effects, interval_source, why_no_interval
 from pyromix.report.numbers import between, braces, count, finite, ordinal, share, signed, small
 from pyromix.report.parts import Badged, Section
 from pyromix.report.subject import Subject
@@ -158,8 +159,8 @@ def _doubts(subject: Subject) -> list[str]:
     """What should keep a reader from trusting the figures, the gravest first."""
     fit, verdict = subject.fit, subject.identified.found
     doubts = []
-    if verdict.weak and subject.stage is not None:
-        doubts.append(f"the sources are weak: {'; '.join(sentences(subject.stage.notes))}")
+    if verdict.weak:
+        doubts.append(f"the sources are weak: {'; '.join(figures(verdict))}")
     if verdict.level is Certainty.NONE:
         doubts.append(f"the sources are not identified: {'; '.join(subject.identified.reasons)}")
     if verdict.level is Certainty.LOCAL:
@@ -181,10 +182,8 @@ def _doubts(subject: Subject) -> list[str]:
     if subject.check is not None and not subject.check.fits:
         doubts.append(f"the model does not reproduce the table: worst, {subject.check.worst}")
     effect = None if subject.effects is None else subject.effects.found
-    if effect is not None and effect.do.delta is not None and effect.do.delta.dominated:
-        doubts.append(
-            "the interval of the effect rests mostly on directions that the data hardly determine"
-        )
+    if effect is not None and (why := why_no_interval(effect)):
+        doubts.append(f"the effect has no interval: {why}")
     return [*doubts, *_moves(subject), *subject.notes]
 
 
