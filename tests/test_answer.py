@@ -8,8 +8,8 @@ import torch
 from helpers import random_spec
 
 from pyromix.answers.answer import Answer
-from pyromix.answers.intervals import quantiles as interval
 from pyromix.answers.do import query
+from pyromix.answers.intervals import quantiles as interval
 from pyromix.errors import QueryError
 from pyromix.model.query import Certainty
 from pyromix.model.randomness import random_mixture

@@ -115,7 +115,9 @@ class Findings:
     def _without_signal(self, spec: MixtureSpec) -> bool:
         if not math.isnan(self.p_signal):
             return self.p_signal > SIGNAL_LEVEL or self._hardly_apart(spec)
-        return self.stage is not None and not self.stage.ok
+        # Without a plan the stage had nothing to look at.
+        planned = bool(graph_facts(spec).plans)
+        return planned and self.stage is not None and not self.stage.ok
 
     def _hardly_apart(self, spec: MixtureSpec) -> bool:
         """Whether a third view of few states may not tell all the sources apart."""

@@ -16,13 +16,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cells import CELLS, Cell
 
 import pyromix as px
-from cells import CELLS, Cell
 
 RESULTS = Path(__file__).with_name("coverage.csv")
 
-FIELDS = ("cell", "seed", "method", "estimate", "low", "high", "covered", "found", "weak", "seconds")
+FIELDS = (
+    "cell",
+    "seed",
+    "method",
+    "estimate",
+    "low",
+    "high",
+    "covered",
+    "found",
+    "weak",
+    "seconds",
+)
 
 LEVEL = 0.9
 
@@ -91,9 +102,7 @@ def run(names: list[str], n: int, method: str, jobs: int) -> None:
     """Do what is not yet done."""
     done = {(row["cell"], int(row["seed"]), row["method"]) for row in read()}
     numbers = {name: i for i, name in enumerate(CELLS)}
-    tasks = [
-        (name, 100_000 * (1 + numbers[name]) + i, method) for i in range(n) for name in names
-    ]
+    tasks = [(name, 100_000 * (1 + numbers[name]) + i, method) for i in range(n) for name in names]
     tasks = [task for task in tasks if task not in done]
     with RESULTS.open("a", newline="") as file, Pool(jobs) as pool:
         writer = csv.DictWriter(file, FIELDS)
