@@ -21,6 +21,7 @@ from pyromix.exact.information import (
     MAX_COMPLETIONS,
     MAX_INFORMATION_PARAMETERS,
     Information,
+    variance_if_seen,
 )
 from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import query_gradient
@@ -150,15 +151,23 @@ def _n_complete(spec: MixtureSpec, table: Counts) -> float:
 def _loose(
     fit: Fit, queries: Sequence[DoQuery], information: Information | None
 ) -> tuple[float, float]:
-    """Share of the largest variance from hardly determined directions, and its root."""
+    """Share of the largest variance from directions that only seeing U would determine; its root.
+
+    A row of a table with few rows of data is hardly determined, too, but that is no fault of U's:
+    what of the variance would be there with U seen is not counted.
+    """
     if information is None or any(q.n_scenarios for q in queries):
         return 0.0, math.nan
     cells = [finite_gradients(query_gradient(fit.mixture, query)) for query in queries]
     gradients = cells[0] if len(cells) == 1 else torch.cat([c - cells[0] for c in cells[1:]])
     variances = information.variances(gradients)
     worst = int(variances.argmax())
-    shares = information.loose_shares(gradients[worst : worst + 1])
-    return float(shares[0]), float(variances[worst].sqrt())
+    gradient, variance = gradients[worst], float(variances[worst])
+    loose = float(information.loose_shares(gradient[None])[0])
+    if not variance or not loose:
+        return 0.0, math.sqrt(variance)
+    seen = variance_if_seen(fit.mixture, fit.row_masses, fit.n_rows, gradient)
+    return loose * (1 - min(seen / variance, 1.0)), math.sqrt(variance)
 
 
 def _spread(fit: Fit, queries: Sequence[DoQuery]) -> float:

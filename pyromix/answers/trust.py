@@ -20,7 +20,7 @@ from pyromix.estimate.surface import Surface, mixtures_of
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
 
-FEW = 5.0
+FEW = 8.0
 """Expected rows of the rarer states of a CPT row below which these are few."""
 
 LEANING = 0.25
