@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.answers.answer import Answer, interval_lines, telling
+from pyromix.answers.answer import Answer, doubt_lines, interval_lines, telling
 from pyromix.answers.delta import Delta, difference, difference_interval
 from pyromix.answers.do import query
 from pyromix.answers.heard import Hearing
@@ -267,6 +267,7 @@ class Effect:
             lines += columns_of_text(header, rows, n_left=1)
         lines += interval_lines(self.do._basis, self.do_arms[0].heard, self.level)
         lines.append(certainty_line(self.certainty))
+        lines += doubt_lines(self.do_arms[0].heard)
         within = {arm.certainty for arms in self.source_arms for arm in arms}
         lines += [f"per source, {certainty_line(c)}" for c in within - {self.certainty}]
         return "\n".join(lines)

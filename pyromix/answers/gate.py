@@ -120,7 +120,8 @@ def figures(verdict: Verdict) -> list[str]:
             )
         elif doubt is Doubt.STARTS:
             texts.append(
-                f"starts that fit about as well give answers that differ by {found.spread:.2g}"
+                "starts that fit about as well answer otherwise, from "
+                f"{found.spread[0]:+.3g} to {found.spread[1]:+.3g}"
             )
     return texts
 
