@@ -162,7 +162,7 @@ def test_where_the_graph_has_no_three_views_the_likelihood_tells():
 
 def signal(*p_values):
     triples = tuple(Triple(((0,), (1,), (2,)), (), (p, p, p)) for p in sorted(p_values))
-    return Signal(triples, ((0,), (1,), (2,)), (1.0, 1.0, 1.0))
+    return Signal(triples, len(triples), ((0,), (1,), (2,)), (1.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize(

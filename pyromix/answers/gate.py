@@ -99,7 +99,7 @@ def figures(verdict: Verdict) -> list[str]:
                     f"{APART:g} standard errors"
                 )
                 continue
-            looked = len(found.signal.triples)
+            looked = found.signal.n_triples
             texts.append(
                 f"no three views of {spec.source!r} show it beyond doubt: of {looked} triples "
                 f"looked at, {views}{given} show it best, and would look so by chance with "

@@ -39,7 +39,7 @@ def reductions(
         largest there are; perhaps none.
     """
     own = _own(spec, queries)
-    if signal is None:
+    if signal is None or not signal.atoms:
         return _smallest(spec, queries, [v for v in range(spec.n_variables) if v not in own])
     atoms = [
         (p, atom)
