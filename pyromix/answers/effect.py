@@ -108,12 +108,9 @@ class Difference:
 
     def minus(self, other: Difference) -> Difference:
         """The difference between two differences of one outcome."""
-        targets, mine, others = None, self.targets, other.targets
-        if mine is not None and others is not None:
-
-            def targets(mixture: BayesNetMixture) -> Tensor:
-                return mine(mixture) - others(mixture)
-
+        targets = None
+        if self.targets is not None and other.targets is not None:
+            targets = _less(self.targets, other.targets)
         # The weaker of both decides what an interval may be made of.
         weaker = min((self, other), key=lambda d: list(Certainty).index(d.certainty))
         return Difference(
@@ -171,6 +168,11 @@ class Difference:
             f"{s!r}: {d:+.4f}" for s, d in zip(self.states, self.values, strict=True)
         )
         return f"Difference({self.outcome}: {{{entries}}})"
+
+
+def _less(one: Targets, other: Targets) -> Targets:
+    """The difference of two functions of mixtures."""
+    return lambda mixture: one(mixture) - other(mixture)
 
 
 @dataclass(frozen=True, eq=False)
