@@ -209,8 +209,7 @@ class _Search:
     def run(self, error: float, best: float | None, explore: bool) -> _Found:
         """Search from all starts."""
         n = len(self.start.odds)
-        values, _ = self.surface(self.start.odds)
-        answers, slopes = self.answers(self.start.odds)
+        values, _, answers, slopes = self.both(self.start.odds)
         top = float(values.max())
         best = top if best is None else max(best, top)
         self.best, self.best_odds = best, self.start.odds[int(values.argmax())]
@@ -224,12 +223,14 @@ class _Search:
             found = self.explored(found, answers[0], assumed)
         return _Found(*found, assumed, self.best, self.best_odds)
 
-    def answers(self, odds: Float[Tensor, "s p"]) -> tuple[Tensor, Tensor]:
-        """Answers and their gradients in the log-odds."""
+    def both(self, odds: Float[Tensor, "s p"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log-likelihoods and answers, each with its gradients in the log-odds."""
         moved = odds.detach().requires_grad_()
-        answer = self.target(mixtures_of(self.surface.axis, moved))
+        mixtures = mixtures_of(self.surface.axis, moved)
+        answer = self.target(mixtures)
         (slope,) = torch.autograd.grad(answer.sum(), moved)
-        return answer.detach(), torch.where(slope.isfinite(), slope, 0.0)
+        value, score = self.surface.at(mixtures)
+        return value, score, answer.detach(), torch.where(slope.isfinite(), slope, 0.0)
 
     def directed(
         self, basin: Tensor, side: Tensor, slopes: Tensor, error: float
@@ -248,9 +249,7 @@ class _Search:
         """Minimise -l + strength/2 (q - goal)^2: round coordinates, answers, log-likelihoods."""
 
         def function(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-            odds = self.start.out(basin[which], points)
-            value, score = self.surface(odds)
-            answer, slope = self.answers(odds)
+            value, score, answer, slope = self.both(self.start.out(basin[which], points))
             gap = answer - goal[which]
             loss = strength[which] / 2 * gap.square() + (self.best - value)
             gradient = (strength[which] * gap)[:, None] * slope - score
@@ -258,8 +257,7 @@ class _Search:
 
         found = minimise(function, z, tol=TOLERANCE, max_iter=80).point
         odds = self.start.out(basin, found)
-        answers, _ = self.answers(odds)
-        values, _ = self.surface(odds)
+        values, _, answers, _ = self.both(odds)
         top = int(values.argmax())
         if float(values[top]) > self.best:
             self.best, self.best_odds = float(values[top]), odds[top]

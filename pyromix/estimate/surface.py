@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -59,15 +60,27 @@ class Surface:
         self, odds: Float[Tensor, "batch p"]
     ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch p"]]:
         """Values, in nats over all rows, and gradients in the log-odds."""
-        em, point = self.em, Point.of(self.mixtures(odds))
+        return self.at(self.mixtures(odds))
+
+    @torch.no_grad()
+    def at(
+        self, mixtures: BayesNetMixture
+    ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch p"]]:
+        """The same at mixtures with one batch axis."""
+        em, point = self.em, Point.of(mixtures)
         step = em(point)
-        prior = em.prior
-        cells = em.axis.stack(prior.cpts).reshape(len(point.table), -1, em.spec.n_sources)
-        behind = em.spread(step.row_masses) + em.spread(em.row_sums(cells))
-        total = em.total_weight + prior.weights.sum(-1)
+        behind = em.spread(step.row_masses + self._pseudo_rows)
+        total = em.total_weight + em.prior.weights.sum(-1)
         change = em.axis.unstack(behind * (step.target.table - point.table))
         sources = total * (step.target.weights - point.weights)
         return step.objective, self.axis.free([sources, *change])
+
+    @cached_property
+    def _pseudo_rows(self) -> Float[Tensor, "cpt_rows any k"]:
+        """Pseudo-counts of each CPT row."""
+        em = self.em
+        cells = em.axis.stack(em.prior.cpts)
+        return em.row_sums(cells.reshape(len(cells), -1, em.spec.n_sources))
 
 
 def mixtures_of(axis: ParameterAxis, odds: Float[Tensor, "*lead p"]) -> BayesNetMixture:

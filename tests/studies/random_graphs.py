@@ -34,7 +34,7 @@ EDGES = 0.3
 """Probability of an edge between two vertices."""
 
 
-def drawn(seed: int) -> tuple[BayesNetMixture, str, str]:
+def drawn(seed: int, k: int) -> tuple[BayesNetMixture, str, str]:
     """A mixture on a random graph, and an effect that leans on views of U."""
     rng = np.random.default_rng(seed)
     while True:
@@ -43,7 +43,7 @@ def drawn(seed: int) -> tuple[BayesNetMixture, str, str]:
         parents = {
             names[j]: [names[i] for i in range(j) if rng.random() < EDGES][-2:] for j in range(n)
         }
-        spec = px.MixtureSpec.from_parents(dict.fromkeys(names, (0, 1)), parents, 2)
+        spec = px.MixtureSpec.from_parents(dict.fromkeys(names, tuple(range(k))), parents, k)
         pairs = [(p, v) for v, mine in parents.items() for p in mine]
         if not pairs or graph_facts(spec).plan is None:
             continue
@@ -51,7 +51,11 @@ def drawn(seed: int) -> tuple[BayesNetMixture, str, str]:
         found = judge(spec, settings(spec, y, x))
         if found.ground in NO_VIEW or not found.structural.at_least(Certainty.LOCAL):
             continue
-        return px.random_mixture(spec, int(rng.integers(2**31)), separation=SEPARATION), x, y
+        return (
+            px.random_mixture(spec, int(rng.integers(2**31)), separation=SEPARATION / (k - 1)),
+            x,
+            y,
+        )
 
 
 def spoilt(truth: BayesNetMixture, x: str, y: str, seed: int) -> tuple[BayesNetMixture, str]:
@@ -74,39 +78,41 @@ def spoilt(truth: BayesNetMixture, x: str, y: str, seed: int) -> tuple[BayesNetM
     return BayesNetMixture(smaller, truth.weights, cpts), "removed"
 
 
-def one(seed: int) -> dict[str, object]:
+def one(task: tuple[int, int]) -> dict[str, object]:
     """One graph, one mixture, one table, one effect."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    whole, x, y = drawn(seed)
+    k, seed = task
+    whole, x, y = drawn(seed, k)
     truth, how = spoilt(whole, x, y, seed)
-    real = float(px.effect(truth, x, y).do)
+    pair = (0, k - 1)
+    real = float(px.effect(truth, x, y, contrast=pair).do.values[-1])
     frame = px.simulate(truth, N_ROWS, random_state=seed)
     fit = px.fit(truth.spec, frame, random_state=seed, show_progress=False)
-    row: dict[str, object] = {"seed": seed, "spoilt": how, "n": truth.spec.n_variables}
+    row: dict[str, object] = {"k": k, "seed": seed, "spoilt": how, "n": truth.spec.n_variables}
     try:
-        effect = fit.effect(x, y, require="weak", level=0.9)
+        effect = fit.effect(x, y, contrast=pair, require="weak", level=0.9)
     except px.NotCertifiedError:
         return {**row, "certainty": "none", "covered": "", "width": "", "doubts": "", "by": ""}
-    low, high = (float(end[1]) for end in effect.interval())
+    low, high = (float(end[-1]) for end in effect.interval())
     return {
         **row,
         "certainty": effect.certainty.value,
         "covered": int(low <= real <= high),
         "width": round(high - low, 4),
         "doubts": " ".join(effect.do.heard.verdict.doubts),
-        "by": effect.do.interval_report().methods[1],
+        "by": effect.do.interval_report().methods[-1],
     }
 
 
-def run(n: int, jobs: int, first: int) -> None:
+def run(n: int, jobs: int, first: int, k: int) -> None:
     """Do what is not yet done."""
     done = set()
     if RESULTS.exists():
         with RESULTS.open(newline="") as file:
-            done = {int(row["seed"]) for row in csv.DictReader(file)}
-    todo = [first + i for i in range(n) if first + i not in done]
-    fields = ("seed", "spoilt", "n", "certainty", "covered", "width", "doubts", "by")
+            done = {(int(row["k"]), int(row["seed"])) for row in csv.DictReader(file)}
+    todo = [(k, first + i) for i in range(n) if (k, first + i) not in done]
+    fields = ("k", "seed", "spoilt", "n", "certainty", "covered", "width", "doubts", "by")
     with RESULTS.open("a", newline="") as file, Pool(jobs) as pool:
         writer = csv.DictWriter(file, fields)
         if not file.tell():
@@ -120,6 +126,13 @@ def summary() -> str:
     """Misses and refusals."""
     with RESULTS.open(newline="") as file:
         rows = list(csv.DictReader(file))
+    return "\n".join(
+        f"k = {k}: {_summary([row for row in rows if row['k'] == k])}"
+        for k in sorted({row["k"] for row in rows})
+    )
+
+
+def _summary(rows: list[dict[str, str]]) -> str:
     sure = [r for r in rows if r["certainty"] in ("graphical", "local")]
     weak = [r for r in rows if r["certainty"] == "weak"]
     whole = [r for r in rows if r["spoilt"] == "none"]
@@ -138,7 +151,8 @@ if __name__ == "__main__":
     parser.add_argument("-n", type=int, default=0)
     parser.add_argument("-j", "--jobs", type=int, default=2)
     parser.add_argument("--first", type=int, default=1_000_000)
+    parser.add_argument("-k", type=int, default=2)
     given = parser.parse_args()
     if given.n:
-        run(given.n, given.jobs, given.first)
+        run(given.n, given.jobs, given.first, given.k)
     print(summary())  # noqa: T201
