@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from pyromix.estimate.step import WeightedRows
 from pyromix.exact.sampling import sample
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
+from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
 N_REPLICATES = 60
@@ -55,6 +55,15 @@ STEPS = 600
 
 GAIN = 1e-4
 """Nats that a step of EM must gain."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Weighted rows; see ``WeightedRows``."""
+
+    rows: Int[Tensor, "m variables"]
+    weights: Float[Tensor, " m"]
+    schema: Schema
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +163,7 @@ def _gains(
 ) -> Float[Tensor, " replicates"]:
     """2 (l_k - l_R) of each column of weights."""
     n = weights.shape[1]
-    table = SimpleNamespace(rows=rows, weights=torch.ones_like(weights[:, 0]), schema=spec.schema)
+    table = _Table(rows, torch.ones_like(weights[:, 0]), spec.schema)
     options = {"max_iter": STEPS, "tol": GAIN / float(weights.sum(0).mean())}
     alone = climb_replicates(
         table,
@@ -163,7 +172,7 @@ def _gains(
         prior=PseudoCounts.of(reduced.spec, None, rows.device),
         **options,
     )
-    pooled = SimpleNamespace(rows=rows, weights=weights.mean(1), schema=spec.schema)
+    pooled = _Table(rows, weights.mean(1), spec.schema)
     starts = batch_of(
         replace(reduced.best, spec=spec),
         random_starts(spec, N_STARTS - 1, 0, device=rows.device, counts=pooled),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -39,7 +39,7 @@ AS_GOOD = float(chi2.ppf(0.95, 1)) / 2
 WITHIN = "the table leaves the sources open, and with them what is within one"
 """Why weak answers within a source have no interval."""
 
-_KNOWN: WeakKeyDictionary[Fit, dict[object, object]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Fit, dict[Hashable, object]] = WeakKeyDictionary()
 """Per fit what simulations of its reduced models found: questions share it."""
 
 
@@ -115,6 +115,8 @@ def too_costly(fit: Fit) -> str:
             if fit.exact
             else "the fit holds no table: it was saved with include_data=False"
         )
+    if fit.course.moments_alone:
+        return "moments alone are no maximum of the likelihood: take fit.refine(), or interval=True"
     if p > MAX_INFORMATION_PARAMETERS:
         return f"{p:,} parameters, more than {MAX_INFORMATION_PARAMETERS:,}: take fit.bootstrap()"
     complete = _n_complete(fit.spec, table)
