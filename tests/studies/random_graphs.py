@@ -59,10 +59,7 @@ def spoilt(truth: BayesNetMixture, x: str, y: str, seed: int) -> tuple[BayesNetM
     rng, spec = np.random.default_rng(seed), truth.spec
     run = graph_facts(spec).plans[0].runs[0]
     others = [
-        v
-        for view in run.views
-        for v in view
-        if spec.name(v) not in (x, y) and not spec.children[v]
+        v for view in run.views for v in view if spec.name(v) not in (x, y) and not spec.children[v]
     ]
     if seed % 3 or not others:
         return truth, "none"
