@@ -245,6 +245,9 @@ def test_an_answer_that_rests_on_hardly_determined_directions_is_weak():
     with pytest.raises(px.NotCertifiedError, match="of the variance comes from directions") as said:
         fit.effect(**asked)
     assert said.value.found == "weak"
+    for interval in (False, True):
+        with pytest.raises(px.NotCertifiedError, match="of the variance comes from directions"):
+            fit.effect(**asked, interval=interval)
     effect = fit.effect(**asked, require="weak")
     findings = effect.do.heard.verdict.findings
     assert effect.do.heard.verdict.doubts == (Doubt.DIRECTIONS,)

@@ -32,6 +32,12 @@ STRONG, HALF, QUARTER = (0.2, 0.8), (0.35, 0.65), (0.425, 0.575)
 DEAD = [(0.5, 0.5), (0.3, 0.3), (0.6, 0.6)]
 
 
+def alike(mixture):
+    """The mixture whose sources are all the same: no triple shows signal."""
+    same = [cpt[:1].expand_as(cpt).clone() for cpt in mixture.cpts]
+    return px.BayesNetMixture(mixture.spec, mixture.weights, tuple(same))
+
+
 def five(views, confounded=True):
     """The laws of THEORY section 15.4; X and Y that say nothing of U where not confounded."""
     treated, outcome = (
@@ -188,19 +194,31 @@ def test_a_pair_has_the_rows_in_which_it_is_seen():
 
 
 def test_every_triple_of_atoms_of_a_small_graph_is_looked_at():
-    found = signal_of(rows_of(five([STRONG] * 3), 500))
+    found = signal_of(rows_of(alike(five([STRONG] * 3)), 500))
     atoms = [(0,), (1,), (2,), (3, 4)]
     assert sorted(found.atoms) == atoms
     looked_at = {tuple(sorted(triple.views)) for triple in found.triples}
     assert looked_at >= set(itertools.combinations(atoms, 3))
-    assert found.p_value == len(found.triples) * found.triples[0].p_value
+    assert found.n_triples == len(found.triples)
+    assert found.p_value == min(1, len(found.triples) * found.triples[0].p_value)
+
+
+def test_tests_end_with_the_first_triple_that_shows_signal_and_all_triples_count():
+    silent, shown = (
+        signal_of(rows_of(truth, 2000)) for truth in (alike(five([STRONG] * 3)), five([STRONG] * 3))
+    )
+    assert shown.shown
+    assert len(shown.triples) == 1
+    assert shown.n_triples == silent.n_triples == len(silent.triples)
+    assert shown.p_value == min(1, silent.n_triples * shown.triples[0].p_value)
+    assert shown.atoms == ()
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("k", [2, 3])
 def test_views_are_d_separated_given_the_source_and_small(k, seed):
     spec = random_network(8, k, seed)
-    found = signal_of(px.population(px.random_mixture(spec, seed)))
+    found = signal_of(px.population(alike(px.random_mixture(spec, seed))))
     graph = graph_with_source(spec)
     for triple in found.triples:
         for one, other in itertools.combinations(triple.views, 2):

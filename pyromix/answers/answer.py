@@ -14,6 +14,7 @@ from scipy.special import logit
 from torch import Tensor
 
 from pyromix.answers.delta import Delta, probability_interval
+from pyromix.answers.gate import figures
 from pyromix.answers.heard import Hearing
 from pyromix.answers.intervals import Basis, Interval
 from pyromix.answers.wording import (
@@ -254,7 +255,7 @@ class Answer:
         if worst > SAID_UNSUPPORTED:
             lines.append(f"unsupported: up to {worst:.2g} rests on rows that no data reached")
         lines += interval_lines(self._basis, self.heard, self.level)
-        return "\n".join([*lines, certainty_line(self.certainty)])
+        return "\n".join([*lines, certainty_line(self.certainty), *doubt_lines(self.heard)])
 
     __repr__ = __str__
 
@@ -278,6 +279,11 @@ def interval_lines(basis: Basis, heard: Hearing | None, level: float) -> list[st
     if not basis.available:
         return [f"interval: none, {heard.refused}"] if heard is not None and heard.refused else []
     return [f"interval: {basis.interval(level).words}"]
+
+
+def doubt_lines(heard: Hearing | None) -> list[str]:
+    """Lines under a weak answer: what of the table makes it so."""
+    return [] if heard is None else [f"  {figure}" for figure in figures(heard.verdict)]
 
 
 def telling(draws: Float[Tensor, "draws ..."]) -> Float[Tensor, "some ..."]:

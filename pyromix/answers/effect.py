@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from pyromix.answers.answer import Answer, interval_lines
+from pyromix.answers.answer import Answer, doubt_lines, interval_lines
 from pyromix.answers.difference import Difference, difference_of
 from pyromix.answers.do import query
 from pyromix.answers.heard import Hearing
@@ -115,6 +115,7 @@ class Effect:
             lines += columns_of_text(header, rows, n_left=1)
         lines += interval_lines(self.do._basis, self.do_arms[0].heard, self.level)
         lines.append(certainty_line(self.certainty))
+        lines += doubt_lines(self.do_arms[0].heard)
         within = {arm.certainty for arms in self.source_arms for arm in arms}
         lines += [f"per source, {certainty_line(c)}" for c in within - {self.certainty}]
         return "\n".join(lines)

@@ -99,7 +99,7 @@ def figures(verdict: Verdict) -> list[str]:
                     f"{APART:g} standard errors"
                 )
                 continue
-            looked = len(found.signal.triples)
+            looked = found.signal.n_triples
             texts.append(
                 f"no three views of {spec.source!r} show it beyond doubt: of {looked} triples "
                 f"looked at, {views}{given} show it best, and would look so by chance with "
@@ -120,7 +120,8 @@ def figures(verdict: Verdict) -> list[str]:
             )
         elif doubt is Doubt.STARTS:
             texts.append(
-                f"starts that fit about as well give answers that differ by {found.spread:.2g}"
+                "starts that fit about as well answer otherwise, from "
+                f"{found.spread[0]:+.3g} to {found.spread[1]:+.3g}"
             )
     return texts
 

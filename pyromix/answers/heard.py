@@ -82,7 +82,9 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
             tried = Inquiry(fit, verdict, known)
             if tried.excess is not None:
                 p_reduced = tried.excess.p_value
-        loose, error = _loose(fit, queries, information)
+        # What is refused must not hang on whether an interval is wanted.
+        cheap = fit.information if interval is False and affordable else information
+        loose, error = _loose(fit, queries, cheap)
         findings = Findings(
             signal=fit.signal,
             stage=fit.moments,
@@ -116,7 +118,8 @@ def too_costly(fit: Fit) -> str:
             else "the fit holds no table: it was saved with include_data=False"
         )
     if fit.course.moments_alone:
-        return "moments alone are no maximum of the likelihood: take fit.refine(), or interval=True"
+        # The information is that of a maximum of the likelihood.
+        return "the estimate is that of moments alone: fit.refine() takes it to a maximum"
     if p > MAX_INFORMATION_PARAMETERS:
         return f"{p:,} parameters, more than {MAX_INFORMATION_PARAMETERS:,}: take fit.bootstrap()"
     complete = _n_complete(fit.spec, table)
@@ -172,19 +175,21 @@ def _loose(
     return loose * (1 - min(seen / variance, 1.0)), math.sqrt(variance)
 
 
-def _spread(fit: Fit, queries: Sequence[DoQuery]) -> float:
-    """By how much starts answer differently that fit about as well as the best."""
+def _spread(fit: Fit, queries: Sequence[DoQuery]) -> tuple[float, float]:
+    """Between what the answers of starts lie that fit about as well as the best."""
     ends = fit.ends
     # Within a source starts differ by their labels, too.
     if ends is None or _labelled(queries) or any(q.n_scenarios for q in queries):
-        return 0.0
+        return 0.0, 0.0
     # Of an exact law a row is as good as very many.
     within = AS_GOOD if not fit.exact else 1e-9
     near = ends.mixtures[ends.objectives >= ends.objectives.max() - within]
     if near.batch_shape[0] < 2:
-        return 0.0
+        return 0.0, 0.0
     answers = _answers(near, queries)
-    return float((answers.amax(0) - answers.amin(0)).max())
+    low, high = answers.amin(0), answers.amax(0)
+    worst = int((high - low).argmax())
+    return float(low[worst]), float(high[worst])
 
 
 def _answers(mixtures: BayesNetMixture, queries: Sequence[DoQuery]) -> Float[Tensor, "n values"]:

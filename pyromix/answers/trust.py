@@ -3,7 +3,7 @@
 Two things are looked at (THEORY 14.2, 14.3). *Few rows*: an answer that leans on rows of tables
 behind which the rarer states have fewer than five expected rows has no normal law. *Curvature*:
 along the path on which the answer moves most for its likelihood, delta promises that it moves by
-sqrt(T) standard errors; where it does not, within a quarter, the likelihood itself is asked.
+sqrt(T) standard errors; where it does not, within 15%, the likelihood itself is asked.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pyromix.estimate.surface import Surface, mixtures_of
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
 
-FEW = 8.0
+FEW = 5.0
 """Expected rows of the rarer states of a CPT row below which these are few."""
 
 LEANING = 0.25
 """Share of a variance from such rows from which on an answer leans on them."""
 
-CURVED = 0.25
+CURVED = 0.15
 """Relative error of a standard error from which on the delta method is not trusted."""
 
 WIDE = 1.645

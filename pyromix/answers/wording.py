@@ -44,10 +44,7 @@ def certainty_line(certainty: Certainty) -> str:
     if certainty is Certainty.NONE:
         return "certainty: none (nobody certified that data determine this answer)"
     if certainty is Certainty.WEAK:
-        return (
-            "certainty: weak (the graph would do, this table does not show it; fit.report() and "
-            "px.check(model, data=...) say why)"
-        )
+        return "certainty: weak (graph or rank would do, the table does not show it)"
     return f"certainty: {certainty.value}"
 
 

@@ -37,6 +37,7 @@ def do(
         "local"
     ),
     engine: Annotated[str, typer.Option(help="auto, elimination or pyro.")] = "auto",
+    level: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     source: Source = "U",
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
     as_json: Json = False,
@@ -50,13 +51,15 @@ def do(
     spec = result.spec
     settings, given = assignments(spec, do, "--do"), assignments(spec, evidence, "--evidence")
     if isinstance(result, MixtureFit):
-        answer = result.query(query, settings, given, require=require, engine=engine)
+        answer = result.query(query, settings, given, require=require, engine=engine, level=level)
     else:
         answer = px.query(result, query, settings, given, engine)
     if as_json or form is Format.JSON:
         frame = answer.to_frame()
         content = {
             "certainty": answer.certainty.value,
+            "interval": answer.interval_report().words if answer.has_interval else None,
+            "level": answer.level,
             "cells": frame.to_dict(orient="records"),
         }
         typer.echo(json.dumps(content, indent=1, default=str))

@@ -323,7 +323,7 @@ def _of_data(found: Verdict) -> list[str]:
     stage, texts = found.stage, figures(found)
     if found.weak:
         texts += [f"what would help: {cure(found)}", *_rows_that_help(found.findings.p_signal)]
-        if stage is not None:
+        if stage is not None and found.facts.plans:
             texts += [
                 f"the moments of these data do not show the sources: {note}" for note in stage.notes
             ]

@@ -55,6 +55,8 @@ class Ends:
 
     def near_best(self) -> Ends:
         """Those of one weighting that fit about as well as the best, in their order."""
+        if len(self.objectives) == 1:
+            return self
         near = (self.objectives >= self.objectives.max() - NEAR_BEST).nonzero().flatten()
         if len(near) > MOST_ENDS:
             best = self.objectives[near].topk(MOST_ENDS).indices

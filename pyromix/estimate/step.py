@@ -77,7 +77,8 @@ class Point:
 
     def mixture(self, spec: MixtureSpec) -> BayesNetMixture:
         """The inverse of ``of``."""
-        return BayesNetMixture(spec, self.weights, CellAxis(spec).unstack(self.table))
+        cpts = CellAxis(spec).unstack(self.table)
+        return BayesNetMixture.unchecked(spec, (self.weights, *cpts))
 
     def __len__(self) -> int:
         """Number of batch elements."""

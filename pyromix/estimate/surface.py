@@ -73,4 +73,4 @@ class Surface:
 def mixtures_of(axis: ParameterAxis, odds: Float[Tensor, "*lead p"]) -> BayesNetMixture:
     """Mixtures with these log-odds; differentiable."""
     tables: Sequence[Tensor] = axis.tables_of_log_odds(odds)
-    return BayesNetMixture.from_tables(axis.spec, tables)
+    return BayesNetMixture.unchecked(axis.spec, tables)

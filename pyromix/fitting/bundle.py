@@ -140,7 +140,7 @@ def _heard(fields: Mapping[str, Any] | None) -> Signal | None:
         return None
     found = as_tuples(fields)
     triples = tuple(Triple(**as_tuples(triple)) for triple in found["triples"])
-    return Signal(triples, found["atoms"], found["atom_p_values"])
+    return Signal(triples, found["n_triples"], found["atoms"], found["atom_p_values"])
 
 
 def _table_names(what: str, spec: MixtureSpec) -> list[str]:

@@ -2,11 +2,12 @@
 
 Where views carry no signal the law lies in a model in which U does not point at them (THEORY 14.5).
 Which views these are a table names (``signal``); where the graph has no triple of views to test,
-single vertices are tried.
+sets of vertices are tried, small ones first.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +17,10 @@ from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
 
 MAX_REDUCTIONS = 12
-"""Reduced models that are tried where nothing names one."""
+"""Reduced models that are fitted where nothing names one."""
+
+MAX_TRIED = 64
+"""Sets of vertices of one size whose model is certified."""
 
 
 def reductions(
@@ -31,14 +35,12 @@ def reductions(
 
     Returns:
         One where views were tested: those without signal lose their edge from U, and then the
-        least dependent of the others, until the question is not identified any more. Else those
-        that single vertices give; perhaps none.
+        least dependent of the others, until the question is not identified any more. Else the
+        largest there are; perhaps none.
     """
     own = _own(spec, queries)
-    if signal is None:
-        singles = (_without(spec, (v,)) for v in range(spec.n_variables) if v not in own)
-        found = [reduced for reduced in singles if reduced is not None and _open(reduced, queries)]
-        return tuple(found[:MAX_REDUCTIONS])
+    if signal is None or not signal.atoms:
+        return _smallest(spec, queries, [v for v in range(spec.n_variables) if v not in own])
     atoms = [
         (p, atom)
         for p, atom in zip(signal.atom_p_values, signal.atoms, strict=True)
@@ -53,6 +55,18 @@ def reductions(
         if not others:
             return ()
         silent += others.pop(0)
+
+
+def _smallest(
+    spec: MixtureSpec, queries: Sequence[DoQuery], candidates: Sequence[int]
+) -> tuple[MixtureSpec, ...]:
+    """Models in which as few of the candidates as will do lost their edge from U."""
+    for size in range(1, len(candidates) + 1):
+        sets = itertools.islice(itertools.combinations(candidates, size), MAX_TRIED)
+        tried = (_without(spec, some) for some in sets)
+        if found := [one for one in tried if one is not None and _open(one, queries)]:
+            return tuple(found[:MAX_REDUCTIONS])
+    return ()
 
 
 def _own(spec: MixtureSpec, queries: Sequence[DoQuery]) -> set[int]:

@@ -99,20 +99,26 @@ class Signal:
     """What a table shows of U.
 
     Attributes:
-        triples: those looked at, the most telling first; at least one.
+        triples: those tested, the most telling first; at least one.
+        n_triples: how many there are to look at; all were tested unless signal was shown before.
         atoms: sets of vertices, d-separated given U and the conditioning set of the best triple,
-            the least dependent first: all that tell of U, or else the views of that triple.
+            the least dependent first: all that tell of U, or else the views of that triple. Empty
+            where signal is shown: then nobody asks which views are silent.
         atom_p_values: per atom of its independence of the others; large where it is silent.
     """
 
     triples: tuple[Triple, ...]
-    atoms: tuple[tuple[int, ...], ...]
-    atom_p_values: tuple[float, ...]
+    n_triples: int
+    atoms: tuple[tuple[int, ...], ...] = ()
+    atom_p_values: tuple[float, ...] = ()
 
     @property
     def p_value(self) -> float:
-        """p_S: of the hypothesis that in every triple some pair lacks signal."""
-        return min(1.0, len(self.triples) * self.triples[0].p_value)
+        """p_S: of the hypothesis that in every triple some pair lacks signal.
+
+        Where not all triples were tested, at most as large as this.
+        """
+        return min(1.0, self.n_triples * self.triples[0].p_value)
 
     @property
     def shown(self) -> bool:
@@ -123,8 +129,9 @@ class Signal:
 def signal_of(moments: MomentSource, spec: MixtureSpec | None = None) -> Signal | None:
     """Test whether data show that views of U carry signal.
 
-    Triples are those of the plans, and others made of the same atoms. Cells missing from a table
-    leave the rows in which a pair of blocks and Z are seen.
+    Triples are those of the plans, and others made of the same atoms; they are tested one after the
+    other until one shows signal, whatever the others show. Cells missing from a table leave the
+    rows in which a pair of blocks and Z are seen.
 
     Args:
         moments: data, or a population: then p-values are zero or one.
@@ -145,14 +152,19 @@ def signal_of(moments: MomentSource, spec: MixtureSpec | None = None) -> Signal 
             own.setdefault(run.conditioning, []).append(run.views)
 
     test = cache(partial(_p_value, moments))
-    looked_at = [
-        _tested(test, spec, views, given)
+    to_test = [
+        (views, given)
         for given, of_plans in own.items()
         for views in _triples(spec, given, of_plans)
     ]
-    if not looked_at:
+    if not to_test:
         return None
-    triples = sorted(looked_at, key=lambda triple: triple.p_value)
+    tested: list[Triple] = []
+    for views, given in to_test:
+        tested.append(_tested(test, spec, views, given))
+        if (found := Signal((tested[-1],), len(to_test))).shown:
+            return found
+    triples = sorted(tested, key=lambda triple: triple.p_value)
     atoms = _atoms(spec, triples[0].given)
     # Views of which a plan leaves vertices out may all be parts of one atom.
     sets = atoms if len(atoms) >= 3 else list(triples[0].views)
@@ -160,7 +172,8 @@ def signal_of(moments: MomentSource, spec: MixtureSpec | None = None) -> Signal 
         ((_independence(test, spec, sets, i, triples[0].given), a) for i, a in enumerate(sets)),
         key=lambda found: -found[0],
     )
-    return Signal(tuple(triples), tuple(a for _, a in silence), tuple(p for p, _ in silence))
+    sets, silences = tuple(a for _, a in silence), tuple(p for p, _ in silence)
+    return Signal(tuple(triples), len(to_test), sets, silences)
 
 
 def _tested(test: Test, spec: MixtureSpec, views: Views, given: Block) -> Triple:

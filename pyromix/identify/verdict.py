@@ -85,7 +85,8 @@ class Findings:
         p_reduced: where the graph has no three views, the p-value of the largest model in which
             the question is not identified; nan where nobody tested.
         loose: share of the variance from directions that the table hardly determines.
-        spread: difference between the answers of starts that fit about as well as the best.
+        spread: least and largest answer of starts that fit about as well as the best, of the value
+            where these differ most.
         error: standard error of the answer; nan where there is none.
     """
 
@@ -93,7 +94,7 @@ class Findings:
     stage: MomentStage | None = None
     p_reduced: float = math.nan
     loose: float = 0.0
-    spread: float = 0.0
+    spread: tuple[float, float] = (0.0, 0.0)
     error: float = math.nan
 
     @property
@@ -108,7 +109,9 @@ class Findings:
             found.append(Doubt.SIGNAL)
         if self.loose > LOOSE_SHARE:
             found.append(Doubt.DIRECTIONS)
-        if self.spread > max(LEAST_SPREAD, 0.0 if math.isnan(self.error) else self.error):
+        if self.spread[1] - self.spread[0] > max(
+            LEAST_SPREAD, 0.0 if math.isnan(self.error) else self.error
+        ):
             found.append(Doubt.STARTS)
         return tuple(found)
 
