@@ -58,15 +58,6 @@ GAIN = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
-    """Weighted rows; see ``WeightedRows``."""
-
-    rows: Int[Tensor, "m variables"]
-    weights: Float[Tensor, " m"]
-    schema: Schema
-
-
-@dataclass(frozen=True, eq=False)
 class Reduced:
     """A reduced model fitted to a table, by maximum likelihood.
 
@@ -155,6 +146,15 @@ def excess(reduced: Reduced, spec: MixtureSpec, counts: Counts, log_likelihood: 
     return Excess(max(observed, 0.0), float(gains.mean()), float(gains.var()), len(gains))
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows of all tables of a group; which table has which, its own weights say."""
+
+    rows: Int[Tensor, "m variables"]
+    weights: Float[Tensor, " m"]
+    schema: Schema
+
+
 def _gains(
     reduced: Reduced,
     spec: MixtureSpec,
@@ -163,7 +163,7 @@ def _gains(
 ) -> Float[Tensor, " replicates"]:
     """2 (l_k - l_R) of each column of weights."""
     n = weights.shape[1]
-    table = _Table(rows, torch.ones_like(weights[:, 0]), spec.schema)
+    table = _Rows(rows, torch.ones_like(weights[:, 0]), spec.schema)
     options = {"max_iter": STEPS, "tol": GAIN / float(weights.sum(0).mean())}
     alone = climb_replicates(
         table,
@@ -172,7 +172,7 @@ def _gains(
         prior=PseudoCounts.of(reduced.spec, None, rows.device),
         **options,
     )
-    pooled = _Table(rows, weights.mean(1), spec.schema)
+    pooled = _Rows(rows, weights.mean(1), spec.schema)
     starts = batch_of(
         replace(reduced.best, spec=spec),
         random_starts(spec, N_STARTS - 1, 0, device=rows.device, counts=pooled),

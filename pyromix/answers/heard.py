@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -13,7 +13,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from pyromix.answers.delta import finite_gradients
-from pyromix.answers.inquiry import Inquiry
+from pyromix.answers.inquiry import Inquiry, ReducedModels
 from pyromix.data.counts import Counts
 from pyromix.exact import elimination
 from pyromix.exact.completions import n_completions
@@ -39,8 +39,8 @@ AS_GOOD = float(chi2.ppf(0.95, 1)) / 2
 WITHIN = "the table leaves the sources open, and with them what is within one"
 """Why weak answers within a source have no interval."""
 
-_KNOWN: WeakKeyDictionary[Fit, dict[Hashable, object]] = WeakKeyDictionary()
-"""Per fit what simulations of its reduced models found: questions share it."""
+_MODELS: WeakKeyDictionary[Fit, ReducedModels] = WeakKeyDictionary()
+"""Per fit its reduced models, simulated once: questions share them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +74,12 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
     """
     verdict = judge(fit.spec, queries)
     information, refused = _information(fit, interval)
-    known = _KNOWN.setdefault(fit, {})
+    models = _MODELS.setdefault(fit, ReducedModels())
     affordable = fit.table is not None and not too_costly(fit)
     if verdict.leans_on_source:
         p_reduced = math.nan
         if fit.signal is None and affordable and not verdict.facts.plans:
-            tried = Inquiry(fit, verdict, known)
+            tried = Inquiry(fit, verdict, models)
             if tried.excess is not None:
                 p_reduced = tried.excess.p_value
         # What is refused must not hang on whether an interval is wanted.
@@ -100,7 +100,7 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
         # What fits about as well gives the sources other names: there is no "within" to follow.
         return Hearing(verdict, None, None, WITHIN)
     wanted = interval is not False and (affordable or bool(interval)) and fit.table is not None
-    return Hearing(verdict, Inquiry(fit, verdict, known) if wanted else None, information, refused)
+    return Hearing(verdict, Inquiry(fit, verdict, models) if wanted else None, information, refused)
 
 
 def _labelled(queries: Sequence[DoQuery]) -> bool:

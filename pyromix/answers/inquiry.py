@@ -16,7 +16,7 @@ Which limit c the profile likelihood is cut at depends on what is known (THEORY 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -27,7 +27,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from pyromix.answers.excess import Excess, Reduced, excess, fit_reduced
-from pyromix.answers.profile import Ends, Start, Target, profile_ends, round_maps
+from pyromix.answers.profile import Reach, Start, Target, profile_ends, round_maps
 from pyromix.data.counts import Counts
 from pyromix.estimate.em import climb_replicates
 from pyromix.estimate.starts import batch_of
@@ -65,18 +65,31 @@ class Limit(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
+class ReducedModels:
+    """Reduced models of one fit, each fitted and simulated once.
+
+    Attributes:
+        fitted: per set of candidates the one that fits best.
+        laws: what k sources gain over it.
+    """
+
+    fitted: dict[tuple[MixtureSpec, ...], Reduced] = field(default_factory=dict)
+    laws: dict[MixtureSpec, Excess] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Inquiry:
     """A fit, and a verdict on one question.
 
     Attributes:
         fit: with its table.
         verdict: on the question, after the table was heard.
-        known: excess laws of the fit's reduced models, found once.
+        models: reduced models of the fit, shared by its questions.
     """
 
     fit: Fit
     verdict: Verdict
-    known: dict[Hashable, object] = field(default_factory=dict)
+    models: ReducedModels = field(default_factory=ReducedModels)
 
     @property
     def limit(self) -> Limit:
@@ -98,7 +111,7 @@ class Inquiry:
         error: float,
         level: float,
         limit: Limit,
-    ) -> Ends:
+    ) -> Reach:
         """Least and largest answer.
 
         Args:
@@ -172,7 +185,7 @@ class Inquiry:
 
     def _weak_ends(
         self, target: Target, bounds: tuple[float, float], error: float, level: float
-    ) -> Ends:
+    ) -> Reach:
         """All basins within the limit for views without signal, and what the reduced model says."""
         surface, mixtures, values = self._basins
         best = float(values.max())
@@ -250,10 +263,10 @@ class Inquiry:
     @property
     def reduced(self) -> Reduced | None:
         """The model in which views without signal are silent; None where there is none."""
-        if self._specs not in self.known:
-            self.known[self._specs] = fit_reduced(self._specs, self.counts) if self._specs else None
-        found = self.known[self._specs]
-        return found if isinstance(found, Reduced) else None
+        specs = self._specs
+        if specs and specs not in self.models.fitted:
+            self.models.fitted[specs] = fit_reduced(specs, self.counts)
+        return self.models.fitted[specs] if specs else None
 
     @cached_property
     def _specs(self) -> tuple[MixtureSpec, ...]:
@@ -267,12 +280,11 @@ class Inquiry:
         reduced = self.reduced
         if reduced is None:
             return None
-        key = ("excess", reduced.spec)
-        if key not in self.known:
+        laws = self.models.laws
+        if reduced.spec not in laws:
             _, _, values = self._basins
-            self.known[key] = excess(reduced, self.fit.spec, self.counts, float(values.max()))
-        found = self.known[key]
-        return found if isinstance(found, Excess) else None
+            laws[reduced.spec] = excess(reduced, self.fit.spec, self.counts, float(values.max()))
+        return laws[reduced.spec]
 
 
 def _inside(mixture: BayesNetMixture, masses: Sequence[Tensor], rows: float) -> BayesNetMixture:

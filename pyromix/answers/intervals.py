@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyromix.answers.delta import Delta
 from pyromix.answers.inquiry import Inquiry, Limit
-from pyromix.answers.profile import Ends
+from pyromix.answers.profile import Reach
 from pyromix.answers.trust import Targets, is_curved, leans_on_few
 from pyromix.errors import QueryError
 
@@ -59,7 +59,7 @@ class Interval:
     high: Float[np.ndarray, " values"]
     level: float
     methods: tuple[Method, ...]
-    searches: tuple[Ends | None, ...]
+    searches: tuple[Reach | None, ...]
 
     @property
     def words(self) -> str:
@@ -214,7 +214,7 @@ class Basis:
     def _total(self) -> float:
         return self.bounds[0] + self.bounds[1]
 
-    def _ends(self, i: int, level: float, limit: Limit) -> Ends:
+    def _ends(self, i: int, level: float, limit: Limit) -> Reach:
         targets, inquiry = self.targets, self.inquiry
         if targets is None or inquiry is None:
             raise QueryError(self.refused)

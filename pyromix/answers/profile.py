@@ -59,8 +59,8 @@ TOLERANCE = 5e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Ends:
-    """An interval of answers by profile likelihood.
+class Reach:
+    """How far answers reach within a limit of the best likelihood, as far as searches found.
 
     Attributes:
         low: least answer found.
@@ -80,12 +80,12 @@ class Ends:
     n_high: int
     best: float
 
-    def joined(self, more: Ends) -> Ends:
+    def joined(self, more: Reach) -> Reach:
         """The hull of two intervals; counts are of searches in both."""
         near = REACHED * (max(self.high, more.high) - min(self.low, more.low))
         lows, highs = (self, more), (self, more)
         low, high = min(self.low, more.low), max(self.high, more.high)
-        return Ends(
+        return Reach(
             low,
             high,
             max(self.limit, more.limit),
@@ -138,7 +138,7 @@ def profile_ends(
     error: float,
     best: float | None = None,
     explore: bool = False,
-) -> Ends:
+) -> Reach:
     """Find the least and the largest answer within a limit of the best log-likelihood.
 
     Args:
@@ -179,7 +179,7 @@ class _Found:
     best: float
     best_odds: Float[Tensor, " p"]
 
-    def ends(self, limit: float) -> Ends:
+    def ends(self, limit: float) -> Reach:
         low, high = (
             float((side * self.answers[(self.side == side) & self.feasible]).max() * side)
             for side in (-1.0, 1.0)
@@ -188,7 +188,7 @@ class _Found:
         n_low = int(((self.side < 0) & self.feasible & (self.answers <= low + near)).sum())
         n_high = int(((self.side > 0) & self.feasible & (self.answers >= high - near)).sum())
         n = int((self.side > 0).sum())
-        return Ends(low, high, limit, n, n_low, n_high, self.best)
+        return Reach(low, high, limit, n, n_low, n_high, self.best)
 
 
 class _Search:
@@ -246,27 +246,24 @@ class _Search:
         self, basin: Tensor, z: Tensor, goal: Tensor, strength: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Minimise -l + strength/2 (q - goal)^2: round coordinates, answers, log-likelihoods."""
-        seen = [goal.clone(), goal.clone()]
 
         def function(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
             odds = self.start.out(basin[which], points)
             value, score = self.surface(odds)
             answer, slope = self.answers(odds)
             gap = answer - goal[which]
+            loss = strength[which] / 2 * gap.square() + (self.best - value)
             gradient = (strength[which] * gap)[:, None] * slope - score
-            loss = strength[which] / 2 * gap.square() - value
-            return loss - floor[which], self.start.back(basin[which], gradient)
+            return loss, self.start.back(basin[which], gradient)
 
-        floor = torch.zeros_like(goal)
-        floor, _ = function(z, torch.arange(len(z), device=z.device))
         found = minimise(function, z, tol=TOLERANCE, max_iter=80).point
         odds = self.start.out(basin, found)
-        seen[0], _ = self.answers(odds)
-        seen[1], _ = self.surface(odds)
-        top = int(seen[1].argmax())
-        if float(seen[1][top]) > self.best:
-            self.best, self.best_odds = float(seen[1][top]), odds[top]
-        return found, seen[0], seen[1]
+        answers, _ = self.answers(odds)
+        values, _ = self.surface(odds)
+        top = int(values.argmax())
+        if float(values[top]) > self.best:
+            self.best, self.best_odds = float(values[top]), odds[top]
+        return found, answers, values
 
     def outwards(
         self,
