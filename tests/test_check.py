@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from dataclasses import replace
 
 import networkx as nx
@@ -26,9 +27,12 @@ from network_cases import (
 )
 from pgmpy.factors.discrete import TabularCPD
 from pgmpy.models import DiscreteBayesianNetwork
+from scipy.stats import chi2
 
 import pyromix as px
 from pyromix.criticism.checking import report_on
+from pyromix.identify.signal import SIGNAL_LEVEL
+from pyromix.identify.verdict import Findings
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec
 from pyromix.report.subject import look_at
@@ -236,25 +240,21 @@ def test_enough_rows_leave_the_verdict_and_thin_ones_make_it_weak():
 
 def test_a_weak_verdict_says_about_how_many_times_the_rows_would_do():
     truth = fixed_chain()
-    report = px.check(truth.spec, data=rows_of(truth, 500, 2))
+    report = px.check(truth.spec, data=rows_of(truth, 500, 0))
+    assert report.verdict == WEAK
     [sentence] = [reason for reason in report.reasons if "times as many rows" in reason]
+    assert sentence.endswith("would show it, if it is there")
     times = int(sentence.split()[1])
-    [run] = report.found.stage.runs
-    # signal and noise of the k-th singular value add in squares, half the floor being the noise
-    clean = run.signal**2 - (run.noise_floor / 2) ** 2
-    assert times == math.ceil(run.noise_floor**2 / clean)
-    # of 12 samples of 1,000 rows with such a sentence the rows asked for did in 8, three times as
-    # many in all
-    assert px.check(truth.spec, data=rows_of(truth, 3 * times * 500, 1)).verdict == YES
+    # A chi-square of one degree, whose root grows like that of the rows, from p_S to the level.
+    now, then = chi2.isf([report.found.findings.p_signal, SIGNAL_LEVEL], 1)
+    assert times == math.ceil(then / now)
+    # Of 8 samples of 500 rows with such a sentence as many rows as said did in 8.
+    assert px.check(truth.spec, data=rows_of(truth, times * 500, 1)).verdict == YES
 
 
 @pytest.mark.parametrize(("k", "seed"), [(3, 1), (3, 3), (3, 4), (3, 5), (4, 0), (4, 1)])
 def test_more_rows_are_not_promised_to_bring_out_a_source_that_is_not_there(k, seed):
-    """Two sources, plain to see; a third or fourth is noise under the floor, whatever the rows.
-
-    Of 60 such tables asked for three sources, 47 promised a third before it was tested for, 11 do
-    now: more than the test's level, for the views are those that show most.
-    """
+    """Two sources, plain to see; a third or fourth is noise under the floor, whatever the rows."""
     two = px.MixtureSpec.from_parents({f"V{i}": (0, 1, 2) for i in range(6)}, {}, 2)
     truth = px.random_mixture(two, 0, separation=0.5)
     rows = rows_of(truth, 5_000, seed)
@@ -266,22 +266,52 @@ def test_more_rows_are_not_promised_to_bring_out_a_source_that_is_not_there(k, s
     assert not any("times as many rows" in reason for reason in report.reasons)
 
 
-def test_what_nobody_tested_promises_nothing():
+def test_rows_are_promised_where_signal_looks_like_one_and_is_not_shown_yet():
     truth = fixed_chain()
-    stage = px.check(truth.spec, data=rows_of(truth, 500, 2)).found.stage
-    for p_signal, said in ((None, False), (0.051, False), (0.05, True)):
-        report = report_on(truth.spec, stage=stage, p_signal=p_signal)
+    heard = px.check(truth.spec, data=rows_of(truth, 500, 0)).found.findings
+    [best, *_] = heard.signal.triples
+    for p_signal, level, said in (
+        (None, YES, False),
+        (SIGNAL_LEVEL, YES, False),
+        (1.01 * SIGNAL_LEVEL, WEAK, True),
+        (0.05, WEAK, True),
+        (0.051, WEAK, False),
+        (1.0, WEAK, False),
+    ):
+        signal = None
+        if p_signal is not None:
+            signal = replace(heard.signal, triples=(replace(best, p_values=(p_signal,) * 3),))
+        report = report_on(truth.spec, findings=Findings(signal=signal))
+        assert report.verdict == level
         assert any("times as many rows" in reason for reason in report.reasons) == said
 
 
-@pytest.mark.parametrize(("seed", "promised"), [(1, False), (2, True)])
-def test_a_report_on_a_fit_promises_what_check_does(seed, promised):
+def test_a_stage_without_a_test_of_signal_makes_weak_and_promises_nothing():
     truth = fixed_chain()
-    rows = rows_of(truth, 500, seed)
-    with pytest.warns(px.WeakIdentificationWarning):
-        fit = px.fit(truth.spec, rows, n_init=1, prior=None)
+    stage = px.check(truth.spec, data=rows_of(truth, 500, 0)).found.stage
+    assert not stage.ok
+    report = report_on(truth.spec, findings=Findings(stage=stage))
+    assert report.verdict == WEAK
+    assert not any("times as many rows" in reason for reason in report.reasons)
+
+
+@pytest.mark.parametrize(
+    ("k", "rows", "seed", "verdict", "promised"),
+    [(2, 500, 0, WEAK, True), (2, 500, 1, YES, False), (3, 5_000, 0, WEAK, False)],
+)
+def test_a_report_on_a_fit_promises_what_check_does(k, rows, seed, verdict, promised):
+    if k == 2:
+        truth = fixed_chain()
+    else:
+        spec = px.MixtureSpec.from_parents({f"V{i}": (0, 1, 2) for i in range(6)}, {}, 2)
+        truth = px.random_mixture(spec, 0, separation=0.5)
+    table = rows_of(truth, rows, seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", px.PyromixWarning)
+        fit = px.fit(truth.spec.with_n_sources(k), table, n_init=1, prior=None)
     looked = look_at(fit, None, None, vary=False).identified
-    for report in (px.check(truth.spec, data=rows), looked):
+    for report in (px.check(fit.spec, data=table), looked):
+        assert report.verdict == verdict
         assert ("times as many rows" in str(report)) == promised
 
 

@@ -14,6 +14,7 @@ import pyromix as px
 from pyromix.data.counts import Counts
 from pyromix.estimate.pooled_prior import STRENGTHS, _strength, expected_counts_of, pooled_prior
 from pyromix.exact.likelihood import log_prob
+from pyromix.model.query import Certainty
 
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 
@@ -142,11 +143,14 @@ def test_an_effect_is_not_drawn_to_the_confounded_one_where_likelihood_is_flat()
 @QUIET
 def test_a_saved_fit_keeps_its_prior_and_its_standard_errors(tmp_path):
     spec = bundled("asia", 2)
-    fit = px.fit(spec, rows_of(px.random_mixture(spec, 0), 2000), random_state=0)
+    # Sources far enough apart for 2,000 rows to show them.
+    truth = px.random_mixture(spec, 0, separation=0.5)
+    fit = px.fit(spec, rows_of(truth, 2000), random_state=0)
     prior = pooled_prior(fit.counts, fit.mixture)
     fit = fit.refine(prior=prior)
     fit.save(tmp_path / "fit.pyromix")
     back = px.load(tmp_path / "fit.pyromix")
     assert back.prior.learned == prior.learned
     one, other = (f.query("dysp", {"smoke": "yes"}, interval=True) for f in (fit, back))
+    assert one.certainty is other.certainty is Certainty.GRAPHICAL
     np.testing.assert_array_equal(one.standard_error, other.standard_error)

@@ -32,12 +32,6 @@ class Delta:
         """One per value; infinite where data do not determine it."""
         return self.information.variances(self.gradients).sqrt().cpu().numpy()
 
-    @property
-    def loose(self) -> float:
-        """Largest share of a variance from directions that data hardly determine."""
-        shares = self.information.loose_shares(self.gradients)
-        return float(shares.max()) if len(shares) else 0.0
-
     def minus(self, other: Delta) -> Delta:
         """Of the differences of two sets of values."""
         return Delta(self.gradients - other.gradients, self.information)

@@ -8,171 +8,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.answers.answer import Answer, doubt_lines, interval_lines, telling
-from pyromix.answers.delta import Delta, difference, difference_interval
+from pyromix.answers.answer import Answer, doubt_lines, interval_lines
+from pyromix.answers.difference import Difference, difference_of
 from pyromix.answers.do import query
 from pyromix.answers.heard import Hearing
-from pyromix.answers.intervals import Basis, Interval
-from pyromix.answers.trust import Targets
 from pyromix.answers.wording import certainty_line, columns_of_text, interval_title
 from pyromix.errors import QueryError
-from pyromix.exact.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE, MixtureSpec
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """A difference of two distributions of the outcome, state by state.
-
-    ``float(difference)`` is the entry of the headline state: the second one of a binary outcome,
-    or the ``outcome_state`` that was asked for.
-
-    Attributes:
-        outcome: name of the outcome.
-        states: its state names.
-        headline: number of the headline state, -1 where there is none.
-        draws: ``(*batch, card)``, one difference per draw.
-        point: ``(card,)``, the difference of the estimate.
-        delta: standard errors of a point estimate; None where nobody asked.
-        targets: the differences as a function of mixtures; None where nobody can ask another.
-        heard: the question as the table of a fit was heard on it; None for a bare mixture.
-        level: of the interval that is printed, and that ``interval()`` gives unless told.
-    """
-
-    outcome: str
-    states: tuple[Hashable, ...]
-    headline: int
-    draws: Float[Tensor, "*batch card"]
-    point: Float[Tensor, " card"]
-    delta: Delta | None = None
-    targets: Targets | None = None
-    heard: Hearing | None = None
-    level: float = 0.95
-
-    @property
-    def values(self) -> np.ndarray:
-        """Differences per outcome state; they sum to zero."""
-        return self.point.detach().cpu().numpy()
-
-    @property
-    def has_interval(self) -> bool:
-        """Whether there is one: by likelihood, by the delta method, or from draws."""
-        return self._basis.available
-
-    @property
-    def standard_error(self) -> np.ndarray:
-        """Per outcome state: of the draws, or by the delta method.
-
-        Raises:
-            QueryError: there are neither draws nor an information matrix.
-        """
-        if self._draws().shape[0] > 1:
-            return self._draws().std(0).cpu().numpy()
-        if self.delta is None:
-            raise QueryError(self._basis.refused)
-        return self.delta.standard_errors
-
-    def interval(
-        self, level: float | None = None, method: str = "auto"
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``(low, high)``, each shaped like ``values``.
-
-        Args:
-            level: the share of the probability between the two ends; that of the effect unless
-                told.
-            method: as in ``Answer.interval``; ``"delta"`` is normal in the difference itself.
-
-        Raises:
-            QueryError: there is nothing to make one of, no such method, or the level does not
-                lie between 0 and 1.
-        """
-        found = self.interval_report(level, method)
-        return found.low, found.high
-
-    def interval_report(self, level: float | None = None, method: str = "auto") -> Interval:
-        """The same intervals with how each was found.
-
-        Args:
-            level: as in ``interval``.
-            method: as in ``interval``.
-
-        Raises:
-            QueryError: as ``interval``.
-        """
-        return self._basis.interval(self.level if level is None else level, method)
-
-    def minus(self, other: Difference) -> Difference:
-        """The difference between two differences of one outcome."""
-        targets = None
-        if self.targets is not None and other.targets is not None:
-            targets = _less(self.targets, other.targets)
-        # The weaker of both decides what an interval may be made of.
-        weaker = min((self, other), key=lambda d: list(Certainty).index(d.certainty))
-        return Difference(
-            self.outcome,
-            self.states,
-            self.headline,
-            self.draws - other.draws,
-            self.point - other.point,
-            difference(self.delta, other.delta),
-            targets,
-            weaker.heard,
-            self.level,
-        )
-
-    @property
-    def certainty(self) -> Certainty:
-        """How firmly data determine it; ``NONE`` unless somebody certified it."""
-        return Certainty.NONE if self.heard is None else self.heard.verdict.level
-
-    def _draws(self) -> Tensor:
-        return telling(self.draws.detach().reshape(-1, len(self.states)))
-
-    @cached_property
-    def _basis(self) -> Basis:
-        draws = self._draws()
-        nothing = (
-            "this difference has no interval: it is one answer of a mixture without draws; ask "
-            "a fit (fit.effect(..., interval=True)), or one with draws (fit.bootstrap())"
-        )
-        return Basis(
-            values=self.values,
-            bounds=(-1.0, 1.0),
-            normal=difference_interval,
-            scale=lambda values: values,
-            delta=self.delta,
-            draws=draws if draws.shape[0] > 1 else None,
-            targets=self.targets,
-            inquiry=None if self.heard is None else self.heard.inquiry,
-            refused=nothing
-            if self.heard is None
-            else f"this difference has no interval: {self.heard.refused}",
-        )
-
-    def __float__(self) -> float:
-        """The entry of the headline state."""
-        if self.headline < 0:
-            raise QueryError(
-                f"{self.outcome!r} has {len(self.states)} states {list(self.states)}, so one number"
-                " needs outcome_state=...; .values has the whole vector"
-            )
-        return float(self.point[self.headline])
-
-    def __repr__(self) -> str:
-        entries = ", ".join(
-            f"{s!r}: {d:+.4f}" for s, d in zip(self.states, self.values, strict=True)
-        )
-        return f"Difference({self.outcome}: {{{entries}}})"
-
-
-def _less(one: Targets, other: Targets) -> Targets:
-    """The difference of two functions of mixtures."""
-    return lambda mixture: one(mixture) - other(mixture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,32 +139,12 @@ class Effect:
         """Of two arms, made once: it remembers its intervals."""
         key = id(arms[0])
         if key not in self._known:
-            self._known[key] = _difference_of(arms, self.headline, self.level)
+            self._known[key] = difference_of(arms, self.headline, self.level)
         return self._known[key]
 
     @cached_property
     def _known(self) -> dict[int, Difference]:
         return {}
-
-
-def _difference_of(arms: tuple[Answer, Answer], headline: int, level: float) -> Difference:
-    one, other = arms
-    spec, (outcome,) = one.spec, one.query.outcomes
-
-    def targets(mixture: BayesNetMixture) -> Tensor:
-        return marginal(mixture, other.query) - marginal(mixture, one.query)
-
-    return Difference(
-        spec.name(outcome),
-        spec.states_of(outcome),
-        headline,
-        other.probs - one.probs,
-        other.point - one.point,
-        difference(other.delta, one.delta),
-        targets,
-        one.heard,
-        level,
-    )
 
 
 def effect(

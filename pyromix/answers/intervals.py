@@ -222,7 +222,7 @@ class Basis:
         return inquiry.ends(lambda m: targets(m)[:, i], self.bounds, error, level, limit)
 
 
-def quantiles(draws: Float[Tensor, "n values"], level: float) -> tuple[np.ndarray, np.ndarray]:
+def quantiles(draws: Float[Tensor, "n ..."], level: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the quantiles that leave ``(1 - level) / 2`` of the draws on either side.
 
     Raises:

@@ -136,7 +136,7 @@ class _Memory:
 
     steps: Float[Tensor, "memory batch p"]
     turns: Float[Tensor, "memory batch p"]
-    inverse: Float[Tensor, "memory batch"]  # of step times turn; zero where there is nothing
+    reciprocal: Float[Tensor, "memory batch"]  # of step times turn; zero where there is nothing
     scale: Float[Tensor, " batch"]
     n_kept: int = 0
 
@@ -153,8 +153,8 @@ class _Memory:
         place, curvature = self.n_kept % len(self.steps), (step * turn).sum(-1)
         useful = curvature > CURVED * step.norm(dim=-1) * turn.norm(dim=-1)
         self.steps[place, which], self.turns[place, which] = step, turn
-        self.inverse[place] = 0.0
-        self.inverse[place, which] = torch.where(useful, 1 / curvature, 0.0)
+        self.reciprocal[place] = 0.0
+        self.reciprocal[place, which] = torch.where(useful, 1 / curvature, 0.0)
         ratio = curvature / turn.square().sum(-1)
         self.scale[which] = torch.where(useful, ratio, self.scale[which])
         self.n_kept += 1
@@ -164,10 +164,10 @@ class _Memory:
         newest = [i % len(self.steps) for i in reversed(range(self.n_kept))][: len(self.steps)]
         left, shares = gradient, {}
         for i in newest:
-            shares[i] = self.inverse[i, which] * (self.steps[i, which] * left).sum(-1)
+            shares[i] = self.reciprocal[i, which] * (self.steps[i, which] * left).sum(-1)
             left = left - shares[i][:, None] * self.turns[i, which]
         left = self.scale[which, None] * left
         for i in reversed(newest):
-            share = self.inverse[i, which] * (self.turns[i, which] * left).sum(-1)
+            share = self.reciprocal[i, which] * (self.turns[i, which] * left).sum(-1)
             left = left + (shares[i] - share)[:, None] * self.steps[i, which]
         return -left

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from pyromix.answers.effect import Difference
+from pyromix.answers.difference import Difference
 from pyromix.fitting.record import Fit
 from pyromix.report.facts.effects import interval_source, required_effect
 from pyromix.report.facts.question import Question

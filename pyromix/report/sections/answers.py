@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pyromix.answers.answer import Answer
-from pyromix.answers.effect import Difference, Effect
+from pyromix.answers.difference import Difference
+from pyromix.answers.effect import Effect
 from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.report.facts.effects import Effects, interval_source, why_no_interval
 from pyromix.report.numbers import between, share, signed
