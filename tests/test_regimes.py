@@ -80,7 +80,7 @@ def test_and_the_interval_that_is_given_all_the_same_holds(silent):
     assert 10 < search.limit < 18  # 13.3 in THEORY 14.5
     assert search.n_starts >= 1
     assert search.n_low >= 1
-    for said in ("certainty: weak", "limit for views without signal", "90% interval"):
+    for said in ("certainty: weak", "limit for weak answers", "90% interval"):
         assert said in str(effect)
 
 

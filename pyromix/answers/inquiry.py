@@ -125,7 +125,9 @@ class Inquiry:
         if limit in (Limit.WEAK, Limit.SET):
             return self._weak_ends(target, bounds, rough, level)
         few = limit is Limit.FEW_ROWS
-        surface, start, best = self._plain_start if few else self._start
+        # The estimate of moments alone is no maximum to start from.
+        climbed = few or self.fit.course.moments_alone
+        surface, start, best = self._plain_start if climbed else self._start
         cut = -2 * math.log((1 - level) / 2) if few else float(chi2.ppf(level, 1))
         return profile_ends(
             surface, target, start, limit=cut, bounds=bounds, error=rough, best=best, explore=few
@@ -186,7 +188,7 @@ class Inquiry:
     def _weak_ends(
         self, target: Target, bounds: tuple[float, float], error: float, level: float
     ) -> Reach:
-        """All basins within the limit for views without signal, and what the reduced model says."""
+        """All basins within the limit for weak answers, and what the reduced model says."""
         surface, mixtures, values = self._basins
         best = float(values.max())
         ordinary = float(chi2.ppf(level, 1))

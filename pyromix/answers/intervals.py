@@ -28,7 +28,7 @@ class Method(StrEnum):
     DRAWS = "quantiles of draws"
     PROFILE = "profile likelihood"
     FEW_ROWS = "profile likelihood, limit for few rows"
-    WEAK = "profile likelihood, limit for views without signal"
+    WEAK = "profile likelihood, limit for weak answers"
     SET = "profile likelihood over all that fits as well"
 
 
