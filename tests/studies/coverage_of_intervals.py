@@ -1,8 +1,8 @@
 """Coverage of 90% intervals, cell by cell.
 
-python tests/studies/coverage_of_intervals.py [cell ...] -n 1000. Adds to coverage.csv beside it, one
-line per table, and goes on where it stopped: seeds of a cell are 100000 times its number, plus 0, 1,
-2, ...; without -n it prints the table that docs/limits.md shows.
+python tests/studies/coverage_of_intervals.py [cell ...] -n 1000. Adds to coverage.csv beside it,
+one line per table, and goes on where it stopped: seeds of a cell are 100000 times its number, plus
+0, 1, 2, ...; without -n it prints the table that docs/limits.md shows.
 """
 
 from __future__ import annotations
