@@ -278,7 +278,16 @@ def interval_lines(basis: Basis, heard: Hearing | None, level: float) -> list[st
     """Lines under an answer: how its interval was found, or why there is none."""
     if not basis.available:
         return [f"interval: none, {heard.refused}"] if heard is not None and heard.refused else []
-    return [f"interval: {basis.interval(level).words}"]
+    found = basis.interval(level)
+    said = f"interval: {found.words}"
+    # An interval by searches is found from inside: how many ended where it ends tells how firmly.
+    several = [reach for reach in found.searches if reach is not None and reach.n_starts > 1]
+    if several:
+        last = several[-1]
+        said += (
+            f", reached from inside by {last.n_low} and {last.n_high} of {last.n_starts} searches"
+        )
+    return [said]
 
 
 def doubt_lines(heard: Hearing | None) -> list[str]:

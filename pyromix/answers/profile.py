@@ -38,6 +38,10 @@ STIFF = 3.0
 CLOSE = 0.004
 """A search ends when the root of T falls short of that of the limit by at most this share."""
 
+EDGE = 1e-3
+"""Distance from the end of an answer's range within which a search that the likelihood does not
+stop has arrived there."""
+
 ROUNDS = 12
 """Pulls on the way to an end."""
 
@@ -318,7 +322,9 @@ class _Search:
             left = left[~met]
             if not len(left):
                 break
-        return side * inner, side, feasible
+        # Log-odds reach a probability of 0 or 1 at infinity only.
+        free = feasible & (inner_root < within) & (inner >= edge - EDGE)
+        return side * torch.where(free, edge, inner), side, feasible
 
     def explored(
         self, found: tuple[Tensor, Tensor, Tensor], middle: Tensor, best: float
