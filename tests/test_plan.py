@@ -369,17 +369,17 @@ def test_a_small_published_network_has_no_complete_plan_and_says_why(name):
 @pytest.mark.parametrize("parents", [1, 2, 3])
 def test_two_hundred_vertices_are_planned_in_seconds(parents):
     spec = random_network(200, 3, parents, parents=parents)
-    start = time.perf_counter()
+    start = time.process_time()
     plan = find_plan(spec)
-    assert time.perf_counter() - start < 5  # .05 s measured
+    assert time.process_time() - start < 5  # .05 s measured
     assert plan.complete
 
 
 def test_a_dense_graph_is_refused_in_seconds():
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(px.PlanError):
         find_plan(numbered(25, complete(25)))
-    assert time.perf_counter() - start < 5  # .8 s measured
+    assert time.process_time() - start < 5  # .8 s measured
 
 
 # -- in words, and without data ----------------------------------------------------------------

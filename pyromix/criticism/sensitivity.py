@@ -26,7 +26,7 @@ from pyromix.estimate.starts import batch_of, inside
 from pyromix.fitting.engine import fit as fit_model
 from pyromix.fitting.record import Fit
 from pyromix.identify.graphical import graph_facts
-from pyromix.identify.verdict import Findings, judge
+from pyromix.identify.verdict import judge
 from pyromix.model.match import match_sources
 from pyromix.model.prior import Prior
 from pyromix.model.query import Certainty, DoQuery
@@ -288,10 +288,9 @@ def _refitted(
         n = len(other.climb.log_likelihoods)
         if n > 1 and spec.n_sources > 1 and other.climb.n_best == 1:
             notes.append(_found_once(n))
-        heard = judge(spec, (asked,), Findings(signal=other.signal, stage=other.moments))
-        if heard.weak:
+        answer = ask.query(other, *question_, require="weak")
+        if answer.certainty is Certainty.WEAK:
             notes.append("weak: the graph would do, this table does not show it")
-        answer = query(other, *question_, certainty=heard.level, reached=other.reached)
         return Variation(kind, words, answer, "; ".join(notes))
     except PyromixError as error:
         return Variation(kind, words, None, str(error))
