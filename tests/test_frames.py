@@ -16,11 +16,11 @@ import pytest
 import torch
 from pyarrow import feather, parquet
 
+from pyromix.data.cells import observed_states
 from pyromix.data.frames import (
     RawTable,
     decode,
     encode,
-    observed_states,
     read_frame,
     to_pandas,
     write_frame,
@@ -239,7 +239,7 @@ def test_order_and_unused_levels_survive_parquet(tmp_path):
 def test_intervals_of_cut_are_states():
     frame = pd.DataFrame({"x": pd.cut(pd.Series([1.0, 2.0, 9.0, None]), 2)})
     states = observed_states(frame, "x")
-    assert [type(s) for s in states] == [pd.Interval] * 2
+    assert states == ("(0.992, 5.0]", "(5.0, 9.0]")  # as text, which every file can hold
     assert encode(frame, spec_of({"x": states})).codes.tolist() == [[0], [0], [1], [-1]]
 
 
@@ -676,9 +676,7 @@ def test_a_file_that_is_not_what_its_ending_says_is_refused(tmp_path, name):
         (b"x,y\n", DataError, "found none"),
         (b"x,y\n1,2\n1,2,3\n", FileError, "as csv"),
         (b"x,y\n1,2,3\n1,2,3\n", FileError, "as csv"),
-        (b"x\n\xff\xfe\n", FileError, "as csv"),
         (b"x,y,x\n1,2,3\n", DataError, r"\['x'\] more than once"),
-        (b"x;y\n1;2\n", FileError, "sep=';'"),
     ],
 )
 def test_a_broken_csv_is_refused(tmp_path, content, error, message):
