@@ -337,10 +337,10 @@ def test_equal_values_of_another_type_are_read_and_reported(cells, states, sente
     ("cells", "states", "message"),
     [
         (
-            ["Yes ", "No", "Yes ", "Yes"],
+            ["?", "No", "?", "Yes"],
             ("No", "Yes"),
-            r"'x' has value 'Yes ' \(2 rows\), not among the declared states \['No', 'Yes'\]. "
-            "Leading or trailing space",
+            r"'x' has value '\?' \(2 rows\), not among the declared states \['No', 'Yes'\]. "
+            r"Correct the cells, read them as missing \(missing_values=\['\?'\]\)",
         ),
         (
             [0, 1, 1, 0],
@@ -599,11 +599,11 @@ def test_fractions_in_a_csv_are_no_states(tmp_path):
     [
         (("0", "1"), "1,0,", [1, 0, -1], 0),
         ((0, 1), "1,0,", [1, 0, -1], 0),
-        (("0", "1"), "1.0,0.0,", [1, 0, -1], 2),
-        ((0, 1), "1.0,0.0,", [1, 0, -1], 2),
+        (("0", "1"), "1.0,0.0,", [1, 0, -1], 1),
+        ((0, 1), "1.0,0.0,", [1, 0, -1], 1),
         ((False, True), "True,False", [1, 0], 0),
         (("False", "True"), "True,False", [1, 0], 0),
-        ((False, True), "true,0", [1, 0], 2),
+        ((False, True), "true,0", [1, 0], 1),
         (("None", "Mild"), "None,Mild,", [0, 1, -1], 0),
         (("Some", "Mild"), "None,Mild,", [-1, 1, -1], 1),
         (("01", "1"), "01,1", [0, 1], 0),
@@ -630,8 +630,8 @@ def test_a_csv_cannot_tell_1_from_its_text(tmp_path):
 
 
 def test_a_csv_value_that_is_no_state_is_counted(tmp_path):
-    (tmp_path / "d.csv").write_text("x\nYes \nNo\nYes \n")
-    with pytest.raises(DataError, match=r"value 'Yes ' \(2 rows\).*trailing space"):
+    (tmp_path / "d.csv").write_text("x\nYes!\nNo\nYes!\n")
+    with pytest.raises(DataError, match=r"value 'Yes!' \(2 rows\).*mean 'Yes'"):
         encode(tmp_path / "d.csv", spec_of({"x": ("No", "Yes")}))
 
 

@@ -47,7 +47,8 @@ def predict_proba(
     Returns:
         One row per data row, in the order of the data and with the index of a pandas frame, one
         column per source, named by the source states; nan, with a NumericalWarning, where a row is
-        impossible in every source. With a level the columns have two levels: ``estimate``, ``low`` and ``high``, and the sources under each.
+        impossible in every source. With a level the columns have two levels: ``estimate``, ``low``
+        and ``high``, and the sources under each.
 
     Raises:
         DataError: a column is missing or a value is no state.

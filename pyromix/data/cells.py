@@ -14,8 +14,8 @@ from pyromix.data.marks import NO_MARKS, Marks
 from pyromix.data.reading import ROWS_READ_AT_ONCE, RawTable, check_columns, read_frame
 from pyromix.data.repairs import Repair
 
-BLANK = "{cells} of {columns} {hold} nothing but blanks and were read as missing."
-STRIPPED = "Blanks around {cells} of {columns} were stripped."
+BLANK = "{columns}: {cells} with nothing but blanks read as missing."
+STRIPPED = "{columns}: blanks around {cells} stripped."
 
 
 def levels_of(table: RawTable, name: str, states: Sequence[Hashable] = ()) -> Levels:
@@ -54,8 +54,8 @@ def observed_states(table: Any, column: str) -> tuple[Hashable, ...]:
 def tidied(levels: Levels, marks: Marks = NO_MARKS, states: Sequence[Hashable] = ()) -> Levels:
     """Strip blanks around texts; a blank cell, or one that holds a mark, is missing.
 
-    A text that is a declared state stands as it is, blanks and all, and so does the list of a
-    Categorical or an Enum, which declares states too; a mark is missing even so.
+    A text that is a declared state stands as it is, blanks and all; where none are declared, so
+    does the list of a Categorical or an Enum, which declares them. A mark is missing even so.
     What came out is said in ``repairs``, marks apart, which the user named.
 
     Args:
@@ -64,7 +64,7 @@ def tidied(levels: Levels, marks: Marks = NO_MARKS, states: Sequence[Hashable] =
         states: declared ones.
     """
     declared = {str(state) if levels.text else state for state in states}
-    declared |= set(levels.values) if levels.fixed else set()
+    declared |= set(levels.values) if levels.fixed and not states else set()
     counts = levels.counts()[1:].tolist()
     values: dict[Hashable, int] = {}
     numbers, blank, stripped = [0], 0, 0

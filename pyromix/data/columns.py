@@ -183,9 +183,11 @@ def _text_repairs(
         if number == MISSING and value != "":
             repairs.append(Repair(name, f"{{columns}}: {{cells}} {shown} read as missing.", n))
         elif number >= 0 and str(states[number]) != value:
-            state = repr(states[number]).replace("{", "{{").replace("}", "}}")
-            pattern = f"{{columns}}: {{cells}} {shown} read as state {state}."
-            repairs.append(Repair(name, pattern, n))
+            pattern = (
+                "{columns} {hold} texts written otherwise than {their} states: read {examples}."
+            )
+            example = f"{value!r} as {states[number]!r}"
+            repairs.append(Repair(name, pattern, examples=(example,)))
     return repairs
 
 
@@ -201,9 +203,7 @@ def _unknown_values(
         f"column {name!r} has {plural} {shown}{more}, not among the declared states {list(states)}"
     )
     value = next(iter(unknown))
-    known, kinds = set(states), {_kind(state) for state in states}
-    if isinstance(value, str) and value.strip() in known:
-        return f"{message}. Leading or trailing space? Strip it or add the state."
+    kinds = {_kind(state) for state in states}
     if kinds == {"text"} and not isinstance(value, str):
         return (
             f"{message}. The states are text, the data are {_kind(value)}: pass "
@@ -216,4 +216,7 @@ def _unknown_values(
         )
     if guess := near_matches(value, states):
         return f"{message}{guess}. Correct the cells or add the state."
-    return f"{message}. Correct the cells, mark them missing, or add the state (state_names)."
+    return (
+        f"{message}. Correct the cells, read them as missing (missing_values=[{value!r}]), or add "
+        "the state (state_names)."
+    )

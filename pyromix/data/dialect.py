@@ -56,7 +56,7 @@ def sniffed(head: bytes, ending: str, asked: Dialect) -> Dialect:
         asked: parts that are not to be sniffed.
 
     Raises:
-        DataError: ``asked`` names an encoding or a decimal sign that there is not.
+        DataError: ``asked`` names an encoding, a separator or a decimal sign that there is not.
     """
     if asked.decimal not in ("", ".", ","):
         raise DataError(f"expected '.' or ',' before decimals, found {asked.decimal!r}")
@@ -72,7 +72,9 @@ def sniffed(head: bytes, ending: str, asked: Dialect) -> Dialect:
         lines.pop()  # it may be cut
     text = "".join(lines)
     separator = asked.separator or separator_of(text, ending)
-    separator = "\t" if separator in ("\\t", "tab") else separator
+    separator = {"\\t": "\t", "tab": "\t", "space": " "}.get(separator, separator)
+    if len(separator) != 1 or separator in '\r\n"':
+        raise DataError(f"expected one sign between cells, found {separator!r}; e.g. ';', or 'tab'")
     quoted = bool(_QUOTED_AFTER_BLANK.search(text))
     found = replace(asked, separator=separator, encoding=encoding, blank_before_quote=quoted)
     widths = [row for _, row in rows_of(StringIO(text), found)]
@@ -141,7 +143,7 @@ def in_words(found: Dialect, asked: Dialect, ending: str, shown: str) -> list[st
     """
     said = []
     if not asked.separator and found.separator != EXPECTED.get(ending, ","):
-        said.append(f"{SEPARATORS[found.separator]} between cells")
+        said.append(f"{SEPARATORS.get(found.separator, repr(found.separator))} between cells")
     if not asked.encoding and found.encoding not in ("utf-8-sig", "utf-8"):
         said.append(f"letters in {found.encoding}")
     if not asked.decimal and found.decimal == ",":

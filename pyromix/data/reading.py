@@ -150,6 +150,11 @@ def _read_path(path: Path, dialect: Dialect) -> RawTable:
         raise FileError(f"cannot read {str(path)!r}: {reason}; the working folder is {Path.cwd()}")
     if ending in CSV:
         return _read_csv(path, dialect, ending)
+    if dialect != SNIFF:
+        raise DataError(
+            f"separator, encoding and decimal sign are those of text files; {str(path)!r} is none: "
+            "leave them out"
+        )
     try:
         import pyarrow as pa
         from pyarrow import feather, parquet
@@ -310,13 +315,11 @@ def _too_short(file: Path | BytesIO, dialect: Dialect, n_names: int, shown: str)
     with uncompressed(file) as stream, _decoded(stream, dialect) as text:
         rows = [(line, len(row)) for line, row in rows_of(text, dialect) if len(row) < n_names]
     if rows:
-        n_cells = sum(n_names - width for _, width in rows)
         listed = ", ".join(f"line {line} has {width}" for line, width in rows[:SHOWN])
+        more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
         yield (
-            f"{len(rows)} of the rows of {shown} {'is' if len(rows) == 1 else 'are'} shorter than "
-            f"the header of {n_names} cells: {listed}{', ...' if len(rows) > SHOWN else ''}; "
-            f"{cells_named(n_cells)} at {'its end was' if len(rows) == 1 else 'their ends were'} "
-            "read as missing."
+            f"{shown} has rows shorter than the header of {n_names} cells: {listed}{more}. Read as "
+            f"missing: {cells_named(sum(n_names - width for _, width in rows))} at their ends."
         )
 
 

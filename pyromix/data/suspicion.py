@@ -101,7 +101,7 @@ def lone_codes(values: Iterable[int]) -> list[int]:
         values: distinct whole numbers.
     """
     rest = sorted(set(values))
-    if len(rest) < 3 or rest[0] == -rest[-1]:
+    if len(rest) < 3 or rest == sorted(-v for v in rest):
         return []
     found: list[int] = []
     for end in (-1, 0):
