@@ -55,7 +55,8 @@ ONLY_IN_PYTHON = tuple(
         (r",? \(?(e\.g\. )?pandas\.cut\)?", ""),
         (r",? ?(or )?(declare its states|add the state) \(state_names\)", ""),
         (r" \(state_names\)", " in the model"),
-        (r"(, e\.g\. | pass |, )data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", " convert it"),
+        (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
+        (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
     )
 )
 """Advice that a command line has no way to follow, and what stands there in its place."""

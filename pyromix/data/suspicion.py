@@ -144,13 +144,13 @@ def suspicions(columns: Mapping[str, tuple[Levels, Sequence[Hashable]]]) -> list
         for group in alike(states):
             listed = " and ".join(f"{state!r} ({cells_named(counts[state])})" for state in group)
             said.append(
-                f"States {listed} of column {name!r} differ by case or blanks only, and were taken "
+                f"states {listed} of column {name!r} differ by case or blanks only, and were taken "
                 "as different states; write them alike if they are one."
             )
     for name, (levels, states) in columns.items():
         if not levels.fixed and len(states) > MANY_NUMBERS and _whole(states):
             said.append(
-                f"Column {name!r} has {len(states)} distinct numbers, from {states[0]} to "
+                f"column {name!r} has {len(states)} distinct numbers, from {states[0]} to "
                 f"{states[-1]}, and each was taken as a state of its own; group them if it is a "
                 "quantity."
             )

@@ -194,7 +194,7 @@ def _left_out(reasons: Mapping[Any, str]) -> list[str]:
     for name, reason in reasons.items():
         names.setdefault(reason, []).append(name)
     return [
-        f"{_upper(columns_named(same))} "
+        f"{columns_named(same)} "
         f"{'was' if len(same) == 1 else 'were'} left out as a variable: {reason}."
         for reason, same in names.items()
     ]
@@ -276,21 +276,16 @@ def _not_used(names: Sequence[Any], unweighted: bool) -> list[str]:
     counts = [name for name in names if str(name).lower() in COUNT_NAMES]
     if unweighted and counts:
         said.append(
-            f"Column {counts[0]!r} is not used: every row counts as one unit; if it says how "
+            f"column {counts[0]!r} is not used: every row counts as one unit; if it says how "
             f"many units a row stands for, pass sample_weight={counts[0]!r}."
         )
     rest = [name for name in names if not said or name != counts[0]]
     if rest:
         said.append(
-            f"{_upper(columns_named(rest))} of the table {'is' if len(rest) == 1 else 'are'} not "
+            f"{columns_named(rest)} of the table {'is' if len(rest) == 1 else 'are'} not "
             "in the model, and not used."
         )
     return said
-
-
-def _upper(text: str) -> str:
-    """A text that begins a sentence."""
-    return text[:1].upper() + text[1:]
 
 
 def _weights_note(report: DataReport) -> Note:
