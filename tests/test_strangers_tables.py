@@ -606,3 +606,9 @@ def test_a_damaged_packed_file_is_a_named_error(tmp_path, damage):
     (tmp_path / "d.csv.gz").write_bytes(damage)
     with pytest.raises(FileError, match=r"cannot read .*d.csv.gz"):
         read_frame(tmp_path / "d.csv.gz")
+
+
+def test_an_open_file_of_letters_is_a_table_as_one_of_bytes_is():
+    assert read_frame(io.StringIO("x;f\u00fcr\n1;2\n")).columns == ["x", "f\u00fcr"]
+    with (STRANGERS / "plain.csv").open(encoding="utf-8") as file:
+        assert read_frame(file).n_rows == 600

@@ -47,7 +47,7 @@ COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 CSV = (".csv", ".tsv", ".txt", ".dat", ".tab")
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
 
-MAGIC: dict[bytes, Callable[[IO[bytes]], AbstractContextManager[IO[bytes]]]] = {
+MAGIC: dict[bytes, Callable[[IO[bytes]], AbstractContextManager[Any]]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
@@ -94,7 +94,7 @@ def read_frame(data: Any, missing_values: Any = None, dialect: Dialect = SNIFF) 
     Args:
         data: pandas or polars DataFrame, Arrow table, a lazy frame that narwhals can collect, a
             path to csv (also tsv, txt, dat; also compressed), parquet or arrow (feather), an open
-            binary file of csv, or a RawTable.
+            file of csv, or a RawTable.
         missing_values: a value, or values, that stand for a missing cell, see ``marks_of``.
         dialect: how a file of texts is written; what it leaves open is sniffed.
 
@@ -108,7 +108,10 @@ def read_frame(data: Any, missing_values: Any = None, dialect: Dialect = SNIFF) 
     if isinstance(data, str | os.PathLike):
         table = _read_path(Path(data), dialect)
     elif hasattr(data, "read"):
-        table = _read_csv(BytesIO(data.read()), dialect, ".csv")
+        content = data.read()
+        if isinstance(content, str):
+            content, dialect = content.encode(), replace(dialect, encoding="utf-8")
+        table = _read_csv(BytesIO(content), dialect, ".csv")
     else:
         table = RawTable(_eager(data))
     if not table.n_rows:

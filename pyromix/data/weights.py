@@ -133,7 +133,7 @@ def _check_order(sample_weight: Any, labels: Any) -> None:
     Raises:
         DataError: they are those of the table in another order.
     """
-    own = getattr(sample_weight, "index", None)
+    own: Any = getattr(sample_weight, "index", None)
     if labels is None or type(own) is not type(labels) or len(own) != len(labels):
         return
     if own.equals(labels) or not own.is_unique or not own.isin(labels).all():
