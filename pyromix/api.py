@@ -124,6 +124,7 @@ def fit(
     sample_weight: Any = None,
     weights_are: str = COUNTS,
     missing: str = "mar",
+    missing_values: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
@@ -160,6 +161,9 @@ def fit(
             whatever their scale.
         missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
             ``"error"`` refuses.
+        missing_values: a value, or a list of values, that stand for a missing cell, such as
+            ``["?", -9]``; or a mapping from columns to such. Blanks around texts are stripped, and
+            a blank cell is missing anyway.
         state_names: states of variables in the order wanted; overrides those of the model.
         device: where to compute; by default the CPU, or the device of given Counts.
         random_state: seed of the starts.
@@ -191,6 +195,7 @@ def fit(
             sample_weight=sample_weight,
             weights_are=weights_are,
             missing=missing,
+            missing_values=missing_values,
             state_names=state_names,
             device=device,
             random_state=random_state,
@@ -205,7 +210,10 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
     """Fit a mixture of product distributions: a network without edges, k-MixProd.
 
     Args:
-        data: as in ``fit``; every column is a variable, but for the column of weights.
+        data: as in ``fit``; every column is a variable, but for the column of weights, and those
+            that are hardly meant as one: constant, empty, with about as many values as rows, or
+            called like row numbers or counts. These are left out and said; ``state_names`` asks
+            for them all the same.
         n_sources: k.
         **options: as in ``fit``; the prior is none by default, as latent class analysis has it.
 

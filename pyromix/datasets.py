@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from pyromix.bridges.pgmpy import to_pgmpy
-from pyromix.data.columns import read_levels
 from pyromix.data.frames import decode, encode, to_pandas
+from pyromix.data.levels import read_levels
 from pyromix.data.reading import RawTable, read_frame
 from pyromix.data.text import infer
 from pyromix.errors import DataError, FileError

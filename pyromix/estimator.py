@@ -30,6 +30,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         prior: as in ``px.fit``.
         weights_are: ``"counts"`` or ``"sampling"``, as in ``px.fit``.
         missing: ``"mar"``, ``"drop"`` or ``"error"``.
+        missing_values: values that stand for a missing cell, as in ``px.fit``.
         max_iter: iteration limit of EM.
         random_state: an integer or a Generator.
         seed: pgmpy's name for ``random_state``; it wins when given.
@@ -61,6 +62,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         prior: str | float | None = "pooled",
         weights_are: str = COUNTS,
         missing: str = "mar",
+        missing_values: Any = None,
         max_iter: int = 2000,
         random_state: RandomState = 0,
         seed: int | None = None,
@@ -74,6 +76,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
         self.prior = prior
         self.weights_are = weights_are
         self.missing = missing
+        self.missing_values = missing_values
         self.max_iter = max_iter
         self.random_state = random_state
         self.seed = seed
@@ -109,6 +112,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
             sample_weight=None if sample_weight is None else np.asarray(sample_weight),
             weights_are=self.weights_are,
             missing=self.missing,
+            missing_values=self.missing_values,
             state_names=self.state_names,
             device=self.device,
             random_state=self.random_state if self.seed is None else self.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -349,7 +350,102 @@ def test_a_warning_is_said_once(folder, tmp_path):
             "pass --sample-weight ..., or --weights-are counts",
         ),
         ("P(Y | do(X='treated')), method=", "P(Y | do(X='treated')), method="),
+        (
+            "read them as missing (missing_values=['?', -9])",
+            "read them as missing (--na '?' --na -9)",
+        ),
+        ("bin them (pandas.cut), or declare its states (state_names)", "bin them"),
+        ("convert it, e.g. data['x'].astype(float)", "convert it"),
+        ("text: pass data['x'].astype(str), or", "text: convert the column, or"),
     ],
 )
 def test_advice_names_flags(said, shown):
     assert in_flags(said) == shown
+
+
+# -- tables as strangers keep them -----------------------------------------------------------------
+
+STRANGERS = Path(__file__).parent / "data" / "strangers"
+NO_PYTHON = re.compile(r"pandas|astype|state_names|missing_values|sample_weight|data\[|\w\(\)")
+
+
+def stranger(command, name, *arguments):
+    """A command on a stranger's table, without edges."""
+    if command == "select":
+        return call("select", STRANGERS / name, "--n-sources", 1, *arguments)
+    edges = [x for end in "ABCD" for x in ("--edge", f"U->{end}")]
+    quick = ("--prior", "none", "--n-init", 1) if command == "fit" else ()
+    return call(command, STRANGERS / name, *edges, "--n-sources", 2, *quick, *arguments)
+
+
+@pytest.mark.parametrize("command", ["fit", "check", "select"])
+@pytest.mark.parametrize(("name", "mark"), [("qmark.csv", "?"), ("minus9.csv", "-9")])
+def test_a_mark_of_a_missing_cell_is_said_and_taken_out_by_its_flag(command, name, mark):
+    err = stranger(command, name)[2]
+    assert "looks like a code for a missing cell" in err
+    assert f"--na {mark}" in err.replace("'", "")
+    assert not NO_PYTHON.search(err)
+    assert "looks like a code" not in stranger(command, name, "--na", mark)[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("semicolon.csv", ("--sep", ";")),
+        ("decimalcomma.csv", ("--sep", ";", "--decimal", ",")),
+        ("plain.csv", ("--encoding", "cp1252")),
+    ],
+)
+def test_how_a_file_is_written_can_be_told(name, flags):
+    code, _, err = stranger("select", name, *flags)
+    assert code == 0
+    assert "was read with" not in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--sep", ";;"), "expected one sign between cells, found ';;'"),
+        (("--encoding", "latin-99"), "an encoding that Python knows, found 'latin-99'"),
+        (("--decimal", "x"), "'.' or ',' before decimals, found 'x'"),
+    ],
+)
+def test_a_dialect_that_there_is_not_is_refused(flags, said):
+    code, _, err = stranger("select", "plain.csv", *flags)
+    assert code == 1
+    assert said in err
+
+
+def test_the_flags_of_texts_are_refused_for_other_files(tmp_path):
+    pd.read_csv(STRANGERS / "plain.csv").to_parquet(tmp_path / "d.parquet")
+    code, _, err = call("select", tmp_path / "d.parquet", "--sep", ";")
+    assert code == 1
+    assert "are those of text files" in err
+
+
+def test_columns_that_the_edges_do_not_name_are_said(folder):
+    err = call("check", folder / "data.csv", "--edge", "U->A", "--edge", "U->B")[2]
+    assert "columns 'C', 'D' of the table are not in the model, and not used" in err
+
+
+def test_units_of_coins_without_numbers_are_left_out_by_the_flag(tmp_path):
+    (tmp_path / "units.csv").write_text("successes,trials\n1,3\n-9,3\n2,3\n0,3\n3,3\n")
+    code, _, err = call("iid", tmp_path / "units.csv", "-k", 1, "--na", "-9")
+    assert code == 0
+    assert "1 of 5 units lack successes or trials" in err
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [["0.5", "1.5", "2.5"], ["a", "b", "c!"], ["2020-01-01", "2020-01-02", "x"]],
+)
+def test_no_sentence_of_a_command_is_a_call_in_python(folder, tmp_path, cells):
+    frame = pd.read_csv(folder / "data.csv", dtype=str)
+    frame["A"] = [cells[i % 3] for i in range(len(frame))]
+    frame.to_csv(tmp_path / "d.csv", index=False)
+    for command in ("fit", "check", "select"):
+        code, _, err = call(
+            command, tmp_path / "d.csv", "--model", folder / "net.bif", "--n-sources", 2
+        )
+        assert code == 1
+        assert not NO_PYTHON.search(err), err

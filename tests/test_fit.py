@@ -389,8 +389,8 @@ def test_bad_input_empty_table(toy, frame):
 
 
 def test_bad_input_unknown_value(toy, frame):
-    wrong = frame.astype(str).replace({"X": {"treated": "treated "}})
-    with pytest.raises(px.DataError, match=r"'X'.*'treated '"):
+    wrong = frame.astype(str).replace({"X": {"treated": "treated!"}})
+    with pytest.raises(px.DataError, match=r"'X'.*'treated!'"):
         px.fit(toy.spec, wrong)
 
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 from pyarrow import feather, parquet
 
+from pyromix.data.cells import observed_states
 from pyromix.data.frames import (
     RawTable,
     decode,
     encode,
-    observed_states,
     read_frame,
     to_pandas,
     write_frame,
@@ -239,7 +239,7 @@ def test_order_and_unused_levels_survive_parquet(tmp_path):
 def test_intervals_of_cut_are_states():
     frame = pd.DataFrame({"x": pd.cut(pd.Series([1.0, 2.0, 9.0, None]), 2)})
     states = observed_states(frame, "x")
-    assert [type(s) for s in states] == [pd.Interval] * 2
+    assert states == ("(0.992, 5.0]", "(5.0, 9.0]")  # as text, which every file can hold
     assert encode(frame, spec_of({"x": states})).codes.tolist() == [[0], [0], [1], [-1]]
 
 
@@ -337,10 +337,10 @@ def test_equal_values_of_another_type_are_read_and_reported(cells, states, sente
     ("cells", "states", "message"),
     [
         (
-            ["Yes ", "No", "Yes ", "Yes"],
+            ["?", "No", "?", "Yes"],
             ("No", "Yes"),
-            r"'x' has value 'Yes ' \(2 rows\), not among the declared states \['No', 'Yes'\]. "
-            "Leading or trailing space",
+            r"'x' has value '\?' \(2 rows\), not among the declared states \['No', 'Yes'\]. "
+            r"Correct the cells, read them as missing \(missing_values=\['\?'\]\)",
         ),
         (
             [0, 1, 1, 0],
@@ -599,11 +599,11 @@ def test_fractions_in_a_csv_are_no_states(tmp_path):
     [
         (("0", "1"), "1,0,", [1, 0, -1], 0),
         ((0, 1), "1,0,", [1, 0, -1], 0),
-        (("0", "1"), "1.0,0.0,", [1, 0, -1], 2),
-        ((0, 1), "1.0,0.0,", [1, 0, -1], 2),
+        (("0", "1"), "1.0,0.0,", [1, 0, -1], 1),
+        ((0, 1), "1.0,0.0,", [1, 0, -1], 1),
         ((False, True), "True,False", [1, 0], 0),
         (("False", "True"), "True,False", [1, 0], 0),
-        ((False, True), "true,0", [1, 0], 2),
+        ((False, True), "true,0", [1, 0], 1),
         (("None", "Mild"), "None,Mild,", [0, 1, -1], 0),
         (("Some", "Mild"), "None,Mild,", [-1, 1, -1], 1),
         (("01", "1"), "01,1", [0, 1], 0),
@@ -630,8 +630,8 @@ def test_a_csv_cannot_tell_1_from_its_text(tmp_path):
 
 
 def test_a_csv_value_that_is_no_state_is_counted(tmp_path):
-    (tmp_path / "d.csv").write_text("x\nYes \nNo\nYes \n")
-    with pytest.raises(DataError, match=r"value 'Yes ' \(2 rows\).*trailing space"):
+    (tmp_path / "d.csv").write_text("x\nYes!\nNo\nYes!\n")
+    with pytest.raises(DataError, match=r"value 'Yes!' \(2 rows\).*mean 'Yes'"):
         encode(tmp_path / "d.csv", spec_of({"x": ("No", "Yes")}))
 
 
@@ -676,9 +676,7 @@ def test_a_file_that_is_not_what_its_ending_says_is_refused(tmp_path, name):
         (b"x,y\n", DataError, "found none"),
         (b"x,y\n1,2\n1,2,3\n", FileError, "as csv"),
         (b"x,y\n1,2,3\n1,2,3\n", FileError, "as csv"),
-        (b"x\n\xff\xfe\n", FileError, "as csv"),
         (b"x,y,x\n1,2,3\n", DataError, r"\['x'\] more than once"),
-        (b"x;y\n1;2\n", FileError, "sep=';'"),
     ],
 )
 def test_a_broken_csv_is_refused(tmp_path, content, error, message):

@@ -48,7 +48,7 @@ def folder(tmp_path_factory) -> Path:
     (path / "binary.csv").write_bytes(bytes(range(256)) * 4)
     (path / "ragged.csv").write_text("X,Y,A,B\ncontrol,no,low,low\ncontrol,no,low,low,high\n")
     (path / "broken.pyromix").write_bytes(b"not a bundle")
-    (path / "notes.txt").write_text("hello")
+    (path / "notes.md").write_text("hello")
     (path / "broken.bif").write_text("network unknown {")
     (path / "cycle.toml").write_text('edges = ["X -> Y", "Y -> X"]\n')
     text = (path / "data.csv").read_text()
@@ -77,7 +77,7 @@ def folder(tmp_path_factory) -> Path:
 TABLE = [
     # (arguments after DATA, a piece of the message); DATA itself is wrong in the first ones
     ("none.csv --model net.bif", "there is no such file"),
-    ("notes.txt --model net.bif", "expected a path that ends in one of"),
+    ("notes.md --model net.bif", "expected a path that ends in one of"),
     ("empty.csv --model net.bif", "header line"),
     ("header.csv --model net.bif", "expected a table with rows"),
     ("binary.csv --model net.bif", "binary.csv"),

@@ -144,11 +144,29 @@ def test_the_default_device_is_not_asked():
         ({"evidence": {"outcome": "ill"}}, "both `variables` and `evidence`"),
         ({"do": {"dose": "low"}, "evidence": {"dose": "low"}}, "both `do` and `evidence`"),
         ({"variables": ["group"], "do": {"group": "old"}}, "both `variables` and `do`"),
+        ({"do": {"dose": {"low": "a"}}}, "probabilities of 'dose' must be numbers, found 'a'"),
+        ({"do": {"dose": {"low": None}}}, "must be numbers, found None"),
     ],
 )
 def test_a_question_that_makes_no_sense_is_refused_by_name(arguments, match):
     with pytest.raises(QueryError, match=match):
         DoQuery.from_names(SPEC, **{"variables": "outcome", **arguments})
+
+
+NO_MAPPINGS = ["X1", ["X1"], [("dose", "low")], 5, 0, "", [], (), {"dose"}, True]
+
+
+@pytest.mark.parametrize("what", ["do", "evidence"])
+@pytest.mark.parametrize("pairs", NO_MAPPINGS, ids=repr)
+def test_whatever_is_no_mapping_is_refused_with_an_example(what, pairs):
+    with pytest.raises(QueryError, match=rf"{what} must map variables .*e\.g\. {what}=\{{'"):
+        DoQuery.from_names(SPEC, "outcome", **{what: pairs})
+
+
+@pytest.mark.parametrize("variables", [None, 5, True, b"outcome", {"outcome": 1}, [["outcome"]]])
+def test_whatever_is_no_name_is_refused_with_an_example(variables):
+    with pytest.raises(QueryError, match=r"variables must be a name or a list of names, found"):
+        DoQuery.from_names(SPEC, variables)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.answers.intervals import quantiles
-from pyromix.data.frames import encode, to_pandas
+from pyromix.data.frames import encode, labels_of, to_pandas
+from pyromix.data.reading import read_frame
 from pyromix.data.weights import COUNTS, SAMPLING
 from pyromix.errors import NumericalWarning, warn
 from pyromix.exact.likelihood import log_prob, responsibilities
@@ -29,7 +30,11 @@ ROWS_PER_CHUNK = 100_000
 
 
 def predict_proba(
-    mixture: BayesNetMixture | Fit, data: Any, *, level: float | None = None
+    mixture: BayesNetMixture | Fit,
+    data: Any,
+    *,
+    level: float | None = None,
+    missing_values: Any = None,
 ) -> pd.DataFrame:
     """P(U | row) of every row of a table.
 
@@ -37,11 +42,13 @@ def predict_proba(
         mixture: a fit, or tables without batch axes.
         data: whatever ``fit`` accepts as a table; missing cells are summed out.
         level: also the ends of an equal-tailed interval over the draws of a fit.
+        missing_values: as in ``fit``.
 
     Returns:
-        One row per data row, one column per source, named by the source states; nan, with a
-        NumericalWarning, where a row is impossible in every source. With a level the columns have
-        two levels: ``estimate``, ``low`` and ``high``, and the sources under each.
+        One row per data row, in the order of the data and with the index of a pandas frame, one
+        column per source, named by the source states; nan, with a NumericalWarning, where a row is
+        impossible in every source. With a level the columns have two levels: ``estimate``, ``low``
+        and ``high``, and the sources under each.
 
     Raises:
         DataError: a column is missing or a value is no state.
@@ -49,7 +56,8 @@ def predict_proba(
     """
     fit, mixture = mixture, mixture_of(mixture)
     spec = mixture.spec
-    codes = encode(data, spec).codes.to(mixture.device)
+    table = read_frame(data, missing_values)
+    codes = encode(table, spec).codes.to(mixture.device)
     chunks = codes.split(ROWS_PER_CHUNK)
     shares = torch.cat([responsibilities(mixture, chunk).cpu() for chunk in chunks])
     impossible = shares.isnan().any(-1).nonzero().flatten()
@@ -64,7 +72,7 @@ def predict_proba(
     if len(set(columns)) < len(columns):
         columns = list(spec.source_states)  # 1 and "1" are two sources
     if level is None:
-        return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)))
+        return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)), labels_of(table))
     low, high = _ends(codes, fit.draws if isinstance(fit, Fit) else mixture, level)
     parts = {"estimate": shares.numpy(), "low": low, "high": high}
     return to_pandas(
@@ -72,7 +80,8 @@ def predict_proba(
             (name, column): part[:, u]
             for name, part in parts.items()
             for u, column in enumerate(columns)
-        }
+        },
+        labels_of(table),
     )
 
 
@@ -101,13 +110,20 @@ def _interval(shares: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndar
     return ends[0], ends[1]
 
 
-def score(mixture: BayesNetMixture | Fit, data: Any, sample_weight: Any = None) -> float:
+def score(
+    mixture: BayesNetMixture | Fit,
+    data: Any,
+    sample_weight: Any = None,
+    *,
+    missing_values: Any = None,
+) -> float:
     """Mean log-likelihood per row, in nats, U and missing cells summed out.
 
     Args:
         mixture: a fit, or tables without batch axes.
         data: a table, or Counts.
         sample_weight: column name or one weight per row of a table.
+        missing_values: as in ``fit``.
 
     Raises:
         DataError: a column is missing, a value is no state, a weight is unusable.
@@ -115,5 +131,6 @@ def score(mixture: BayesNetMixture | Fit, data: Any, sample_weight: Any = None) 
     mixture = mixture_of(mixture)
     # a mean is the same whatever its weights are; nobody need be asked
     weights_are = COUNTS if sample_weight is None else SAMPLING
-    counts = counted(data, mixture.spec, sample_weight, weights_are).to(mixture.device)
+    counts = counted(data, mixture.spec, sample_weight, weights_are, missing_values)
+    counts = counts.to(mixture.device)
     return float(counts.weights @ log_prob(mixture, counts.rows)) / counts.n_rows

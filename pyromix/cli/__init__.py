@@ -47,8 +47,26 @@ KEYWORDS = re.compile(
 """Keywords that are flags here, with a value."""
 
 
+MARKS = re.compile(r"\bmissing_values=\[([^\]]*)\]")
+
+ONLY_IN_PYTHON = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r",? \(?(e\.g\. )?pandas\.cut\)?", ""),
+        (r",? ?(or )?(declare its states|add the state) \(state_names\)", ""),
+        (r" \(state_names\)", " in the model"),
+        (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
+        (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
+    )
+)
+"""Advice that a command line has no way to follow, and what stands there in its place."""
+
+
 def in_flags(text: str) -> str:
     """A message that advises a keyword, as one that advises the flag of that name."""
+    text = MARKS.sub(lambda found: f"--na {found[1].replace(', ', ' --na ')}", text)
+    for pattern, words in ONLY_IN_PYTHON:
+        text = pattern.sub(words, text)
 
     def flag(found: re.Match[str]) -> str:
         name, *values = found.groups()

@@ -13,7 +13,8 @@ import typer
 
 import pyromix as px
 from pyromix.api import MixtureFit
-from pyromix.data.reading import read_frame
+from pyromix.data.dialect import Dialect
+from pyromix.data.reading import RawTable, read_frame
 from pyromix.errors import FileError, QueryError
 from pyromix.formats.bundle import read_bundle
 from pyromix.formats.toml import edges_to_structure
@@ -54,6 +55,13 @@ Latent = Annotated[str, typer.Option(help="Name of the source, with --edge.")]
 Weight = Annotated[str | None, typer.Option(help="Column of weights.")]
 WeightsAre = Annotated[str, typer.Option(help="counts or sampling.")]
 Missing = Annotated[str, typer.Option(help="mar, drop or error.")]
+Na = Annotated[
+    list[str] | None,
+    typer.Option("--na", metavar="MARK", help="A missing cell, as ? or -9; repeatable."),
+]
+Sep = Annotated[str, typer.Option("--sep", help="Between cells of a text file; else sniffed.")]
+Encoding = Annotated[str, typer.Option(help="Of a text file, as cp1252; else sniffed.")]
+Decimal = Annotated[str, typer.Option(help="Sign before decimals, . or ,; else sniffed.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 Source = Annotated[str, typer.Option(help="Name of the source in a network file.")]
 Fitted = Annotated[Path, typer.Argument(help="FILE.pyromix, or a network file.")]
@@ -76,9 +84,28 @@ def model_of(model: Path | None, edge: Sequence[str] | None, latent: str) -> Any
     return edges_to_structure(edge, latent) if edge else model
 
 
-def table_of(argument: str) -> Any:
-    """A path as it is; ``-`` is csv on standard input."""
-    return read_frame(BytesIO(sys.stdin.buffer.read())) if argument == "-" else Path(argument)
+def table_of(
+    argument: str,
+    na: Sequence[str] | None = None,
+    sep: str = "",
+    encoding: str = "",
+    decimal: str = "",
+) -> RawTable:
+    """Read the table at a path; ``-`` is csv on standard input.
+
+    Args:
+        argument: the path.
+        na: marks of a missing cell.
+        sep: separator of a text file; like the next two sniffed where empty.
+        encoding: of a text file.
+        decimal: sign before the decimals of a text file.
+
+    Raises:
+        FileError: the path is missing, unreadable, or not in the format it claims.
+        DataError: not a table, or there is no such encoding or separator.
+    """
+    data = BytesIO(sys.stdin.buffer.read()) if argument == "-" else Path(argument)
+    return read_frame(data, na or None, Dialect(sep, encoding, decimal))
 
 
 def loaded(path: Path, source: str) -> MixtureFit | BayesNetMixture:

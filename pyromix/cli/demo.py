@@ -67,8 +67,9 @@ def _job_training(say: Say) -> dict[str, float]:
         f"   {len(frame):,} people: 445 of a randomised experiment, the rest from a survey where\n"
         "   nobody was trained. The column that says who is who is dropped. Did training help?"
     )
-    fitted = fit(model, frame, card.n_sources)
-    shares = fitted.predict_proba(frame)
+    asked = frame[[name for name in frame.columns if name in model.nodes]]
+    fitted = fit(model, asked, card.n_sources)
+    shares = fitted.predict_proba(asked)
     programme = int(shares[treated.to_numpy()].mean().to_numpy().argmax())
     source = fitted.spec.source
     effect = fitted.effect(

@@ -16,13 +16,17 @@ from pyromix.cli.common import (
     NOT_CONVERGED,
     NOT_IDENTIFIED,
     Data,
+    Decimal,
     Edge,
+    Encoding,
     Json,
     Latent,
     Missing,
     Model,
+    Na,
     Quiet,
     Seed,
+    Sep,
     Stopped,
     Weight,
     WeightsAre,
@@ -36,7 +40,6 @@ from pyromix.cli.progress import working
 from pyromix.criticism.checking import IdentifiabilityReport
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
-from pyromix.data.reading import read_frame
 from pyromix.model.query import Certainty
 
 
@@ -58,6 +61,10 @@ def check(
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
+    na: Na = None,
+    sep: Sep = "",
+    encoding: Encoding = "",
+    decimal: Decimal = "",
     random_state: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -71,7 +78,7 @@ def check(
     given = model_of(model, edge, latent)
     if simulate and data is None:
         raise typer.BadParameter("--simulate fits a table first: give DATA")
-    table = None if data is None else read_frame(table_of(data))
+    table = None if data is None else table_of(data, na, sep, encoding, decimal)
     asked = {
         "sample_weight": sample_weight,
         "weights_are": weights_are,
@@ -131,6 +138,10 @@ def fit(
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
+    na: Na = None,
+    sep: Sep = "",
+    encoding: Encoding = "",
+    decimal: Decimal = "",
     max_iter: Annotated[int, typer.Option(help="Iteration limit of EM.")] = 2000,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     random_state: Seed = 0,
@@ -145,7 +156,7 @@ def fit(
     writable(output, (".pyromix",))
     result = px.fit(
         model_of(model, edge, latent),
-        table_of(data),
+        table_of(data, na, sep, encoding, decimal),
         n_sources,
         method=method,
         n_init=n_init,
@@ -176,6 +187,10 @@ def select(
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
+    na: Na = None,
+    sep: Sep = "",
+    encoding: Encoding = "",
+    decimal: Decimal = "",
     random_state: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -190,7 +205,7 @@ def select(
     with working("fitting every number of sources", quiet=quiet):
         found = px.select_n_sources(
             given,
-            table_of(data),
+            table_of(data, na, sep, encoding, decimal),
             numbers(n_sources),
             n_folds=n_folds,
             n_init=n_init,
@@ -221,6 +236,10 @@ def iid(
     trials: Annotated[str, typer.Option(help="Column of trials.")] = "trials",
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
+    na: Na = None,
+    sep: Sep = "",
+    encoding: Encoding = "",
+    decimal: Decimal = "",
     random_state: Seed = 0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -230,13 +249,14 @@ def iid(
     Example: pyromix iid units.csv -k 2 --successes x --trials n --sample-weight count
     """
     columns = [successes, trials, *([sample_weight] if sample_weight else [])]
-    values = read_numbers(table_of(data), columns)
+    values = read_numbers(table_of(data, na, sep, encoding, decimal), columns)
     result = px.fit_iid(
         values[0],
         values[1],
         n_sources,
         sample_weight=values[2] if sample_weight else None,
         weights_are=weights_are,
+        missing_values=na or None,
         random_state=random_state,
     )
     content = {

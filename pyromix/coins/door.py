@@ -55,6 +55,7 @@ def fit_iid(
     *,
     sample_weight: Any = None,
     weights_are: str = COUNTS,
+    missing_values: Any = None,
     random_state: RandomState = 0,
     n_init: int = 8,
     max_iter: int = 200,
@@ -72,6 +73,8 @@ def fit_iid(
         sample_weight: how often each unit counts; by default once.
         weights_are: ``"counts"``, weights are numbers of units; ``"sampling"``, they say how much
             each unit speaks for, and count as Kish's effective number of units.
+        missing_values: values that stand for a missing number, such as ``[-9]``; units with one, or
+            with NaN, are then left out and said.
         random_state: seed of the random starts.
         n_init: number of random starts.
         max_iter: largest number of Newton steps.
@@ -92,7 +95,9 @@ def fit_iid(
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise DataError(f"{name} must be an integer >= 0, found {value!r}")
     k = int(n_sources)
-    flips = Flips.from_units(*read_units(successes, trials, sample_weight, weights_are))
+    flips = Flips.from_units(
+        *read_units(successes, trials, sample_weight, weights_are, missing_values)
+    )
     _check_longest(flips, k)
     moments, covariance = factorial_moments(
         flips.successes, flips.trials, flips.mass, _moment_order(flips, k)

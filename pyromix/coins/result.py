@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.coins.likelihood import Flips, log_joint
 from pyromix.coins.moments import MomentSolution, as_float_tensor
+from pyromix.data.marks import Marks, marks_of
 from pyromix.data.weights import COUNTS, check_weights_are, doubts, row_weight
 from pyromix.errors import DataError, DataRepairWarning, PositivityError, warn
 from pyromix.model.status import Status
@@ -162,8 +163,35 @@ class IIDFit:
         return "\n".join(lines)
 
 
+def _seen(
+    h: Float[Tensor, " units"], n: Float[Tensor, " units"], marks: Marks
+) -> Bool[Tensor, " units"]:
+    """Which units have numbers; all where no mark is named, since NaN is then an error.
+
+    Raises:
+        DataError: none has.
+    """
+    seen = torch.ones_like(h, dtype=torch.bool)
+    if not marks:
+        return seen
+    for name, values in (("successes", h), ("trials", n)):
+        hits = [v for v in values.unique().tolist() if marks.hit(name, v)]
+        found = torch.tensor(hits, dtype=values.dtype, device=values.device)
+        seen &= ~(values.isnan() | torch.isin(values, found))
+    if left_out := int((~seen).sum()):
+        sentence = f"{left_out} of {len(h)} units lack successes or trials, and were left out."
+        if left_out == len(h):
+            raise DataError(f"no unit is left: {sentence}")
+        warn(sentence, DataRepairWarning)
+    return seen
+
+
 def read_units(
-    successes: Any, trials: Any, sample_weight: Any, weights_are: str = COUNTS
+    successes: Any,
+    trials: Any,
+    sample_weight: Any,
+    weights_are: str = COUNTS,
+    missing_values: Any = None,
 ) -> tuple[Int[Tensor, " units"], Int[Tensor, " units"], Float[Tensor, " units"]]:
     """Read and check units of flips; tensors keep their device.
 
@@ -172,6 +200,7 @@ def read_units(
         trials: n per unit, or one number for all.
         sample_weight: per unit, or None for one each.
         weights_are: what they are, see ``fit_iid``; what is doubtful is warned of.
+        missing_values: values of units that are left out, see ``fit_iid``; that is warned of.
 
     Returns:
         Successes, trials and weights per unit, the last in units.
@@ -190,7 +219,9 @@ def read_units(
             f"found shapes {tuple(h.shape)} and {tuple(n.shape)}"
         )
     n = n.expand(h.shape)
+    seen = _seen(h, n, marks_of(missing_values))
     wrong = ~((h >= 0) & (h <= n) & (h == h.round()) & (n == n.round()) & n.isfinite())
+    wrong &= seen
     if bool(wrong.any()):
         i = int(wrong.nonzero()[0])
         raise DataError(
@@ -199,13 +230,14 @@ def read_units(
             f"trials {float(n[i]):g}; drop or correct them"
         )
     if sample_weight is None:
-        mass = torch.ones_like(h)
+        mass = torch.ones_like(h[seen])
     else:
         mass = as_float_tensor(sample_weight, "sample_weight").to(h.device)
         if mass.shape != h.shape:
             raise DataError(
                 f"expected one weight per unit, {len(h)}; found shape {tuple(mass.shape)}"
             )
+        mass = mass[seen]
         wrong = ~(mass.isfinite() & (mass >= 0))
         if bool(wrong.any()) or not bool((mass > 0).any()):
             raise DataError(
@@ -215,4 +247,4 @@ def read_units(
         for sentence in doubts(mass, weights_are):
             warn(sentence, DataRepairWarning)
         mass = mass / row_weight(mass, weights_are)
-    return h.long(), n.long(), mass
+    return h[seen].long(), n[seen].long(), mass

@@ -124,6 +124,7 @@ def check(
     sample_weight: Any = None,
     weights_are: str = COUNTS,
     missing: str = "mar",
+    missing_values: Any = None,
     random_state: RandomState = 0,
 ) -> IdentifiabilityReport:
     """Say whether a mixture, or one effect, can be recovered, before anything is fitted.
@@ -142,6 +143,7 @@ def check(
         sample_weight: as in ``fit``.
         weights_are: as in ``fit``.
         missing: as in ``fit``.
+        missing_values: as in ``fit``.
         random_state: of the look at data.
 
     Raises:
@@ -156,7 +158,14 @@ def check(
         spec = _spec(structure, n_sources, state_names, notes)
     else:
         taken, said = take_in(
-            model, data, n_sources, state_names, sample_weight, missing, weights_are=weights_are
+            model,
+            data,
+            n_sources,
+            state_names,
+            sample_weight,
+            missing,
+            weights_are=weights_are,
+            missing_values=missing_values,
         )
         spec = taken.spec
         notes += sentences(said)

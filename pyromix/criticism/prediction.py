@@ -19,6 +19,7 @@ def predictive_check(
     *,
     sample_weight: Any = None,
     weights_are: str = COUNTS,
+    missing_values: Any = None,
     level: float = 0.05,
     random_state: RandomState = 0,
 ) -> PredictiveCheck:
@@ -30,13 +31,15 @@ def predictive_check(
             more sharply; to a fit that was saved without its table every table is new.
         sample_weight: column name of ``data`` or one weight per row.
         weights_are: as in ``fit``.
+        missing_values: as in ``fit``.
         level: of each family of tests.
         random_state: of simulated rows and of the blocks.
 
     Raises:
         DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
-    counts = table_of(fit, data, sample_weight, weights_are).to(fit.mixture.device)
+    counts = table_of(fit, data, sample_weight, weights_are, missing_values)
+    counts = counts.to(fit.mixture.device)
     with one_thread_unless(counts.rows.numel()):
         return check_predictions(
             fit.mixture,

@@ -217,6 +217,7 @@ def select_n_sources(
     sample_weight: Any = None,
     weights_are: str = COUNTS,
     missing: str = "mar",
+    missing_values: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
@@ -236,6 +237,7 @@ def select_n_sources(
         sample_weight: as in ``fit``.
         weights_are: as in ``fit``.
         missing: as in ``fit``.
+        missing_values: as in ``fit``.
         state_names: as in ``fit``.
         device: as in ``fit``.
         random_state: of folds, blocks and starts.
@@ -250,9 +252,17 @@ def select_n_sources(
     if not numbers or any(isinstance(k, bool) or k < 1 for k in numbers):
         raise SpecError(f"candidates must be numbers of sources >= 1, found {numbers}")
     if model is None:
-        model, data = without_edges(data, sample_weight)
+        model, data = without_edges(data, sample_weight, state_names, missing_values)
     taken, notes = take_in(
-        model, data, numbers[0], state_names, sample_weight, missing, device, weights_are
+        model,
+        data,
+        numbers[0],
+        state_names,
+        sample_weight,
+        missing,
+        device,
+        weights_are,
+        missing_values,
     )
     generator = torch_generator(random_state)
     spec = taken.spec

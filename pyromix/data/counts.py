@@ -84,6 +84,7 @@ class Counts:
         sample_weight: Any = None,
         weights_are: str = COUNTS,
         missing: str = "mar",
+        missing_values: Any = None,
         device: torch.device | str | None = None,
     ) -> Counts:
         """Count the distinct rows of a table.
@@ -99,6 +100,8 @@ class Counts:
                 much each row speaks for, and their scale says nothing.
             missing: ``"mar"`` keeps rows with missing cells, ``"drop"`` drops and reports them,
                 ``"error"`` refuses.
+            missing_values: values that stand for a missing cell, or a mapping from columns to
+                such values; blanks are missing anyway.
             device: of the result; the CPU when left out.
 
         Raises:
@@ -108,9 +111,8 @@ class Counts:
             QueryError: ``weights_are`` is unknown.
         """
         check_weights_are(weights_are, sample_weight)
-        encoded = encode(
-            read_frame(data), spec, sample_weight=sample_weight, missing=missing, warn=False
-        )
+        table = read_frame(data, missing_values)
+        encoded = encode(table, spec, sample_weight=sample_weight, missing=missing, warn=False)
         weights = None if sample_weight is None else encoded.weights
         counts = Counts(
             spec, *distinct_rows(spec, encoded.codes, weights, encoded.report, weights_are)

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import narwhals.stable.v2 as nw
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.data.cells import levels_of
 from pyromix.data.codes import smallest_dtype
-from pyromix.data.columns import numbers_of, observed, read_levels, state_numbers
+from pyromix.data.columns import state_numbers
 from pyromix.data.intake_report import DataReport, warn_of_repairs
+from pyromix.data.levels import numbers_of
 from pyromix.data.reading import (
     ARROW,
     PARQUET,
     ROWS_READ_AT_ONCE,
     RawTable,
+    check_columns,
     needs_pyarrow,
     read_frame,
 )
+from pyromix.data.repairs import Repair, sentences
 from pyromix.data.weights import read_weights
 from pyromix.errors import DataError, FileError
 from pyromix.model.schema import Schema, near_matches
@@ -53,24 +58,6 @@ class Encoded(NamedTuple):
     report: DataReport
 
 
-def observed_states(table: Any, column: str) -> tuple[Hashable, ...]:
-    """States of a variable whose model declares none: those of its column.
-
-    The list of a Categorical or an Enum as it stands; otherwise the sorted distinct values, as
-    Python objects (see ``columns.observed``).
-
-    Args:
-        table: whatever ``read_frame`` accepts.
-        column: name of the variable.
-
-    Raises:
-        DataError: the column is missing, empty, constant or not discrete.
-    """
-    table = read_frame(table)
-    _check_columns(table, [column])
-    return observed(read_levels(column, table.frame[column], text=table.text))
-
-
 def read_numbers(data: Any, names: Sequence[str]) -> list[Float[np.ndarray, " rows"]]:
     """Read columns as float64, NaN where a cell is missing.
 
@@ -78,8 +65,13 @@ def read_numbers(data: Any, names: Sequence[str]) -> list[Float[np.ndarray, " ro
         DataError: a column is missing or holds something else than numbers.
     """
     table = read_frame(data)
-    _check_columns(table, names)
-    return [numbers_of(name, table.frame[name]) for name in names]
+    check_columns(table, names)
+    return [numbers_of(name, table.frame[name], table.marks) for name in names]
+
+
+def labels_of(table: RawTable) -> pd.Index | None:
+    """Labels of the rows, the index of a pandas frame; None where rows have numbers only."""
+    return nw.maybe_get_index(table.frame)
 
 
 def encode(
@@ -110,28 +102,29 @@ def encode(
             f"{near_matches(missing, MISSING_RULES)}"
         )
     table = read_frame(table)
-    _check_columns(table, schema.variables)
+    check_columns(table, schema.variables)
     if isinstance(schema, MixtureSpec) and schema.source in table.columns:
         raise DataError(
             f"{schema.source!r} is unobserved in the model, found a column of that name in the "
             "data; drop the column, or give the latent variable another name"
         )
-    weights = read_weights(table.frame, sample_weight, schema)
+    weights = read_weights(table.frame, sample_weight, schema, labels_of(table))
     codes = torch.empty(
         (schema.n_variables, table.n_rows), dtype=smallest_dtype(schema), device="cpu"
     )
-    repairs: list[str] = []
+    read: list[Repair] = []
     missing_cells: list[int] = []
     for v, name in enumerate(schema.variables):
-        levels = read_levels(name, table.frame[name], text=table.text)
+        levels = levels_of(table, name, schema.states[v])
         numbers, said = state_numbers(levels, schema.states[v])
         column = codes[v].numpy()
         lookup = numbers.astype(column.dtype)
         for start in range(0, len(column), ROWS_READ_AT_ONCE):
             rows = slice(start, start + ROWS_READ_AT_ONCE)
             np.take(lookup, levels.codes[rows], out=column[rows], mode="clip")
-        repairs += said
+        read += [*levels.repairs, *said]
         missing_cells.append(int(torch.count_nonzero(codes[v] < 0)))
+    repairs = [*table.said, *sentences(read)]
     kept = codes.T
     if missing != "mar" and any(missing_cells):
         gaps = {name: n for name, n in zip(schema.variables, missing_cells, strict=True) if n}
@@ -171,11 +164,18 @@ def encode(
 # -- out ---------------------------------------------------------------------------------------
 
 
-def to_pandas(columns: Mapping[Any, Sequence[Any] | np.ndarray]) -> pd.DataFrame:
-    """Make a pandas DataFrame of columns of equal length."""
+def to_pandas(
+    columns: Mapping[Any, Sequence[Any] | np.ndarray], index: pd.Index | None = None
+) -> pd.DataFrame:
+    """Make a pandas DataFrame of columns of equal length.
+
+    Args:
+        columns: by name.
+        index: labels of the rows; numbers when left out.
+    """
     import pandas as pd
 
-    return pd.DataFrame(dict(columns))
+    return pd.DataFrame(dict(columns), index=index)
 
 
 def decode(
@@ -242,19 +242,3 @@ def write_frame(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         raise FileError(f"cannot write {str(path)!r}: {error}") from None
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _check_columns(table: RawTable, names: Sequence[str]) -> None:
-    """Refuse a table that lacks a variable."""
-    if absent := [name for name in names if name not in table.columns]:
-        guesses = "; ".join(f"{name!r}{near_matches(name, table.columns)}" for name in absent[:5])
-        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-        hint = (
-            "name the columns with text, data.columns = data.columns.astype(str)"
-            if any(not isinstance(name, str) for name in table.columns)
-            else "rename the columns, or leave the variables out of the model"
-        )
-        raise DataError(
-            f"expected a column for every variable, missing are {guesses}{more}; the columns are "
-            f"{table.columns[:12]}{' ...' if len(table.columns) > 12 else ''}: {hint}"
-        )

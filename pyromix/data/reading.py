@@ -5,18 +5,37 @@ Imports pandas, and only inside functions.
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import warnings
-from dataclasses import dataclass
-from io import BytesIO
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 from narwhals.exceptions import DuplicateError
 
-from pyromix.data.text import header
-from pyromix.errors import DataError, FileError
+from pyromix.data.dialect import (
+    SNIFF,
+    SNIFFED,
+    Dialect,
+    in_words,
+    rows_of,
+    sniffed,
+    uses_decimal_commas,
+)
+from pyromix.data.marks import NO_MARKS, Marks, marks_of
+from pyromix.data.repairs import SHOWN, cells_named
+from pyromix.data.text import MISSING_TEXTS, header
+from pyromix.errors import DataError, FileError, PyromixError
+from pyromix.model.schema import near_matches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +44,18 @@ ROWS_READ_AT_ONCE = 2**18
 """Rows that become categories, or state numbers, at a time."""
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
-CSV, PARQUET, ARROW = (".csv", ".tsv"), (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
+CSV = (".csv", ".tsv", ".txt", ".dat", ".tab")
+PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
+
+MAGIC: dict[bytes, Callable[[IO[bytes]], AbstractContextManager[Any]]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\x00": lzma.LZMAFile,
+}
+"""First bytes of packed files, and what unpacks them."""
+
+UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+"""What a file that is not what it claims ends in."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +66,16 @@ class RawTable:
         frame: an eager narwhals frame.
         text: it comes from a file without types: every column is a Categorical of texts, and what
             ``"1"`` means is settled by the states of the model (see ``text.match``).
+        marks: values that stand for a missing cell.
+        said: sentences on how it was read.
+        left_out: columns that are no variables, though no model says so; ``said`` says why.
     """
 
     frame: nw.DataFrame[Any]
     text: bool = False
+    marks: Marks = NO_MARKS
+    said: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def columns(self) -> list[Any]:
@@ -52,24 +88,30 @@ class RawTable:
         return len(self.frame)
 
 
-def read_frame(data: Any) -> RawTable:
+def read_frame(data: Any, missing_values: Any = None, dialect: Dialect = SNIFF) -> RawTable:
     """Read a table, without asking yet what its cells mean.
 
     Args:
         data: pandas or polars DataFrame, Arrow table, a lazy frame that narwhals can collect, a
-            path to csv (also tsv, also compressed), parquet or arrow (feather), an open binary
+            path to csv (also tsv, txt, dat; also compressed), parquet or arrow (feather), an open
             file of csv, or a RawTable.
+        missing_values: a value, or values, that stand for a missing cell, see ``marks_of``.
+        dialect: how a file of texts is written; what it leaves open is sniffed.
 
     Raises:
         FileError: the path is missing, unreadable, or not in the format it claims.
-        DataError: not a table, without rows, or with two columns of one name.
+        DataError: not a table, without rows, with two columns of one name, or a mark that is none.
     """
+    marks = marks_of(missing_values)
     if isinstance(data, RawTable):
-        return data
+        return replace(data, marks=marks) if marks else data
     if isinstance(data, str | os.PathLike):
-        table = _read_path(Path(data))
+        table = _read_path(Path(data), dialect)
     elif hasattr(data, "read"):
-        table = _read_csv(BytesIO(data.read()), ",", "the stream")
+        content = data.read()
+        if isinstance(content, str):
+            content, dialect = content.encode(), replace(dialect, encoding="utf-8")
+        table = _read_csv(BytesIO(content), dialect, ".csv")
     else:
         table = RawTable(_eager(data))
     if not table.n_rows:
@@ -77,7 +119,7 @@ def read_frame(data: Any) -> RawTable:
             f"expected a table with rows, found none (columns {table.columns[:12]}); check the "
             "filter or the file that it comes from"
         )
-    return table
+    return replace(table, marks=marks)
 
 
 def _eager(data: Any) -> nw.DataFrame[Any]:
@@ -97,7 +139,7 @@ def _eager(data: Any) -> nw.DataFrame[Any]:
     return frame.collect() if isinstance(frame, nw.LazyFrame) else frame
 
 
-def _read_path(path: Path) -> RawTable:
+def _read_path(path: Path, dialect: Dialect) -> RawTable:
     endings = [suffix.lower() for suffix in path.suffixes]
     if endings and endings[-1] in COMPRESSED:
         endings.pop()
@@ -110,7 +152,12 @@ def _read_path(path: Path) -> RawTable:
         reason = "it is a folder" if path.is_dir() else "there is no such file"
         raise FileError(f"cannot read {str(path)!r}: {reason}; the working folder is {Path.cwd()}")
     if ending in CSV:
-        return _read_csv(path, "\t" if ending == ".tsv" else ",", repr(str(path)))
+        return _read_csv(path, dialect, ending)
+    if dialect != SNIFF:
+        raise DataError(
+            f"separator, encoding and decimal sign are those of text files; {str(path)!r} is none: "
+            "leave them out"
+        )
     try:
         import pyarrow as pa
         from pyarrow import feather, parquet
@@ -126,38 +173,192 @@ def _read_path(path: Path) -> RawTable:
         ) from None
 
 
-def _read_csv(file: Path | BytesIO, separator: str, shown: str) -> RawTable:
+def _read_csv(file: Path | BytesIO, asked: Dialect, ending: str) -> RawTable:
+    """Read a file of texts by the dialect that is asked for, or that its head looks like."""
+    shown = repr(str(file)) if isinstance(file, Path) else "the stream"
+    try:
+        with uncompressed(file) as stream:
+            head = stream.read(SNIFFED)
+        found = sniffed(head, ending, asked)
+        try:
+            return _texts(file, found, asked, ending, shown)
+        except UnicodeDecodeError:
+            if asked.encoding or found.encoding == "cp1252":
+                raise
+        # no byte of the head said so
+        found = replace(found, encoding="cp1252")
+        return _texts(file, found, asked, ending, shown)
+    except UNREADABLE as error:
+        if isinstance(error, PyromixError):
+            raise
+        raise FileError(f"cannot read {shown} as csv: {error}") from None
+
+
+def _texts(
+    file: Path | BytesIO, dialect: Dialect, asked: Dialect, ending: str, shown: str
+) -> RawTable:
     """Read every column as a Categorical of texts: a byte or two per cell, no guess at types."""
     import pandas as pd
 
-    options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "encoding": "utf-8-sig"}
-    try:
-        head = pd.read_csv(file, header=None, nrows=1, dtype=str, **options)
-    except pd.errors.EmptyDataError:
-        raise DataError(f"expected a csv with a header line, found nothing in {shown}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise FileError(f"cannot read {shown} as csv: {error}") from None
-    names = header(head.iloc[0].tolist(), shown)
-    if isinstance(file, BytesIO):
-        file.seek(0)
+    with uncompressed(file) as stream, _decoded(stream, dialect) as text:
+        first = next(rows_of(text, dialect), None)
+    if first is None:
+        raise DataError(f"expected a csv with a header line, found nothing in {shown}")
+    names = header([*first[1], *[""] * dialect.n_extra], shown)
     # chunks of texts become categories one by one; dtype="category" would read 007 as 7
-    options |= {"header": 0, "names": names, "index_col": False, "dtype": object}
-    options |= {"na_values": [""], "chunksize": ROWS_READ_AT_ONCE}
+    options: dict[str, Any] = {
+        "sep": r"\s+" if dialect.separator == " " else dialect.separator,
+        "skipinitialspace": dialect.blank_before_quote,
+        "encoding": dialect.encoding,
+        "keep_default_na": False,
+        "na_values": [""],
+        "header": 0,
+        "names": names,
+        "index_col": False,
+        "dtype": object,
+        "chunksize": ROWS_READ_AT_ONCE,
+    }
     parts: list[list[pd.Categorical]] = [[] for _ in names]
     try:
-        with warnings.catch_warnings(), pd.read_csv(file, **options) as chunks:
+        with (
+            warnings.catch_warnings(),
+            uncompressed(file) as stream,
+            pd.read_csv(stream, **options) as chunks,
+        ):
             # pandas warns, and loses cells, where a row is longer than the header
             warnings.simplefilter("error", pd.errors.ParserWarning)
             for chunk in chunks:
                 for part, name in zip(parts, names, strict=True):
                     part.append(pd.Categorical(chunk[name]))
-    except (OSError, ValueError, EOFError, pd.errors.ParserWarning) as error:
-        raise FileError(f"cannot read {shown} as csv: {error}") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise FileError(_too_long(file, dialect, len(names), shown) or str(error)) from None
     columns = {
         name: pd.api.types.union_categoricals(part) if part else pd.Categorical([])
         for name, part in zip(names, parts, strict=True)
     }
-    return RawTable(_eager(pd.DataFrame(columns)), text=True)
+    said = list(_trailing(columns, first[1], dialect, shown))
+    if dialect.decimal == "," or (not dialect.decimal and dialect.separator != ","):
+        dialect = _with_points(columns, dialect)
+    said = [*in_words(dialect, asked, ending, shown), *said]
+    last = columns[list(columns)[-1]]
+    if bool((last.codes < 0).any()):
+        said += _too_short(file, dialect, len(first[1]), shown)
+    return RawTable(_eager(pd.DataFrame(columns)), text=True, said=tuple(said))
+
+
+@contextmanager
+def uncompressed(file: Path | BytesIO) -> Iterator[IO[bytes]]:
+    """The bytes of a file from its beginning, unpacked where its first bytes say it is packed."""
+    with ExitStack() as stack:
+        if isinstance(file, BytesIO):
+            file.seek(0)
+            stream: IO[bytes] = file
+        else:
+            stream = stack.enter_context(file.open("rb"))
+        magic = stream.read(6)
+        stream.seek(0)
+        opener = next((o for start, o in MAGIC.items() if magic.startswith(start)), None)
+        if opener is not None:
+            stream = stack.enter_context(opener(stream))
+        elif magic.startswith(b"PK\x03\x04"):
+            archive = stack.enter_context(zipfile.ZipFile(stream))
+            if len(members := archive.namelist()) != 1:
+                raise FileError(
+                    f"expected an archive of one file, found {len(members)}: {members[:5]}; "
+                    "unpack it"
+                )
+            stream = stack.enter_context(archive.open(members[0]))
+        elif isinstance(file, Path) and file.suffix.lower() in COMPRESSED:
+            raise FileError(f"cannot read {str(file)!r}: its ending says packed, its content not")
+        yield stream
+
+
+@contextmanager
+def _decoded(stream: IO[bytes], dialect: Dialect) -> Iterator[TextIOWrapper]:
+    text = TextIOWrapper(stream, encoding=dialect.encoding, newline="")
+    try:
+        yield text
+    finally:
+        text.detach()  # the stream is somebody else's to close
+
+
+def _trailing(
+    columns: dict[str, pd.Categorical], names: list[str], dialect: Dialect, shown: str
+) -> Iterator[str]:
+    """Take out columns without name or value at the end: separators that end every line."""
+    n_blank = dialect.n_extra
+    while n_blank < len(columns) and not [*names, *[""] * dialect.n_extra][-1 - n_blank].strip():
+        n_blank += 1
+    taken = 0
+    for name in list(columns)[::-1][:n_blank]:
+        if len(columns) == 1 or any(str(text).strip() for text in columns[name].categories):
+            break
+        del columns[name]
+        taken += 1
+    if taken:
+        yield (
+            f"Lines of {shown} end with a separator: the empty column after "
+            f"{list(columns)[-1]!r} was left out."
+        )
+
+
+def _with_points(columns: dict[str, pd.Categorical], dialect: Dialect) -> Dialect:
+    """Write decimal commas as points, in columns that hold nothing else than numbers."""
+    for name, cells in columns.items():
+        texts = [str(text).strip() for text in cells.categories]
+        if uses_decimal_commas([text for text in texts if text not in MISSING_TEXTS]):
+            points = [str(text).replace(",", ".") for text in cells.categories]
+            columns[name] = cells.rename_categories(points)
+            dialect = replace(dialect, decimal=",")
+    return dialect
+
+
+def _too_short(file: Path | BytesIO, dialect: Dialect, n_names: int, shown: str) -> Iterator[str]:
+    """Say which lines have fewer cells than the header: a file may be cut in its last row."""
+    with uncompressed(file) as stream, _decoded(stream, dialect) as text:
+        rows = [(line, len(row)) for line, row in rows_of(text, dialect) if len(row) < n_names]
+    if rows:
+        listed = ", ".join(f"line {line} has {width}" for line, width in rows[:SHOWN])
+        more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+        yield (
+            f"{shown} has rows shorter than the header of {n_names} cells: {listed}{more}. Read as "
+            f"missing: {cells_named(sum(n_names - width for _, width in rows))} at their ends."
+        )
+
+
+def _too_long(file: Path | BytesIO, dialect: Dialect, n_names: int, shown: str) -> str:
+    """Say which line has more cells than the header; nothing where none has."""
+    with uncompressed(file) as stream, _decoded(stream, dialect) as text:
+        found = next(
+            ((line, len(row)) for line, row in rows_of(text, dialect) if len(row) > n_names), None
+        )
+    if found is None:
+        return ""
+    return (
+        f"cannot read {shown} as csv: expected {n_names} cells in a line, as in the header, found "
+        f"{found[1]} in line {found[0]}; quote cells that hold the separator, and give every "
+        "column, that of row names too, a name in the header"
+    )
+
+
+def check_columns(table: RawTable, names: Sequence[str]) -> None:
+    """Refuse a table that lacks a variable.
+
+    Raises:
+        DataError: it lacks one.
+    """
+    if absent := [name for name in names if name not in table.columns]:
+        guesses = "; ".join(f"{name!r}{near_matches(name, table.columns)}" for name in absent[:5])
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        hint = (
+            "name the columns with text, data.columns = data.columns.astype(str)"
+            if any(not isinstance(name, str) for name in table.columns)
+            else "rename the columns, or leave the variables out of the model"
+        )
+        raise DataError(
+            f"expected a column for every variable, missing are {guesses}{more}; the columns are "
+            f"{table.columns[:12]}{' ...' if len(table.columns) > 12 else ''}: {hint}"
+        )
 
 
 def needs_pyarrow(path: Path, error: ImportError) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Sequence
 
-from pyromix.errors import DataError, FileError
+from pyromix.errors import DataError
 
 MISSING = -1
 """State number of a missing cell."""
@@ -22,7 +22,10 @@ _BOOLEANS = {text: text[0] in "tT" for word in ("True", "False") for text in (
     word, word.lower(), word.upper()
 )}  # fmt: skip
 _INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_FLOAT = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+LONGEST_NUMBER = 1000
+"""Characters from which a text spells no number: nobody's state, and Python refuses to read it."""
 
 
 def parse(text: str) -> bool | int | float | str:
@@ -32,6 +35,8 @@ def parse(text: str) -> bool | int | float | str:
     """
     if text in _BOOLEANS:
         return _BOOLEANS[text]
+    if len(text) > LONGEST_NUMBER:
+        return text
     if _INTEGER.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text) and not re.match(r"[+-]?0[0-9]", text):
@@ -57,7 +62,8 @@ def match(name: str, texts: Sequence[str], states: Sequence[Hashable]) -> list[i
     """State numbers of the distinct texts of a column.
 
     A text is the state that is written like it, else the one state of equal value
-    (``"1.0"`` and 1), else missing if it is one of ``MISSING_TEXTS``.
+    (``"1.0"`` and 1), else missing if it is one of ``MISSING_TEXTS``, else the state that is
+    written like it but for the blanks around it.
 
     Args:
         name: of the column, for messages.
@@ -83,25 +89,34 @@ def match(name: str, texts: Sequence[str], states: Sequence[Hashable]) -> list[i
     for text, i in written.items():
         valued.setdefault(parse(text), []).append(i)
 
+    bare = without_blanks(list(written))
+
     def number(text: str) -> int:
         if text in written:
             return written[text]
         if len(equal := valued.get(parse(text), [])) == 1:
             return equal[0]
-        return MISSING if text in MISSING_TEXTS else UNKNOWN
+        return MISSING if text in MISSING_TEXTS else bare.get(text, UNKNOWN)
 
     return [number(text) for text in texts]
 
 
-def header(names: list[str], shown: str) -> list[str]:
-    """Column names of a csv, refused where pandas would change them."""
-    for separator in (";", "\t", "|"):
-        if len(names) == 1 and separator in names[0]:
-            raise FileError(
-                f"expected columns separated by commas in {shown}, found the header {names[0]!r}; "
-                f"pass pandas.read_csv(path, sep={separator!r})"
-            )
-    names = [name or f"Unnamed: {i}" for i, name in enumerate(names)]
+def without_blanks(states: Sequence[Hashable]) -> dict[Hashable, int]:
+    """Numbers of the states that blanks surround, by their text without; of no two that agree."""
+    bare: dict[Hashable, list[int]] = {}
+    for i, state in enumerate(states):
+        if isinstance(state, str) and state.strip():
+            bare.setdefault(state.strip(), []).append(i)
+    return {text: numbers[0] for text, numbers in bare.items() if len(numbers) == 1}
+
+
+def header(names: Sequence[str], shown: str) -> list[str]:
+    """Column names of a file of texts, without the blanks around them.
+
+    Raises:
+        DataError: two are alike; pandas would change one.
+    """
+    names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(names)]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(
             f"column names must be distinct, found {repeated} more than once in {shown}; rename "

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.data.columns import numbers_of
+from pyromix.data.levels import numbers_of
 from pyromix.errors import DataError, QueryError
 from pyromix.model.schema import Schema, near_matches
 
@@ -86,7 +86,7 @@ def doubts(weights: Float[Tensor, " rows"], weights_are: str = COUNTS) -> tuple[
 
 
 def read_weights(
-    frame: nw.DataFrame[Any], sample_weight: Any, schema: Schema
+    frame: nw.DataFrame[Any], sample_weight: Any, schema: Schema, labels: Any = None
 ) -> Float[Tensor, " rows"]:
     """One weight per row.
 
@@ -94,12 +94,14 @@ def read_weights(
         frame: the table.
         sample_weight: a column name, a series, tensor or sequence of numbers, or None for ones.
         schema: the variables, none of which can be the weight.
+        labels: index of a pandas frame; None where there is none.
 
     Returns:
         ``(N,)``, on the CPU.
 
     Raises:
-        DataError: the column is missing or a variable, or a weight is unusable.
+        DataError: the column is missing or a variable, a weight is unusable, or a series has the
+            labels of the rows in another order.
     """
     n = len(frame)
     if sample_weight is None:
@@ -119,9 +121,27 @@ def read_weights(
             )
         weights = numbers_of(sample_weight, frame[sample_weight])
     else:
+        _check_order(sample_weight, labels)
         weights = _array(sample_weight)
     check_weights(weights, n)
     return torch.as_tensor(weights, dtype=torch.float64, device="cpu")
+
+
+def _check_order(sample_weight: Any, labels: Any) -> None:
+    """Refuse a series whose labels say that its numbers belong to other rows.
+
+    Raises:
+        DataError: they are those of the table in another order.
+    """
+    own: Any = getattr(sample_weight, "index", None)
+    if labels is None or type(own) is not type(labels) or len(own) != len(labels):
+        return
+    if own.equals(labels) or not own.is_unique or not own.isin(labels).all():
+        return
+    raise DataError(
+        "sample_weight has the labels of the table's rows in another order: pass "
+        "sample_weight.loc[data.index], or its numbers alone, sample_weight.to_numpy()"
+    )
 
 
 def check_weights(weights: Float[np.ndarray, " rows"], n_rows: int) -> None:

@@ -66,6 +66,7 @@ def fit(
     sample_weight: Any = None,
     weights_are: str = COUNTS,
     missing: str = "mar",
+    missing_values: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
@@ -90,7 +91,15 @@ def fit(
     if isinstance(prior, str) and prior != POOLED:
         raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
     taken, notes = take_in(
-        model, data, n_sources, state_names, sample_weight, missing, device, weights_are
+        model,
+        data,
+        n_sources,
+        state_names,
+        sample_weight,
+        missing,
+        device,
+        weights_are,
+        missing_values,
     )
     size = taken.n_patterns * taken.schema.n_variables if isinstance(taken, Rows) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
@@ -103,9 +112,9 @@ def fit(
 
 def fit_product(data: Any, n_sources: int, **options: Any) -> Fit:
     """Fit a network without edges; arguments and errors of ``px.fit_product``."""
-    weight = options.get("sample_weight")
+    given = (options.get(name) for name in ("sample_weight", "state_names", "missing_values"))
     options.setdefault("prior", None)
-    return fit(*without_edges(data, weight), n_sources, **options)
+    return fit(*without_edges(data, *given), n_sources, **options)
 
 
 def _fitted(

@@ -10,20 +10,22 @@ import torch
 
 from pyromix.bridges.pgmpy import structure_of
 from pyromix.data.asking import Asked, asked, gathered
+from pyromix.data.cells import levels_of
+from pyromix.data.columns import observed
 from pyromix.data.counts import Counts
-from pyromix.data.frames import observed_states
 from pyromix.data.intake_report import DataReport
+from pyromix.data.levels import TooManyValuesError, interval_as_text
+from pyromix.data.marks import marks_of
 from pyromix.data.moments import MomentSource, Rows, schema_of
-from pyromix.data.reading import read_frame
+from pyromix.data.reading import RawTable, check_columns, read_frame
+from pyromix.data.repairs import columns_named
+from pyromix.data.suspicion import COUNT_NAMES, no_variable, suspicions
 from pyromix.data.weights import COUNTS, check_weights_are
-from pyromix.errors import DataError, DataRepairWarning, QueryError, warn
+from pyromix.errors import DataError, QueryError
 from pyromix.fitting.record import Fit
 from pyromix.formats.structure import Structure
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import MixtureSpec
-
-COUNT_NAMES = ("count", "counts", "n", "freq", "frequency", "weight", "weights")
-"""Names of columns that are likely to be weights."""
 
 
 @runtime_checkable
@@ -58,6 +60,7 @@ def take_in(
     missing: str = "mar",
     device: torch.device | str | None = None,
     weights_are: str = COUNTS,
+    missing_values: Any = None,
 ) -> tuple[Asked, tuple[Note, ...]]:
     """Read a model and a table; arguments and errors of ``fit``.
 
@@ -66,7 +69,22 @@ def take_in(
         repaired.
     """
     structure = structure_of(model, n_sources)
-    read, spec = _read(structure, data, n_sources, state_names, sample_weight, weights_are, missing)
+    states = _state_names(state_names)
+    structure, n_sources = _sources(structure, n_sources, states)
+    if is_asked(data):
+        _check_carries_its_own(data, sample_weight, missing_values)
+        check_weights_are(weights_are, sample_weight)
+        schema = schema_of(data)
+        known = dict(zip(schema.variables, schema.states, strict=True))
+        read = data if isinstance(data, MomentSource) else gathered(data)
+        spec = structure.to_spec(n_sources, {**known, **states})
+    else:
+        weight = sample_weight if isinstance(sample_weight, str) else None
+        table = _looked_at(read_frame(data, missing_values), structure, states, weight)
+        spec = structure.to_spec(n_sources, states)
+        read = Counts.from_frame(
+            table, spec, sample_weight=sample_weight, weights_are=weights_are, missing=missing
+        )
     if device is not None:
         read = _moved(read, _usable(device))
     said: tuple[Note, ...] = ()
@@ -114,16 +132,26 @@ def _usable(device: torch.device | str) -> torch.device:
     return found
 
 
-def without_edges(data: Any, sample_weight: Any = None) -> tuple[Structure, Any]:
+def without_edges(
+    data: Any,
+    sample_weight: Any = None,
+    state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    missing_values: Any = None,
+) -> tuple[Structure, Any]:
     """Return the structure without edges over the columns of a table, and the table, read.
+
+    Columns that are hardly variables (constant, empty, row numbers, counts: see
+    ``suspicion.no_variable``) are left out and said, unless ``state_names`` asks for them.
 
     Args:
         data: as in ``fit``.
         sample_weight: a column that has this name is no variable.
+        state_names: as in ``fit``.
+        missing_values: as in ``fit``.
 
     Raises:
         FileError: a path cannot be read.
-        DataError: not a table.
+        DataError: not a table, or no column is left.
     """
     if is_asked(data):
         schema = schema_of(data)
@@ -133,61 +161,131 @@ def without_edges(data: Any, sample_weight: Any = None) -> tuple[Structure, Any]
         if isinstance(spec, MixtureSpec):
             structure = replace(structure, source=spec.source)
         return structure, data
-    frame = read_frame(data)
+    table = read_frame(data, missing_values)
     weight = sample_weight if isinstance(sample_weight, str) else None
-    names = tuple(name for name in frame.columns if name != weight)
-    return Structure(names, dict.fromkeys(names, ())), frame
+    reasons: dict[Any, str] = {}
+    for name in table.columns:
+        if name != weight and name not in (state_names or {}):
+            reason = _no_variable(table, name, weighted=sample_weight is not None)
+            if reason:
+                reasons[name] = reason
+    names = tuple(name for name in table.columns if name != weight and name not in reasons)
+    said = _left_out(reasons)
+    if not names:
+        raise DataError(
+            f"expected a column that can be a variable, found none in {table.columns[:12]}. "
+            f"{' '.join(said)}"
+        )
+    table = replace(table, said=(*table.said, *said), left_out=tuple(reasons))
+    return Structure(names, dict.fromkeys(names, ())), table
 
 
-def _read(
-    structure: Structure,
-    data: Any,
-    n_sources: int | None,
+def _no_variable(table: RawTable, name: str, *, weighted: bool) -> str:
+    """Why a column is hardly a variable; empty where it may be one."""
+    try:
+        return no_variable(levels_of(table, name), weighted=weighted)
+    except TooManyValuesError:
+        return f"it has more distinct values than can be told apart, in {table.n_rows} rows"
+
+
+def _left_out(reasons: Mapping[Any, str]) -> list[str]:
+    """One sentence for each reason."""
+    names: dict[str, list[Any]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return [
+        f"{columns_named(same)} "
+        f"{'was' if len(same) == 1 else 'were'} left out as a variable: {reason}."
+        for reason, same in names.items()
+    ]
+
+
+def _state_names(
     state_names: Mapping[str, Sequence[Hashable]] | None,
-    sample_weight: Any,
-    weights_are: str,
-    missing: str,
-) -> tuple[MomentSource, MixtureSpec]:
-    """The data, a table as distinct rows, and the spec that the model and the data agree on."""
-    states = {name: tuple(names) for name, names in (state_names or {}).items()}
+) -> dict[Any, tuple[Hashable, ...]]:
+    """Declared states; intervals of pandas as the texts that cells are read as."""
+    return {
+        name: tuple(interval_as_text(state) for state in states)
+        for name, states in (state_names or {}).items()
+    }
+
+
+def _sources(
+    structure: Structure, n_sources: int | None, states: dict[Any, tuple[Hashable, ...]]
+) -> tuple[Structure, int | None]:
+    """The structure and k that were asked for; states of the source are taken out of the others."""
     if structure.n_sources is not None and n_sources not in (None, structure.n_sources):
         structure = replace(structure, n_sources=None, source_states=())
     if structure.source in states:
         structure = replace(structure, source_states=states.pop(structure.source))
         n_sources = len(structure.source_states) if n_sources is None else n_sources
-    if is_asked(data):
-        if sample_weight is not None:
+    return structure, n_sources
+
+
+def _check_carries_its_own(data: Any, sample_weight: Any, missing_values: Any) -> None:
+    """Refuse weights, or codes for missing cells, of data that were counted already.
+
+    Raises:
+        DataError: one is given.
+    """
+    for what, given, carried in (
+        ("sample_weight", sample_weight is not None, "weights"),
+        ("missing_values", bool(marks_of(missing_values)), "missing cells"),
+    ):
+        if given:
             raise DataError(
-                "sample_weight: Counts and Population carry their own weights, and so does any "
+                f"{what}: Counts and Population carry their own {carried}, and so does any "
                 f"object that answers moments or has rows, found a {type(data).__name__}; leave "
-                "sample_weight out"
+                f"{what} out"
             )
-        check_weights_are(weights_are, sample_weight)
-        schema = schema_of(data)
-        known = dict(zip(schema.variables, schema.states, strict=True))
-        moments = data if isinstance(data, MomentSource) else gathered(data)
-        return moments, structure.to_spec(n_sources, {**known, **states})
-    table = read_frame(data)
-    for name in structure.missing_states:
-        if name not in states:
-            states[name] = observed_states(table, name)
-    spec = structure.to_spec(n_sources, states)
-    counts = Counts.from_frame(
-        table, spec, sample_weight=sample_weight, weights_are=weights_are, missing=missing
-    )
-    if sample_weight is None:
-        _warn_of_counts(counts.report.unused)
-    return counts, spec
 
 
-def _warn_of_counts(unused: Sequence[str]) -> None:
-    """Rows that stand for many units are a common table, and silently wrong as single units."""
-    if suspects := [name for name in unused if name.lower() in COUNT_NAMES]:
-        warn(
-            f"column {suspects[0]!r} is not used: every row counts as one unit; if it says how "
-            f"many units a row stands for, pass sample_weight={suspects[0]!r}",
-            DataRepairWarning,
+def _looked_at(
+    table: RawTable,
+    structure: Structure,
+    states: dict[Any, tuple[Hashable, ...]],
+    weight: str | None,
+) -> RawTable:
+    """Read off states that nobody declared, and note what looks odd, in the table and in them.
+
+    Args:
+        table: the data.
+        structure: what the model says.
+        states: declared ones; those of the other variables are added.
+        weight: column of weights, if a column has them.
+
+    Raises:
+        DataError: a column is missing, or its states cannot be read off.
+    """
+    unasked = [name for name in structure.missing_states if name not in states]
+    check_columns(table, unasked)
+    read = {}
+    for name in unasked:
+        levels = levels_of(table, name)
+        states[name] = observed(levels)
+        read[name] = (levels, states[name])
+    taken = {*structure.variables, *table.left_out, structure.source, weight}
+    others = [name for name in table.columns if name not in taken]
+    said = (*table.said, *suspicions(read), *_not_used(others, weight is None))
+    return replace(table, said=said)
+
+
+def _not_used(names: Sequence[Any], unweighted: bool) -> list[str]:
+    """Say which columns the model does not name; rows that stand for many units above all."""
+    said = []
+    counts = [name for name in names if str(name).lower() in COUNT_NAMES]
+    if unweighted and counts:
+        said.append(
+            f"column {counts[0]!r} is not used: every row counts as one unit; if it says how "
+            f"many units a row stands for, pass sample_weight={counts[0]!r}."
         )
+    rest = [name for name in names if not said or name != counts[0]]
+    if rest:
+        said.append(
+            f"{columns_named(rest)} of the table {'is' if len(rest) == 1 else 'are'} not "
+            "in the model, and not used."
+        )
+    return said
 
 
 def _weights_note(report: DataReport) -> Note:
@@ -209,25 +307,40 @@ def _source_note(structure: Structure) -> tuple[Note, ...]:
     return (Note(NoteKind.ADDED_SOURCE, sentence, {"source": structure.source}),)
 
 
-def table_of(fit: Fit, data: Any, sample_weight: Any = None, weights_are: str = COUNTS) -> Counts:
+def table_of(
+    fit: Fit,
+    data: Any,
+    sample_weight: Any = None,
+    weights_are: str = COUNTS,
+    missing_values: Any = None,
+) -> Counts:
     """A table on the spec of a fit, or the fit's own where none is given.
 
     Raises:
         DataError: there is neither, the table does not fit, or weights come without one.
     """
     if data is not None:
-        return counted(data, fit.spec, sample_weight, weights_are)
+        return counted(data, fit.spec, sample_weight, weights_are, missing_values)
     if sample_weight is not None:
         raise DataError(
             "sample_weight belongs to `data`, which was left out: the table of a fit carries its "
             "own weights; pass the data too, or leave sample_weight out"
+        )
+    if marks_of(missing_values):
+        raise DataError(
+            "missing_values belongs to `data`, which was left out: the table of a fit has been "
+            "read already; pass the data too, or leave missing_values out"
         )
     check_weights_are(weights_are, sample_weight)
     return fit.counts
 
 
 def counted(
-    data: Any, spec: MixtureSpec, sample_weight: Any = None, weights_are: str = COUNTS
+    data: Any,
+    spec: MixtureSpec,
+    sample_weight: Any = None,
+    weights_are: str = COUNTS,
+    missing_values: Any = None,
 ) -> Counts:
     """A table, or rows that are there already, as Counts on a spec.
 
@@ -235,6 +348,7 @@ def counted(
         DataError: the table does not fit the spec, a weight is unusable, or there are no rows.
     """
     if is_asked(data):
+        _check_carries_its_own(data, None, missing_values)
         check_weights_are(weights_are, sample_weight)
         if not isinstance(data, Rows):
             raise DataError(
@@ -243,5 +357,11 @@ def counted(
             )
         moments = data if isinstance(data, MomentSource) else gathered(data)
         return asked(moments, spec).as_counts().in_rows()
-    found = Counts.from_frame(data, spec, sample_weight=sample_weight, weights_are=weights_are)
+    found = Counts.from_frame(
+        data,
+        spec,
+        sample_weight=sample_weight,
+        weights_are=weights_are,
+        missing_values=missing_values,
+    )
     return found.in_rows()

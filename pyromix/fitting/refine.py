@@ -59,7 +59,7 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
             ``"nuts"``, the same posterior by Pyro's NUTS, with fewer draws better mixed, for up
             to a thousand parameters; ``"svi"``, an approximation by Pyro's SVI.
         **options: ``prior``, by default that of this fit, ``sample_weight`` and
-            ``weights_are`` (of ``data``, as in ``fit``), and
+            ``weights_are`` and ``missing_values`` (of ``data``, as in ``fit``), and
 
             - em: ``max_iter``, ``tol``, ``accelerate``, ``check_saddle``, ``progress``;
             - gibbs: ``num_samples``, ``warmup_steps``, ``num_chains``, ``thinning``,
@@ -87,8 +87,9 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
             f"one of {list(REFINE_METHODS)}"
         )
     weight, weights_are = options.pop("sample_weight", None), options.pop("weights_are", COUNTS)
+    missing_values = options.pop("missing_values", None)
     _check_options(method, options)
-    counts = table_of(fit, data, weight, weights_are).to(fit.mixture.device)
+    counts = table_of(fit, data, weight, weights_are, missing_values).to(fit.mixture.device)
     if method == "em":
         return _em(fit, counts, **options)
     if data is not None or "prior" in options:
@@ -110,6 +111,7 @@ def bootstrap(
     kind: str = "multinomial",
     sample_weight: Any = None,
     weights_are: str = COUNTS,
+    missing_values: Any = None,
     random_state: RandomState = 0,
     max_iter: int = 2000,
 ) -> F:
@@ -125,6 +127,7 @@ def bootstrap(
         kind: ``"multinomial"`` or ``"dirichlet"`` weights of the rows.
         sample_weight: of ``data``.
         weights_are: as in ``fit``.
+        missing_values: of ``data``, as in ``fit``.
         random_state: of the weights.
         max_iter: iteration limit of a replicate.
 
@@ -132,7 +135,8 @@ def bootstrap(
         QueryError: the kind is unknown, or n is no positive integer.
         DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
-    counts = table_of(fit, data, sample_weight, weights_are).to(fit.mixture.device)
+    counts = table_of(fit, data, sample_weight, weights_are, missing_values)
+    counts = counts.to(fit.mixture.device)
     found = replicate(
         counts,
         fit.mixture,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor
@@ -85,17 +85,12 @@ class DoQuery:
             evidence: per variable a state name.
 
         Raises:
-            QueryError: no mapping, unknown names or states, overlapping roles, unequal scenario
-                lists, or probabilities that are no distribution.
+            QueryError: ``do`` or ``evidence`` is no mapping, ``variables`` no name or sequence of
+                names, unknown names or states, overlapping roles, unequal scenario lists, or
+                probabilities that are no distribution.
         """
-        for what, pairs in (("do", do), ("evidence", evidence)):
-            if pairs is not None and not isinstance(pairs, Mapping):
-                raise QueryError(
-                    f"{what} must map variables to states, found {pairs!r}; "
-                    f"e.g. {what}={{{spec.variables[0]!r}: {spec.states[0][0]!r}}}"
-                )
-        names = [variables] if isinstance(variables, str) else list(variables)
-        do, evidence = dict(do or {}), dict(evidence or {})
+        names = _names(spec, variables)
+        do, evidence = mapping_of(spec, "do", do), mapping_of(spec, "evidence", evidence)
         if not names:
             raise QueryError("expected at least one outcome variable, found none")
         if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -122,6 +117,48 @@ class DoQuery:
         if len(set(lengths.values())) > 1:
             raise QueryError(f"scenario lists in `do` must be equally long, found {lengths}")
         return query
+
+
+def mapping_of(spec: MixtureSpec, what: str, pairs: Any) -> dict[Any, Any]:
+    """A copy of what ``do`` or ``evidence`` says; empty where it was left out.
+
+    A list such as ``["X1"]`` is no mapping, though Python would make one of it.
+
+    Args:
+        spec: for the example in the message.
+        what: ``"do"`` or ``"evidence"``.
+        pairs: what was given.
+
+    Raises:
+        QueryError: it is no mapping.
+    """
+    if pairs is None:
+        return {}
+    if not isinstance(pairs, Mapping):
+        raise QueryError(
+            f"{what} must map variables to states, found {pairs!r}; "
+            f"e.g. {what}={{{spec.variables[0]!r}: {spec.states[0][0]!r}}}"
+        )
+    return dict(pairs)
+
+
+def _names(spec: MixtureSpec, variables: Any) -> list[Any]:
+    """Names of the outcomes.
+
+    Raises:
+        QueryError: neither a name nor a sequence of names.
+    """
+    if isinstance(variables, str):
+        return [variables]
+    names = list(variables) if isinstance(variables, Iterable) else [None]
+    if isinstance(variables, Mapping | bytes) or any(not isinstance(n, Hashable) for n in names):
+        names = [None]
+    if names == [None]:
+        raise QueryError(
+            f"variables must be a name or a list of names, found {variables!r}; "
+            f"e.g. {spec.variables[-1]!r}, or {[*spec.variables[-2:]]}"
+        )
+    return names
 
 
 def settings(
@@ -173,7 +210,13 @@ def _distribution(spec: MixtureSpec, vertex: int, value: Mapping[Any, Any]) -> T
                 f"do: unknown state {state!r} of {name!r}{near_matches(state, known)}; "
                 f"its states are {list(known)}"
             )
-    row = torch.tensor([float(value.get(s, 0.0)) for s in known], dtype=torch.float64, device="cpu")
+    shares = [value.get(state, 0.0) for state in known]
+    if wrong := [p for p in shares if not isinstance(p, SupportsFloat) or isinstance(p, str)]:
+        raise QueryError(
+            f"do: probabilities of {name!r} must be numbers, found {wrong[0]!r}; e.g. "
+            f"{dict.fromkeys(known, 1 / len(known))}"
+        )
+    row = torch.tensor([float(p) for p in shares], dtype=torch.float64, device="cpu")
     if not bool(row.isfinite().all()) or bool((row < 0).any()) or abs(float(row.sum()) - 1) > 1e-9:
         raise QueryError(
             f"do: probabilities of {name!r} must be non-negative and sum to one, found "
