@@ -248,3 +248,9 @@ def test_printed_effect_on_a_longer_outcome_shows_every_state_and_draws_their_in
     text = str(effect(mixture, "X", "Y", contrast=("none", "much")))
     assert [f"P(Y={s!r})" in text for s in "abc"] == [True] * 3
     assert text.count("95% interval") == 3
+
+
+@pytest.mark.parametrize("evidence", [["A1"], "A", 5])
+def test_evidence_of_an_effect_that_is_no_mapping_is_refused(evidence):
+    with pytest.raises(px.QueryError, match="evidence must map variables to states"):
+        effect(toy(), "X", "Y", evidence=evidence)

@@ -15,7 +15,7 @@ from pyromix.answers.heard import hear
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
 from pyromix.model.mixture import BayesNetMixture, mixture_of
-from pyromix.model.query import DoQuery, settings
+from pyromix.model.query import DoQuery, mapping_of, settings
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 
@@ -159,7 +159,10 @@ def _seen(
     """P(outcome | treatment = x, evidence) for every state x: what the naive difference is of."""
     states = spec.states_of(spec.vertex(treatment))
     return tuple(
-        DoQuery.from_names(spec, outcome, None, {**(evidence or {}), treatment: s}) for s in states
+        DoQuery.from_names(
+            spec, outcome, None, {**mapping_of(spec, "evidence", evidence), treatment: s}
+        )
+        for s in states
     )
 
 

@@ -17,7 +17,7 @@ from pyromix.answers.heard import Hearing
 from pyromix.answers.wording import certainty_line, columns_of_text, interval_title
 from pyromix.errors import QueryError
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
-from pyromix.model.query import Certainty
+from pyromix.model.query import Certainty, mapping_of
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 
@@ -195,7 +195,8 @@ def effect(
             rows that no data reached.
     """
     mixture = mixture_of(mixture)
-    spec, evidence = mixture.spec, dict(evidence or {})
+    spec = mixture.spec
+    evidence = mapping_of(spec, "evidence", evidence)
     x, y = spec.vertex(treatment), spec.vertex(outcome)
     if x == y:
         raise QueryError(f"treatment and outcome must differ, found {treatment!r} for both")
