@@ -252,5 +252,5 @@ def test_printed_effect_on_a_longer_outcome_shows_every_state_and_draws_their_in
 
 @pytest.mark.parametrize("evidence", [["A1"], "A", 5])
 def test_evidence_of_an_effect_that_is_no_mapping_is_refused(evidence):
-    with pytest.raises(px.QueryError, match="evidence must map variables to states"):
+    with pytest.raises(QueryError, match="evidence must map variables to states"):
         effect(toy(), "X", "Y", evidence=evidence)
