@@ -1,0 +1,57 @@
+"""What the readers of text share: comments, and how much of a file a message repeats."""
+
+from __future__ import annotations
+
+import re
+
+from pyromix.errors import FileError
+
+_OPENING = re.compile(r'"|/\*|//')
+MOST_SHOWN = 80
+"""Characters of a file that a message repeats."""
+
+
+def shown(value: object, most: int = MOST_SHOWN) -> str:
+    """Return a value as Python writes it, cut where it is long."""
+    text = repr(value if not isinstance(value, str) else value[: most + 1])
+    return text if len(text) <= most + 2 else f"{text[:most]}..."
+
+
+def without_comments(label: str, text: str) -> str:
+    """Return a text whose comments, ``//`` and ``/* */``, have become blanks; lines stay lines.
+
+    What stands in double quotes is no comment. The cost is linear in the length of the text.
+
+    Raises:
+        FileError: a comment is opened and never closed.
+    """
+    pieces: list[str] = []
+    at = start = 0
+    while match := _OPENING.search(text, at):
+        if match.group() == '"':
+            end = text.find('"', match.end())
+            at = match.end() if end < 0 else end + 1
+            continue
+        pieces.append(text[start : match.start()])
+        if match.group() == "//":
+            end = text.find("\n", match.end())
+            at = start = len(text) if end < 0 else end
+            continue
+        at = start = comment_end(label, text, match.start())
+        pieces.append(" " + "\n" * text.count("\n", match.start(), at))
+    return "".join([*pieces, text[start:]])
+
+
+def comment_end(label: str, text: str, at: int) -> int:
+    """Return where the comment that ``/*`` opens at a place is over.
+
+    Raises:
+        FileError: it is never closed.
+    """
+    end = text.find("*/", at + 2)
+    if end < 0:
+        raise FileError(
+            f"{label}: the comment opened at line {text.count(chr(10), 0, at) + 1} is never "
+            "closed; is the file cut short?"
+        )
+    return end + 2
