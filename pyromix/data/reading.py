@@ -5,8 +5,11 @@ Imports pandas, and only inside functions.
 
 from __future__ import annotations
 
+import lzma
 import os
 import warnings
+import zipfile
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 ROWS_READ_AT_ONCE = 2**18
 """Rows that become categories, or state numbers, at a time."""
+
+# What a damaged csv, plain or compressed, ends in.
+_CSV_ERRORS = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 CSV, PARQUET, ARROW = (".csv", ".tsv"), (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
@@ -117,10 +123,11 @@ def _read_path(path: Path) -> RawTable:
     except ImportError as error:
         raise FileError(needs_pyarrow(path, error)) from None
     try:
-        if ending in PARQUET:
-            return RawTable(_eager(parquet.read_table(path)))
-        return RawTable(_eager(feather.read_table(path)))
-    except (OSError, pa.ArrowException) as error:
+        table = (parquet if ending in PARQUET else feather).read_table(path)
+        # Offsets and indices of a damaged file point anywhere; nothing may follow them before.
+        table.validate(full=True)
+        return RawTable(_eager(table))
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise FileError(
             f"cannot read {str(path)!r} as {'parquet' if ending in PARQUET else 'arrow'}: {error}"
         ) from None
@@ -135,7 +142,7 @@ def _read_csv(file: Path | BytesIO, separator: str, shown: str) -> RawTable:
         head = pd.read_csv(file, header=None, nrows=1, dtype=str, **options)
     except pd.errors.EmptyDataError:
         raise DataError(f"expected a csv with a header line, found nothing in {shown}") from None
-    except (OSError, ValueError, EOFError) as error:
+    except _CSV_ERRORS as error:
         raise FileError(f"cannot read {shown} as csv: {error}") from None
     names = header(head.iloc[0].tolist(), shown)
     if isinstance(file, BytesIO):
@@ -151,7 +158,7 @@ def _read_csv(file: Path | BytesIO, separator: str, shown: str) -> RawTable:
             for chunk in chunks:
                 for part, name in zip(parts, names, strict=True):
                     part.append(pd.Categorical(chunk[name]))
-    except (OSError, ValueError, EOFError, pd.errors.ParserWarning) as error:
+    except (*_CSV_ERRORS, pd.errors.ParserWarning) as error:
         raise FileError(f"cannot read {shown} as csv: {error}") from None
     columns = {
         name: pd.api.types.union_categoricals(part) if part else pd.Categorical([])

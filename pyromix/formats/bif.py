@@ -29,9 +29,10 @@ from pyromix.formats.structure import parse_roles
 from pyromix.formats.words import shown, without_comments
 
 _OPENING = re.compile(r"\s*(network|variable|probability)\b([^{}]*)\{")
-_BRACE = re.compile(r"[{}]")
-_BREAK = re.compile(r'"[^"]*"|[{};]')
-_COMMA = re.compile(r'"[^"]*"|,')
+# Quotes end with their line, so that a lone one does no harm beyond it.
+_BRACE = re.compile(r'"[^"\n]*"|[{}]')
+_BREAK = re.compile(r'"[^"\n]*"|[{};]')
+_COMMA = re.compile(r'"[^"\n]*"|,')
 _TYPE = re.compile(r"type\s+discrete\s*\[\s*(\d{1,9})\s*\]\s*\{([^{}]*)\}")
 _PROPERTY = re.compile(r"property\b")
 _ROLES = re.compile(r"property\s+roles\s*=(.*)", re.DOTALL)
@@ -125,7 +126,7 @@ def _closing(text: str, start: int) -> int | None:
     """Where the brace that was opened before ``start`` is closed; None where it is not."""
     depth = 1
     for brace in _BRACE.finditer(text, start):
-        depth += 1 if brace.group() == "{" else -1
+        depth += {"{": 1, "}": -1}.get(brace.group(), 0)
         if not depth:
             return brace.start()
     return None

@@ -16,6 +16,7 @@ from pyromix.formats.network import (
     Network,
     add_once,
     assemble,
+    check_states,
     counts_as_shares,
     roles_by_name,
     table_of_words,
@@ -49,6 +50,7 @@ def read_net(text: str) -> Network:
             fields = tokens.fields()
             if "states" not in fields:
                 raise FileError(f"NET: expected the states of {name!r}, found none")
+            check_states("NET", name, fields["states"])
             add_once("NET", states, name, tuple(fields["states"]))
             for field in ("roles", "HR_roles"):
                 for role in parse_roles(" ".join(fields.get(field, ()))):

@@ -6,7 +6,7 @@ import re
 
 from pyromix.errors import FileError
 
-_OPENING = re.compile(r'"|/\*|//')
+_OPENING = re.compile(r'"[^"\n]*"|/\*|//')
 MOST_SHOWN = 80
 """Characters of a file that a message repeats."""
 
@@ -20,7 +20,7 @@ def shown(value: object, most: int = MOST_SHOWN) -> str:
 def without_comments(label: str, text: str) -> str:
     """Return a text whose comments, ``//`` and ``/* */``, have become blanks; lines stay lines.
 
-    What stands in double quotes is no comment. The cost is linear in the length of the text.
+    What stands in double quotes, on one line, is no comment. The cost is linear in the length.
 
     Raises:
         FileError: a comment is opened and never closed.
@@ -28,9 +28,8 @@ def without_comments(label: str, text: str) -> str:
     pieces: list[str] = []
     at = start = 0
     while match := _OPENING.search(text, at):
-        if match.group() == '"':
-            end = text.find('"', match.end())
-            at = match.end() if end < 0 else end + 1
+        if match.group().startswith('"'):
+            at = match.end()
             continue
         pieces.append(text[start : match.start()])
         if match.group() == "//":
