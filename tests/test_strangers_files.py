@@ -90,7 +90,7 @@ def test_endings_that_are_read_only_are_refused_by_the_writer(tmp_path, suffix):
     assert not [*tmp_path.iterdir()]
 
 
-# -- BIF -----------------------------------------------------------------------------------------
+# -- BIF ---------------------------------------------------------------------------------------
 
 
 def test_a_blank_in_the_state_of_a_single_parent_is_part_of_it(tmp_path):
@@ -151,7 +151,7 @@ def test_two_networks_in_a_file_are_refused(tmp_path):
         px.read(written(tmp_path, "two.bif", f"network m {{ }}\n{text}"))
 
 
-# -- UAI, NET --------------------------------------------------------------------------------------
+# -- UAI, NET ----------------------------------------------------------------------------------
 
 
 def test_comments_of_a_uai_file_are_left_out():
@@ -212,7 +212,7 @@ def test_a_field_of_a_net_block_stands_once(tmp_path, field):
         px.read(written(tmp_path, "net.net", text))
 
 
-# -- XML -------------------------------------------------------------------------------------------
+# -- XML ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_our_xdsl_has_the_drawing_that_other_readers_ask_for(tmp_path):
     assert all(left < right and top < low for left, top, right, low in places)
 
 
-# -- tables ----------------------------------------------------------------------------------------
+# -- tables ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", [".arrow", ".feather", ".ipc"])

@@ -108,6 +108,8 @@ def _check_batches(fit: Fit) -> None:
 def _check_table(fit: Fit) -> None:
     """Sizes and the likelihood are those of the rows that came with the fit."""
     counts = fit.counts
+    if counts.rows.is_floating_point() or counts.rows.is_complex():
+        raise FileError(f"rows: expected whole numbers of states, found {counts.rows.dtype}")
     report, total = counts.report, float(counts.weights.sum())
     _require(
         "data.n_variables",

@@ -223,13 +223,8 @@ def _note_to_json(note: Note) -> dict[str, Any]:
 
 
 def _note_from_json(fields: JSON) -> Note:
-    kind = fields["kind"]
-    known = (
-        NoteKind(checked(str, kind, "notes.kind")) if kind in {*NoteKind} else NoteKind.UNKNOWN
-    )  # of a later version
-    return typed(
-        Note,
-        {"sentence": fields["sentence"], "data": fields["data"]},
-        "notes",
-        kind=known,
-    )
+    found = checked(Mapping, fields, "notes")
+    kind = checked(str, found["kind"], "notes.kind")
+    known = NoteKind(kind) if kind in {*NoteKind} else NoteKind.UNKNOWN  # of a later version
+    said = {name: value for name, value in found.items() if name != "kind"}
+    return typed(Note, said, "notes", kind=known)
