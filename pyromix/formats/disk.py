@@ -94,8 +94,9 @@ def _named(what: str, advice: str = "") -> Iterator[None]:
         raise
     except OSError as error:
         raise FileError(f"{what}: {error.strerror or error}{advice}") from error
-    except (UnicodeEncodeError, ValueError) as error:
-        if "null" not in str(error) and not isinstance(error, UnicodeEncodeError):
+    except ValueError as error:
+        # Names with a NUL byte, or with half of a surrogate pair; other errors are not of disks.
+        if type(error) not in (ValueError, UnicodeEncodeError) or isinstance(error, FileError):
             raise
         raise FileError(f"{what.encode(errors='replace').decode()}: {error}") from error
 
