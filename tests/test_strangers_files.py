@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -281,6 +282,33 @@ def test_our_xdsl_has_the_drawing_that_other_readers_ask_for(tmp_path):
     places = [tuple(map(int, node.findtext("position").split())) for node in nodes]
     assert len(set(places)) == len(places)
     assert all(left < right and top < low for left, top, right, low in places)
+
+
+# -- JSON --------------------------------------------------------------------------------------
+
+
+def test_a_name_that_stands_twice_in_json_is_refused(tmp_path):
+    px.write(mixture_with(), tmp_path / "net.uai")
+    names = tmp_path / "net.uai.names.json"
+    names.write_text(names.read_text().replace('"format": 1', '"format": 1, "format": 1'))
+    with pytest.raises(px.PyromixError, match="stands twice"):
+        px.read(tmp_path / "net.uai")
+    px.write(mixture_with(), tmp_path / "net.pyromix")
+    with zipfile.ZipFile(tmp_path / "net.pyromix") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "net.pyromix", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content.replace(b'"format": 1', b'"format": 1, "format": 1'))
+    with pytest.raises(px.PyromixError, match="stands twice"):
+        px.read(tmp_path / "net.pyromix")
+
+
+@pytest.mark.parametrize("named", [".xml", ".xdsl", ".net", ".uai"])
+def test_sources_are_numbers_whatever_the_file_is_called(tmp_path, named):
+    px.write(mixture_with(), tmp_path / "net.bif")
+    (tmp_path / "net.bif").rename(tmp_path / f"net{named}")
+    mixture, _ = said(tmp_path / f"net{named}")
+    assert_same(mixture, mixture_with())
 
 
 # -- tables ------------------------------------------------------------------------------------

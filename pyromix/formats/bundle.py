@@ -26,7 +26,7 @@ from pyromix.formats.disk import read_bytes, write_files
 from pyromix.formats.limits import MIB, check_unpacked
 from pyromix.formats.names import TYPED_STATES, refuse_untyped_states
 from pyromix.formats.network import same_states
-from pyromix.formats.words import shown
+from pyromix.formats.words import json_once, shown
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -310,7 +310,7 @@ def _members(content: bytes, *, trusted: bool) -> tuple[bytes, bytes]:
 def _manifest(content: bytes) -> dict[str, Any]:
     """The fields of a manifest of this version."""
     try:
-        fields = json.loads(content)
+        fields = json_once(content)
         version, kind = fields["format"], fields["kind"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileError(f"{MANIFEST} is unreadable: {error}") from error

@@ -272,8 +272,8 @@ def _read_any(path: Path, source: str) -> Network | BayesNetMixture:
     if suffix == ".uai" and is_there(names):
         contents[names] = read_bytes(names)
     network = _decoded(path, suffix, contents)
-    network = network if suffix == ".uai" else number_source(network, source)
-    return without_constants(network)
+    # With the names of a sidecar states have their types.
+    return without_constants(network if names in contents else number_source(network, source))
 
 
 def _read_toml(path: Path) -> Structure:

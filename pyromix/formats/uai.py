@@ -14,7 +14,7 @@ from torch import Tensor
 from pyromix.errors import FileError
 from pyromix.formats.limits import check_cells
 from pyromix.formats.network import Network, assemble, table_of_words
-from pyromix.formats.words import shown
+from pyromix.formats.words import json_once, shown
 
 NAMES_FORMAT = 1
 """Version of the sidecar."""
@@ -119,7 +119,7 @@ def _read_names(
         variables = tuple(f"var_{v}" for v in range(len(cards)))
         return variables, {n: tuple(range(c)) for n, c in zip(variables, cards, strict=True)}, {}
     try:
-        content = json.loads(names)
+        content = json_once(names)
         version, digest = content["format"], content["sha256"]
         states = {entry["name"]: tuple(entry["states"]) for entry in content["variables"]}
         roles = {role: tuple(carriers) for role, carriers in content["roles"].items()}

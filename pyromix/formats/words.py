@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 from pyromix.errors import FileError
 
@@ -54,3 +56,20 @@ def comment_end(label: str, text: str, at: int) -> int:
             "closed; is the file cut short?"
         )
     return end + 2
+
+
+def json_once(content: bytes) -> Any:
+    """Return what JSON says, where it says nothing twice; Python would take the last.
+
+    Raises:
+        ValueError: no JSON, or a name that stands twice in one object.
+        RecursionError: brackets in brackets, a thousand and more.
+    """
+    return json.loads(content, object_pairs_hook=_distinct)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"a name stands twice among {shown([name for name, _ in pairs])}")
+    return found
