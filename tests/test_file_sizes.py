@@ -377,3 +377,20 @@ def test_a_value_is_shown_short():
     assert shown("abc") == "'abc'"
     assert shown("x" * 10**6) == f"'{'x' * 79}..."
     assert len(shown(["x"] * 10**5)) < 100
+
+
+@pytest.mark.parametrize("ending", [".bif", ".toml", ".net", ".xdsl"])
+def test_a_name_as_long_as_a_file_is_not_repeated_whole(tmp_path, ending):
+    name = "n" * 100_000
+    path = tmp_path / f"net{ending}"
+    path.write_text(
+        {
+            ".bif": f"variable {name} {{ type; }}",
+            ".toml": f'variables = ["A"]\nuninfluenced = ["{name}"]',
+            ".net": f"node {name} {{ }}",
+            ".xdsl": f'<smile><nodes><cpt id="{name}"/></nodes></smile>',
+        }[ending]
+    )
+    with pytest.raises(PyromixError) as refusal:
+        px.formats.files.read_structure(path)
+    assert len(str(refusal.value)) < 2000 + len(str(path))

@@ -27,8 +27,18 @@ if TYPE_CHECKING:
 ROWS_READ_AT_ONCE = 2**18
 """Rows that become categories, or state numbers, at a time."""
 
-# What a damaged csv, plain or compressed, ends in.
-_CSV_ERRORS = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+# What a damaged csv, plain or compressed, ends in; a zip file may name a method or a password that
+# nobody knows, which are a NotImplementedError and a RuntimeError.
+_CSV_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 CSV, PARQUET, ARROW = (".csv", ".tsv"), (".parquet", ".pq"), (".arrow", ".feather", ".ipc")
