@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
+from typing import Any
 
 
 class PyromixError(Exception):
-    """Root of every exception that pyromix raises on purpose."""
+    """Root of every exception that pyromix raises on purpose.
+
+    It keeps its witnesses when it is pickled, as it is on its way out of a worker process.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., PyromixError], tuple[Any, ...]]:
+        """Rebuild from text and attributes: ``__init__`` may ask for witnesses by keyword."""
+        return _rebuilt, (type(self), self.args, dict(self.__dict__))
 
 
 class SpecError(PyromixError, ValueError):
@@ -128,6 +137,18 @@ class DimensionLimitError(PyromixError):
 
 class RefinementError(PyromixError):
     """EM (or a later refinement) diverged or left the simplex."""
+
+
+def _rebuilt(
+    kind: type[PyromixError], args: tuple[Any, ...], attributes: Mapping[str, Any]
+) -> PyromixError:
+    """The error that was pickled, without asking its ``__init__``."""
+    base: type = kind
+    while base.__module__ != "builtins":
+        base = base.__base__ or object  # Python lets no other base make the object
+    error = base.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class PyromixWarning(UserWarning):

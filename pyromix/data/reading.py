@@ -54,8 +54,18 @@ MAGIC: dict[bytes, Callable[[IO[bytes]], AbstractContextManager[Any]]] = {
 }
 """First bytes of packed files, and what unpacks them."""
 
-UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
-"""What a file that is not what it claims ends in."""
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What a file that is not what it claims ends in; a zip file may name a method or a password that
+nobody knows, which are a NotImplementedError and a RuntimeError."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,10 +174,11 @@ def _read_path(path: Path, dialect: Dialect) -> RawTable:
     except ImportError as error:
         raise FileError(needs_pyarrow(path, error)) from None
     try:
-        if ending in PARQUET:
-            return RawTable(_eager(parquet.read_table(path)))
-        return RawTable(_eager(feather.read_table(path)))
-    except (OSError, pa.ArrowException) as error:
+        table = (parquet if ending in PARQUET else feather).read_table(path)
+        # Offsets and indices of a damaged file point anywhere; nothing may follow them before.
+        table.validate(full=True)
+        return RawTable(_eager(table))
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise FileError(
             f"cannot read {str(path)!r} as {'parquet' if ending in PARQUET else 'arrow'}: {error}"
         ) from None

@@ -13,22 +13,28 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.data.intake_report import DataReport
-from pyromix.errors import DataError, FileError, PlanError
+from pyromix.errors import DataError, FileError, PyromixError
 from pyromix.estimate.result import Ends
+from pyromix.fitting.believe import check_fit
 from pyromix.fitting.record import Fit
 from pyromix.fitting.stages import (
-    as_tuples,
+    check_vertices,
     stages_from_json,
     stages_of_first_version,
     stages_to_json,
 )
+from pyromix.fitting.typed import checked, typed
 from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
+from pyromix.formats.words import cut, shown
 from pyromix.identify.signal import Signal, Triple
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
 
 NUMBERS = ("n_rows", "log_likelihood", "reached_mass", "entropy")
+
+# What incomplete or damaged fields end in, where no check of ours comes first.
+_DAMAGE = (LookupError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 
 NOT_FINITE = "float:"
 """Prefix of nan, inf and -inf in a manifest."""
@@ -91,9 +97,9 @@ def load(path: str | PathLike[str]) -> Fit:
         raise FileError(f"{path}: expected a fit, found a {bundle.kind}; px.read(path) reads it")
     try:
         return _fit_of(bundle)
-    except (LookupError, TypeError, ValueError, AttributeError, PlanError) as error:
+    except (*_DAMAGE, PyromixError) as error:
         raise FileError(
-            f"{path}: the fields of the fit are incomplete or damaged: {error}"
+            f"{path}: the fields of the fit are incomplete or damaged: {cut(error)}"
         ) from error
 
 
@@ -102,21 +108,24 @@ def _fit_of(bundle: Bundle) -> Fit:
     extra = _restored(dict(bundle.extra))
     table = None
     if "data" in extra:
-        report = DataReport(**as_tuples(extra["data"]))
+        report = typed(DataReport, extra["data"], "data")
         table = Counts(spec, tensors["rows"], tensors["weights"], report)
     counts = PseudoCounts.from_tables(
-        [tensors[name] for name in _table_names("prior", spec)], tuple(extra.get("learned", ()))
+        [tensors[name] for name in _table_names("prior", spec)],
+        checked(tuple[float, ...], extra.get("learned", ()), "learned"),
     )
     read = stages_from_json if "stages" in extra else stages_of_first_version
-    return Fit(
+    fit = Fit(
         mixture=bundle.mixture,
         row_masses=tuple(tensors[f"row_masses/{v}"] for v in range(spec.n_variables)),
         table=table,
         ends=_ends(bundle),
-        heard=_heard(extra.get("heard")),
-        **{name: extra[name] for name in NUMBERS},
+        heard=_heard(extra.get("heard"), spec),
+        **{name: checked(float, extra[name], name) for name in NUMBERS},
         **read(extra, spec, counts, _draws(bundle)),
     )
+    check_fit(fit)
+    return fit
 
 
 def _draws(bundle: Bundle) -> BayesNetMixture | None:
@@ -135,12 +144,21 @@ def _ends(bundle: Bundle) -> Ends | None:
     return Ends(mixtures, found["ends/objectives"], found["ends/converged"].bool())
 
 
-def _heard(fields: Mapping[str, Any] | None) -> Signal | None:
+def _heard(fields: Mapping[str, Any] | None, spec: MixtureSpec) -> Signal | None:
     if fields is None:
         return None
-    found = as_tuples(fields)
-    triples = tuple(Triple(**as_tuples(triple)) for triple in found["triples"])
-    return Signal(triples, found["n_triples"], found["atoms"], found["atom_p_values"])
+    triples = tuple(typed(Triple, triple, "heard.triples") for triple in fields["triples"])
+    if not triples:
+        raise FileError("heard.triples: expected at least one, found none")
+    plain = {name: value for name, value in fields.items() if name != "triples"}
+    signal = typed(Signal, plain, "heard", triples=triples)
+    for triple in triples:
+        check_vertices(spec, (*(v for view in triple.views for v in view), *triple.given))
+    check_vertices(spec, (v for atom in signal.atoms for v in atom))
+    p_values = (*signal.atom_p_values, *(p for t in triples for p in t.p_values))
+    if not all(0 <= p <= 1 for p in p_values):
+        raise FileError(f"heard: expected p-values in 0..1, found {shown(p_values)}")
+    return signal
 
 
 def _table_names(what: str, spec: MixtureSpec) -> list[str]:

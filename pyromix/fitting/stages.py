@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pyromix.errors import FileError
 from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws
 from pyromix.fitting.record import Fit
+from pyromix.fitting.typed import checked, typed
 from pyromix.identify.boundary.plan import BoundaryPlan
 from pyromix.identify.boundary.search import plan_boundaries
 from pyromix.identify.network.plan import Link, Plan, Run
@@ -16,7 +18,7 @@ from pyromix.identify.stage import MomentStage, RunReport
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.prior import PseudoCounts
-from pyromix.model.spec import MixtureSpec
+from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.status import Status
 from pyromix.posterior.draws import SamplingReport
 
@@ -56,6 +58,7 @@ def stages_from_json(
         draws: around its estimate.
 
     Raises:
+        FileError: a field is of another type than the record declares.
         KeyError, TypeError: fields are missing, or there are others.
     """
     found = extra["stages"]
@@ -65,19 +68,19 @@ def stages_from_json(
         report = drawn["sampling"]
         sampled = Draws(
             draws,
-            drawn["method"],
-            drawn["size"],
-            None if report is None else SamplingReport(**report),
-            tuple(drawn["bound"]),
+            checked(str, drawn["method"], "draws.method"),
+            checked(str, drawn["size"], "draws.size"),
+            None if report is None else typed(SamplingReport, report, "draws.sampling"),
+            checked(tuple[float, ...], drawn["bound"], "draws.bound"),
         )
     return {
-        "course": Course(**as_tuples(found["course"])),
-        "climb": Climb(**as_tuples(found["climb"])),
-        "chosen_prior": ChosenPrior(counts, **as_tuples(found["prior"])),
+        "course": typed(Course, found["course"], "course"),
+        "climb": typed(Climb, found["climb"], "climb"),
+        "chosen_prior": typed(ChosenPrior, found["prior"], "prior", counts=counts),
         "moments": None if stage is None else _stage_from_json(stage, spec),
         "sampled": sampled,
         "notes": tuple(_note_from_json(note) for note in found["notes"]),
-        "random_state": found["random_state"],
+        "random_state": checked(str, found["random_state"], "random_state"),
     }
 
 
@@ -93,22 +96,26 @@ def stages_of_first_version(
     sampled = None
     if draws is not None:
         kind, _, size = drawn.partition(" (")
-        report = SamplingReport(**sampling[0]) if sampling else None
+        report = typed(SamplingReport, sampling[0], "sampling") if sampling else None
         sampled = Draws(draws, kind, size.removesuffix(")"), report, bound)
+    climb = {
+        "log_likelihoods": old["start_log_likelihoods"],
+        "n_best": old["n_best"],
+        "converged": extra["converged"],
+        "n_iter": extra["n_iter"],
+        "bound": () if sampled is not None else bound,
+    }
+    prior = {"words": old["prior"], "held_out": old.get("prior_held_out", ())}
     return {
         "course": Course(asked, stages),
-        "climb": Climb(
-            old["start_log_likelihoods"],
-            old["n_best"],
-            extra["converged"],
-            extra["n_iter"],
-            () if sampled is not None else bound,
-        ),
-        "chosen_prior": ChosenPrior(counts, old["prior"], old.get("prior_held_out", ())),
+        "climb": typed(Climb, climb, "climb"),
+        "chosen_prior": typed(ChosenPrior, prior, "prior", counts=counts),
         "moments": next((_old_stage(s, spec) for s in extra["diagnostics"]["moments"]), None),
         "sampled": sampled,
-        "notes": tuple(Note(NoteKind.UNKNOWN, sentence) for sentence in old["notes"]),
-        "random_state": old.get("random_state", ""),
+        "notes": tuple(
+            Note(NoteKind.UNKNOWN, checked(str, sentence, "notes")) for sentence in old["notes"]
+        ),
+        "random_state": checked(str, old.get("random_state", ""), "random_state"),
     }
 
 
@@ -135,33 +142,32 @@ def _stage_to_json(stage: MomentStage) -> dict[str, Any]:
 
 
 def _stage_from_json(fields: JSON, spec: MixtureSpec) -> MomentStage:
-    return MomentStage(
-        **{
-            **fields,
-            "status": Status[fields["status"]],
-            "runs": tuple(RunReport(**as_tuples(run)) for run in fields["runs"]),
-            "notes": tuple(_note_from_json(note) for note in fields["notes"]),
-            "plan": _plan_from_json(fields["plan"], spec),
-        }
-    )
+    own = {
+        "status": Status[fields["status"]],
+        "runs": tuple(typed(RunReport, run, "moments.runs") for run in fields["runs"]),
+        "notes": tuple(_note_from_json(note) for note in fields["notes"]),
+        "plan": _plan_from_json(fields["plan"], spec),
+    }
+    plain = {name: value for name, value in fields.items() if name not in own}
+    return typed(MomentStage, plain, "moments", **own)
 
 
 def _old_stage(fields: JSON, spec: MixtureSpec) -> MomentStage:
     """Version 0.1 kept a plan as text; its one run of views says it again."""
-    runs = tuple(RunReport(**as_tuples(run)) for run in fields["runs"])
+    runs = tuple(typed(RunReport, run, "moments.runs") for run in fields["runs"])
     plan = None
     if fields.get("plan") and runs:
         one, two, three = (tuple(map(spec.vertex, view)) for view in runs[0].views)
         plan = complete_plan(spec, (one, two, three), tuple(map(spec.vertex, runs[0].given)))
-    return MomentStage(
-        **{
-            **fields,
-            "status": Status[fields["status"]],
-            "runs": runs,
-            "notes": tuple(Note(NoteKind.UNKNOWN, s) for s in fields["notes"]),
-            "plan": plan,
-        }
-    )
+    notes = (checked(str, sentence, "notes") for sentence in fields["notes"])
+    own = {
+        "status": Status[fields["status"]],
+        "runs": runs,
+        "notes": tuple(Note(NoteKind.UNKNOWN, sentence) for sentence in notes),
+        "plan": plan,
+    }
+    plain = {name: value for name, value in fields.items() if name not in own}
+    return typed(MomentStage, plain, "moments", **own)
 
 
 def _plan_to_json(plan: Plan | BoundaryPlan | None) -> dict[str, Any] | None:
@@ -183,15 +189,33 @@ def _plan_from_json(fields: JSON | None, spec: MixtureSpec) -> Plan | BoundaryPl
     if fields is None:
         return None
     if "default" in fields:
-        return plan_boundaries(spec, tuple(fields["default"]))
-    found = as_tuples(fields)
-    return Plan(
-        spec,
-        tuple(Run(**as_tuples(run)) for run in found["runs"]),
-        tuple(Link(**as_tuples(link)) for link in found["links"]),
-        found["layers"],
-        found["uncovered"],
-    )
+        default = checked(tuple[int, ...], fields["default"], "plan.default")
+        check_vertices(spec, default)
+        return plan_boundaries(spec, default)
+    plain = {name: fields[name] for name in ("layers", "uncovered")}
+    runs = tuple(typed(Run, run, "plan.runs") for run in fields["runs"])
+    links = tuple(typed(Link, link, "plan.links") for link in fields["links"])
+    plan = typed(Plan, plain, "plan", spec=spec, runs=runs, links=links)
+    for run in runs:
+        check_vertices(spec, (*(v for view in run.views for v in view), *run.conditioning))
+        check_vertices(spec, run.covers)
+    for link in links:
+        check_vertices(spec, (link.vertex, *link.aligners))
+        if not 0 <= link.run < len(runs):
+            raise FileError(f"plan.links: expected one of {len(runs)} runs, found {link.run}")
+    check_vertices(spec, (*(v for layer in plan.layers for v in layer), *plan.uncovered))
+    return plan
+
+
+def check_vertices(spec: MixtureSpec, vertices: Iterable[int]) -> None:
+    """Refuse numbers that are no vertices, of which a negative one would count from the end.
+
+    Raises:
+        FileError: names the number.
+    """
+    for v in vertices:
+        if not SOURCE <= v < spec.n_variables:
+            raise FileError(f"expected vertices {SOURCE}..{spec.n_variables - 1}, found {v}")
 
 
 def _note_to_json(note: Note) -> dict[str, Any]:
@@ -199,6 +223,8 @@ def _note_to_json(note: Note) -> dict[str, Any]:
 
 
 def _note_from_json(fields: JSON) -> Note:
-    kind = fields["kind"]
+    found = checked(Mapping, fields, "notes")
+    kind = checked(str, found["kind"], "notes.kind")
     known = NoteKind(kind) if kind in {*NoteKind} else NoteKind.UNKNOWN  # of a later version
-    return Note(known, fields["sentence"], fields["data"])
+    said = {name: value for name, value in found.items() if name != "kind"}
+    return typed(Note, said, "notes", kind=known)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import os
 import struct
 import zipfile
@@ -22,8 +23,10 @@ from torch import Tensor
 
 from pyromix.errors import FileError, PyromixError, SpecError
 from pyromix.formats.disk import read_bytes, write_files
-from pyromix.formats.names import refuse_untyped_states
+from pyromix.formats.limits import MIB, check_unpacked
+from pyromix.formats.names import TYPED_STATES, refuse_untyped_states
 from pyromix.formats.network import same_states
+from pyromix.formats.words import cut, json_once, shown
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -34,13 +37,29 @@ MANIFEST = "model.json"
 TENSORS = "tensors.safetensors"
 BUNDLE_KINDS = ("mixture", "fit")
 
+LARGEST_MANIFEST = 32 * MIB
+"""Bytes of ``model.json``; its numbers take many times as much once they are read."""
+
+# What safetensors raises on damaged input: unknown types are KeyErrors, impossible sizes
+# RuntimeErrors, OverflowErrors or AssertionErrors.
+_TENSOR_ERRORS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    OverflowError,
+    AssertionError,
+)
+
 _EXTRA = "extra/"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # What zipfile raises on damaged input, beside its own error.
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     struct.error,
+    OSError,
     EOFError,
     NotImplementedError,
     RuntimeError,
@@ -114,7 +133,7 @@ def write_bundle(
     manifest = text.encode(errors="surrogatepass")
 
     def check(contents: Mapping[Path, bytes]) -> None:
-        back = _decoded(path, contents[path])
+        back = bundle_of(path, contents[path], trusted=True)
         same = {
             **dict(zip(_table_names(back.mixture.spec), back.mixture.tables, strict=True)),
             **{f"{_EXTRA}{name}": tensor for name, tensor in back.tensors.items()},
@@ -133,7 +152,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         FileError: the path is missing, or its content is damaged, incomplete or of a newer format.
     """
     path = Path(path)
-    return _decoded(path, read_bytes(path))
+    return bundle_of(path, read_bytes(path))
 
 
 def same_spec(left: MixtureSpec, right: MixtureSpec) -> bool:
@@ -165,21 +184,52 @@ def _spec_fields(spec: MixtureSpec) -> dict[str, Any]:
 
 
 def _spec_of(fields: Mapping[str, Any]) -> MixtureSpec:
-    entries = fields["variables"]
-    number = {entry["name"]: v for v, entry in enumerate(entries)}
+    entries = _listed("variables", fields["variables"])
+    number = {_name(entry["name"]): v for v, entry in enumerate(entries)}
     source = fields["source"]
+    source_states = _states("the source", source["states"])
     return MixtureSpec(
         variables=tuple(entry["name"] for entry in entries),
-        states=tuple(tuple(entry["states"]) for entry in entries),
-        parents=tuple(tuple(number[p] for p in entry["parents"]) for entry in entries),
-        n_sources=len(source["states"]),
-        source=source["name"],
-        uninfluenced=frozenset(v for v, entry in enumerate(entries) if not entry["influenced"]),
-        source_states=tuple(source["states"]),
+        states=tuple(_states(entry["name"], entry["states"]) for entry in entries),
+        parents=tuple(
+            tuple(number[p] for p in _listed("parents", entry["parents"])) for entry in entries
+        ),
+        n_sources=len(source_states),
+        source=_name(source["name"]),
+        uninfluenced=frozenset(
+            v for v, entry in enumerate(entries) if not _truth("influenced", entry["influenced"])
+        ),
+        source_states=source_states,
         roles=tuple(
-            (role, tuple(number[name] for name in names)) for role, names in fields["roles"].items()
+            (_name(role), tuple(number[name] for name in _listed("roles", names)))
+            for role, names in fields["roles"].items()
         ),
     )
+
+
+def _listed(what: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise FileError(f"expected {what} as a list, found {shown(value)}")
+    return value
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise FileError(f"expected a name, found {shown(value)}")
+    return value
+
+
+def _truth(what: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise FileError(f"expected {what} to be true or false, found {shown(value)}")
+    return value
+
+
+def _states(what: str, value: Any) -> tuple[str | bool | int | float, ...]:
+    states = tuple(_listed(f"states of {what}", value))
+    if not all(isinstance(state, TYPED_STATES) for state in states):
+        raise FileError(f"expected states of {what} as texts or numbers, found {shown(value)}")
+    return states
 
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:
@@ -197,44 +247,31 @@ def _zipped(manifest: bytes, tensors: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _decoded(path: Path, content: bytes) -> Bundle:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+def bundle_of(path: Path, content: bytes, *, trusted: bool = False) -> Bundle:
+    """Return what the content of a bundle holds.
 
+    Args:
+        path: where it comes from.
+        content: of the file.
+        trusted: it was just written here, whatever it unpacks to.
+
+    Raises:
+        FileError: the content is damaged, incomplete, of a newer format, or unpacks to too much.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.namelist()
-            if missing := [name for name in (MANIFEST, TENSORS) if name not in members]:
-                raise FileError(f"{path}: expected {missing} in the bundle, found {members}")
-            manifest, packed = archive.read(MANIFEST), archive.read(TENSORS)
-    except _ZIP_ERRORS as error:
-        raise FileError(
-            f"{path}: expected a bundle (a zip file), found: {error}; is the file cut short?"
-        ) from error
+        manifest, packed = _members(content, trusted=trusted)
+        fields = _manifest(manifest)
+        tensors = _tensors(packed)
+    except FileError as error:
+        raise FileError(f"{path}: {cut(error)}") from error
     try:
-        fields = json.loads(manifest)
-        version = fields["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileError(f"{path}: {MANIFEST} is unreadable: {error}") from error
-    if version != FORMAT:
-        raise FileError(
-            f"{path}: expected a bundle of format {FORMAT}, found {version!r}; a newer pyromix "
-            "wrote it: update"
-        )
-    try:
-        tensors = load(packed)
-    except (SafetensorError, ValueError) as error:
-        raise FileError(f"{path}: {TENSORS} is unreadable: {error}") from error
-    try:
-        if fields["kind"] not in BUNDLE_KINDS:
-            raise FileError(f"expected a kind among {BUNDLE_KINDS}, found {fields['kind']!r}")
         spec = _spec_of(fields["spec"])
         mixture = BayesNetMixture.from_tables(spec, [tensors[n] for n in _table_names(spec)])
         if not isinstance(extra := fields["extra"], dict):
-            raise FileError(f"expected extra fields by name, found {extra!r}")
+            raise FileError(f"expected extra fields by name, found {shown(extra)}")
     except (PyromixError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
-            f"{path}: the bundle is incomplete or damaged ({type(error).__name__}: {error})"
+            f"{path}: the bundle is incomplete or damaged ({type(error).__name__}: {cut(error)})"
         ) from error
     further = {
         name.removeprefix(_EXTRA): tensor
@@ -242,6 +279,61 @@ def _decoded(path: Path, content: bytes) -> Bundle:
         if name.startswith(_EXTRA)
     }
     return Bundle(fields["kind"], mixture, extra, further)
+
+
+def _members(content: bytes, *, trusted: bool) -> tuple[bytes, bytes]:
+    """The manifest and the tensors, unpacked."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.namelist()
+            if missing := [name for name in (MANIFEST, TENSORS) if name not in members]:
+                raise FileError(f"expected {missing} in the bundle, found {shown(members)}")
+            if len(set(members)) != len(members):
+                raise FileError(f"expected members of distinct names, found {shown(members)}")
+            sizes = [archive.getinfo(name).file_size for name in (MANIFEST, TENSORS)]
+            if not trusted:
+                check_unpacked(sum(sizes), len(content))
+                if sizes[0] > LARGEST_MANIFEST:
+                    raise FileError(
+                        f"expected a {MANIFEST} of at most {LARGEST_MANIFEST // MIB} MiB, found "
+                        f"{sizes[0]:,} bytes"
+                    )
+            return archive.read(MANIFEST), archive.read(TENSORS)
+    except FileError:
+        raise
+    except _ZIP_ERRORS as error:
+        raise FileError(
+            f"expected a bundle (a zip file), found: {error}; is the file cut short?"
+        ) from error
+
+
+def _manifest(content: bytes) -> dict[str, Any]:
+    """The fields of a manifest of this version."""
+    try:
+        fields = json_once(content)
+        version, kind = fields["format"], fields["kind"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FileError(f"{MANIFEST} is unreadable: {error}") from error
+    if version != FORMAT:
+        raise FileError(
+            f"expected a bundle of format {FORMAT}, found {shown(version)}; a newer pyromix "
+            "wrote it: update"
+        )
+    if kind not in BUNDLE_KINDS:
+        raise FileError(f"expected a kind among {BUNDLE_KINDS}, found {shown(kind)}")
+    return fields
+
+
+def _tensors(content: bytes) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(content)
+    except (SafetensorError, *_TENSOR_ERRORS) as error:
+        raise FileError(
+            f"{TENSORS} is unreadable ({type(error).__name__}: {shown(str(error), 200)[1:-1]})"
+        ) from error
 
 
 def _same_bits(left: Tensor, right: Tensor) -> bool:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import gzip
 import os
-import zlib
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from pyromix.errors import DataRepairWarning, FileError, SpecError, warn
 from pyromix.formats.bif import read_bif, write_bif
-from pyromix.formats.bundle import read_bundle, write_bundle
-from pyromix.formats.disk import read_bytes, write_files
+from pyromix.formats.bundle import bundle_of, write_bundle
+from pyromix.formats.content import BUNDLE, decoded_text, kind_of, unzipped
+from pyromix.formats.disk import is_there, read_bytes, write_files
 from pyromix.formats.names import (
     RULES,
     number_source,
@@ -25,16 +25,41 @@ from pyromix.formats.names import (
     spell_source,
 )
 from pyromix.formats.net import read_net, write_net
-from pyromix.formats.network import Network, difference, from_network, network_of, same_states
+from pyromix.formats.network import (
+    Network,
+    difference,
+    from_network,
+    network_of,
+    same_states,
+    without_constants,
+)
 from pyromix.formats.structure import LATENTS, Structure
 from pyromix.formats.toml import read_toml
 from pyromix.formats.uai import read_uai, write_uai
+from pyromix.formats.words import cut
 from pyromix.formats.xml import read_xdsl, read_xmlbif, write_xdsl, write_xmlbif
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import near_matches
 
 NETWORK_SUFFIXES = (".bif", ".bif.gz", ".xmlbif", ".xdsl", ".net", ".uai")
 """Formats of other tools, read and written."""
+
+READ_SUFFIXES = (".xml", ".bifxml", ".xmlbif.gz", ".xml.gz", ".xdsl.gz", ".net.gz", ".uai.gz")
+"""Endings that are read too, and not written."""
+
+UNSUPPORTED = {
+    ".oobn": "an object-oriented network holds classes of networks; unfold it in Hugin and save it "
+    "as .net",
+    ".dne": "a network of Netica; save it from another tool as .xdsl or .bif",
+    ".neta": "a network of Netica; save it from another tool as .xdsl or .bif",
+    ".dsc": "a network of MSBN; save it from GeNIe as .xdsl",
+    ".dsl": "the older format of GeNIe; save it from GeNIe as .xdsl",
+    ".xbn": "a network of MSBN; save it from another tool as .xdsl or .bif",
+    ".o3prm": "a relational model holds classes of networks; save one network of it as .bif",
+    ".rds": "an object of R; write.bif of bnlearn saves it as .bif",
+    ".pkl": "a pickle can run programs; save the network as .bif, or the fit as .pyromix",
+}
+"""Endings of formats that cannot be read: why, and what to do."""
 
 BUNDLE_SUFFIX = ".pyromix"
 """The lossless format: typed states, batches, exact tables."""
@@ -51,10 +76,12 @@ def read(path: str | os.PathLike[str], source: str = "U") -> BayesNetMixture:
 
     The source is the vertex that the file declares latent, else the vertex named ``source``;
     k = 1 where there is neither. States of text formats are text, apart from those of a source
-    that are ``0..k-1``.
+    that are ``0..k-1``. Variables of one state are left out, with a warning.
 
     Args:
-        path: ``.bif``, ``.bif.gz``, ``.xmlbif``, ``.xdsl``, ``.net``, ``.uai`` or ``.pyromix``.
+        path: ``.bif``, ``.xmlbif``, ``.bifxml``, ``.xml``, ``.xdsl``, ``.net`` or ``.uai``, each
+            also with ``.gz``, or ``.pyromix``. Where the content is of another of these formats
+            than the ending says, it is read as what it is, with a warning.
         source: name of the source where the file declares none latent.
 
     Raises:
@@ -62,13 +89,15 @@ def read(path: str | os.PathLike[str], source: str = "U") -> BayesNetMixture:
         SpecError: the network in the file is not usable.
     """
     path = Path(path)
-    if suffix_of(path) == BUNDLE_SUFFIX:
-        return read_bundle(path).mixture
-    network = _read_network(path, source)
+    found = _read_any(path, source)
+    if isinstance(found, BayesNetMixture):
+        return found
     try:
-        return from_network(network, source)
+        return from_network(found, source)
     except SpecError as error:
-        raise SpecError(f"{path}: {error}") from error
+        raise SpecError(f"{path}: {cut(error)}") from error
+    except FileError as error:
+        raise FileError(f"{path}: {cut(error)}") from error
 
 
 def write(
@@ -101,6 +130,11 @@ def write(
             f"{path}: a TOML spec holds no tables; write {', '.join(NETWORK_SUFFIXES)} or "
             f"{BUNDLE_SUFFIX}"
         )
+    if suffix not in NETWORK_SUFFIXES:
+        raise FileError(
+            f"{path}: files that end in {suffix} are read only; write one that ends in "
+            f"{', '.join(NETWORK_SUFFIXES)} or {BUNDLE_SUFFIX}"
+        )
     network, changes = _fitted_to(network_of(mixture), _kind(suffix), rename_states=rename_states)
     if changes:
         listed = "; ".join(
@@ -132,15 +166,15 @@ def read_structure(path: str | os.PathLike[str], source: str = "U") -> Structure
         SpecError: the graph in the file is not usable.
     """
     path = Path(path)
-    suffix = suffix_of(path)
-    if suffix == BUNDLE_SUFFIX:
-        return Structure.of_spec(read_bundle(path).mixture.spec)
     try:
-        if suffix == SPEC_SUFFIX:
+        if suffix_of(path) == SPEC_SUFFIX:
             return _read_toml(path)
-        return _read_network(path, source).structure(source)
+        found = _read_any(path, source)
+        if isinstance(found, BayesNetMixture):
+            return Structure.of_spec(found.spec)
+        return found.structure(source)
     except SpecError as error:
-        raise SpecError(f"{path}: {error}") from error
+        raise SpecError(f"{path}: {cut(error)}") from error
 
 
 def suffix_of(path: Path) -> str:
@@ -149,10 +183,14 @@ def suffix_of(path: Path) -> str:
     Raises:
         FileError: no format has this ending.
     """
-    known = (*NETWORK_SUFFIXES, BUNDLE_SUFFIX, SPEC_SUFFIX)
+    known = (*NETWORK_SUFFIXES, BUNDLE_SUFFIX, SPEC_SUFFIX, *READ_SUFFIXES)
     found = "".join(path.suffixes[-2:]).lower()
     if found not in known:
         found = path.suffix.lower()
+    if found in UNSUPPORTED:
+        raise FileError(
+            f"{path}: files that end in {found} are not supported: {UNSUPPORTED[found]}"
+        )
     if found not in known:
         raise FileError(
             f"{path}: expected an ending among {', '.join(known)}, found "
@@ -205,53 +243,47 @@ def _encoded(path: Path, suffix: str, network: Network) -> dict[Path, bytes]:
 
 
 def _decoded(path: Path, suffix: str, contents: Mapping[Path, bytes]) -> Network:
-    content = contents[path]
-    if suffix.endswith(".gz"):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FileError(f"{path}: expected gzip, found: {error}") from error
-    kind = _kind(suffix)
+    """The network of a file, whatever of the formats its content is."""
     try:
+        content = unzipped(suffix, contents[path])
+        kind = kind_of(suffix, content)
+        if kind == BUNDLE:
+            raise FileError("expected a network file, found a bundle")
         if kind == "xmlbif":
             return read_xmlbif(content)
         if kind == "xdsl":
             return read_xdsl(content)
-        text = _text(path, content)
+        text = decoded_text(content, guess=kind in ("bif", "net"))
         if kind == "uai":
             return read_uai(text, contents.get(_names_path(path)))
         return read_bif(text) if kind == "bif" else read_net(text)
     except FileError as error:
-        raise FileError(f"{path}: {error}") from error
+        raise FileError(f"{path}: {cut(error)}") from error
 
 
-def _read_network(path: Path, source: str) -> Network:
+def _read_any(path: Path, source: str) -> Network | BayesNetMixture:
+    """The mixture of a bundle, or the network of any other file."""
     suffix = suffix_of(path)
+    if suffix == SPEC_SUFFIX:
+        raise FileError(f"{path}: a TOML spec holds no tables; it is a model to fit, not a network")
     contents = {path: read_bytes(path)}
+    if kind_of(suffix, contents[path], said=False) == BUNDLE:
+        return bundle_of(path, contents[path]).mixture
     names = _names_path(path)
-    if suffix == ".uai" and names.exists():
+    if suffix == ".uai" and is_there(names):
         contents[names] = read_bytes(names)
     network = _decoded(path, suffix, contents)
-    return network if suffix == ".uai" else number_source(network, source)
+    # With the names of a sidecar states have their types.
+    return without_constants(network if names in contents else number_source(network, source))
 
 
 def _read_toml(path: Path) -> Structure:
-    text = _text(path, read_bytes(path))
+    content = read_bytes(path)
     try:
-        return read_toml(text)
+        return read_toml(decoded_text(content))
     except FileError as error:
-        raise FileError(f"{path}: {error}") from error
+        raise FileError(f"{path}: {cut(error)}") from error
 
 
 def _names_path(path: Path) -> Path:
     return path.with_name(path.name + NAMES_SUFFIX)
-
-
-def _text(path: Path, content: bytes) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileError(
-            f"{path}: expected UTF-8 text, found byte {content[error.start]:#04x} at position "
-            f"{error.start}"
-        ) from error

@@ -10,16 +10,23 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor
-
 from pyromix.errors import FileError
-from pyromix.formats.network import Network, add_once, assemble, roles_of, table_of_words
+from pyromix.formats.limits import check_cells
+from pyromix.formats.network import (
+    Network,
+    add_once,
+    assemble,
+    check_states,
+    counts_as_shares,
+    roles_by_name,
+    table_of_words,
+)
 from pyromix.formats.structure import parse_roles
+from pyromix.formats.words import comment_end, shown
 
 _TOKEN = re.compile(
-    r"(?P<skip>[\s,]+|%[^\n]*|//[^\n]*|/\*.*?\*/)"
+    r"(?P<skip>[\s,]+|%[^\n]*|//[^\n]*)|(?P<comment>/\*)"
     r'|"(?P<string>[^"]*)"|(?P<mark>[(){}=;|])|(?P<word>[^\s(){}=;|,"%]+)',
-    re.DOTALL,
 )
 
 
@@ -27,7 +34,8 @@ def read_net(text: str) -> Network:
     """Read a network of discrete chance vertices.
 
     Raises:
-        FileError: the text is no NET, has vertices of other kinds, or a table is incomplete.
+        FileError: the text is no NET, has vertices of other kinds, says something twice, or a table
+            is incomplete.
     """
     tokens = _Tokens(text)
     states: dict[str, tuple[str, ...]] = {}
@@ -42,6 +50,7 @@ def read_net(text: str) -> Network:
             fields = tokens.fields()
             if "states" not in fields:
                 raise FileError(f"NET: expected the states of {name!r}, found none")
+            check_states("NET", name, fields["states"])
             add_once("NET", states, name, tuple(fields["states"]))
             for field in ("roles", "HR_roles"):
                 for role in parse_roles(" ".join(fields.get(field, ()))):
@@ -57,20 +66,27 @@ def read_net(text: str) -> Network:
             tokens.fields()
         else:
             raise FileError(
-                "NET: expected net, node or potential, found "
-                f"{keyword!r} at line {tokens.line}; only discrete chance vertices can be read"
+                f"NET: expected net, node or potential, found {shown(keyword)} at line "
+                f"{tokens.line}; only discrete chance vertices can be read, and no classes of an "
+                "object-oriented network"
             )
     parents: dict[str, tuple[str, ...]] = {}
-    tables: dict[str, Tensor] = {}
-    for family, words in potentials:
+    shapes: dict[str, list[int]] = {}
+    for family, _ in potentials:
         names = [name for name in family if name != "|"]
         if not names or any(name not in states for name in names):
-            raise FileError(f"NET: a potential over {names}; the nodes are {list(states)}")
+            raise FileError(
+                f"NET: a potential over {shown(names)}; the nodes are {shown(list(states))}"
+            )
         name, *given = names
-        shape = [len(states[n]) for n in (*given, name)]
+        add_once("NET", shapes, name, [len(states[n]) for n in (*given, name)])
         parents[name] = tuple(given)
-        add_once("NET", tables, name, table_of_words("NET", name, shape, words))
-    return assemble("NET", states, parents, tables, roles)
+    check_cells("NET", shapes)
+    tables = {
+        name: table_of_words("NET", name, shape, words)
+        for (name, shape), (_, words) in zip(shapes.items(), potentials, strict=True)
+    }
+    return assemble("NET", states, parents, counts_as_shares("NET", tables), roles)
 
 
 def write_net(network: Network) -> str:
@@ -80,11 +96,12 @@ def write_net(network: Network) -> str:
 
 def _net_lines(network: Network) -> Iterator[str]:
     yield "net\n{\n}\n"
+    roles = roles_by_name(network)
     for name in network.variables:
         yield f"node {name}\n{{\n"
         quoted = " ".join(f'"{state}"' for state in network.states[name])
         yield f"  states = ({quoted});\n"
-        if carried := roles_of(network, name):
+        if carried := roles.get(name):
             yield f'  HR_roles = "{", ".join(carried)}";\n'
         yield "}\n"
     for name in network.variables:
@@ -109,6 +126,9 @@ class _Tokens:
                 line = text.count("\n", 0, at) + 1
                 raise FileError(f"NET: cannot read {text[at : at + 20]!r} at line {line}")
             kind = match.lastgroup or ""
+            if kind == "comment":
+                at = comment_end("NET", text, at)
+                continue
             if kind != "skip":
                 self.tokens.append((kind, match.group(kind), at))
             at = match.end()
@@ -132,7 +152,7 @@ class _Tokens:
         _, token, _ = self.tokens[self.position]
         self.position += 1
         if expected is not None and token != expected:
-            raise FileError(f"NET: expected {expected!r}, found {token!r} at line {self.line}")
+            raise FileError(f"NET: expected {expected!r}, found {shown(token)} at line {self.line}")
         return token
 
     def until(self, mark: str) -> Iterator[str]:
@@ -151,5 +171,10 @@ class _Tokens:
         fields: dict[str, list[str]] = {}
         while (name := self.take()) != "}":
             self.take("=")
+            if name in fields:
+                raise FileError(
+                    f"NET: expected one {shown(name)} in a block, found a second at line "
+                    f"{self.line}; keep one"
+                )
             fields[name] = list(self.until(";"))
         return fields

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.errors import FileError, NumericalWarning, SpecError, warn
+from pyromix.errors import DataRepairWarning, FileError, NumericalWarning, SpecError, warn
+from pyromix.formats.limits import check_cells
 from pyromix.formats.structure import (
     LATENTS,
     Structure,
@@ -20,6 +21,7 @@ from pyromix.formats.structure import (
     find_source,
     roles_without_source,
 )
+from pyromix.formats.words import shown
 from pyromix.model.cpd import SUM_TOLERANCE
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec
@@ -115,6 +117,7 @@ def from_network(network: Network, source: str = "U") -> BayesNetMixture:
     Raises:
         SpecError: two latents, a source with parents, a table of a wrong shape or whose rows are
             no distributions, or a graph that is no DAG.
+        FileError: a table for each source would be too large.
     """
     check_names(dict.fromkeys(network.variables))
     found = find_source(dict.fromkeys(network.variables), network.roles.get(LATENTS, ()), source)
@@ -136,6 +139,8 @@ def from_network(network: Network, source: str = "U") -> BayesNetMixture:
         source_states=source_states,
         roles=roles_without_source(roles, found),
     )
+    held = {name: [spec.n_sources, *network.shape(name)] for name in observed}
+    check_cells("the network", {n: s for n, s in held.items() if found not in network.parents[n]})
     tables = normalised(network)
     cpts = []
     for name in spec.variables:
@@ -219,16 +224,46 @@ def table_of_words(label: str, name: str, shape: Sequence[int], words: Sequence[
     Raises:
         FileError: too few or too many words, or one that is no number.
     """
+    numbers = numbers_of_words(label, name, shape, words)
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu").reshape(list(shape))
+
+
+def numbers_of_words(
+    label: str, name: str, shape: Sequence[int], words: Sequence[str]
+) -> list[float]:
+    """Return the numbers of a table, or of a row of it.
+
+    Raises:
+        FileError: too few or too many words, or one that is no number.
+    """
     if len(words) != prod(shape):
         raise FileError(
             f"{label}: the table of {name!r} needs {prod(shape)} numbers for cards {list(shape)}, "
             f"found {len(words)}; is the file cut short?"
         )
-    try:
-        numbers = [float(word) for word in words]
-    except ValueError as error:
-        raise FileError(f"{label}: in the table of {name!r}: {error}") from None
-    return torch.tensor(numbers, dtype=torch.float64, device="cpu").reshape(list(shape))
+    numbers = []
+    for word in words:
+        try:
+            numbers.append(float(word))
+        except ValueError:
+            raise FileError(
+                f"{label}: in the table of {name!r}: expected a number, found {shown(word, 40)}"
+            ) from None
+    return numbers
+
+
+def check_states(label: str, name: str, states: Sequence[Hashable]) -> None:
+    """Refuse a list of states that is empty or says one twice.
+
+    Raises:
+        FileError: names the variable.
+    """
+    if not states:
+        raise FileError(f"{label}: {name!r} has no states")
+    if len(set(states)) != len(states):
+        raise FileError(
+            f"{label}: states of {name!r} must be distinct, found {shown(list(states))}"
+        )
 
 
 def add_once(label: str, place: dict[str, _Value], name: str, value: _Value) -> None:
@@ -252,19 +287,89 @@ def assemble(
     """Return the network of a file.
 
     Raises:
-        FileError: no variable, or a variable without a table.
+        FileError: no variable, a variable without states or table, or with two states of one name.
     """
     if not states:
         raise FileError(f"{label}: the file declares no variable")
+    for name, found in states.items():
+        check_states(label, name, found)
     if missing := [name for name in states if name not in tables]:
-        raise FileError(f"{label}: no table for {missing}; is the file cut short?")
+        raise FileError(f"{label}: no table for {shown(missing)}; is the file cut short?")
     carriers = {role: tuple(names) for role, names in roles.items()}
     return Network(tuple(states), states, parents, tables, carriers)
 
 
-def roles_of(network: Network, name: str) -> list[str]:
-    """Return the roles that a variable carries, sorted."""
-    return sorted(role for role, names in network.roles.items() if name in names)
+def counts_as_shares(label: str, tables: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tables in which whole numbers, counts of rows, have become shares; with a warning.
+
+    Raises:
+        FileError: a row of counts holds nothing but zeros.
+    """
+    shares = dict(tables)
+    counted = []
+    for name, table in tables.items():
+        sums = table.sum(-1, keepdim=True)
+        whole = bool((table.isfinite() & (table >= 0) & (table == table.round())).all())
+        if not whole or not table.numel() or float((sums - 1).abs().max()) <= LARGEST_ERROR:
+            continue
+        if bool((sums == 0).any()):
+            raise FileError(
+                f"{label}: the table of {name!r} holds counts, and a row of zeros; a row needs at "
+                "least one count"
+            )
+        counted.append(name)
+        shares[name] = table / sums
+    if counted:
+        warn(
+            f"{label}: the tables of {shown(counted)} hold counts, whole numbers that do not sum "
+            "to one; each row was divided by its sum",
+            DataRepairWarning,
+        )
+    return shares
+
+
+def roles_by_name(network: Network) -> dict[str, list[str]]:
+    """Return the roles, sorted, of every variable that carries one."""
+    carried: dict[str, list[str]] = {}
+    for role in sorted(network.roles):
+        for name in network.roles[role]:
+            carried.setdefault(name, []).append(role)
+    return carried
+
+
+def without_constants(network: Network) -> Network:
+    """Return the network without its variables of one state, which say nothing; with a warning.
+
+    A source of one state stays: it says that k = 1. So does everything where nothing would be left.
+    """
+    latents = network.roles.get(LATENTS, ())
+    constant = {n for n in network.variables if len(network.states[n]) == 1 and n not in latents}
+    kept = tuple(n for n in network.variables if n not in constant)
+    if not constant or not kept:
+        return network
+    tables = {
+        name: network.tables[name].reshape(
+            [len(network.states[n]) for n in (*network.parents[name], name) if n not in constant]
+        )
+        for name in kept
+    }
+    said = ", ".join(f"{n} ({network.states[n][0]})" for n in network.variables if n in constant)
+    warn(
+        f"variables with one state say nothing and were left out: {shown(said, 200)}; give them a "
+        "second state to keep them",
+        DataRepairWarning,
+    )
+    return Network(
+        kept,
+        {name: network.states[name] for name in kept},
+        {name: tuple(p for p in network.parents[name] if p not in constant) for name in kept},
+        tables,
+        {
+            role: rest
+            for role, names in network.roles.items()
+            if (rest := tuple(n for n in names if n not in constant))
+        },
+    )
 
 
 def _on_cpu(table: Tensor) -> Tensor:

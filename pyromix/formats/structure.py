@@ -128,8 +128,9 @@ class Structure:
         return asked
 
     def _check_known(self, label: str, names: Mapping[str, object]) -> None:
+        known = set(self.variables)
         for name in names:
-            if name not in self.variables:
+            if name not in known:
                 raise SpecError(
                     f"{label}: {name!r} is not among the variables"
                     f"{near_matches(name, self.variables)}; they are {list(self.variables)}"

@@ -15,6 +15,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from typing import Any
 
 from pyromix.errors import FileError, SpecError
 from pyromix.formats.structure import DEFAULT_SOURCE, LATENTS, Structure, build_structure
+from pyromix.formats.words import shown
 from pyromix.model.spec import near_matches
 
 KEYS = (
@@ -38,6 +40,22 @@ KEYS = (
 )
 """What a TOML spec may say."""
 
+MOST_SOURCES = 10_000
+"""Largest k that a spec may ask for; tables of each source have to be held."""
+
+DEEPEST_KEY = 32
+"""Parts that a dotted key may have; a spec needs two."""
+
+# A closed or an unclosed string, whichever: what matches never has to be tried again.
+_STRING = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*+(?:""")?|'
+    r"'''(?:[^']|'(?!''))*+(?:''')?|"
+    r'"(?:[^"\\\n]|\\.)*+"?|'
+    r"'[^'\n]*+'?",
+    re.DOTALL,
+)
+_BARE = re.compile(r"[ \t]*[A-Za-z0-9_-]+[ \t]*")
+
 
 def read_toml(text: str) -> Structure:
     """Read a structure.
@@ -46,14 +64,16 @@ def read_toml(text: str) -> Structure:
         FileError: the text is no TOML.
         SpecError: an unknown key, a value of a wrong kind, or a graph that is not usable.
     """
+    _refuse_long_keys(text)
     try:
         fields = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise FileError(f"expected TOML, found: {error}") from error
+    except (ValueError, RecursionError) as error:  # a long integer, and deep brackets
+        raise FileError(f"expected TOML, found: {shown(str(error), 200)[1:-1]}") from error
     for key in fields:
         if key not in KEYS:
             raise SpecError(
-                f"unknown key {key!r}{near_matches(key, KEYS)}; a spec may say {', '.join(KEYS)}"
+                f"unknown key {shown(key)}{near_matches(key[:40], KEYS)}; a spec may say "
+                f"{', '.join(KEYS)}"
             )
     states = _table(fields, "states")
     roles = {
@@ -65,10 +85,12 @@ def read_toml(text: str) -> Structure:
             names = [value] if isinstance(value, str) else value
             roles[role] = [*roles.get(role, []), *_strings(key, names)]
     if "latent" in fields and not isinstance(fields["latent"], str):
-        raise SpecError(f"latent must be a name, found {fields['latent']!r}")
+        raise SpecError(f"latent must be a name, found {shown(fields['latent'])}")
     n_sources = fields.get("n_sources")
     if n_sources is not None and type(n_sources) is not int:
-        raise SpecError(f"n_sources must be an integer >= 1, found {n_sources!r}")
+        raise SpecError(f"n_sources must be an integer >= 1, found {shown(n_sources)}")
+    if n_sources is not None and n_sources > MOST_SOURCES:
+        raise SpecError(f"n_sources must be at most {MOST_SOURCES:,}, found {n_sources:,}")
     return edges_to_structure(
         _strings("edges", fields.get("edges", [])),
         latent=fields.get("latent"),
@@ -110,13 +132,15 @@ def edges_to_structure(
             or a graph that is not usable.
     """
     parents: dict[str, list[str]] = {name: [] for name in variables}
+    seen: set[tuple[str, str]] = set()
     if len(parents) != len(variables):
-        raise SpecError(f"variables are listed twice in {list(variables)}")
+        raise SpecError(f"variables are listed twice in {shown(list(variables))}")
     for parent, child in (pair for edge in edges for pair in _pairs(edge)):
-        parents.setdefault(parent, [])
-        if parent in parents.setdefault(child, []):
+        if (parent, child) in seen:
             raise SpecError(f"the edge '{parent} -> {child}' stands twice")
-        parents[child].append(parent)
+        seen.add((parent, child))
+        parents.setdefault(parent, [])
+        parents.setdefault(child, []).append(parent)
     states, roles = dict(states or {}), dict(roles or {})
     listed = latent is not None and any(latent in given for given in parents.values())
     if listed and uninfluenced is not None:
@@ -125,11 +149,13 @@ def edges_to_structure(
         )
     if latent is not None or uninfluenced is not None:
         source = DEFAULT_SOURCE if latent is None else latent
-        spared = list(uninfluenced or ())
+        spared = dict.fromkeys(uninfluenced or ())
         if latent is None and source in parents:
             raise SpecError(f"{source!r} has edges: declare it, latent = {source!r}, or rename it")
         if unknown := [name for name in spared if name not in parents]:
-            raise SpecError(f"uninfluenced: {unknown} are not among the variables {list(parents)}")
+            raise SpecError(
+                f"uninfluenced: {unknown} are not among the variables {shown(list(parents))}"
+            )
         own = parents.pop(source, [])
         if not listed:
             for name, given in parents.items():
@@ -140,7 +166,7 @@ def edges_to_structure(
         if unknown := [name for name in names if name not in parents]:
             raise SpecError(
                 f"{label}: {unknown[0]!r} is not among the variables"
-                f"{near_matches(unknown[0], parents)}; they are {list(parents)}"
+                f"{near_matches(unknown[0], parents)}; they are {shown(list(parents))}"
             )
     structure = build_structure(parents, states=states, roles=roles)
     if n_sources is None:
@@ -148,23 +174,39 @@ def edges_to_structure(
     return replace(structure, n_sources=structure.agreed_n_sources(n_sources))
 
 
+def _refuse_long_keys(text: str) -> None:
+    """Refuse a dotted key of many parts, whose cost is quadratic in their number.
+
+    Raises:
+        FileError: names the key.
+    """
+    run = 0
+    for part in _STRING.sub("q", text).split("."):
+        run = run + 1 if _BARE.fullmatch(part) else 0
+        if run > DEEPEST_KEY:
+            raise FileError(
+                f"expected TOML keys of at most two parts, found one of more than {DEEPEST_KEY} "
+                f"near {shown(part.strip(), 20)}"
+            )
+
+
 def _pairs(edge: str) -> list[tuple[str, str]]:
     names = [name.strip() for name in edge.split("->")]
     if len(names) < 2 or not all(names):
-        raise SpecError(f"an edge reads 'A -> B', found {edge!r}")
+        raise SpecError(f"an edge reads 'A -> B', found {shown(edge)}")
     return list(pairwise(names))
 
 
 def _table(fields: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     table = fields.get(key, {})
     if not isinstance(table, Mapping):
-        raise SpecError(f"{key} must be a table [{key}], found {table!r}")
+        raise SpecError(f"{key} must be a table [{key}], found {shown(table)}")
     return table
 
 
 def _strings(key: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise SpecError(f"{key} must be a list of strings, found {value!r}")
+        raise SpecError(f"{key} must be a list of strings, found {shown(value)}")
     return value
 
 
@@ -172,6 +214,7 @@ def _states(name: str, value: Any) -> tuple[Hashable, ...]:
     kept = isinstance(value, list) and all(isinstance(s, str | bool | int | float) for s in value)
     if not kept:
         raise SpecError(
-            f"states of {name!r} must be a list of strings, numbers or booleans, found {value!r}"
+            f"states of {name!r} must be a list of strings, numbers or booleans, found "
+            f"{shown(value)}"
         )
     return tuple(value)

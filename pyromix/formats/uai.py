@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import islice
 from math import prod
@@ -11,17 +12,21 @@ from math import prod
 from torch import Tensor
 
 from pyromix.errors import FileError
+from pyromix.formats.limits import check_cells
 from pyromix.formats.network import Network, assemble, table_of_words
+from pyromix.formats.words import json_once, shown
 
 NAMES_FORMAT = 1
 """Version of the sidecar."""
+
+_COMMENT = re.compile(r"#[^\n]*")
 
 
 def read_uai(text: str, names: bytes | None = None) -> Network:
     """Read a network; without the names it has ``var_0, var_1, ...`` with states ``0, 1, ...``.
 
     Tables are as the format defines them: the variable of a table comes last in its scope, and
-    the last variable of a scope is the fastest.
+    the last variable of a scope is the fastest. What follows ``#`` on a line is a comment.
 
     Args:
         text: content of the file.
@@ -30,7 +35,8 @@ def read_uai(text: str, names: bytes | None = None) -> Network:
     Raises:
         FileError: the text is no UAI network, is cut short, or does not belong to the sidecar.
     """
-    words = iter(text.split())
+    listed = _COMMENT.sub(" ", text).split()
+    words = iter(listed)
     kind = next(words, "")
     if kind != "BAYES":
         raise FileError(
@@ -46,17 +52,26 @@ def read_uai(text: str, names: bytes | None = None) -> Network:
         for _ in range(_integer(words, "the number of tables"))
     ]
     if sorted(scope[-1] for scope in scopes if scope) != list(range(n)) or len(scopes) != n:
-        raise FileError(f"UAI: expected one table per variable 0..{n - 1}, found scopes {scopes}")
+        raise FileError(
+            f"UAI: expected one table per variable 0..{n - 1}, found scopes {shown(scopes)}"
+        )
     if any(not 0 <= v < n for scope in scopes for v in scope):
-        raise FileError(f"UAI: scopes must name variables 0..{n - 1}, found {scopes}")
+        raise FileError(f"UAI: scopes must name variables 0..{n - 1}, found {shown(scopes)}")
+    shapes = [[cards[v] for v in scope] for scope in scopes]
+    for scope, shape in zip(scopes, shapes, strict=True):
+        if not 0 < prod(shape) <= len(listed):
+            raise FileError(
+                f"UAI: the table of variable {scope[-1]} has {prod(shape)} numbers for cards "
+                f"{shown(shape)}, the whole file has {len(listed)} words; is the file cut short?"
+            )
+    check_cells("UAI", {str(scope[-1]): s for scope, s in zip(scopes, shapes, strict=True)})
     variables, states, roles = _read_names(names, text, cards)
     parents: dict[str, tuple[str, ...]] = {}
     tables: dict[str, Tensor] = {}
-    for scope in scopes:
+    for scope, shape in zip(scopes, shapes, strict=True):
         size = _integer(words, "a table size")
         name = variables[scope[-1]]
         parents[name] = tuple(variables[v] for v in scope[:-1])
-        shape = [cards[v] for v in scope]
         if size != prod(shape):
             raise FileError(
                 f"UAI: the table of {name!r} needs {prod(shape)} numbers for cards {shape}, the "
@@ -70,7 +85,7 @@ def read_uai(text: str, names: bytes | None = None) -> Network:
                 "the slowest: export from pgmpy to another format"
             )
     if rest := list(words):
-        raise FileError(f"UAI: expected the end after the last table, found {rest[:5]}")
+        raise FileError(f"UAI: expected the end after the last table, found {shown(rest)}")
     return assemble("UAI", states, parents, tables, roles)
 
 
@@ -104,7 +119,7 @@ def _read_names(
         variables = tuple(f"var_{v}" for v in range(len(cards)))
         return variables, {n: tuple(range(c)) for n, c in zip(variables, cards, strict=True)}, {}
     try:
-        content = json.loads(names)
+        content = json_once(names)
         version, digest = content["format"], content["sha256"]
         states = {entry["name"]: tuple(entry["states"]) for entry in content["variables"]}
         roles = {role: tuple(carriers) for role, carriers in content["roles"].items()}
@@ -114,13 +129,14 @@ def _read_names(
             name for carriers in roles.values() for name in carriers if name not in states
         ]:
             raise ValueError(f"roles of unknown variables {unknown}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(
-            f"UAI: the sidecar with the names is unreadable ({type(error).__name__}: {error}); "
+            f"UAI: the sidecar with the names is unreadable ({type(error).__name__}: "
+            f"{shown(str(error))[1:-1]}); "
             "without it the file is read with the names var_0, var_1, ..."
         ) from error
     if version != NAMES_FORMAT:
-        raise FileError(f"UAI: expected a sidecar of format {NAMES_FORMAT}, found {version!r}")
+        raise FileError(f"UAI: expected a sidecar of format {NAMES_FORMAT}, found {shown(version)}")
     if digest != _digest(text) or [len(s) for s in states.values()] != list(cards):
         raise FileError(
             "UAI: the sidecar with the names belongs to another version of the file; delete it to "

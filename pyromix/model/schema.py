@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -192,7 +193,7 @@ def check_names(variables: Sequence[str], sources: Sequence[str] = ()) -> None:
                 f"variable names must be non-empty strings, found {name!r} "
                 f"({type(name).__name__}); rename it, e.g. data.columns.astype(str)"
             )
-    if repeated := sorted({name for name in variables if variables.count(name) > 1}):
+    if repeated := sorted(name for name, n in Counter(variables).items() if n > 1):
         raise SpecError(f"variable names must be distinct, found {repeated} more than once")
     for name in sources:
         if name in variables:
