@@ -143,7 +143,7 @@ def seeds(folder: Path) -> list[Seed]:
         beside = {names.name: names.read_bytes()} if names.exists() else {}
         found.append(Seed(path.name, path.read_bytes(), NETWORKS, beside))
     for path in sorted(STRANGERS.iterdir()):
-        actions = TABLES if path.suffix == ".arrow" else NETWORKS
+        actions = TABLES if path.suffix in (".arrow", ".csv") else NETWORKS
         found.append(Seed(path.name, path.read_bytes(), actions))
     frame = table()
     with warnings.catch_warnings():
