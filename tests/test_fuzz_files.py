@@ -27,7 +27,9 @@ def test_damaged_files_are_read_or_refused_by_name(tmp_path):
 def test_the_seeds_are_read_and_cover_every_kind(tmp_path):
     found = seeds(tmp_path)
     for seed in found:
-        if seed.name in ("damaged.arrow", "dynamic.xdsl", "dupcol.csv"):
+        # Tables of strangers have states of their own: they are refused by name.
+        strange = seed.name.endswith(".csv") and seed.name != "t.csv"
+        if strange or seed.name in ("damaged.arrow", "dynamic.xdsl"):
             continue
         (tmp_path / seed.name).write_bytes(seed.content)
         with warnings.catch_warnings():
