@@ -1,6 +1,6 @@
 """Damaged files of every kind are read, or refused by a named error, in little time.
 
-``python tests/scripts/fuzz_files.py 100000`` looks at more of them.
+``python tests/studies/fuzz_files.py 100000`` looks at more of them.
 """
 
 from __future__ import annotations

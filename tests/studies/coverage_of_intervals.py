@@ -148,4 +148,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.n:
         run(given.cells or list(CELLS), given.n, given.method, given.jobs)
-    print(table())  # noqa: T201
+    print(table())

@@ -155,4 +155,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.n:
         run(given.n, given.jobs, given.first, given.k)
-    print(summary())  # noqa: T201
+    print(summary())

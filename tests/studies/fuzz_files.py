@@ -1,6 +1,6 @@
 """Read many damaged files of every kind, and count what becomes of them.
 
-    python tests/scripts/fuzz_files.py 100000 [FIRST]
+    python tests/studies/fuzz_files.py 100000 [FIRST]
 
 Ends with 1 where an error has no name of ours, or a file takes more than five seconds.
 """
