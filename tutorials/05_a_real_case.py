@@ -164,7 +164,8 @@ assert any(issubclass(w.category, px.UnsupportedRowsWarning) for w in said)
 
 # %%
 print(sorted(model.edges()))
-print(px.check(model, 2, everybody))
+named = [name for name in everybody.columns if name in model.nodes()]
+print(px.check(model, 2, everybody[named]))
 
 # %% [markdown]
 # `prior=None` asks for maximum likelihood, so that nothing but the table speaks. The question is
@@ -177,7 +178,7 @@ def mixture(frame, k):
     """A fit, the effect within the source of the trained, and the shares of that source."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", px.PyromixWarning)
-        fit = px.fit(model, frame, k, prior=None, random_state=0)
+        fit = px.fit(model, frame[named], k, prior=None, random_state=0)
         shares = fit.predict_proba(frame).to_numpy()
         programme = shares[(frame["treat"] == "yes").to_numpy()].mean(0).argmax()
         effect = fit.effect(
