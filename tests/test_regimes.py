@@ -16,6 +16,8 @@ from pyromix.data.counts import Counts
 from pyromix.estimate.em import climb
 from pyromix.estimate.result import Ends
 from pyromix.estimate.starts import batch_of, random_starts
+from pyromix.exact.seen import variance_if_seen
+from pyromix.identify.certificate import query_gradient
 from pyromix.identify.reduced import reductions
 from pyromix.identify.signal import Signal, Triple, signal_of
 from pyromix.identify.stage import MomentStage
@@ -302,3 +304,14 @@ def test_a_naive_difference_of_few_rows_has_a_width():
     low, high = fit.query("Y", {"X": 1}).interval()
     assert high[1] - low[1] > 0.4
     assert low[1] == pytest.approx(0.478, abs=4e-3)
+
+
+def test_with_one_source_and_no_cell_missing_everything_is_seen():
+    """The observed information is then that of complete rows; one row is added to each CPT row."""
+    spec = px.MixtureSpec.from_parents({"X": (0, 1, 2), "Y": (0, 1, 2)}, {"Y": ["X"]}, 1)
+    fit = px.fit(spec, px.simulate(px.random_mixture(spec, 0), 20_000), prior=None)
+    for query in settings(spec, "Y", "X"):
+        for gradient in query_gradient(fit.mixture, query):
+            seen = variance_if_seen(fit.mixture, fit.row_masses, fit.n_rows, gradient)
+            expected = float(fit.information.variances(gradient[None])[0])
+            assert seen == pytest.approx(expected, rel=2e-3)

@@ -21,8 +21,8 @@ from pyromix.exact.information import (
     MAX_COMPLETIONS,
     MAX_INFORMATION_PARAMETERS,
     Information,
-    variance_if_seen,
 )
+from pyromix.exact.seen import variance_if_seen
 from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import query_gradient
 from pyromix.identify.verdict import Findings, Verdict, judge
