@@ -12,17 +12,21 @@ from scipy.optimize import minimize_scalar
 
 import pyromix as px
 from pyromix.data.counts import Counts
-from pyromix.estimate.pooled_prior import STRENGTHS, _strength, expected_counts_of, pooled_prior
+from pyromix.data.folds import folds
+from pyromix.estimate.em import climb
+from pyromix.estimate.pooled_prior import CHOICES, expected_cells_of, pooled_prior, shrink
+from pyromix.estimate.pooling import LEAST_PSEUDO_COUNT, STRENGTHS, Pooling
+from pyromix.estimate.starts import batch_of, inside
 from pyromix.exact.likelihood import log_prob
 from pyromix.model.query import Certainty
 
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 
 
-def dirichlet_multinomial(n, base, strength):
-    """log P(counts) of rows drawn from one Dirichlet law, written out."""
+def dirichlet_multinomial(n, bases, strength):
+    """log P(counts) of rows drawn from Dirichlet laws around bases, written out."""
     value = 0.0
-    for row in n:
+    for row, base in zip(n, bases, strict=True):
         value += math.lgamma(strength) - math.lgamma(strength + sum(row))
         for count, b in zip(row, base, strict=True):
             value += math.lgamma(strength * b + count) - math.lgamma(strength * b)
@@ -34,9 +38,14 @@ def test_a_strength_is_the_most_likely_one(true_strength):
     rng = np.random.default_rng(3)
     base = np.array([0.5, 0.3, 0.2])
     n = np.stack([rng.multinomial(200, p) for p in rng.dirichlet(true_strength * base, 60)])
-    found = _strength(torch.tensor(n, dtype=torch.float64), torch.tensor(base).expand(60, 3))
+    states = {"A": range(60), "B": range(3)}
+    spec = px.MixtureSpec.from_parents(states, {"B": ["A"]}, 1)
+    cells = torch.zeros(60 + 180, 1, 1, dtype=torch.float64)
+    cells[60:, 0, 0] = torch.tensor(n.flatten())
+    bases = torch.cat([torch.full((60,), 1 / 60), torch.tensor(base).repeat(60)])[:, None]
+    found = float(Pooling(spec, torch.device("cpu")).strengths(cells, bases)[1, 0])
     best = minimize_scalar(
-        lambda t: -dirichlet_multinomial(n.tolist(), base, 10**t), bounds=(-1, 5), method="bounded"
+        lambda t: -dirichlet_multinomial(n.tolist(), [base] * 60, 10**t), bounds=(-1, 5), method="bounded"
     )
     step = float(STRENGTHS[1] / STRENGTHS[0])
     assert 10**best.x / step <= found <= 10**best.x * step
@@ -54,7 +63,82 @@ def test_expected_counts_are_sums_of_responsibilities_by_the_oracle():
     for row, weight in zip(counts.rows.tolist(), counts.weights.tolist(), strict=True):
         for u, share in enumerate(oracle.responsibilities(row)):
             expected[u, row[0], row[1]] += weight * share
-    torch.testing.assert_close(expected_counts_of(counts, truth)[1], expected, rtol=0, atol=1e-9)
+    _, found, _ = Pooling(spec, counts.device).axis.unstack(expected_cells_of(counts, truth))
+    torch.testing.assert_close(found[0], expected, rtol=0, atol=1e-9)
+
+
+def plain_pooling(spec, cpts_of_counts):
+    """Places and strengths of every vertex by loops over rows, written as in the formulas."""
+    step = [float(t) for t in STRENGTHS]
+    places, learned = [], []
+    for v, n in enumerate(cpts_of_counts):
+        shared = v in spec.uninfluenced
+        n = n.reshape(spec.n_sources, -1, spec.card(v)).tolist()
+        rows = range(len(n[0]))
+        whole = [[n[0][r][s] if shared else sum(u[r][s] for u in n) for s in range(spec.card(v))]
+                 for r in rows]  # fmt: skip
+        total = sum(map(sum, whole))
+        b = [(sum(row[s] for row in whole) + 1 / spec.card(v)) / (total + 1)
+             for s in range(spec.card(v))]  # fmt: skip
+        among = max(step, key=lambda t: dirichlet_multinomial(whole, [b] * len(whole), t))
+        place = [b if shared else [(x + among * y) / (sum(row) + among)
+                 for x, y in zip(row, b, strict=True)] for row in whole]  # fmt: skip
+        own = max(
+            step,
+            key=lambda t: sum(dirichlet_multinomial(u, place, t) for u in n),
+        )
+        places.append(place)
+        learned.append(among if shared else own)
+    return places, learned
+
+
+def test_places_and_strengths_are_those_of_plain_loops():
+    spec = numbered(4, [(0, 1), (1, 2), (0, 2)], 2, card=3, uninfluenced=[1])
+    truth = px.random_mixture(spec, 5)
+    counts = rows_of(truth, 300)
+    cells = expected_cells_of(counts, truth)
+    pooling = Pooling(spec, counts.device)
+    place, learned = pooling.learned(cells)
+    expected, strengths = plain_pooling(spec, [t[0] for t in pooling.axis.unstack(cells)])
+    assert learned[:, 0].tolist() == pytest.approx(strengths)
+    flat = [x for table in expected for row in table for x in row]
+    assert place[:, 0].tolist() == pytest.approx(flat, abs=1e-12)
+    prior = pooled_prior(counts, truth, 0.3)
+    assert prior.learned == pytest.approx([0.3 * t for t in strengths])
+    found = prior.cpts[2][1].flatten().tolist()
+    row = [0.3 * strengths[2] * x + LEAST_PSEUDO_COUNT for row in expected[2] for x in row]
+    assert found == pytest.approx(row)
+
+
+def one_by_one(counts, start, choice):
+    """A candidate fitted to each fold alone, and the mean over the rows it did not see."""
+    total = 0.0
+    for rest, own in folds(counts, 3, 7):
+        mixture = start
+        for _ in range(3 if choice.pooled else 1):
+            prior = choice.strength or None
+            if choice.pooled:
+                prior = pooled_prior(rest, mixture, choice.strength)
+            options = {"max_iter": 100, "tol": 1e-6, "check_saddle": False}
+            mixture = climb(rest, batch_of(mixture), prior=prior, **options).mixture
+        total += float(own.weights @ log_prob(mixture, own.rows).clamp_min(-60))
+    return total / counts.n_rows
+
+
+@QUIET
+@pytest.mark.parametrize("uninfluenced", [[], [2]])
+def test_candidates_that_climb_together_are_held_to_the_same_rows_as_one_by_one(uninfluenced):
+    spec = numbered(5, [(0, 1), (1, 2), (0, 2)], 2, card=3, uninfluenced=uninfluenced)
+    truth = px.random_mixture(spec, 3, separation=0.3)
+    counts = rows_of(truth, 4000, 1)
+    found = px.fit(spec, counts, prior=None, random_state=0)
+    result = climb(counts, batch_of(found.mixture))
+    start = inside(result.mixture)
+    shrunk = shrink(counts, result, 7)
+    expected = [one_by_one(counts, start, choice) for choice in CHOICES]
+    # EM stops where a step gains 1e-6 nats per row: by the mean row here, by those of a fold there.
+    assert [m for _, m in shrunk.held_out] == pytest.approx(expected, abs=5e-5)
+    assert np.ptp(expected) > 1e-3
 
 
 def test_tables_that_do_not_depend_on_the_source_are_pooled_and_the_others_are_not():

@@ -21,7 +21,7 @@ from pyromix.criticism.selection import Candidate, Selection
 from pyromix.data.counts import Counts
 from pyromix.data.folds import compared
 from pyromix.estimate.em import climb, random_starts
-from pyromix.estimate.pooled_prior import STRENGTHS, _strength
+from pyromix.estimate.pooling import STRENGTHS, Pooling
 from pyromix.estimate.result import SAME_OPTIMUM, first_in_best, joined
 from pyromix.estimate.starts import batch_of
 from pyromix.exact.sampling import sample
@@ -294,8 +294,11 @@ def test_the_first_of_equally_heavy_atoms_is_repeated():
 
 
 def test_where_no_row_says_anything_the_weakest_strength_is_taken():
-    nothing, base = torch.zeros(3, 4), torch.full((3, 4), 0.25)
-    assert _strength(nothing.double(), base.double()) == float(STRENGTHS[0])
+    spec = px.MixtureSpec.from_parents({"A": range(3), "B": range(4)}, {"B": ["A"]}, 2)
+    pooling = Pooling(spec, torch.device("cpu"))
+    nothing = torch.zeros(pooling.axis.n_cells, 1, 2, dtype=torch.float64)
+    base = torch.full_like(nothing[..., 0], 0.25)
+    assert pooling.strengths(nothing, base).tolist() == [[float(STRENGTHS[0])]] * 2
 
 
 def test_errors_are_against_the_first_of_equally_good_candidates():

@@ -37,20 +37,36 @@ def folds(
     Raises:
         DataError: fewer than two folds, or fewer rows than folds need.
     """
+    own, rest = dealt(counts, n_folds, random_state)
+    pairs = zip(rest, own, strict=True)
+    return [(_weighted(counts, others), _weighted(counts, mine)) for others, mine in pairs]
+
+
+def dealt(
+    counts: Counts, n_folds: int, random_state: RandomState = 0
+) -> tuple[Float[Tensor, "folds patterns"], Float[Tensor, "folds patterns"]]:
+    """The weights of ``folds``, zeros where a pattern is not there; arguments as there.
+
+    Returns:
+        Of each fold, and of all others together.
+
+    Raises:
+        DataError: fewer than two folds, or fewer rows than folds need.
+    """
     if isinstance(n_folds, bool) or not isinstance(n_folds, int) or n_folds < 2:
         raise DataError(f"n_folds must be an integer >= 2, found {n_folds!r}")
     whole = counts.weights.round().clamp_min(1)
-    dealt = numpy_generator(random_state).multinomial(
+    parts = numpy_generator(random_state).multinomial(
         whole.to(torch.int64).cpu().numpy(), [1 / n_folds] * n_folds
     )
-    own = torch.from_numpy(dealt).to(counts.device).T
+    own = torch.from_numpy(parts).to(counts.device).T
     if not bool((own > 0).any(1).all()):
         raise DataError(
             f"expected rows enough for {n_folds} folds, found {math.ceil(counts.n_rows)}; take "
             "fewer folds"
         )
     one = counts.weights / whole
-    return [(_weighted(counts, (whole - n) * one), _weighted(counts, n * one)) for n in own]
+    return own * one, (whole - own) * one
 
 
 def compared(

@@ -24,6 +24,7 @@ from pyromix.estimate.ascent import (
     escape,
     finished,
 )
+from pyromix.estimate.indexed import index_of
 from pyromix.estimate.result import (
     EMResult,
     Ends,
@@ -33,7 +34,6 @@ from pyromix.estimate.result import (
 )
 from pyromix.estimate.starts import batch_of, random_starts
 from pyromix.estimate.step import EMMap, Point, WeightedRows
-from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
@@ -106,7 +106,7 @@ def climb(
     _check(counts, starts, max_iter, tol)
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
-    em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, prior)
+    em = EMMap(spec, index_of(spec, counts), counts.weights, prior)
     options = Options(max_iter, tol, accelerate, progress)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
@@ -137,7 +137,7 @@ def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:
     starts = batch_of(mixture)
     _check(counts, starts, 1, 1.0)
     prior = PseudoCounts.of(mixture.spec, None, mixture.device)
-    em = EMMap(mixture.spec, CellIndex(mixture.spec, counts.rows), counts.weights, prior)
+    em = EMMap(mixture.spec, index_of(mixture.spec, counts), counts.weights, prior)
     point = Point.of(starts)
     step = em(point)
     none = torch.zeros(1, dtype=torch.int64, device=mixture.device)
@@ -171,7 +171,7 @@ def climb_replicates(
     """
     spec = starts.spec
     _check(counts, starts, max_iter, tol)
-    em = EMMap(spec, CellIndex(spec, counts.rows), row_weights, prior)
+    em = EMMap(spec, index_of(spec, counts), row_weights, prior)
     with one_thread_unless(counts.rows.shape[0] * spec.n_variables * starts.weights.numel()):
         found = ascend(em, Point.of(starts), Options(max_iter, tol, True, None))
     return Ends(found.point.mixture(spec), found.step.objective, found.converged)

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.errors import SpecError
+from pyromix.estimate.indexed import index_of
 from pyromix.estimate.step import EMMap, Point, WeightedRows
 from pyromix.exact.cells import CellAxis
-from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, torch_generator
@@ -106,7 +106,7 @@ def _centre(spec: MixtureSpec, counts: WeightedRows) -> Float[Tensor, " cells"]:
     single = spec.with_n_sources(1)
     device = counts.rows.device
     none = PseudoCounts.of(single, None, device)
-    em = EMMap(single, CellIndex(single, counts.rows), counts.weights, none)
+    em = EMMap(single, index_of(single, counts), counts.weights, none)
     one = torch.ones(1, 1, dtype=torch.float64, device=device)
     flat = torch.ones(em.axis.n_cells, 1, 1, dtype=torch.float64, device=device)
     cards = em.spread(em.row_sums(flat))

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyromix.estimate.indexed import index_of
 from pyromix.estimate.step import EMMap, Point, WeightedRows
-from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
 from pyromix.model.prior import PseudoCounts
@@ -41,7 +41,7 @@ class Surface:
             counts: distinct rows and their weights, on its variables.
             prior: pseudo-counts; zeros for the likelihood alone.
         """
-        return Surface(EMMap(spec, CellIndex(spec, counts.rows), counts.weights, prior))
+        return Surface(EMMap(spec, index_of(spec, counts), counts.weights, prior))
 
     @cached_property
     def axis(self) -> ParameterAxis:

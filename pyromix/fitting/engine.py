@@ -11,7 +11,6 @@ from typing import Any, SupportsIndex
 import torch
 
 from pyromix.data.asking import Asked
-from pyromix.data.counts import Counts
 from pyromix.data.moments import MAX_JOINT_CELLS, Rows
 from pyromix.data.weights import COUNTS
 from pyromix.errors import (
@@ -22,6 +21,7 @@ from pyromix.errors import (
     warn,
 )
 from pyromix.estimate.em import evaluate, fit_em, random_starts
+from pyromix.estimate.indexed import IndexedRows
 from pyromix.estimate.pooled_prior import POOLED, shrink
 from pyromix.estimate.progress import Tell, progress_bar
 from pyromix.estimate.restarts import climb_until_confirmed
@@ -158,11 +158,13 @@ def _fitted(
     pooled = isinstance(prior, str)
     fixed = PseudoCounts.of(spec, None if pooled else prior, counts.device)
     em = {**em, "prior": fixed}
-    result = _climbed(counts, given, determined, n_init, generator, em)
+    table = IndexedRows.of(spec, counts)
+    result = _climbed(table, given, determined, n_init, generator, em)
     if not pooled or exact:
         said = ChosenPrior(fixed, prior_words(None if pooled else prior))
         return from_em(result, counts, course, said, notes=notes, moments=stage, n_rows=n_rows)
-    shrunk = shrink(counts, result, generator, max_iter=em["max_iter"], tol=em["tol"])
+    ends_at = {"max_iter": em["max_iter"], "tol": em["tol"]}
+    shrunk = shrink(counts, result, generator, table=table, **ends_at)
     return from_em(
         shrunk.result,
         counts,
@@ -176,7 +178,7 @@ def _fitted(
 
 
 def _climbed(
-    counts: Counts,
+    table: IndexedRows,
     given: BayesNetMixture | None,
     determined: bool,
     n_init: int | None,
@@ -184,8 +186,8 @@ def _climbed(
     em: Mapping[str, Any],
 ) -> EMResult:
     """EM from a given start and random ones, until the best optimum is confirmed."""
-    spec = counts.spec
-    draw = partial(random_starts, spec, device=counts.rows.device, counts=counts)
+    spec = table.index.spec
+    draw = partial(random_starts, spec, device=table.rows.device, counts=table)
     wanted = n_init
     if wanted is None:
         wanted = N_INIT_BESIDE_MOMENTS if determined else N_INIT
@@ -199,8 +201,8 @@ def _climbed(
         # How many rounds follow depends on where single starts end. What is drawn after them, such
         # as the folds that choose a prior, must not hang on a start that rounding has moved.
         further = branched(generator)
-        return climb_until_confirmed(counts, starts, lambda n: draw(n, further), **options)
-    return fit_em(counts, starts, **options)
+        return climb_until_confirmed(table, starts, lambda n: draw(n, further), **options)
+    return fit_em(table, starts, **options)
 
 
 def _moments(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,15 +12,10 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError
 from pyromix.estimate.em import climb_replicates
-from pyromix.estimate.pooled_prior import (
-    among_parent_states,
-    drawn_to,
-    expected_counts_of,
-    place_of,
-)
+from pyromix.estimate.indexed import IndexedRows
+from pyromix.estimate.pooled_prior import expected_cells_of
+from pyromix.estimate.pooling import Pooling
 from pyromix.estimate.starts import batch_of, inside
-from pyromix.estimate.step import EMMap, Point
-from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, numpy_generator
@@ -91,9 +86,10 @@ def replicate(
         raise QueryError(f"the number of replicates must be an integer >= 1, found {n!r}")
     rng = numpy_generator(random_state)
     start = inside(mixture)
-    among_rows = ()
-    if prior.learned:
-        among_rows = among_parent_states(mixture.spec, expected_counts_of(counts, mixture))
+    pooling = Pooling(mixture.spec, counts.device)
+    everything = pooling.together(expected_cells_of(counts, mixture))
+    among = pooling.among_parent_states(everything) if prior.learned else everything[:0]
+    table = IndexedRows.of(mixture.spec, counts)
     step = max(1, NUMBERS_OF_REPLICATES // (counts.n_patterns * mixture.n_sources))
     found, converged = [], []
     for first in range(0, n, step):
@@ -101,10 +97,11 @@ def replicate(
         weights = torch.from_numpy(_weights(counts, size, kind, rng)).to(counts.device)
         options = {"max_iter": max_iter, "tol": tol}
         starts = batch_of(*[start] * size)
-        ends = climb_replicates(counts, starts, weights, prior=prior, **options)
+        ends = climb_replicates(table, starts, weights, prior=prior, **options)
         for _ in range(ROUNDS_OF_POOLING if prior.learned else 0):
-            own = _learned_anew(counts, weights, ends.mixtures, prior, among_rows)
-            ends = climb_replicates(counts, ends.mixtures, weights, prior=own, **options)
+            cells = expected_cells_of(table, ends.mixtures, weights)
+            own = _learned_anew(pooling, cells, prior, among)
+            ends = climb_replicates(table, ends.mixtures, weights, prior=own, **options)
         found.append(ends.mixtures)
         converged.append(ends.converged)
     mixtures, _, ambiguous = matched(mixture, batch_of(*found))
@@ -125,17 +122,14 @@ def _weights(
 
 
 def _learned_anew(
-    counts: Counts,
-    weights: Float[Tensor, "rows n"],
-    mixtures: BayesNetMixture,
+    pooling: Pooling,
+    cells: Float[Tensor, "cells n k"],
     prior: PseudoCounts,
-    among_rows: tuple[float, ...],
+    among: Float[Tensor, "v 1"],
 ) -> PseudoCounts:
     """Pseudo-counts of the same strength where each reweighted table puts them."""
-    spec = mixtures.spec
-    none = PseudoCounts.of(spec, None, counts.device)
-    em = EMMap(spec, CellIndex(spec, counts.rows), weights, none)
-    cells = em.expected_cells(Point.of(mixtures))
-    expected = em.axis.unstack(cells)
-    places = [place_of(spec, v, n, among_rows[v]) for v, n in enumerate(expected)]
-    return drawn_to(mixtures.weights, places, prior.learned)
+    n = cells.shape[1]
+    learned = torch.tensor(prior.learned, dtype=torch.float64, device=cells.device)
+    place = pooling.place(pooling.together(cells), among.expand(-1, n))
+    drawn = pooling.drawn_to(place, learned[:, None].expand(-1, n))
+    return replace(pooling.pseudo_counts(drawn), learned=prior.learned)

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, RefinementError
-from pyromix.estimate.pooled_prior import among_parent_states, expected_counts_of
+from pyromix.estimate.pooled_prior import expected_cells_of
+from pyromix.estimate.pooling import Pooling
 from pyromix.estimate.progress import progress_bar
 from pyromix.estimate.starts import batch_of, inside, jittered
 from pyromix.estimate.step import EMMap, Point
@@ -165,8 +166,9 @@ class Places:
     def of(axis: CellAxis, counts: Counts, mixture: BayesNetMixture, prior: PseudoCounts) -> Places:
         """Read a learned prior; the place of a row with few rows is held by the marginal."""
         spec = mixture.spec
-        expected = expected_counts_of(counts, mixture)
-        among_rows = among_parent_states(spec, expected)
+        pooling, cells = Pooling(spec, mixture.device), expected_cells_of(counts, mixture)
+        expected = axis.unstack(cells[:, 0])
+        among_rows = pooling.among_parent_states(pooling.together(cells))[:, 0].tolist()
         strength, given, base = [], [], []
         for v, (n, a) in enumerate(zip(expected, prior.cpts, strict=True)):
             t = 0.0 if v in spec.uninfluenced else prior.learned[v]
