@@ -45,7 +45,9 @@ def test_a_strength_is_the_most_likely_one(true_strength):
     bases = torch.cat([torch.full((60,), 1 / 60), torch.tensor(base).repeat(60)])[:, None]
     found = float(Pooling(spec, torch.device("cpu")).strengths(cells, bases)[1, 0])
     best = minimize_scalar(
-        lambda t: -dirichlet_multinomial(n.tolist(), [base] * 60, 10**t), bounds=(-1, 5), method="bounded"
+        lambda t: -dirichlet_multinomial(n.tolist(), [base] * 60, 10**t),
+        bounds=(-1, 5),
+        method="bounded",
     )
     step = float(STRENGTHS[1] / STRENGTHS[0])
     assert 10**best.x / step <= found <= 10**best.x * step
@@ -138,7 +140,7 @@ def test_candidates_that_climb_together_are_held_to_the_same_rows_as_one_by_one(
     expected = [one_by_one(counts, start, choice) for choice in CHOICES]
     # EM stops where a step gains 1e-6 nats per row: by the mean row here, by those of a fold there.
     assert [m for _, m in shrunk.held_out] == pytest.approx(expected, abs=5e-5)
-    assert np.ptp(expected) > 1e-3
+    assert np.ptp(expected) > 2e-4
 
 
 def test_tables_that_do_not_depend_on_the_source_are_pooled_and_the_others_are_not():

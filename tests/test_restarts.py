@@ -8,11 +8,18 @@ from product_cases import draw_rows, edgeless, random_product
 from published import latent_class
 
 from pyromix.data.counts import Counts
+from pyromix.data.thinning import thinned
 from pyromix.errors import PyromixWarning, StartsDisagreeWarning
 from pyromix.estimate import restarts
 from pyromix.estimate.em import climb, fit_em, random_starts
-from pyromix.estimate.restarts import climb_until_confirmed
-from pyromix.estimate.result import joined
+from pyromix.estimate.race import ENTRANTS, FINALISTS, HEATS, race
+from pyromix.estimate.restarts import climb_raced, climb_until_confirmed
+from pyromix.estimate.result import NEAR_BEST, joined
+from pyromix.estimate.starts import inside
+from pyromix.estimate.step import EMMap, Point
+from pyromix.exact.rows import CellIndex
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 
 
 def table(k, n_rows=400, seed=0):
@@ -99,12 +106,89 @@ def test_one_source_needs_no_second_start():
     assert len(climb_until_confirmed(counts, draw(1), draw).start_objectives) == 1
 
 
-@pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
-def test_large_tables_get_no_more(monkeypatch):
-    counts, _ = latent_class("animals", 3)
-    monkeypatch.setattr(restarts, "ROWS_OF_A_SMALL_TABLE", 10)
-    draw = drawing(counts)
-    assert len(climb_until_confirmed(counts, draw(2), draw).start_objectives) == 2
+QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
+
+
+@pytest.fixture(scope="module")
+def long_table():
+    """More distinct rows than races are run on, three sources, starts that disagree."""
+    spec = edgeless((3,) * 9, 4)
+    weights, tables = random_product((3,) * 9, 4, 3)
+    counts = Counts.from_codes(spec, draw_rows((weights, tables), 6000, 1))
+    parts = [torch.as_tensor(t)[None] for t in (weights, *tables)]
+    return BayesNetMixture.from_tables(spec, parts), counts
+
+
+@QUIET
+def test_a_race_leaves_the_likeliest_of_its_rows(long_table):
+    """Against the same heats run start by start, each alone."""
+    _, counts = long_table
+    entrants = drawing(counts)(12)
+    heat = thinned(counts, 500, 3)
+    none = PseudoCounts.of(counts.spec, None)
+    em = EMMap(counts.spec, CellIndex(counts.spec, heat.rows), heat.weights, none)
+    left = list(range(12))
+    points = [Point.of(entrants[i : i + 1]) for i in left]
+    for n_steps, n_kept in HEATS:
+        values = {}
+        for i in left:
+            for _ in range(n_steps):
+                step = em(points[i])
+                points[i], values[i] = step.target, float(step.objective)
+        left = sorted(left, key=lambda i: -values[i])[:n_kept]
+    found = race(heat, entrants, 3)
+    for place, i in enumerate(left[:3]):
+        expected = inside(points[i].mixture(counts.spec))
+        torch.testing.assert_close(found.cpts[0][place], expected.cpts[0][0], rtol=0, atol=1e-9)
+
+
+@QUIET
+def test_thinned_rows_are_rows_of_the_table_by_their_weight(long_table):
+    _, counts = long_table
+    some = thinned(counts, 4000, 1)
+    assert float(some.weights.sum()) == 4000
+    assert bool((some.weights == some.weights.round()).all())
+    rows = set(map(tuple, counts.rows.tolist()))
+    assert all(tuple(row) in rows for row in some.rows.tolist())
+    heavy = Counts(counts.schema, counts.rows[:2], torch.tensor([9.0, 1.0]).double(), counts.report)
+    share = thinned(heavy, 10_000, 1).weights / 10_000
+    assert share.tolist() == pytest.approx([0.9, 0.1], abs=0.015)
+
+
+@QUIET
+def test_races_go_on_until_three_starts_agree_and_say_how_many_were_entered(long_table):
+    truth, counts = long_table
+    heat = thinned(counts, 2000, 1)
+    result = climb_raced(counts, None, drawing(counts), heat)
+    n_ended = len(result.start_objectives)
+    assert n_ended % FINALISTS == 0
+    assert n_ended + result.n_raced == n_ended // FINALISTS * ENTRANTS
+    assert result.n_best >= 3 or n_ended == restarts.MOST // ENTRANTS * FINALISTS
+    bound = climb(counts, truth)
+    assert result.objective >= bound.objective - 1e-3 * counts.n_rows
+
+
+@QUIET
+def test_moments_that_reach_the_best_end_the_race(long_table):
+    truth, counts = long_table
+    given, heat = truth, thinned(counts, 2000, 1)
+    result = climb_raced(counts, given, drawing(counts), heat, n_identified=1)
+    assert result.identified_is_best
+    assert len(result.start_objectives) == 1 + restarts.FINALISTS_BESIDE_MOMENTS
+    assert result.n_raced == ENTRANTS - restarts.FINALISTS_BESIDE_MOMENTS
+
+
+@QUIET
+def test_a_straggler_is_left_behind_and_whatever_fits_about_as_well_is_not():
+    counts, _ = latent_class("animals", 4)
+    starts = drawing(counts)(40)
+    to_the_end, left = climb(counts, starts), climb(counts, starts, leave_behind=True)
+    assert left.objective == pytest.approx(to_the_end.objective, abs=1e-5)
+    near = to_the_end.start_objectives > to_the_end.objective - NEAR_BEST
+    assert 0 < int(near.sum()) < 40
+    torch.testing.assert_close(
+        left.start_objectives[near], to_the_end.start_objectives[near], rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyromix.errors import RefinementError
 from pyromix.estimate.accelerate import FIRST_LIMIT, extrapolate, next_limit
-from pyromix.estimate.result import SAME_OPTIMUM, first_in_best
+from pyromix.estimate.result import NEAR_BEST, SAME_OPTIMUM, first_in_best
 from pyromix.estimate.starts import jittered
 from pyromix.estimate.step import EMMap, Point, Step
 from pyromix.exact.likelihood import log_prob
@@ -25,6 +25,13 @@ FINISH = 1e-3
 
 FINEST = 1e-12
 """Nats per row: smaller gains than these are rounding."""
+
+HOPELESS = 200
+"""Steps at its present pace after which a start would still not fit about as well as the best: it
+is left where it is, if stragglers are."""
+
+FAIR = 20
+"""Steps that every start gets."""
 
 JITTERED_COPIES = 2
 """Copies of the best point that are jittered to see whether it was a saddle."""
@@ -41,6 +48,7 @@ class Options:
     tol: float
     accelerate: bool
     progress: Progress | None
+    leave_behind: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +114,12 @@ def ascend(em: EMMap, start: Point, options: Options) -> Ascent:
         gained = second.objective - first.objective
         change = _largest_change(em, first.target, second)
         done = (gained <= tolerance) & (change <= math.sqrt(options.tol))
+        left = done
+        if options.leave_behind and n_steps > FAIR:
+            apart = max(best, float(second.objective.max())) - second.objective
+            left = done | (apart > NEAR_BEST + HOPELESS * gained)
         following = second.target
-        if options.accelerate and not bool(done.all()):
+        if options.accelerate and not bool(left.all()):
             guess, length = extrapolate(em, point, first.target, second.target, limit)
             third = em(guess)
             n_steps += 1
@@ -118,8 +130,8 @@ def ascend(em: EMMap, start: Point, options: Options) -> Ascent:
         ended = ended.put(active, following)
         n_iter[active], gain[active], converged[active] = n_steps, gained, done
         best = max(best, float(second.objective.max()))
-        point, active, limit = following[~done], active[~done], limit[~done]
-        em = em.only(~done)
+        point, active, limit = following[~left], active[~left], limit[~left]
+        em = em.only(~left)
         if options.progress is not None:
             options.progress(n_steps, best)
     return Ascent(ended, everything(ended), n_iter, gain, converged)

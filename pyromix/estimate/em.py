@@ -62,6 +62,7 @@ def climb(
     prior: Prior | PseudoCounts | None = None,
     accelerate: bool = True,
     check_saddle: bool = True,
+    leave_behind: bool = False,
     progress: Progress | None = None,
 ) -> EMResult:
     """Maximise the likelihood of a table over mixtures, from given starts, without a word.
@@ -89,6 +90,8 @@ def climb(
         accelerate: extrapolate along EM's path (SQUAREM); a third to a tenth of the steps, the
             fewer the slower EM is.
         check_saddle: whether to jitter the best point; costs up to 120 steps of a single start.
+        leave_behind: stop a start, as not converged, that at its present pace would still be
+            ``result.NEAR_BEST`` nats below the best after ``ascent.HOPELESS`` steps.
         progress: told after each round.
 
     Returns:
@@ -107,7 +110,7 @@ def climb(
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
     em = EMMap(spec, index_of(spec, counts), counts.weights, prior)
-    options = Options(max_iter, tol, accelerate, progress)
+    options = Options(max_iter, tol, accelerate, progress, leave_behind)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
         found = ascend(em, Point.of(starts), options)

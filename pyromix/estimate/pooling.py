@@ -97,7 +97,7 @@ class Pooling:
         self, counts: Float[Tensor, "cells b k"], base: Float[Tensor, "cells b"]
     ) -> Float[Tensor, "v b"]:
         """The likeliest strength of each vertex's rows around a base, among ``STRENGTHS``."""
-        cells, b, k = counts.shape
+        b, k = counts.shape[1:]
         base = base.clamp_min(1e-12)
         of_rows = self._rows.scatter_sums(counts.flatten(1)).view(-1, b, k)
         step = max(1, NUMBERS_AT_ONCE // counts.numel())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from pyromix.estimate.em import climb
+from pyromix.estimate.race import ENTRANTS, FINALISTS, race
 from pyromix.estimate.result import SAME_OPTIMUM, EMResult, joined, warned
+from pyromix.estimate.starts import batch_of
 from pyromix.estimate.step import WeightedRows
 from pyromix.model.mixture import BayesNetMixture
 
@@ -16,7 +19,7 @@ STARTS_AT_ONCE = 20
 """Random starts of one round."""
 
 MOST = 200
-"""Random starts in all."""
+"""Random starts in all, those that lost a race among them."""
 
 CONFIRMED = 3
 """Starts that must have reached the best optimum before random starts are believed."""
@@ -24,8 +27,8 @@ CONFIRMED = 3
 UNSEEN = 0.05
 """Probability up to which the next start may end in an optimum that no start has reached yet."""
 
-ROWS_OF_A_SMALL_TABLE = 2**15
-"""Distinct rows times sources up to which further rounds are worth their time: seconds in all."""
+FINALISTS_BESIDE_MOMENTS = 2
+"""Starts that a race leaves beside a start from moments that determine the mixture."""
 
 Draw = Callable[[int], BayesNetMixture]
 """Draws so many random starts, new ones at every call."""
@@ -39,9 +42,8 @@ def climb_until_confirmed(
     The best optimum is confirmed when a start from moments that determine the mixture reached it,
     or when ``CONFIRMED`` starts did and few optima were reached once only: their share of the
     starts estimates the probability of one not reached yet (I. J. Good, The population frequencies
-    of species and the estimation of population parameters, Biometrika 40, 1953). On tables with
-    more than ``ROWS_OF_A_SMALL_TABLE`` distinct rows times sources no start is added.
-    Warnings are those of ``fit_em``.
+    of species and the estimation of population parameters, Biometrika 40, 1953). Stragglers are
+    left behind. Warnings are those of ``fit_em``.
 
     Args:
         counts: as for ``fit_em``.
@@ -54,11 +56,48 @@ def climb_until_confirmed(
         DataError: as ``climb``.
         RefinementError: as ``climb``.
     """
+    options = {"leave_behind": True, **options}
     result = climb(counts, starts, **options)
-    small = counts.rows.shape[0] * starts.n_sources <= ROWS_OF_A_SMALL_TABLE
     options["n_identified"] = 0
-    while small and not _confirmed(result) and len(result.start_objectives) < MOST:
+    while not _confirmed(result) and len(result.start_objectives) < MOST:
         result = joined(result, climb(counts, draw(STARTS_AT_ONCE), **options))
+    return warned(result)
+
+
+def climb_raced(
+    counts: WeightedRows,
+    given: BayesNetMixture | None,
+    draw: Draw,
+    heat: WeightedRows,
+    **options: Any,
+) -> EMResult:
+    """The same on a table of many rows: of random starts only those that win a race run to the end.
+
+    Races go on until the best optimum has been reached by a start from moments that determine the
+    mixture, or by ``CONFIRMED`` starts, or ``MOST`` starts have been entered.
+
+    Args:
+        counts: as for ``fit_em``.
+        given: starts from moments, ``(n,)``; None where there are none.
+        draw: of random starts.
+        heat: a thinned table to race on.
+        **options: as for ``climb``; ``n_identified`` of the given starts.
+
+    Raises:
+        SpecError: as ``climb``.
+        DataError: as ``climb``.
+        RefinementError: as ``climb``.
+    """
+    options = {"leave_behind": True, **options}
+    n = FINALISTS_BESIDE_MOMENTS if options.get("n_identified") else FINALISTS
+    first = race(heat, draw(ENTRANTS), n)
+    starts = first if given is None else batch_of(given, first)
+    result = replace(climb(counts, starts, **options), n_raced=ENTRANTS - n)
+    entered, options["n_identified"] = ENTRANTS, 0
+    while not (result.identified_is_best or result.n_best >= CONFIRMED) and entered < MOST:
+        more = climb(counts, race(heat, draw(ENTRANTS)), **options)
+        result = joined(result, replace(more, n_raced=ENTRANTS - FINALISTS))
+        entered += ENTRANTS
     return warned(result)
 
 

@@ -98,6 +98,7 @@ class EMResult:
         saddle: whether the best start had stopped at a saddle and was taken on from there.
         ends: the points where starts ended, of those that fit about as well as the best.
         notes: what was warned of.
+        n_raced: how many further starts lost a race before they ended (``race``).
     """
 
     mixture: BayesNetMixture
@@ -117,6 +118,7 @@ class EMResult:
     saddle: bool
     ends: Ends
     notes: tuple[Note, ...]
+    n_raced: int = 0
 
     @property
     def at_best(self) -> Bool[Tensor, " n_init"]:
@@ -217,6 +219,7 @@ def joined(first: EMResult, more: EMResult) -> EMResult:
         start_log_likelihoods=torch.cat([first.start_log_likelihoods, more.start_log_likelihoods]),
         start_objectives=torch.cat([first.start_objectives, more.start_objectives]),
         n_identified=first.n_identified,
+        n_raced=first.n_raced + more.n_raced,
         ends=first.ends.joined(more.ends),
     )
 

@@ -11,7 +11,9 @@ from typing import Any, SupportsIndex
 import torch
 
 from pyromix.data.asking import Asked
+from pyromix.data.counts import Counts
 from pyromix.data.moments import MAX_JOINT_CELLS, Rows
+from pyromix.data.thinning import thinned
 from pyromix.data.weights import COUNTS
 from pyromix.errors import (
     DataError,
@@ -24,7 +26,8 @@ from pyromix.estimate.em import evaluate, fit_em, random_starts
 from pyromix.estimate.indexed import IndexedRows
 from pyromix.estimate.pooled_prior import POOLED, shrink
 from pyromix.estimate.progress import Tell, progress_bar
-from pyromix.estimate.restarts import climb_until_confirmed
+from pyromix.estimate.race import HEAT_ROWS
+from pyromix.estimate.restarts import climb_raced, climb_until_confirmed
 from pyromix.estimate.result import EMResult
 from pyromix.estimate.starts import batch_of
 from pyromix.exact.threads import one_thread_unless
@@ -34,7 +37,7 @@ from pyromix.fitting.journal import MOMENTS_ALONE, ChosenPrior, Climb, Course
 from pyromix.fitting.record import Fit
 from pyromix.identify.identifiers import Boundaries, Identifier
 from pyromix.identify.stage import MomentStage, MomentStart
-from pyromix.identify.start import start_from_moments
+from pyromix.identify.start import start_for_em, start_from_moments
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
@@ -159,7 +162,7 @@ def _fitted(
     fixed = PseudoCounts.of(spec, None if pooled else prior, counts.device)
     em = {**em, "prior": fixed}
     table = IndexedRows.of(spec, counts)
-    result = _climbed(table, given, determined, n_init, generator, em)
+    result = _climbed(counts, table, given, determined, n_init, generator, em)
     if not pooled or exact:
         said = ChosenPrior(fixed, prior_words(None if pooled else prior))
         return from_em(result, counts, course, said, notes=notes, moments=stage, n_rows=n_rows)
@@ -178,6 +181,7 @@ def _fitted(
 
 
 def _climbed(
+    counts: Counts,
     table: IndexedRows,
     given: BayesNetMixture | None,
     determined: bool,
@@ -188,6 +192,14 @@ def _climbed(
     """EM from a given start and random ones, until the best optimum is confirmed."""
     spec = table.index.spec
     draw = partial(random_starts, spec, device=table.rows.device, counts=table)
+    options = {"n_identified": int(determined), **em}
+    # How many rounds follow depends on where single starts end. What is drawn after them, such as
+    # the folds that choose a prior, must not hang on a start that rounding has moved.
+    further = branched(generator)
+    if n_init is None and spec.n_sources > 1 and counts.n_patterns > HEAT_ROWS:
+        heat = thinned(counts, HEAT_ROWS, further)
+        first = None if given is None else batch_of(given)
+        return climb_raced(table, first, lambda n: draw(n, further), heat, **options)
     wanted = n_init
     if wanted is None:
         wanted = N_INIT_BESIDE_MOMENTS if determined else N_INIT
@@ -196,11 +208,7 @@ def _climbed(
         raise SpecError("n_init=0 leaves no start: moments give none for this table; raise n_init")
     drawn = [draw(wanted, generator)] if wanted else []
     starts = batch_of(*([] if given is None else [given]), *drawn)
-    options = {"n_identified": int(determined), **em}
     if n_init is None:
-        # How many rounds follow depends on where single starts end. What is drawn after them, such
-        # as the folds that choose a prior, must not hang on a start that rounding has moved.
-        further = branched(generator)
         return climb_until_confirmed(table, starts, lambda n: draw(n, further), **options)
     return fit_em(table, starts, **options)
 
@@ -214,12 +222,10 @@ def _moments(
     own = method if isinstance(method, Identifier) else None
     if method == "markov-boundary":
         own = Boundaries()
-    start = start_from_moments(
-        data,
-        generator,
-        strict=method in MOMENTS_ALONE,
-        identifier=own,
-    )
+    if method in MOMENTS_ALONE or not data.listable or data.exact:
+        start = start_from_moments(data, generator, strict=method in MOMENTS_ALONE, identifier=own)
+    else:
+        start = start_for_em(data.as_counts(), data.spec, generator, identifier=own)
     if not start.stage.ok and data.listable:
         warn(
             f"moments alone do not determine the mixture, so random starts "

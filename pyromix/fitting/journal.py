@@ -53,6 +53,7 @@ class Climb:
         converged: whether the best start ended by the tolerance.
         n_iter: EM steps of the best start; 0 where nothing climbed.
         bound: where SVI climbed instead, its evidence bound at every step, in nats.
+        n_raced: how many further random starts lost a race on part of the rows before they ended.
     """
 
     log_likelihoods: tuple[float, ...]
@@ -60,12 +61,13 @@ class Climb:
     converged: bool
     n_iter: int
     bound: tuple[float, ...] = ()
+    n_raced: int = 0
 
     @staticmethod
     def of(result: EMResult) -> Climb:
         """What a result of EM says of its starts."""
         ends = tuple(result.start_log_likelihoods.tolist())
-        return Climb(ends, result.n_best, result.converged, result.n_iter)
+        return Climb(ends, result.n_best, result.converged, result.n_iter, n_raced=result.n_raced)
 
 
 @dataclass(frozen=True, eq=False)

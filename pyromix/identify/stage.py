@@ -68,6 +68,7 @@ class MomentStage:
             nothing had to be aligned.
         n_links: links between assignments, those of the tree and those that check it.
         n_links_inconsistent: how many of these contradict the tree.
+        n_drawn: how many rows of the table were drawn for it; 0 where it saw all of them.
     """
 
     status: Status
@@ -78,6 +79,7 @@ class MomentStage:
     weakest_link: float = math.inf
     n_links: int = 0
     n_links_inconsistent: int = 0
+    n_drawn: int = 0
 
     @property
     def ok(self) -> bool:
@@ -86,7 +88,8 @@ class MomentStage:
 
     def __str__(self) -> str:
         """A line for the stage, then one per run and per note."""
-        lines = [f"moments: {self.status.name}, logL {self.log_likelihood:.6g}"]
+        drawn = f" ({self.n_drawn:,} rows drawn)" if self.n_drawn else ""
+        lines = [f"moments{drawn}: {self.status.name}, logL {self.log_likelihood:.6g}"]
         lines += str(self.plan).splitlines() if self.plan else []
         return "\n  ".join([*lines, *map(str, self.runs), *map(str, self.notes)])
 

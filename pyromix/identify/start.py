@@ -6,7 +6,9 @@ import math
 from dataclasses import replace
 
 from pyromix.data.asking import Asked, asked
+from pyromix.data.counts import Counts
 from pyromix.data.moments import MomentSource, Rows
+from pyromix.data.thinning import thinned
 from pyromix.errors import PlanError
 from pyromix.exact.likelihood import log_prob
 from pyromix.identify.identifiers import Identifier, chosen_by_graph
@@ -17,6 +19,10 @@ from pyromix.model.note import Note, NoteKind
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import Status
+
+ROWS_OF_A_START = 30_000
+"""Rows that moments are taken of, where EM on all rows follows and a table has more distinct ones:
+their noise is small beside the basin of the optimum."""
 
 PSEUDO_ROWS = 1.0
 """Rows of the uniform distribution that every CPT row is mixed with.
@@ -72,6 +78,35 @@ def start_from_moments(
         for rows, weights in moments.blocks(range(mixture.spec.n_variables))
     )
     return MomentStart(mixture, replace(found.stage, log_likelihood=log_likelihood))
+
+
+def start_for_em(
+    counts: Counts,
+    spec: MixtureSpec,
+    random_state: RandomState = 0,
+    *,
+    identifier: Identifier | None = None,
+) -> MomentStart:
+    """The same where EM on all rows follows: from rows drawn at random where a table has many.
+
+    Where these do not determine the mixture, all rows are asked.
+
+    Args:
+        counts: the table, columns in the order of the spec.
+        spec: the graph and k.
+        random_state: as for ``start_from_moments``, and of the rows drawn.
+        identifier: as for ``start_from_moments``.
+    """
+    options = {"spec": spec, "identifier": identifier}
+    if counts.n_patterns <= 2 * ROWS_OF_A_START:
+        return start_from_moments(counts, random_state, **options)
+    some = thinned(counts, ROWS_OF_A_START, random_state)
+    found = start_from_moments(some, random_state, **options)
+    if found.mixture is None or not found.stage.ok:
+        return start_from_moments(counts, random_state, **options)
+    value = float(counts.weights @ log_prob(found.mixture, counts.rows))
+    stage = replace(found.stage, log_likelihood=value, n_drawn=ROWS_OF_A_START)
+    return MomentStart(found.mixture, stage)
 
 
 def _smoothed(mixture: BayesNetMixture, moments: Asked) -> BayesNetMixture:

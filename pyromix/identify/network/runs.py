@@ -31,7 +31,12 @@ from pyromix.identify.product.search import (
     tried,
     view_tables,
 )
-from pyromix.identify.views.patterns import Patterns, all_assignments, patterns_of
+from pyromix.identify.views.patterns import (
+    Patterns,
+    all_assignments,
+    patterns_of,
+    thinned,
+)
 from pyromix.identify.views.solution import ProductDiagnostics
 from pyromix.identify.views.splits import Views
 from pyromix.identify.views.views import (
@@ -48,6 +53,15 @@ TRIMS = 3
 
 VIEW_CELLS = 2**12
 """Joint states of all views and assignments where there are no rows: tables hold families too."""
+
+ROWS_OF_A_FIRST_LOOK = 2048
+"""Rows on which plans are compared, where a table has twice as many distinct ones."""
+
+ROWS_PER_ASSIGNMENT = 512
+"""The same per assignment of the conditioning set."""
+
+ENOUGH_SHOWN = 0.8
+"""Share of the rows, in assignments that show all sources, at which a plan is good enough."""
 
 MAX_TRIALS = 6
 """Plans and choices that are solved before the best goes on."""
@@ -109,22 +123,21 @@ def solve_plans(
         rng: of the choice of view vertices and of random combinations.
     """
     moments = asked(moments, plans[0].spec)
-    best: list[tuple[Plan, Trial, Tensor]] = []
-    tries = work = 0
+    looks: list[_Solved] = []
+    work = 0
     for plan in plans:
-        if best and best[0][0].complete and not plan.complete:
+        if looks and looks[0].plan.complete and not plan.complete:
             break
         for views in _choices(moments, plan, rng):
             chosen = complete_plan(plan.spec, views, plan.runs[0].conditioning)
-            trial, assignments = _solve(moments, chosen, rng)
-            if not best or most_precise([best[0][1], trial]) is trial:
-                best = [(chosen, trial, assignments)]
-            tries, work = tries + 1, work + trial.patterns.rows.shape[0]
-            if tries >= MAX_TRIALS or work > MAX_PATTERN_WORK:
+            looks.append(_solve(moments, chosen, rng, ROWS_OF_A_FIRST_LOOK))
+            work += looks[-1].trial.patterns.rows.shape[0]
+            if len(looks) >= MAX_TRIALS or work > MAX_PATTERN_WORK:
                 break
-        if tries >= MAX_TRIALS or work > MAX_PATTERN_WORK:
+        if len(looks) >= MAX_TRIALS or work > MAX_PATTERN_WORK:
             break
-    plan, first, assignments = best[0]
+    best = _best(moments, looks, rng)
+    plan, first, assignments = best.plan, best.trial, best.assignments
     final = most_precise([first, sharpened(first, first.patterns, rng)])
     singles, moved = view_tables(final.solved, final.patterns)
     status, diagnostics = judged(first.solved, final.solved, final.patterns.n_rows, moved)
@@ -142,10 +155,43 @@ def solve_plans(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Solved:
+    """A plan, solved: on all rows or on some."""
+
+    plan: Plan
+    trial: Trial
+    assignments: Int[Tensor, "r c"]
+    on_all_rows: bool
+
+
+def _best(moments: Asked, looks: list[_Solved], rng: np.random.Generator) -> _Solved:
+    """The most precise of the plans, solved on all rows.
+
+    What a first look prefers is enough where it shows all sources; else the others are solved in
+    full, too.
+    """
+    if looks[0].on_all_rows:
+        return looks[_most_precise(looks)]
+    solved: list[_Solved] = []
+    while looks:
+        chosen = looks.pop(_most_precise(looks))
+        solved.append(_solve(moments, chosen.plan, rng))
+        if solved[-1].trial.shown >= ENOUGH_SHOWN:
+            break
+    return solved[_most_precise(solved)]
+
+
+def _most_precise(solved: Sequence[_Solved]) -> int:
+    trials = [one.trial for one in solved]
+    best = most_precise(trials)
+    return next(i for i, trial in enumerate(trials) if trial is best)
+
+
 def _solve(
-    moments: Asked, plan: Plan, rng: np.random.Generator
-) -> tuple[Trial, Int[Tensor, "r c"]]:
-    """One plan: the assignments that occur, stacked."""
+    moments: Asked, plan: Plan, rng: np.random.Generator, n_rows: int | None = None
+) -> _Solved:
+    """One plan: the assignments that occur, stacked; on so many rows drawn at random, if asked."""
     run, spec = plan.runs[0], plan.spec
     assignments = all_assignments(spec.joint_shape(run.conditioning))
     mass = moments.mass(run.conditioning, assignments)
@@ -154,13 +200,19 @@ def _solve(
     if isinstance(moments, Rows):
         columns = tuple(v for v in range(spec.n_variables) if v not in run.conditioning)
     patterns = patterns_of(moments, columns, run.conditioning, assignments)
+    some = n_rows is not None and isinstance(moments, Rows)
+    if some and n_rows is not None:
+        n_rows = max(n_rows, ROWS_PER_ASSIGNMENT * len(assignments))
+        some = patterns.rows.shape[0] > 2 * n_rows
+        if some:
+            patterns = thinned(patterns, n_rows, int(rng.integers(2**62)))
     place = {v: i for i, v in enumerate(columns)}
     one, two, three = (tuple(place[v] for v in view) for view in run.views)
     views: Views = (one, two, three)
     features = indicator_features(patterns, views, spec.n_sources)
     seed = int(rng.integers(2**62))
     solved = solve_views(patterns, views, features, spec.n_sources, seed)
-    return tried(columns, patterns, solved), assignments
+    return _Solved(plan, tried(columns, patterns, solved), assignments, not some)
 
 
 def _choices(moments: Asked, plan: Plan, rng: np.random.Generator) -> list[Views]:

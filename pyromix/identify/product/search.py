@@ -87,6 +87,7 @@ class Trial:
         precision: inverse standard error of the within-source means, the share of noise in the
             signal discounted; mean over strata.
         separation: smallest distance between sources in standard errors, mean over strata.
+        shown: share of the rows that lie in strata which show all sources.
     """
 
     columns: tuple[int, ...]
@@ -94,6 +95,7 @@ class Trial:
     solved: SolvedViews
     precision: float
     separation: float
+    shown: float
 
 
 def best_trial(
@@ -247,6 +249,7 @@ def tried(columns: tuple[int, ...], patterns: Patterns, solved: SolvedViews) -> 
         solved,
         float(heights @ precision),
         float(heights @ solved.core.separation.nan_to_num(posinf=EXACT_SEPARATION)),
+        float(heights @ (solvable & (signal > SEARCH_MARGIN * solved.floor)).to(heights.dtype)),
     )
 
 
