@@ -148,9 +148,11 @@ def fit(
             those alone; ``"markov-boundary"``, moments alone by the runs of [gordon23clear];
             ``"em"``, random starts alone; or one's own ``identify.identifiers.Identifier``, whose
             estimate EM goes on from as in ``"auto"``.
-        n_init: number of random starts. By default 4 beside a start from moments that determine
-            the mixture and 20 without one; on small tables further ones, up to 200, until the best
-            optimum has been reached by three starts or by the one from moments.
+        n_init: number of random starts, each run to its end. By default 4 beside a start from
+            moments that determine the mixture and 20 without one, and further ones, up to 200,
+            until the best optimum has been reached by three starts or by the one from moments. On
+            tables with more than 2,000 distinct rows they are raced by default: 40 for a few steps
+            on 2,000 rows, the best 5 (2 beside moments that determine the mixture) to the end.
         prior: ``"pooled"``, pseudo-counts whose kind and strength held-out rows choose (see
             ``estimate.pooled_prior``); None for maximum likelihood; a number for that pseudo-count
             in every cell and on every source; or a mapping from names of vertices to numbers or

@@ -44,6 +44,9 @@ SIMULATED_ROWS = 20_000
 LISTED_CELLS = 2**12
 """Cells up to which tables are drawn as one multinomial draw each."""
 
+SHARED_ROWS = 2**12
+"""Distinct rows of all simulated tables together up to which they climb as one batch."""
+
 NUMBERS = 2**28
 """Numbers (rows times variables times sources, starts and replicates) one EM step may touch in all
 replicates together; beyond, there are fewer replicates, but at least ``FEWEST``."""
@@ -203,16 +206,36 @@ def _tables(
         return
     size = counts.n_patterns * spec.n_variables * spec.n_sources * N_STARTS
     n = int(np.clip(NUMBERS // size, FEWEST, N_REPLICATES))
-    share = (counts.weights / counts.weights.sum()).cpu().numpy()
-    hidden = (counts.rows < 0).cpu().numpy()
-    for seed in range(n):
-        codes, _ = sample(mixture, n_rows, seed)
-        if not counts.complete:
-            mask = np.random.default_rng(seed).choice(len(share), n_rows, p=share)
-            codes[torch.from_numpy(hidden[mask]).to(codes.device)] = -1
-            codes = codes[(codes >= 0).any(1)]
-        rows, weights = collapse(codes.to(counts.rows.dtype), spec.cards)
-        yield rows, weights.unsqueeze(1)
+    drawn = (_drawn(mixture, counts, n_rows, seed) for seed in range(n))
+    if counts.n_patterns > SHARED_ROWS:
+        yield from drawn
+        return
+    apart = list(drawn)
+    rows, place = torch.cat([one for one, _ in apart]).unique(dim=0, return_inverse=True)
+    if len(rows) > SHARED_ROWS:
+        yield from apart
+        return
+    weights = torch.zeros(len(rows), n, dtype=torch.float64, device=rows.device)
+    replicate = torch.arange(n, device=rows.device).repeat_interleave(
+        torch.tensor([len(one) for one, _ in apart], device=rows.device)
+    )
+    weights[place, replicate] = torch.cat([own[:, 0] for _, own in apart])
+    yield rows, weights
+
+
+def _drawn(
+    mixture: BayesNetMixture, counts: Counts, n_rows: int, seed: int
+) -> tuple[Int[Tensor, "m variables"], Float[Tensor, "m 1"]]:
+    """One simulated table, cells missing as in the rows of the table itself."""
+    codes, _ = sample(mixture, n_rows, seed)
+    if not counts.complete:
+        share = (counts.weights / counts.weights.sum()).cpu().numpy()
+        mask = np.random.default_rng(seed).choice(len(share), n_rows, p=share)
+        hidden = (counts.rows < 0).cpu()[torch.from_numpy(mask)]
+        codes[hidden.to(codes.device)] = -1
+        codes = codes[(codes >= 0).any(1)]
+    rows, weights = collapse(codes.to(counts.rows.dtype), mixture.spec.cards)
+    return rows, weights.unsqueeze(1)
 
 
 def _tol(counts: WeightedRows) -> float:
