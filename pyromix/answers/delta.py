@@ -42,6 +42,11 @@ def difference(one: Delta | None, other: Delta | None) -> Delta | None:
     return None if one is None or other is None else one.minus(other)
 
 
+def chi_square_limit(level: float) -> float:
+    """Quantile of the chi-square law with one degree of freedom: a normal quantile, squared."""
+    return float(ndtri((1 + level) / 2) ** 2)
+
+
 def probability_interval(
     values: np.ndarray, errors: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import gamma
+from scipy.special import gammaincc, gammaincinv
 from torch import Tensor
 
 from pyromix.data.codes import collapse
@@ -101,17 +101,20 @@ class Excess:
 
     def limit(self, level: float) -> float:
         """The quantile at a level."""
-        return float(self._law.ppf(level))
+        shape, scale = self._law
+        return float(scale * gammaincinv(shape, level))
 
     @property
     def p_value(self) -> float:
         """Probability of as large an excess as the table's, were the reduced model to hold."""
-        return float(self._law.sf(self.observed))
+        shape, scale = self._law
+        return float(gammaincc(shape, self.observed / scale))
 
     @property
-    def _law(self):  # scipy has no public name for a frozen law
+    def _law(self) -> tuple[float, float]:
+        """Shape and scale of the gamma law."""
         mean, variance = max(self.mean, 1e-6), max(self.variance, 1e-9)
-        return gamma(mean**2 / variance, scale=variance / mean)
+        return mean**2 / variance, variance / mean
 
 
 def fit_reduced(specs: Sequence[MixtureSpec], counts: Counts) -> Reduced:

@@ -9,10 +9,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
-from scipy.stats import chi2
 from torch import Tensor
 
-from pyromix.answers.delta import finite_gradients
+from pyromix.answers.delta import chi_square_limit, finite_gradients
 from pyromix.answers.inquiry import Inquiry, ReducedModels
 from pyromix.data.counts import Counts
 from pyromix.exact import elimination
@@ -33,7 +32,7 @@ from pyromix.model.spec import SOURCE, MixtureSpec
 CHEAP_INFORMATION = 2**31
 """Rows times squared parameters up to which standard errors are worked out unasked: a second."""
 
-AS_GOOD = float(chi2.ppf(0.95, 1)) / 2
+AS_GOOD = chi_square_limit(0.95) / 2
 """Nats below the best within which a start fits about as well."""
 
 WITHIN = "the table leaves the sources open, and with them what is within one"

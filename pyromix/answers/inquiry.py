@@ -23,9 +23,9 @@ from functools import cached_property
 
 import torch
 from jaxtyping import Float
-from scipy.stats import chi2
 from torch import Tensor
 
+from pyromix.answers.delta import chi_square_limit
 from pyromix.answers.excess import Excess, Reduced, excess, fit_reduced
 from pyromix.answers.profile import Reach, Start, Target, profile_ends, round_maps
 from pyromix.data.counts import Counts
@@ -128,7 +128,7 @@ class Inquiry:
         # The estimate of moments alone is no maximum to start from.
         climbed = few or self.fit.course.moments_alone
         surface, start, best = self._plain_start if climbed else self._start
-        cut = -2 * math.log((1 - level) / 2) if few else float(chi2.ppf(level, 1))
+        cut = -2 * math.log((1 - level) / 2) if few else chi_square_limit(level)
         return profile_ends(
             surface, target, start, limit=cut, bounds=bounds, error=rough, best=best, explore=few
         )
@@ -191,7 +191,7 @@ class Inquiry:
         """All basins within the limit for weak answers, and what the reduced model says."""
         surface, mixtures, values = self._basins
         best = float(values.max())
-        ordinary = float(chi2.ppf(level, 1))
+        ordinary = chi_square_limit(level)
         cut = max(ordinary, 0.0 if self.excess is None else self.excess.limit(level))
         with torch.no_grad():
             answers = target(mixtures)

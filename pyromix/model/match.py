@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from pyromix.errors import SpecError
@@ -165,6 +164,9 @@ def best_assignments(
     k, lead = costs.shape[-1], costs.shape[:-2]
     if 1 < k <= ENUMERATED:
         return _enumerated(costs)
+    # A fifth of the time that importing pyromix would take, for more sources than few have.
+    from scipy.optimize import linear_sum_assignment
+
     tables = costs.detach().cpu().reshape(-1, k, k).numpy()
     orders = np.empty((len(tables), k), dtype=np.int64)
     best, runner_up = np.empty(len(tables)), np.full(len(tables), np.inf)
@@ -209,6 +211,8 @@ def _leaning(table: np.ndarray) -> np.ndarray:
 
 def _without(table: np.ndarray, row: int, column: int) -> float:
     """Least cost of an assignment that does not use one pair."""
+    from scipy.optimize import linear_sum_assignment
+
     changed = table.copy()
     changed[row, column] = table.sum() + 1  # more than any assignment costs
     rows, columns = linear_sum_assignment(changed)
