@@ -234,6 +234,7 @@ def _texts(
         dialect = _with_points(columns, dialect)
     said = [*in_words(dialect, asked, ending, shown), *said]
     last = columns[list(columns)[-1]]
+    said += _cut_in_the_last_cell(file, last, list(columns)[-1], shown)
     if bool((last.codes < 0).any()):
         said += _too_short(file, dialect, len(first[1]), shown)
     return RawTable(eager(pd.DataFrame(columns)), text=True, said=tuple(said))
@@ -316,6 +317,31 @@ def _too_short(file: Path | BytesIO, dialect: Dialect, n_names: int, shown: str)
         yield (
             f"{shown} has rows shorter than the header of {n_names} cells: {listed}{more}. Read as "
             f"missing: {cells_named(sum(n_names - width for _, width in rows))} at their ends."
+        )
+
+
+def _cut_in_the_last_cell(
+    file: Path | BytesIO, cells: pd.Categorical, name: str, shown: str
+) -> Iterator[str]:
+    """Say that the last cell begins another one, stands nowhere else, and ends without a line."""
+    seen = cells.value_counts().tolist()
+    place = int(cells.codes[-1]) if len(cells) else -1
+    if place < 0 or seen[place] > 1:
+        return
+    texts = [str(text).strip() for text in cells.categories]
+    last = texts[place]
+    longer = [t for t, n in zip(texts, seen, strict=False) if n > 1 and t.startswith(last)]
+    if not last or not longer:
+        return
+    end = b""
+    with uncompressed(file) as stream:
+        while block := stream.read(SNIFFED):
+            end = (end + block)[-2:]
+    if not end.rstrip(b"\0").endswith((b"\n", b"\r")):
+        yield (
+            f"{shown} ends in the middle of a line, and its last cell, {last!r} of {name!r}, "
+            f"stands in no other row and begins {longer[0]!r}: the file may be cut. If it is, "
+            "leave the last row out."
         )
 
 
