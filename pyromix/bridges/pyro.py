@@ -15,12 +15,13 @@ import pyro
 import torch
 from jaxtyping import Float
 from pyro import poutine
-from pyro.distributions import Bernoulli, Beta, Categorical, Dirichlet
+from pyro.distributions import Beta, Categorical, Dirichlet
 from pyro.infer.autoguide import init_to_value
 from pyro.infer.inspect import get_dependencies
 from pyro.ops.indexing import Vindex
 from pyro.poutine.runtime import InferDict
 from torch import Tensor
+from torch.distributions import Bernoulli
 
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, SpecError

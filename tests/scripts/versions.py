@@ -55,7 +55,10 @@ def main(which: str, torch: str = "") -> int:
     with tempfile.TemporaryDirectory(prefix=f"pyromix-{which}-") as folder:
         venv.create(folder, with_pip=True)
         python = str(Path(folder) / "bin" / "python")
-        install = [python, "-m", "pip", "install", "--quiet", "--extra-index-url", CPU, "--upgrade"]
+        install = [python, "-m", "pip", "install", "--quiet", "--upgrade"]
+        if not torch:  # its build for CPUs first: what follows is content with it
+            first = next(line for line in wanted if line.startswith("torch"))
+            subprocess.run([*install, "--extra-index-url", CPU, first], check=True)
         subprocess.run([*install, *wanted, *TOOLS, str(ROOT)], check=True)
         listed = subprocess.run([python, "-m", "pip", "freeze"], capture_output=True, text=True,
                                 check=True).stdout  # fmt: skip
