@@ -265,7 +265,7 @@ def test_the_page_shows_every_plot_and_every_cell_of_the_text(page, reports):
 
 
 def test_names_cannot_break_the_page():
-    names = {"<b>A</b>": ("<i>", "&"), "B": (0, 1), "C": (0, 1)}
+    names = {"<b>A</b>": ("<i>", "&"), "$\\frac$": ("$x$", "$\\y$"), "C": (0, 1)}
     spec = px.MixtureSpec.from_parents(names, {}, 2)
     frame = px.simulate(px.random_mixture(spec, 0, separation=0.5), 500, random_state=0)
     fit = px.fit(spec, frame, n_init=2, prior=None, method="em")
@@ -275,6 +275,16 @@ def test_names_cannot_break_the_page():
     assert checker.open == []
     assert "b" not in checker.tags
     assert "&lt;b&gt;A&lt;/b&gt;" in page
+    assert "$\\frac$" in page
+
+
+def test_the_page_lets_a_browser_fetch_and_run_nothing(page):
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    allowed = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    assert allowed.pop("default-src") == "'none'"
+    assert set(allowed.values()) <= {"'none'", "'unsafe-inline'", "data:"}
+    assert "unsafe-inline" in allowed["style-src"]
+    assert page.index("Content-Security-Policy") < page.index("<style>")
 
 
 def test_the_same_report_makes_the_same_page(reports, page):
@@ -288,11 +298,13 @@ def test_a_browser_opens_the_page(reports, tmp_path):
         pytest.skip("no Chromium on this machine")
     reports["hidden-group"].save(tmp_path / "report.html")
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/user",
-                 "--dump-dom", (tmp_path / "report.html").as_uri()]  # fmt: skip
+                 "--enable-logging=stderr", "--dump-dom",
+                 (tmp_path / "report.html").as_uri()]  # fmt: skip
     result = subprocess.run(
         [browser, *arguments], capture_output=True, text=True, check=False, timeout=120
     )
     assert result.returncode == 0, result.stderr
+    assert "Content Security Policy" not in result.stderr
     assert result.stdout.count("<svg") == 7
     assert "Verdict and assumptions" in result.stdout
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,7 +10,16 @@ from typing import Any
 import typer
 
 from pyromix.cli import asking, files, fitting, looking
-from pyromix.cli.common import FINE, NOT_IDENTIFIED, USAGE_OR_DATA, Stopped
+from pyromix.cli.common import (
+    FINE,
+    INTERRUPTED,
+    NOT_IDENTIFIED,
+    READER_LEFT,
+    USAGE_OR_DATA,
+    Stopped,
+)
+from pyromix.cli.flags import in_flags
+from pyromix.cli.streams import OutputLost, guarded
 from pyromix.errors import (
     IdentificationError,
     NotCertifiedError,
@@ -41,44 +49,11 @@ for command in (
     app.command()(command)
 
 
-KEYWORDS = re.compile(
-    r"\b(method|missing|n_init|n_sources|prior|require|sample_weight|weights_are)=(?:\"([^\"]*)\"|'([^']*)'|(\w+|\.\.\.))"
-)
-"""Keywords that are flags here, with a value."""
-
-
-MARKS = re.compile(r"\bmissing_values=\[([^\]]*)\]")
-
-ONLY_IN_PYTHON = tuple(
-    (re.compile(pattern), words)
-    for pattern, words in (
-        (r",? \(?(e\.g\. )?pandas\.cut\)?", ""),
-        (r",? ?(or )?(declare its states|add the state) \(state_names\)", ""),
-        (r" \(state_names\)", " in the model"),
-        (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
-        (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
-    )
-)
-"""Advice that a command line has no way to follow, and what stands there in its place."""
-
-
-def in_flags(text: str) -> str:
-    """A message that advises a keyword, as one that advises the flag of that name."""
-    text = MARKS.sub(lambda found: f"--na {found[1].replace(', ', ' --na ')}", text)
-    for pattern, words in ONLY_IN_PYTHON:
-        text = pattern.sub(words, text)
-
-    def flag(found: re.Match[str]) -> str:
-        name, *values = found.groups()
-        return f"--{name.replace('_', '-')} {next(v for v in values if v is not None)}"
-
-    return KEYWORDS.sub(flag, text)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code.
 
-    0 fine, 1 usage or data error, 2 not identified, 3 not converged.
+    0 fine, 1 usage or data error, 2 not identified, 3 not converged; 130 interrupted, 141 nobody
+    reads on.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
@@ -88,6 +63,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    with guarded():
+        try:
+            code = _answer(arguments)
+            sys.stdout.flush()
+            return code
+        except OutputLost as lost:
+            if lost.reader_left:
+                return READER_LEFT
+            typer.echo(f"FileError: {lost}", err=True)
+            return USAGE_OR_DATA
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+
+def _answer(arguments: list[str]) -> int:
     try:
         app(arguments, prog_name="pyromix")
     except Stopped as stopped:

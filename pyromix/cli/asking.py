@@ -23,6 +23,7 @@ from pyromix.cli.common import (
     loaded,
     writable,
 )
+from pyromix.cli.flags import in_flags
 from pyromix.data.frames import write_frame
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
@@ -58,7 +59,7 @@ def do(
         frame = answer.to_frame()
         content = {
             "certainty": answer.certainty.value,
-            "interval": answer.interval_report().words if answer.has_interval else None,
+            "interval": in_flags(answer.interval_report().words) if answer.has_interval else None,
             "level": answer.level,
             "cells": frame.to_dict(orient="records"),
         }
@@ -66,7 +67,7 @@ def do(
     elif form is Format.CSV:
         typer.echo(answer.to_frame().to_csv(index=False), nl=False)
     else:
-        typer.echo(str(answer))
+        typer.echo(in_flags(str(answer)))
 
 
 def simulate(

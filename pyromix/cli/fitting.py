@@ -36,6 +36,7 @@ from pyromix.cli.common import (
     table_of,
     writable,
 )
+from pyromix.cli.flags import in_flags
 from pyromix.cli.progress import working
 from pyromix.criticism.checking import IdentifiabilityReport
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
@@ -104,9 +105,9 @@ def check(
     else:
         typer.echo("\n".join(_table(reports)))
         for number, report in enumerate(reports):
-            typer.echo(f"\n{report}")
+            typer.echo(in_flags(f"\n{report}"))
             for rehearsal in rehearsals[number : number + 1]:
-                typer.echo(f"  {rehearsal}")
+                typer.echo(in_flags(f"  {rehearsal}"))
     if not reports[-1].found.level.at_least(Certainty.LOCAL):
         raise Stopped(NOT_IDENTIFIED)
 
@@ -171,7 +172,7 @@ def fit(
     )
     if output is not None:
         result.save(output)
-    typer.echo(json.dumps(result.summary(), indent=1) if as_json else str(result))
+    typer.echo(json.dumps(result.summary(), indent=1) if as_json else in_flags(str(result)))
     if not result.converged:
         raise Stopped(NOT_CONVERGED)
 
@@ -226,7 +227,7 @@ def select(
         }
         typer.echo(json.dumps(content, indent=1))
     else:
-        typer.echo(str(found))
+        typer.echo(in_flags(str(found)))
 
 
 def iid(
@@ -266,7 +267,7 @@ def iid(
         "bic": result.bic,
         "status": result.status.name,
     }
-    typer.echo(json.dumps(content, indent=1) if as_json else str(result))
+    typer.echo(json.dumps(content, indent=1) if as_json else in_flags(str(result)))
     if result.status is px.Status.NOT_CONVERGED:
         raise Stopped(NOT_CONVERGED)
     if result.status is not px.Status.OK:

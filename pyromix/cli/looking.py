@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pyromix.api import MixtureFit
 from pyromix.cli.common import Json, Quiet, Source, loaded, state_of, writable
+from pyromix.cli.flags import in_flags
 from pyromix.cli.progress import working
 from pyromix.errors import FileError, QueryError
 from pyromix.formats.disk import write_files
 from pyromix.report.kinds import PLOT_KINDS
+
+if TYPE_CHECKING:
+    from pyromix.report.document import Report
 
 FORMATS = (".svg", ".png", ".pdf")
 PAGES = (".html", ".htm", ".txt")
@@ -58,7 +63,9 @@ def report(
     fit = _fit(fitted, source)
     asked = _question(fit, treatment, outcome, contrast, outcome_state)
     with working("looking at the fit", quiet=quiet):
-        made = make_report(fit, output, **asked, sensitivity=sensitivity, show=False)
+        made = _spoken(make_report(fit, **asked, sensitivity=sensitivity, show=False))
+        if output is not None:
+            made.save(output)
     if as_json:
         typer.echo(json.dumps(made.summary(), indent=1, default=str))
     elif output is None:
@@ -108,6 +115,25 @@ def plot(
         typer.echo(json.dumps({"kind": kind, "written": str(output), "title": title}))
     elif not quiet:
         typer.echo(f"{output}: {title}", err=True)
+
+
+def _spoken(report: Report) -> Report:
+    """A report whose advice works at a shell."""
+
+    def told(said: Any) -> Any:
+        return in_flags(said) if isinstance(said, str) else replace(said, said=in_flags(said.said))
+
+    return replace(
+        report,
+        sections=tuple(
+            replace(
+                section,
+                words=tuple(map(in_flags, section.words)),
+                facts=tuple((label, told(said)) for label, said in section.facts),
+            )
+            for section in report.sections
+        ),
+    )
 
 
 def _fit(path: Path, source: str) -> MixtureFit:

@@ -17,8 +17,7 @@ from pyromix.errors import PyromixError, PyromixWarning
 from pyromix.fitting.record import Fit
 from pyromix.report.facts.question import Question
 from pyromix.report.parts import Drawing, Section
-from pyromix.report.plots.draw import DRAWERS
-from pyromix.report.plots.residuals import draw_residuals
+from pyromix.report.plots.draw import draw
 
 FIGURE_WIDTH = 720
 """Pixels that a plot is wide at most."""
@@ -52,15 +51,13 @@ def page(
     )
 
     def axes(kind: str) -> Axes:
-        if kind == "residuals":
-            return draw_residuals(fit, None, check)
-        return DRAWERS[kind](fit, question, None)
+        return draw(kind, fit, question, check=check)
 
     drawn = {section.key: _drawn(section, axes) for section in sections}
     return environment.get_template("page.html").render(title=title, sections=sections, drawn=drawn)
 
 
-def _drawn(section: Section, draw: Callable[[str], Axes]) -> list[tuple[Drawing, Markup]]:
+def _drawn(section: Section, axes_of: Callable[[str], Axes]) -> list[tuple[Drawing, Markup]]:
     """The plots of a section; one that cannot be drawn is left out, its section says why."""
     found = []
     for drawing in section.drawings:
@@ -68,7 +65,7 @@ def _drawn(section: Section, draw: Callable[[str], Axes]) -> list[tuple[Drawing,
             with warnings.catch_warnings():
                 # The sections have said it.
                 warnings.simplefilter("ignore", PyromixWarning)
-                axes = draw(drawing.kind)
+                axes = axes_of(drawing.kind)
         except PyromixError:
             continue
         found.append((drawing, svg(axes, f"{section.key}-{drawing.kind}")))

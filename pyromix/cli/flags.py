@@ -1,0 +1,88 @@
+"""Advice as the command line can follow it: flags and commands in place of keywords and calls."""
+
+from __future__ import annotations
+
+import re
+
+FLAGS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in (
+        "decimal",
+        "encoding",
+        "engine",
+        "level",
+        "max_iter",
+        "method",
+        "missing",
+        "n_folds",
+        "n_init",
+        "n_samples",
+        "n_sources",
+        "outcome_state",
+        "prior",
+        "random_state",
+        "require",
+        "sample_weight",
+        "source",
+        "weights_are",
+    )
+} | {"missing_values": "--na", "n_times": "--n-simulations"}
+"""Keywords that are flags here."""
+
+_VALUED = re.compile(rf"\b({'|'.join(FLAGS)})=(?:\"([^\"]*)\"|'([^']*)'|(-?\d[\d.]*|\w+|\.\.\.))")
+_BARE = re.compile(rf"(?<![-\w'\"])({'|'.join(name for name in FLAGS if '_' in name)})(?![\w'\"=])")
+
+_WORDS = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r",? \(?(e\.g\. )?pandas\.cut\)?", ""),
+        (r",? ?(or )?(declare its states|add the state) \(state_names\)", ""),
+        (r" \(state_names\)", " in the model"),
+        (r"pass state_names, or data", "pass a table"),
+        (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
+        (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
+        (r",? e\.g\. (str|data|networkx)\b[\w.]*\(?[\w, ]*\)?", ""),
+        (r", states=\{[^}]*\},", ""),
+        (r" \((pgmpy: [^)]*|of a MixtureSpec: [^)]*\)|px\.\w+)\)", ""),
+        (r"rename_states=True", "--rename-states"),
+        (r"\bcontrast=\((.+?), (.+?)\)", r"--contrast \1 --contrast \2"),
+        (r"; ask a fit \(fit\.\w+\(\.\.\., interval=True\)\), or one with draws \(.*?\(\)\)", ""),
+        (r"pass interval=True", "ask for the interval in Python"),
+        (r"sensitivity=False", "--no-sensitivity"),
+        (r"saved with include_data=False", "saved without its table"),
+        (r": save with the data, or see fit\.\w+\(\w*\)", ": save with the data"),
+        (r"(, and )?fit\.report\(selection=\.\.\.\) prints its table here", ""),
+        (r"fit\.report\(treatment=\.\.\., outcome=\.\.\.\)", "--treatment and --outcome do"),
+        (r"px\.select_n_sources\([^)]*\)", "pyromix select"),
+        (r"\bfit\.predictive_check\(\)", "see pyromix report"),
+        (r"\bfit\.bootstrap\(\)", "a bootstrap in Python"),
+        (r"\bfit\.refine\([^)]*\)", "a refinement in Python"),
+    )
+)
+"""Advice that a command line has no way to follow as it stands, and what stands there instead."""
+
+_MARKS = re.compile(r"\bmissing_values=\[([^\]]*)\]")
+
+
+def in_flags(text: str) -> str:
+    """A message that advises keywords and calls, as one that advises flags and commands."""
+    text = _MARKS.sub(lambda found: f"--na {found[1].replace(', ', ' --na ')}", text)
+    for pattern, words in _WORDS:
+        text = pattern.sub(words, text)
+
+    def flag(found: re.Match[str]) -> str:
+        name, *values = found.groups()
+        if _in_question(found.string, found.start()):
+            return found[0]
+        return f"{FLAGS[name]} {next(v for v in values if v is not None)}"
+
+    return _BARE.sub(lambda found: FLAGS[found[1]], _VALUED.sub(flag, text))
+
+
+def _in_question(text: str, at: int) -> bool:
+    """Whether a place lies in the brackets of P(...) or do(...): there, names are of variables."""
+    for opening in ("P(", "do("):
+        opened = text.rfind(opening, 0, at)
+        if opened >= 0 and text.count("(", opened, at) > text.count(")", opened, at):
+            return True
+    return False
