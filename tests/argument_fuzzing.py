@@ -403,12 +403,12 @@ def run(folder: Path, n: int | None = None, seed: int = 0, only: str = "") -> Ou
                 outcomes.found["done"] += 1
                 outcomes.accepted.append(call)
             except TooLongError:
-                outcomes.failures.append(f"{call}: more than {LONGEST} seconds")
+                outcomes.failures.append(f"{call} -> more than {LONGEST} seconds")
             except BaseException as error:  # the one place that must see everything
                 if is_named(error):
                     outcomes.found[type(error).__name__] += 1
                 else:
-                    outcomes.failures.append(f"{call}: {traceback.format_exc()}")
+                    outcomes.failures.append(f"{call} -> {traceback.format_exc()}")
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
             outcomes.slowest = max(outcomes.slowest, (time.process_time() - start, call))
@@ -419,12 +419,12 @@ def by_place(failures: list[str]) -> list[str]:
     """Failures, one line for each place where they ended and each kind of error."""
     places: dict[str, list[str]] = {}
     for failure in failures:
-        call, _, rest = failure.partition(": ")
+        call, _, rest = failure.partition(") -> ")
         lines = [line.strip() for line in rest.splitlines() if line.strip()]
         files = [line for line in lines if line.startswith("File ") and "pyromix/" in line]
         where = files[-1].partition("pyromix/")[2] if files else "-"
-        places.setdefault(f"{where} | {lines[-1][:120]}", []).append(call)
+        places.setdefault(f"{where} | {lines[-1].partition(': ')[0]}", []).append(call)
     return [
-        f"{len(calls):4d}  {place}  <- {'; '.join(itertools.islice(calls, 4))}"
+        f"{len(calls):4d}  {place}  <- {'; '.join(itertools.islice(calls, 6))}"
         for place, calls in sorted(places.items(), key=lambda item: -len(item[1]))
     ]

@@ -26,6 +26,8 @@ from pyromix.data.counts import Counts
 from pyromix.errors import DataError, SpecError
 from pyromix.exact.likelihood import log_joint
 from pyromix.exact.rows import CellIndex
+from pyromix.model.arguments import name_of, numbers_as_tensor, shown, whole
+from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 
@@ -100,9 +102,9 @@ class PyroProgram:
                 pyro.factor("data", score.unsqueeze(-1) if batch else score)
                 return {}
             columns = _columns(self.mixture.spec, rows, self.mixture.device)
-            size = size if rows is None else len(rows)
-            if size < 1:
-                raise DataError(f"expected at least one row, found {size}")
+            size = whole("size", size if rows is None else len(rows), 1, error=DataError)
+            numbers = size * sum(self.mixture.spec.cards)
+            check_numbers(f"{size:,} rows of a program", numbers, "take a smaller size", DataError)
             with pyro.plate("rows", size, dim=-1, device=str(self.mixture.device)):
                 return self._rows(tables, columns)
 
@@ -155,6 +157,11 @@ class PyroProgram:
     def _index(self, counts: Counts) -> CellIndex:
         """The cells behind every pattern; the last one is kept, since samplers ask for it often."""
         spec = self.mixture.spec
+        if not isinstance(counts, Counts):
+            raise DataError(
+                f"expected counts as Counts, found {shown(counts)}; "
+                "px.Counts.from_frame(frame, spec) makes them"
+            )
         if not counts.schema.same_variables(spec):
             raise DataError(
                 f"expected counts of {list(spec.variables)}, found counts of "
@@ -255,6 +262,9 @@ def from_pyro(
         SpecError: a site is not Categorical, no site is named as the source, the source has
             parents, or sites lie under different plates.
     """
+    source = name_of("source", source)
+    if not callable(model) or isinstance(model, type):
+        raise SpecError(f"expected a Pyro program, which can be called, found {shown(model)}")
     free = poutine.uncondition(model)
     store = pyro.get_param_store()
     with store.scope(store.get_state()), poutine.block():
@@ -327,6 +337,11 @@ def _columns(spec: MixtureSpec, rows: Tensor | None, device: torch.device) -> di
     """The cells of every vertex, checked."""
     if rows is None:
         return {}
+    if not isinstance(rows, Tensor) or rows.is_meta:
+        raise DataError(
+            f"expected rows as a tensor of state numbers, (m, {spec.n_variables}), found "
+            f"{shown(rows)}; counts=px.Counts.from_frame(frame, spec) takes a table"
+        )
     if rows.ndim != 2 or rows.shape[1] != spec.n_variables or rows.is_floating_point():
         raise DataError(
             f"expected rows of shape (m, {spec.n_variables}) with integer state numbers, found "
@@ -358,10 +373,11 @@ def _concentration(mixture: BayesNetMixture, v: int, value: float | Tensor) -> T
     """A prior in the shape of the table of a vertex."""
     spec = mixture.spec
     shape = tuple(spec.card(w) for w in (*_parents(spec, v), v))
-    given = torch.as_tensor(value, dtype=torch.float64, device=mixture.device)
+    given = numbers_as_tensor(f"prior of {spec.name(v)!r}", value, mixture.device)
     if not bool(((given > 0) & given.isfinite()).all()):
         raise SpecError(
-            f"prior of {spec.name(v)!r}: concentrations must be positive and finite, found {value}"
+            f"prior of {spec.name(v)!r}: concentrations must be positive and finite, found "
+            f"{shown(value)}"
         )
     try:
         return given.expand(shape).clone()

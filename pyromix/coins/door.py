@@ -19,6 +19,7 @@ from pyromix.coins.likelihood import (
     refine_binomial,
 )
 from pyromix.coins.moments import (
+    MOMENT_METHODS,
     MomentSolution,
     check_n_sources,
     solve_moments,
@@ -34,7 +35,9 @@ from pyromix.errors import (
     WeakIdentificationWarning,
     warn,
 )
-from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.arguments import one_of, whole
+from pyromix.model.memory import check_numbers
+from pyromix.model.randomness import RandomState, check_seed, torch_generator
 from pyromix.model.status import Status
 from pyromix.model.ties import first_largest
 
@@ -90,11 +93,14 @@ def fit_iid(
             of the data.
         QueryError: unknown method, or ``weights_are`` is unknown.
     """
-    check_n_sources(n_sources)
-    for name, value in (("n_init", n_init), ("max_iter", max_iter)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise DataError(f"{name} must be an integer >= 0, found {value!r}")
-    k = int(n_sources)
+    k = check_n_sources(n_sources)
+    n_init, max_iter = (
+        whole(name, value, 0, error=DataError)
+        for name, value in (("n_init", n_init), ("max_iter", max_iter))
+    )
+    one_of("method", method, MOMENT_METHODS)
+    check_seed(random_state)
+    check_numbers(f"coins of {n_init:,} starts", n_init * k, "take a smaller n_init", DataError)
     flips = Flips.from_units(
         *read_units(successes, trials, sample_weight, weights_are, missing_values)
     )

@@ -11,6 +11,8 @@ from pyromix.errors import SpecError
 from pyromix.estimate.step import EMMap, Point, WeightedRows
 from pyromix.exact.cells import CellAxis
 from pyromix.exact.rows import CellIndex
+from pyromix.model.arguments import whole
+from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, torch_generator
@@ -64,9 +66,10 @@ def random_starts(
     Raises:
         SpecError: n is not a positive integer, or ``random_state`` is neither of the two.
     """
-    if isinstance(n, bool) or n < 1:
-        raise SpecError(f"the number of starts must be an integer >= 1, found {n!r}")
+    n = whole("the number of starts", n, 1, error=SpecError)
     axis = CellAxis(spec)
+    numbers = n * spec.n_sources * (axis.n_cells + 1)
+    check_numbers(f"tables of {n:,} starts", numbers, "take a smaller n_init")
     if counts is None:
         concentration = torch.ones(axis.n_cells, dtype=torch.float64, device="cpu")
     else:

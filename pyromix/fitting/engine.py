@@ -35,11 +35,11 @@ from pyromix.fitting.record import Fit
 from pyromix.identify.identifiers import Boundaries, Identifier
 from pyromix.identify.stage import MomentStage, MomentStart
 from pyromix.identify.start import start_from_moments
+from pyromix.model.arguments import flag, one_of, real, shown, whole
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
-from pyromix.model.randomness import RandomState, branched, torch_generator
-from pyromix.model.spec import near_matches
+from pyromix.model.randomness import RandomState, branched, check_seed, torch_generator
 
 FIT_METHODS = ("auto", "moments", "markov-boundary", "em")
 
@@ -79,17 +79,19 @@ def fit(
         raise QueryError(
             f"method: found the class {method.__name__}; make one, {method.__name__}()"
         )
-    if not isinstance(method, Identifier) and method not in FIT_METHODS:
-        raise QueryError(
-            f"method must be one of {list(FIT_METHODS)}, found {method!r}"
-            f"{near_matches(method, FIT_METHODS)}"
-        )
-    if n_init is not None and (
-        isinstance(n_init, bool) or not isinstance(n_init, int) or n_init < 0
-    ):
-        raise SpecError(f"n_init must be an integer >= 0 or left out, found {n_init!r}")
+    if not isinstance(method, Identifier):
+        method = one_of("method", method, FIT_METHODS)
+    if n_init is not None:
+        n_init = whole("n_init", n_init, 0, error=SpecError)
+    max_iter = whole("max_iter", max_iter, 1, error=SpecError)
+    tol = real("tol", tol, 0.0, error=SpecError, advice="nats per row, e.g. tol=1e-9")
+    check_seed(random_state)
+    if show_progress is not None:
+        show_progress = flag("show_progress", show_progress)
     if isinstance(prior, str) and prior != POOLED:
-        raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
+        raise QueryError(
+            f"prior must be {POOLED!r}, None, a number or a mapping, found {shown(prior)}"
+        )
     taken, notes = take_in(
         model,
         data,

@@ -26,11 +26,14 @@ from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, RefinementError
 from pyromix.estimate.progress import progress_bar
 from pyromix.exact.threads import one_thread_unless
+from pyromix.model.arguments import real, shown
+from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 from pyromix.posterior.chains import (
+    check_draws,
     check_start,
     check_whole,
     own_generator,
@@ -125,6 +128,10 @@ def svi(
     check_start(counts, mixture)
     _check(guide, num_steps, learning_rate, num_samples, num_particles, batch_size)
     spec, device = mixture.spec, mixture.device
+    check_draws(spec, num_samples, "take a smaller num_samples")
+    check_numbers(
+        f"the bound at each of {num_steps:,} steps", num_steps, "take fewer steps", QueryError
+    )
     generator = own_generator(random_state, device)
     parts = _parts(counts, batch_size, generator)
     named = site_concentrations(spec, prior.concentrations)
@@ -271,8 +278,8 @@ def _check(
 ) -> None:
     if guide not in GUIDES if isinstance(guide, str) else not callable(guide):
         raise QueryError(
-            f"guide must be one of {list(GUIDES)}, or a guide, found {guide!r}"
-            f"{near_matches(guide, GUIDES)}"
+            f"guide must be one of {list(GUIDES)}, or a guide, found {shown(guide)}"
+            f"{near_matches(guide, GUIDES) if isinstance(guide, str) else ''}"
         )
     whole = {
         "num_steps": (num_steps, 1),
@@ -280,8 +287,7 @@ def _check(
         "num_particles": (num_particles, 1),
     }
     check_whole(whole if batch_size is None else {**whole, "batch_size": (batch_size, 1)})
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise QueryError(f"learning_rate must be positive, found {learning_rate!r}")
+    real("learning_rate", learning_rate, 0.0)
 
 
 def _mean(values: tuple[float, ...]) -> float:
