@@ -22,6 +22,7 @@ from pyro.ops.indexing import Vindex
 from pyro.poutine.runtime import InferDict
 from torch import Tensor
 
+from pyromix.bridges.alone import alone
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, SpecError
 from pyromix.exact.likelihood import log_joint
@@ -267,7 +268,7 @@ def from_pyro(
         raise SpecError(f"expected a Pyro program, which can be called, found {shown(model)}")
     free = poutine.uncondition(model)
     store = pyro.get_param_store()
-    with store.scope(store.get_state()), poutine.block():
+    with alone(), store.scope(store.get_state()), poutine.block():
         with torch.random.fork_rng(), torch.no_grad():
             trace = poutine.trace(free).get_trace(*args, **kwargs)
         above: Any = get_dependencies(free, args, kwargs)["prior_dependencies"]

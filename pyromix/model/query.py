@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyromix.errors import QueryError
 from pyromix.model.arguments import is_state, keep, listed, mapping, real, shown, whole
+from pyromix.model.gradients import ordinary
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 
 DoValue = int | Tensor
@@ -33,7 +34,13 @@ class Certainty(Enum):
     GRAPHICAL = "graphical"
 
     def at_least(self, other: Certainty) -> bool:
-        """Whether this level is as strong as another."""
+        """Whether this level is as strong as another.
+
+        Raises:
+            QueryError: the other is none.
+        """
+        if not isinstance(other, Certainty):
+            raise QueryError(f"expected one of {[*map(str, Certainty)]}, found {shown(other)}")
         order = list(Certainty)
         return order.index(self) >= order.index(other)
 
@@ -65,9 +72,8 @@ class DoQuery:
         places = (*self.outcomes, *self.do, *self.evidence)
         for place in (*places, *self.evidence.values()):
             whole("vertices and states of evidence", place, SOURCE)
-        for setting in self.do.values():
-            if not isinstance(setting, Tensor) or not setting.ndim:
-                whole("states under a do", setting, 0)
+        do = {v: _setting(setting) for v, setting in self.do.items()}
+        keep(self, "do", do)
         if not self.outcomes or len(set(places)) < len(places):
             raise QueryError(
                 "expected at least one outcome, and every vertex in one place only, found outcomes "
@@ -131,6 +137,17 @@ class DoQuery:
         if len(set(lengths.values())) > 1:
             raise QueryError(f"scenario lists in `do` must be equally long, found {lengths}")
         return query
+
+
+def _setting(setting: Any) -> DoValue:
+    """What stands under a do, as plain numbers.
+
+    Raises:
+        QueryError: neither a state nor a tensor of distributions.
+    """
+    if isinstance(setting, Tensor) and setting.ndim:
+        return ordinary(setting)
+    return whole("states under a do", setting, 0)
 
 
 def mapping_of(spec: MixtureSpec, what: str, pairs: Any) -> dict[Any, Any]:

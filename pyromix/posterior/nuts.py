@@ -20,6 +20,7 @@ from jaxtyping import Float
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
+from pyromix.bridges.alone import alone
 from pyromix.data.counts import Counts
 from pyromix.errors import RefinementError
 from pyromix.estimate.em import climb
@@ -29,6 +30,7 @@ from pyromix.exact import linalg
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
 from pyromix.model.arguments import real
+from pyromix.model.gradients import gradients
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
@@ -102,7 +104,7 @@ def nuts(
     check_draws(spec, num_chains * num_samples, "take fewer draws, or fewer chains")
     generator = own_generator(random_state, mixture.device)
     work = counts.n_patterns * spec.n_variables * spec.n_sources
-    with one_thread_unless(work):
+    with alone(), gradients(), one_thread_unless(work):
         potential = Potential.at_mode(counts, mixture, prior)
         chains, divergences = [], 0
         total = num_chains * (num_samples + warmup_steps)

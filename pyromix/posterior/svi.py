@@ -21,12 +21,14 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoNormal
 from torch import Tensor
 
+from pyromix.bridges.alone import alone
 from pyromix.bridges.pyro import PyroProgram, init_loc_fn, to_pyro
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, RefinementError
 from pyromix.estimate.progress import progress_bar
 from pyromix.exact.threads import one_thread_unless
 from pyromix.model.arguments import real, shown
+from pyromix.model.gradients import gradients, ordinary
 from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
@@ -153,6 +155,8 @@ def svi(
     elbo = []
     work = counts.n_patterns * spec.n_variables * spec.n_sources
     with (
+        alone(),
+        gradients(),
         pyro.get_param_store().scope(),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         one_thread_unless(work),
@@ -229,6 +233,7 @@ def _parts(counts: Counts, batch_size: int | None, generator: torch.Generator) -
     out and weighted up. Dealing out heavy patterns too would drown the gradient in noise.
     """
     counts = counts.in_rows()
+    counts = replace(counts, weights=ordinary(counts.weights))
     rows, n = counts.weights, counts.n_patterns
     if batch_size is None or batch_size >= n:
         return [counts]
