@@ -44,6 +44,9 @@ FIT, N_SOURCES, VIEW, OPTIMUM = "fit", "n_sources", "view", "optimum"
 WITHIN_NATS = 2.0
 """Nats below the best up to which an optimum fits as well: a likelihood ratio of 7."""
 
+MAX_STARTS = 10_000
+"""Random starts that may be asked for; each is an EM of its own."""
+
 SAME_ANSWER = 1e-3
 """Answers that differ by less in every cell are one."""
 
@@ -173,7 +176,7 @@ def sensitivity(
         QueryError: a name, state or option is unknown.
         DataError: the fit holds no table.
     """
-    n_starts = whole("n_starts", n_starts, 0)
+    n_starts = whole("n_starts", n_starts, 0, MAX_STARTS, advice="a few dozen will do")
     within = real("within", within, 0.0, ends=True, advice="nats below the best")
     check_seed(random_state)
     spec, counts = fit.spec, fit.counts

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyromix.data.text import parse
 from pyromix.errors import DataError
+from pyromix.model.arguments import numbers_as_tensor
 
 EVERYWHERE = frozenset[tuple[bool, Hashable]]()
 
@@ -61,6 +62,8 @@ def marks_of(missing_values: Any) -> Marks:
 
 def _marks(values: Any) -> frozenset[tuple[bool, Hashable]]:
     single = isinstance(values, str | bytes) or not isinstance(values, Iterable)
+    if isinstance(values, Tensor):
+        values = numbers_as_tensor("missing_values", values, "cpu", DataError)
     if isinstance(values, np.ndarray | Tensor):
         values, single = values.tolist(), not values.ndim
     listed = [values] if single else list(values)

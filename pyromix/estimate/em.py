@@ -34,7 +34,7 @@ from pyromix.estimate.starts import batch_of, random_starts
 from pyromix.estimate.step import EMMap, Point, WeightedRows
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
-from pyromix.model.arguments import real, whole
+from pyromix.model.arguments import flag, real, shown, whole
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import Prior, PseudoCounts
@@ -104,6 +104,9 @@ def climb(
     """
     spec = starts.spec
     _check(counts, starts, max_iter, tol)
+    accelerate, check_saddle = flag("accelerate", accelerate), flag("check_saddle", check_saddle)
+    if progress is not None and (not callable(progress) or isinstance(progress, type)):
+        raise SpecError(f"progress must be a function or None, found {shown(progress)}")
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
     em = EMMap(spec, CellIndex(spec, counts.rows), counts.weights, prior)

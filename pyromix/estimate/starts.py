@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -34,6 +36,9 @@ WEIGHT_CONCENTRATION = 10.0
 
 INSIDE = 0.01
 """Share of the uniform distribution that brings a boundary point inside."""
+
+COPIES = 8
+"""Tables of each start that EM holds at once: the point, its steps, their logarithms and sums."""
 
 JITTER = 0.05
 """Share of random tables in a jittered copy."""
@@ -68,14 +73,28 @@ def random_starts(
     """
     n = whole("the number of starts", n, 1, error=SpecError)
     axis = CellAxis(spec)
-    numbers = n * spec.n_sources * (axis.n_cells + 1)
-    check_numbers(f"tables of {n:,} starts", numbers, "take a smaller n_init")
+    check_starts(spec, n)
     if counts is None:
         concentration = torch.ones(axis.n_cells, dtype=torch.float64, device="cpu")
     else:
         concentration = CONCENTRATION * _centre(spec, counts).cpu()
     draws = _draw(spec, n, random_state, concentration, WEIGHT_CONCENTRATION)
     return draws.mixture(spec).to(device)
+
+
+def check_starts(spec: MixtureSpec, n: int) -> None:
+    """Refuse a climb whose tables would not fit, before any is made.
+
+    Raises:
+        SpecError: names size and limit.
+    """
+    largest = max(range(spec.n_variables), key=lambda v: prod(spec.cpt_shape(v)))
+    check_numbers(
+        f"EM on tables of {spec.n_variables} variables, {n:,} starts and k={spec.n_sources}, the "
+        f"largest of {spec.name(largest)!r} with {len(spec.parents[largest])} parents",
+        COPIES * n * spec.n_cells_of_tables,
+        "leave parents out, or take fewer sources or a smaller n_init",
+    )
 
 
 def batch_of(*mixtures: BayesNetMixture) -> BayesNetMixture:

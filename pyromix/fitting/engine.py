@@ -26,7 +26,7 @@ from pyromix.estimate.pooled_prior import POOLED, shrink
 from pyromix.estimate.progress import Tell, progress_bar
 from pyromix.estimate.restarts import climb_until_confirmed
 from pyromix.estimate.result import EMResult
-from pyromix.estimate.starts import batch_of
+from pyromix.estimate.starts import batch_of, check_starts
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.assembly import from_em, from_population
 from pyromix.fitting.inputs import take_in, without_edges
@@ -130,6 +130,7 @@ def _fitted(
 ) -> Fit:
     """Moments, then EM from there and from random starts, as the method says."""
     spec = data.spec
+    check_starts(spec, max(n_init or 1, 1))
     exact = data.exact
     asked = method.name if isinstance(method, Identifier) else method
     start = _moments(data, method, generator)

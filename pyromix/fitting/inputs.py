@@ -72,7 +72,7 @@ def take_in(
     """
     one_of("missing", missing, MISSING_RULES, DataError)
     structure = structure_of(model, n_sources)
-    states = _state_names(state_names)
+    states = declared_states(state_names)
     structure, n_sources = _sources(structure, n_sources, states)
     if is_asked(data):
         _check_carries_its_own(data, sample_weight, missing_values)
@@ -151,7 +151,7 @@ def without_edges(
         return structure, data
     table = read_frame(data, missing_values)
     weight = sample_weight if isinstance(sample_weight, str) else None
-    declared = _state_names(state_names)
+    declared = declared_states(state_names)
     reasons: dict[Any, str] = {}
     for name in table.columns:
         if name != weight and name not in declared:
@@ -189,10 +189,14 @@ def _left_out(reasons: Mapping[Any, str]) -> list[str]:
     ]
 
 
-def _state_names(
+def declared_states(
     state_names: Mapping[str, Sequence[Hashable]] | None,
 ) -> dict[Any, tuple[Hashable, ...]]:
-    """Declared states; intervals of pandas as the texts that cells are read as."""
+    """Declared states; intervals of pandas as the texts that cells are read as.
+
+    Raises:
+        SpecError: they are no lists of states by name.
+    """
     declared = mapping("state_names", state_names, "names of variables to lists of states")
     return {
         name: plain(

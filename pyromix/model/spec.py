@@ -25,8 +25,8 @@ from pyromix.model.schema import Schema, check_names, check_state_names, near_ma
 
 __all__ = ["SOURCE", "MixtureSpec", "near_matches"]
 
-MAX_SOURCES = 2**16
-"""Largest number of sources: beyond, their names alone would fill the memory."""
+MAX_SOURCES = 2**12
+"""Largest number of sources: pairs of them are compared, and tables held for each."""
 
 SOURCE = -1
 """The vertex number of the source U, wherever vertices are given as numbers."""

@@ -9,7 +9,7 @@ import torch
 
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, SpecError
-from pyromix.model.arguments import whole
+from pyromix.model.arguments import shown, whole
 from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, torch_generator
@@ -18,6 +18,10 @@ from pyromix.model.spec import MixtureSpec
 MANY_PARAMETERS = 1500
 """Free probabilities from which a trajectory of NUTS costs more than it brings; its coordinates are
 not turned by the curvature there."""
+
+
+MAX_STEPS = 10**7
+"""Steps of all chains together, or of a guide."""
 
 
 def own_generator(random_state: RandomState, device: torch.device) -> torch.Generator:
@@ -65,6 +69,19 @@ def check_draws(spec: MixtureSpec, n: int, advice: str) -> None:
         QueryError: names size and limit.
     """
     check_numbers(f"{n:,} draws of all tables", n * spec.n_cells_of_tables, advice, QueryError)
+
+
+def check_steps(n: int) -> None:
+    """Refuse more steps than anybody waits for.
+
+    Raises:
+        QueryError: names both numbers.
+    """
+    if n > MAX_STEPS:
+        raise QueryError(
+            f"expected at most {MAX_STEPS:,} steps in all, found {shown(n)}; take fewer draws, "
+            "chains or steps, or less thinning"
+        )
 
 
 def check_whole(numbers: Mapping[str, tuple[Any, int]]) -> None:

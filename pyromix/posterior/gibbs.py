@@ -40,6 +40,7 @@ from pyromix.model.spec import MixtureSpec
 from pyromix.posterior.chains import (
     check_draws,
     check_start,
+    check_steps,
     check_whole,
     own_generator,
 )
@@ -98,6 +99,7 @@ def gibbs(
             "thinning": (thinning, 1),
         }
     )
+    check_steps(num_chains * (warmup_steps + thinning * num_samples))
     check_draws(mixture.spec, num_chains * num_samples, "take fewer draws, or fewer chains")
     sweeps = Sweep.of(counts, prior, mixture.spec)
     spec = mixture.spec

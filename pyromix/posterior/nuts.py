@@ -39,6 +39,7 @@ from pyromix.posterior.chains import (
     MANY_PARAMETERS,
     check_draws,
     check_start,
+    check_steps,
     check_whole,
     own_generator,
 )
@@ -101,6 +102,7 @@ def nuts(
     )
     target_accept_prob = real("target_accept_prob", target_accept_prob, 0.0, 1.0)
     spec = mixture.spec
+    check_steps(num_chains * (warmup_steps + num_samples))
     check_draws(spec, num_chains * num_samples, "take fewer draws, or fewer chains")
     generator = own_generator(random_state, mixture.device)
     work = counts.n_patterns * spec.n_variables * spec.n_sources

@@ -29,7 +29,6 @@ from pyromix.estimate.progress import progress_bar
 from pyromix.exact.threads import one_thread_unless
 from pyromix.model.arguments import real, shown
 from pyromix.model.gradients import gradients, ordinary
-from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
@@ -37,6 +36,7 @@ from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 from pyromix.posterior.chains import (
     check_draws,
     check_start,
+    check_steps,
     check_whole,
     own_generator,
 )
@@ -131,9 +131,7 @@ def svi(
     _check(guide, num_steps, learning_rate, num_samples, num_particles, batch_size)
     spec, device = mixture.spec, mixture.device
     check_draws(spec, num_samples, "take a smaller num_samples")
-    check_numbers(
-        f"the bound at each of {num_steps:,} steps", num_steps, "take fewer steps", QueryError
-    )
+    check_steps(num_steps)
     generator = own_generator(random_state, device)
     parts = _parts(counts, batch_size, generator)
     named = site_concentrations(spec, prior.concentrations)
