@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pyromix.api import fit
 from pyromix.bridges.pgmpy import parameter_estimator_base
@@ -16,6 +17,11 @@ from pyromix.model.randomness import RandomState
 from pyromix.model.spec import sources_of
 
 DiscreteParameterEstimator = parameter_estimator_base()
+
+
+def _unlabelled(weights: Any) -> Any:
+    """Weights without labels of rows: pgmpy's go by position."""
+    return weights if weights is None or isinstance(weights, Tensor) else np.asarray(weights)
 
 
 class MixtureEstimator(DiscreteParameterEstimator):
@@ -111,7 +117,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
             method=self.method,
             n_init=self.n_init,
             prior=self.prior,
-            sample_weight=None if sample_weight is None else np.asarray(sample_weight),
+            sample_weight=_unlabelled(sample_weight),
             weights_are=self.weights_are,
             missing=self.missing,
             missing_values=self.missing_values,

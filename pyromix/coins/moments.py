@@ -247,6 +247,8 @@ def as_float_tensor(values: Any, name: str) -> Float[Tensor, ...]:
         return numbers_as_tensor(name, values, values.device, DataError)
     if isinstance(values, Sequence) and any(isinstance(v, Tensor) for v in values):
         values = [v.tolist() if isinstance(v, Tensor) else v for v in values]
+    if isinstance(values, np.ndarray) and np.iscomplexobj(values):
+        raise DataError(f"{name} must be real numbers, found {shown(values)}")
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:

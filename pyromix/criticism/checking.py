@@ -19,7 +19,7 @@ from pyromix.errors import PlanError, QueryError
 from pyromix.fitting import engine
 from pyromix.fitting.inputs import declared_states, take_in
 from pyromix.formats.structure import Structure
-from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS
+from pyromix.identify.certify import most_parameters
 from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.signal import SIGNAL_LEVEL, signal_of
@@ -289,7 +289,7 @@ def _reasons(found: Verdict) -> list[str]:
         return [
             *reasons,
             f"the local certificate is not computed: {spec.n_parameters} parameters, more than "
-            f"{MAX_CERTIFIED_PARAMETERS}",
+            f"{most_parameters(spec)}",
         ]
     counted = (
         f"the joint distribution of the observed variables fixes {local.rank} of "

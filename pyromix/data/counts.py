@@ -154,7 +154,8 @@ class Counts:
             weights = numbers_as_tensor("weights", weights, codes.device, DataError)
             if weights.shape != codes.shape[:1]:
                 raise DataError(
-                    f"expected one weight for each of {codes.shape[0]} rows, found {shown(weights)}"
+                    f"expected one weight for each of {codes.shape[0]} rows, found "
+                    f"{len(weights) if weights.ndim == 1 else shown(weights)}"
                 )
             if not bool((weights.isfinite() & (weights >= 0)).all()):
                 raise DataError(

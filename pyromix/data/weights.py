@@ -178,6 +178,8 @@ def _array(values: Any) -> Float[np.ndarray, " rows"]:
     try:
         if isinstance(values, Tensor):
             values = numbers_as_tensor("sample_weight", values, "cpu", DataError).numpy()
+        if isinstance(values, np.ndarray) and np.iscomplexobj(values):
+            raise TypeError("they are complex")
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"sample_weight must be a column name or numbers: {error}") from None

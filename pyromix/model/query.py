@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyromix.errors import QueryError
-from pyromix.model.arguments import is_state, keep, listed, mapping, real, shown, whole
+from pyromix.model.arguments import as_number, is_state, keep, listed, mapping, shown, whole
 from pyromix.model.gradients import ordinary
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 
@@ -244,8 +244,13 @@ def _distribution(spec: MixtureSpec, vertex: int, value: Mapping[Any, Any]) -> T
             )
     shares = [value.get(state, 0.0) for state in known]
     example = f"e.g. {dict.fromkeys(known, 1 / len(known))}"
-    shares = [real(f"do: probabilities of {name!r}", p, advice=example) for p in shares]
-    row = torch.tensor(shares, dtype=torch.float64, device="cpu")
+    numbers = [as_number(p) for p in shares]
+    for p, number in zip(shares, numbers, strict=True):
+        if number != number and not isinstance(p, float):  # nan is a number, and refused below
+            raise QueryError(
+                f"do: probabilities of {name!r} must be numbers, found {shown(p)}; {example}"
+            )
+    row = torch.tensor(numbers, dtype=torch.float64, device="cpu")
     if not bool(row.isfinite().all()) or bool((row < 0).any()) or abs(float(row.sum()) - 1) > 1e-9:
         raise QueryError(
             f"do: probabilities of {name!r} must be non-negative and sum to one, found "
