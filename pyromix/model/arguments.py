@@ -32,7 +32,7 @@ PLAIN = (bool, int, float, complex, str, bytes, list, tuple, dict, set, frozense
 
 def shown(value: object) -> str:
     """Return what a message says of a value: itself, cut where it is long, or its type."""
-    if isinstance(value, Integral) and not isinstance(value, bool) and abs(value) > LONGEST_NUMBER:
+    if isinstance(value, Integral) and abs(int(value)) > LONGEST_NUMBER:
         return f"an integer of {int(value).bit_length()} bits"
     if isinstance(value, np.generic):
         return f"{value.item()!r} ({type(value).__name__})"
@@ -134,7 +134,7 @@ def as_number(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return math.inf if int(value) > 0 else -math.inf
 
 
 def level_of(value: Any, name: str = "level") -> float:

@@ -1,6 +1,6 @@
 """Call every public name with absurd arguments, and count what becomes of them.
 
-    python tests/studies/fuzz_arguments.py [PART OF A NAME] [--accepted]
+    python tests/studies/fuzz_arguments.py [PATTERN OF NAMES] [--accepted] [--light]
 
 Ends with 1 where an error has no name of ours, or a call computes for more than five seconds.
 """
@@ -21,7 +21,8 @@ def main() -> int:
     faulthandler.enable()
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = run(Path(folder), only=words[0] if words else "")
+        only = words[0] if words else ""
+        outcomes = run(Path(folder), only=only, light="--light" in sys.argv)
     print(f"{outcomes.found.total():,} calls ended as they should:")
     for name, n in outcomes.found.most_common():
         print(f"{n:8,} {name}")
