@@ -47,6 +47,7 @@ REFUSED = {
     "k, coins": lambda fit: px.fit_iid([1, 2], 3, 10**9),
     "starts": lambda fit: px.fit(SMALL, bits(["A", "B"]), method="em", n_init=10**9),
     "starts of coins": lambda fit: px.fit_iid([1, 2], 3, 1, n_init=10**9),
+    "flips": lambda fit: px.fit_iid([1, 2], 10**9, 1),
     "joint table": lambda fit: mixture(LONG).joint_table(),
     "joint cells": lambda fit: px.population(mixture(LONG)).as_counts(2**45),
     "random mixture": lambda fit: mixture(LARGE),

@@ -44,6 +44,9 @@ from pyromix.model.ties import first_largest
 SAME_COINS_OPTIMUM = 1e-5
 """Log-likelihoods (nats) that differ by less belong to one optimum."""
 
+MAX_FLIPS = 10**8
+"""Flips of the longest unit: the search for further coins has a grid as long as their root."""
+
 MERGE_LOSS = 1e-6
 """A coin whose loss costs less than this many nats was no coin of its own."""
 
@@ -121,6 +124,11 @@ def fit_iid(
 
 
 def _check_longest(flips: Flips, k: int) -> None:
+    if flips.longest > MAX_FLIPS:
+        raise DataError(
+            f"expected units of at most {MAX_FLIPS:,} flips, found one of {flips.longest:,}; so "
+            "long a unit shows its own probability: look at successes / trials itself"
+        )
     if flips.longest >= 2 * k - 1:
         return
     possible = (flips.longest + 1) // 2

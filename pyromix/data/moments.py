@@ -7,7 +7,7 @@ makes the one of the other. ``Rows`` is another capability, which an object has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -169,6 +169,9 @@ def check_request(
     Raises:
         DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
     """
+    for name, vertices in (("variables", variables), ("given", given)):
+        if not isinstance(vertices, Sized):  # they are walked through more than once
+            raise DataError(f"{name} must be a list of vertices, found {shown(vertices)}")
     involved = [
         whole("a vertex", v, -1, schema.n_variables - 1, DataError)
         for v in (
