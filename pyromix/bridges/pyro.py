@@ -103,7 +103,9 @@ class PyroProgram:
                 pyro.factor("data", score.unsqueeze(-1) if batch else score)
                 return {}
             columns = _columns(self.mixture.spec, rows, self.mixture.device)
-            size = whole("size", size if rows is None else len(rows), 1, error=DataError)
+            size = whole("size", size if rows is None else len(rows), 0, error=DataError)
+            if not size:
+                raise DataError("expected at least one row, found 0")
             numbers = size * sum(self.mixture.spec.cards)
             check_numbers(f"{size:,} rows of a program", numbers, "take a smaller size", DataError)
             with pyro.plate("rows", size, dim=-1, device=str(self.mixture.device)):
