@@ -32,7 +32,7 @@ from pyromix.model.arguments import level_of, listed, real, whole
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
 from pyromix.model.randomness import RandomState, check_seed, torch_generator
-from pyromix.model.spec import MixtureSpec, sources_of
+from pyromix.model.spec import MAX_SOURCES, MixtureSpec
 from pyromix.model.ties import first_smallest
 
 if TYPE_CHECKING:
@@ -308,7 +308,8 @@ def _candidates(candidates: Iterable[int]) -> list[int]:
     given = listed("candidates", candidates, "numbers of sources")
     if not given:
         raise SpecError("candidates must be numbers of sources >= 1, found none")
-    return sorted({sources_of(k) for k in given})
+    advice = "every source has tables of its own: ask for fewer"
+    return sorted({whole("candidates", k, 1, MAX_SOURCES, SpecError, advice) for k in given})
 
 
 def _by_ranks(
