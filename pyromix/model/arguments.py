@@ -134,7 +134,7 @@ def as_number(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if math.floor(value) > 0 else -math.inf
+        return math.inf if int(math.floor(value)) > 0 else -math.inf
 
 
 def level_of(value: Any, name: str = "level") -> float:
