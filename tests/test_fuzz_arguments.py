@@ -15,7 +15,7 @@ from argument_fuzzing import EM, LONGEST, SPEC, VALUES, cases, doors, rows, run
 import pyromix as px
 from pyromix.model.arguments import as_number, device_of, flag, listed, path_of, real, shown, whole
 
-CALLS = 300
+CALLS = 200
 
 
 def test_absurd_arguments_are_refused_by_name(tmp_path):

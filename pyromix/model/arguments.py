@@ -134,7 +134,8 @@ def as_number(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if int(math.floor(value)) > 0 else -math.inf
+        above: int = math.floor(value)
+        return math.inf if above > 0 else -math.inf
 
 
 def level_of(value: Any, name: str = "level") -> float:
