@@ -134,8 +134,7 @@ def as_number(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:
-        above: int = math.floor(value)
-        return math.inf if above > 0 else -math.inf
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
 
 
 def level_of(value: Any, name: str = "level") -> float:
