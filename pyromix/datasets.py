@@ -24,6 +24,7 @@ from pyromix.data.reading import RawTable, read_frame
 from pyromix.data.text import infer
 from pyromix.errors import DataError, FileError
 from pyromix.formats.files import read, read_structure
+from pyromix.model.arguments import shown
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
 
@@ -96,9 +97,10 @@ def read_card(name: str) -> Card:
         DataError: no such set; near matches and all names are given.
         FileError: the folder of the sets is missing, or a card has no header.
     """
-    if name not in (known := names()):
+    known = names()
+    if not isinstance(name, str) or name not in known:
         raise DataError(
-            f"no bundled set is called {name!r}{near_matches(name, known)}; "
+            f"no bundled set is called {shown(name)}{near_matches(name, known)}; "
             f"there are {', '.join(known)}"
         )
     folder = _models() / name

@@ -6,14 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pyromix.api import fit
 from pyromix.bridges.pgmpy import parameter_estimator_base
 from pyromix.data.weights import COUNTS
 from pyromix.errors import SpecError
+from pyromix.model.arguments import mapping
 from pyromix.model.randomness import RandomState
+from pyromix.model.spec import sources_of
 
 DiscreteParameterEstimator = parameter_estimator_base()
+
+
+def _unlabelled(weights: Any) -> Any:
+    """Weights without labels of rows: pgmpy's go by position."""
+    return weights if weights is None or isinstance(weights, Tensor) else np.asarray(weights)
 
 
 class MixtureEstimator(DiscreteParameterEstimator):
@@ -109,7 +117,7 @@ class MixtureEstimator(DiscreteParameterEstimator):
             method=self.method,
             n_init=self.n_init,
             prior=self.prior,
-            sample_weight=None if sample_weight is None else np.asarray(sample_weight),
+            sample_weight=_unlabelled(sample_weight),
             weights_are=self.weights_are,
             missing=self.missing,
             missing_values=self.missing_values,
@@ -128,14 +136,14 @@ class MixtureEstimator(DiscreteParameterEstimator):
         return self
 
     def _number_of_sources(self, latent: str) -> int | None:
-        card = self.latent_card or {}
+        card = mapping("latent_card", self.latent_card, "the latent vertex to its states")
+        card = {name: sources_of(k) for name, k in card.items()}
+        given = None if self.n_sources is None else sources_of(self.n_sources)
         if unknown := [name for name in card if name != latent]:
             raise SpecError(f"latent_card names {unknown}; the latent of the model is {latent!r}")
-        if latent in card and self.n_sources is not None and card[latent] != self.n_sources:
-            raise SpecError(
-                f"n_sources={self.n_sources} and latent_card={dict(card)} disagree; give one"
-            )
-        k = card.get(latent, self.n_sources)
+        if latent in card and given not in (None, card[latent]):
+            raise SpecError(f"n_sources={given} and latent_card={card} disagree; give one")
+        k = card.get(latent, given)
         if k == 1:
             raise SpecError(
                 f"one source leaves nothing latent, but the model keeps {latent!r}; drop that "

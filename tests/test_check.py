@@ -431,14 +431,9 @@ def test_a_question_that_makes_no_sense_is_refused(options, match):
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_no_sources_are_refused(k):
-    graph = nx.DiGraph([("A", "B"), ("B", "C")])
-    with (
-        pytest.raises(px.SpecError, match="n_sources must be at least 1"),
-        pytest.warns(px.AddedSourceWarning),
-    ):
-        px.check(graph, k)
-    with pytest.raises(px.SpecError, match=f"n_sources={k}"):
-        px.check(CHAIN, k)
+    for model in (nx.DiGraph([("A", "B"), ("B", "C")]), CHAIN):
+        with pytest.raises(px.SpecError, match=f"n_sources must be an integer >= 1, found {k}"):
+            px.check(model, k)
 
 
 def test_an_unknown_number_of_sources_is_refused():
@@ -480,4 +475,4 @@ def test_a_model_too_large_for_the_local_certificate_is_refused_and_says_so():
     report = px.check(MixtureSpec.from_parents(dict.fromkeys(names, (0, 1)), parents, 2))
     assert report.verdict == NO
     assert report.found.certificate is None
-    assert any("16383 parameters, more than 5000" in reason for reason in report.reasons)
+    assert any("16383 parameters, more than 2500" in reason for reason in report.reasons)

@@ -259,7 +259,7 @@ def test_levels_order_intervals_and_methods_are_checked():
         answer.interval(method="wald")
     with pytest.raises(px.QueryError, match="no draws"):
         answer.interval(method="draws")
-    with pytest.raises(px.QueryError, match="level between 0 and 1"):
+    with pytest.raises(px.QueryError, match="level must be a number between 0 and 1"):
         answer.interval(95)
     bare = px.query(px.random_mixture(answer.spec, 0), "Y")
     with pytest.raises(px.QueryError, match="asks the table of a fit"):

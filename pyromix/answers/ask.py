@@ -14,6 +14,7 @@ from pyromix.answers.gate import admit
 from pyromix.answers.heard import hear
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
+from pyromix.model.arguments import flag, level_of
 from pyromix.model.mixture import BayesNetMixture, mixture_of
 from pyromix.model.query import DoQuery, mapping_of, settings
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -63,7 +64,7 @@ def query(
     """
     if not isinstance(mixture, Fit):
         return plain.query(mixture_of(mixture), variables, do, evidence, engine)
-    fit = mixture
+    fit, level = mixture, level_of(level)
     asked = DoQuery.from_names(fit.spec, variables, do, evidence)
     heard = hear(fit, (asked,), interval)
     return plain.query(
@@ -112,7 +113,8 @@ def effect(
         NotCertifiedError: the certainty falls short of ``require``.
         PositivityError: an arm has no support.
     """
-    spec = mixture_of(mixture).spec
+    spec, level = mixture_of(mixture).spec, level_of(level)
+    per_source = flag("per_source", per_source)
     treatment = _role(spec, "exposures", "treatment") if treatment is None else treatment
     outcome = _role(spec, "outcomes", "outcome") if outcome is None else outcome
     if not isinstance(mixture, Fit):

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from scipy.special import expit, logit, ndtri
 from torch import Tensor
 
-from pyromix.errors import QueryError
 from pyromix.exact.information import Information
+from pyromix.model.arguments import level_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +88,7 @@ def difference_interval(
 
 
 def _normal_quantile(level: float) -> float:
-    if not 0 < level < 1:
-        raise QueryError(f"expected a level between 0 and 1, found {level}; e.g. level=0.95")
-    return float(ndtri((1 + level) / 2))
+    return float(ndtri((1 + level_of(level)) / 2))
 
 
 def finite_gradients(gradients: Float[Tensor, "values p"]) -> Float[Tensor, "values p"]:

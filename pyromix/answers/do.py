@@ -13,12 +13,13 @@ from pyromix.answers.answer import SAID_UNSUPPORTED, Answer
 from pyromix.answers.delta import Delta, finite_gradients
 from pyromix.answers.heard import Hearing
 from pyromix.answers.wording import question
-from pyromix.errors import PositivityError, QueryError, UnsupportedRowsWarning, warn
+from pyromix.errors import PositivityError, UnsupportedRowsWarning, warn
 from pyromix.exact import elimination
 from pyromix.identify.certificate import query_gradient
+from pyromix.model.arguments import level_of, one_of
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.query import Certainty, DoQuery
-from pyromix.model.spec import MixtureSpec, near_matches
+from pyromix.model.spec import MixtureSpec
 
 ENGINES = ("auto", "elimination", "pyro")
 """``auto`` is elimination: the same numbers, faster, and without a limit on the sites."""
@@ -64,7 +65,7 @@ def query(
         ContractionSizeError: the sum needs a table beyond the memory bound.
     """
     mixture = mixture_of(mixture)
-    spec = mixture.spec
+    spec, level = mixture.spec, level_of(level)
     asked = DoQuery.from_names(spec, variables, do, evidence)
     kept = _possible(mixture, asked, point)
     whole = bool(kept.all())
@@ -102,11 +103,7 @@ def marginal(mixture: BayesNetMixture, query: DoQuery, engine: str = "auto") -> 
     Raises:
         QueryError: no engine of this name.
     """
-    if engine not in ENGINES:
-        raise QueryError(
-            f"engine must be one of {list(ENGINES)}, found {engine!r}"
-            f"{near_matches(engine, ENGINES)}"
-        )
+    one_of("engine", engine, ENGINES)
     if engine == "pyro":
         from pyromix.answers import pyro_engine  # imports Pyro
 

@@ -16,6 +16,7 @@ from pyromix.answers.do import query
 from pyromix.answers.heard import Hearing
 from pyromix.answers.wording import certainty_line, columns_of_text, interval_title
 from pyromix.errors import QueryError
+from pyromix.model.arguments import listed, shown
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.query import Certainty, mapping_of
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -280,11 +281,12 @@ def _contrast(
                 f"contrast=({states[0]!r}, {states[-1]!r})"
             )
         return 0, 1
-    if isinstance(contrast, str) or len(contrast) != 2:
+    pair = () if isinstance(contrast, str) else listed("contrast", contrast, "states", QueryError)
+    if len(pair) != 2:
         raise QueryError(
-            f"contrast must be a pair (from, to) of states of {name!r}, found {contrast!r}"
+            f"contrast must be a pair (from, to) of states of {name!r}, found {shown(contrast)}"
         )
-    one, other = (spec.state(vertex, state) for state in contrast)
+    one, other = (spec.state(vertex, state) for state in pair)
     if one == other:
-        raise QueryError(f"contrast must name two different states, found {contrast!r}")
+        raise QueryError(f"contrast must name two different states, found {shown(contrast)}")
     return one, other

@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 
 from pyromix.answers.wording import question
-from pyromix.errors import NotCertifiedError, QueryError
+from pyromix.errors import NotCertifiedError
 from pyromix.exact.information import LOOSE
 from pyromix.identify.certify import size_error
 from pyromix.identify.signal import SIGNAL_LEVEL
 from pyromix.identify.verdict import APART, Doubt, Ground, Verdict
+from pyromix.model.arguments import one_of
 from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -32,8 +33,7 @@ def admit(verdict: Verdict, require: str) -> Certainty:
         SpecError: the local certificate is needed and the model too large for it.
     """
     levels = {c.value: c for c in Certainty}
-    if require not in levels:
-        raise QueryError(f"require must be one of {list(levels)}, found {require!r}")
+    require = one_of("require", require, levels)
     if verdict.level.at_least(levels[require]):
         return verdict.level
     if verdict.ground is Ground.TOO_LARGE:

@@ -16,6 +16,7 @@ from pyromix.answers.inquiry import Inquiry, Limit
 from pyromix.answers.profile import Reach
 from pyromix.answers.trust import Targets, is_curved, leans_on_few
 from pyromix.errors import QueryError
+from pyromix.model.arguments import level_of, one_of
 
 MAX_SEARCHED = 24
 """Values of one answer for which intervals by likelihood are searched unasked."""
@@ -118,10 +119,8 @@ class Basis:
         Raises:
             QueryError: no such method, nothing to make one of, or a level outside of (0, 1).
         """
-        if method not in METHODS:
-            raise QueryError(f"method must be one of {list(METHODS)}, found {method!r}")
-        if not 0 < level < 1:
-            raise QueryError(f"expected a level between 0 and 1, found {level}; e.g. level=0.95")
+        one_of("method", method, METHODS)
+        level = level_of(level)
         if (level, method) not in self.known:
             self.known[level, method] = self._found(level, method)
         return self.known[level, method]
@@ -228,8 +227,7 @@ def quantiles(draws: Float[Tensor, "n ..."], level: float) -> tuple[np.ndarray, 
     Raises:
         QueryError: fewer than two draws, or the level does not lie between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise QueryError(f"expected a level between 0 and 1, found {level}; e.g. level=0.95")
+    level = level_of(level)
     if draws.shape[0] < 2:
         raise QueryError(
             f"expected draws to take an interval of, found {draws.shape[0]} answer; ask a mixture "

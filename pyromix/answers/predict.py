@@ -17,6 +17,7 @@ from pyromix.errors import NumericalWarning, warn
 from pyromix.exact.likelihood import log_prob, responsibilities
 from pyromix.fitting.inputs import counted
 from pyromix.fitting.record import Fit
+from pyromix.model.arguments import level_of
 from pyromix.model.mixture import BayesNetMixture, mixture_of
 
 if TYPE_CHECKING:
@@ -104,8 +105,7 @@ def _interval(shares: Float[Tensor, "draws ..."], level: float) -> tuple[np.ndar
     possible = shares.isfinite()
     if bool(possible.all()):
         return quantiles(shares, level)
-    if not 0 < level < 1:
-        return quantiles(shares, level)  # refuses it
+    level = level_of(level)
     ends = np.nanquantile(shares.cpu().numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0)
     return ends[0], ends[1]
 

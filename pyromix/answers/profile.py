@@ -27,6 +27,7 @@ from torch import Tensor
 
 from pyromix.estimate.descent import minimise
 from pyromix.estimate.surface import Surface, mixtures_of
+from pyromix.model.gradients import gradients
 from pyromix.model.mixture import BayesNetMixture
 
 Target = Callable[[BayesNetMixture], Tensor]
@@ -229,10 +230,11 @@ class _Search:
 
     def both(self, odds: Float[Tensor, "s p"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Log-likelihoods and answers, each with its gradients in the log-odds."""
-        moved = odds.detach().requires_grad_()
-        mixtures = mixtures_of(self.surface.axis, moved)
-        answer = self.target(mixtures)
-        (slope,) = torch.autograd.grad(answer.sum(), moved)
+        with gradients():
+            moved = odds.detach().clone().requires_grad_()
+            mixtures = mixtures_of(self.surface.axis, moved)
+            answer = self.target(mixtures)
+            (slope,) = torch.autograd.grad(answer.sum(), moved)
         value, score = self.surface.at(mixtures)
         return value, score, answer.detach(), torch.where(slope.isfinite(), slope, 0.0)
 

@@ -13,6 +13,7 @@ from pyro import poutine
 from pyro.distributions import Categorical
 from torch import Tensor
 
+from pyromix.bridges.alone import alone
 from pyromix.bridges.pyro import PARALLEL, PyroProgram, to_pyro
 from pyromix.errors import DimensionLimitError
 from pyromix.exact.mutilated import check_numbers, positivity_error
@@ -56,7 +57,8 @@ def marginal(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, ...]:
         plates["scenarios"] = query.n_scenarios
     _check_dimensions(spec, program, query, len(plates) + 1)
 
-    sites, symbols = _enumerated_sites(program, query, n_plates=len(plates) + 1)
+    with alone():
+        sites, symbols = _enumerated_sites(program, query, n_plates=len(plates) + 1)
     factors = [site["packed"]["log_prob"] for site in sites.values() if "log_prob" in site]
     operands = [(factor, factor._pyro_dims) for factor in factors]
     kept = [symbols.get(name, "") for name in plates]

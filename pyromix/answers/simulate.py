@@ -13,6 +13,8 @@ from pyromix.exact import elimination
 from pyromix.exact.mutilated import positivity_error
 from pyromix.exact.sampling import sample
 from pyromix.fitting.record import Fit
+from pyromix.model.arguments import flag, whole
+from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture, mixture_of
 from pyromix.model.query import DoQuery
 from pyromix.model.randomness import RandomState, torch_generator
@@ -57,14 +59,15 @@ def simulate(
             draws.
         PositivityError: the evidence is impossible under the do.
     """
-    if posterior:
+    flag("include_latents", include_latents)
+    if flag("posterior", posterior):
         if not isinstance(mixture, Fit):
             raise QueryError("posterior=True asks for the draws of a fit, found a mixture")
         draws = mixture.draws
         return simulate_draws(draws, n_samples, do, evidence, include_latents, random_state)
     mixture = mixture_of(mixture)
     spec = mixture.spec
-    asked = _asked(spec, n_samples, do, evidence)
+    asked, n_samples = _asked(spec, n_samples, do, evidence)
     if mixture.batch_shape:
         raise QueryError(
             f"simulate expects one mixture, found a batch of shape {tuple(mixture.batch_shape)}; "
@@ -102,7 +105,7 @@ def simulate_draws(
         PositivityError: the evidence is impossible under the do in every draw.
     """
     spec = draws.spec
-    asked = _asked(spec, n_samples, do, evidence)
+    asked, n_samples = _asked(spec, n_samples, do, evidence)
     generator = torch_generator(random_state, draws.device)
     likely = torch.ones(len(draws.weights), dtype=torch.float64, device=generator.device)
     if asked.evidence:
@@ -127,10 +130,18 @@ def _asked(
     n_samples: int,
     do: Mapping[str, Any] | None,
     evidence: Mapping[str, Hashable] | None,
-) -> DoQuery:
-    if isinstance(n_samples, bool) or not isinstance(n_samples, int) or n_samples < 1:
-        raise QueryError(f"n_samples must be an integer >= 1, found {n_samples!r}")
+) -> tuple[DoQuery, int]:
+    """The question in numbers, and the number of rows."""
+    n = whole("n_samples", n_samples, 1)
+    # every column of state numbers is drawn as int64, and then named
+    numbers = n * (spec.n_variables + 1)
+    check_numbers(
+        f"{n:,} rows of {spec.n_variables} variables",
+        numbers,
+        "take fewer rows at a time",
+        QueryError,
+    )
     asked = DoQuery.from_names(spec, spec.source, do, evidence)
     if asked.n_scenarios is not None:
         raise QueryError("simulate takes one scenario; call it once per entry of the list in `do`")
-    return asked
+    return asked, n

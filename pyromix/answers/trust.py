@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pyromix.answers.delta import Delta
 from pyromix.estimate.surface import Surface, mixtures_of
+from pyromix.model.gradients import gradients, ordinary
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
 
@@ -54,11 +55,15 @@ def leans_on_few(
         errors: their standard errors.
     """
     spec = mixture.spec
-    tables = [t.detach().unsqueeze(0).requires_grad_() for t in mixture.tables]
-    answers = targets(_unchecked(mixture, tables))[0]
+    with gradients():
+        tables = [ordinary(t).detach().unsqueeze(0).requires_grad_() for t in mixture.tables]
+        answers = targets(_unchecked(mixture, tables))[0]
+        every = [
+            torch.autograd.grad(answer, tables[1:], retain_graph=True, allow_unused=True)
+            for answer in answers
+        ]
     found = []
-    for answer, error in zip(answers, errors, strict=True):
-        slopes = torch.autograd.grad(answer, tables[1:], retain_graph=True, allow_unused=True)
+    for slopes, error in zip(every, errors, strict=True):
         few = total = 0.0
         for v, (slope, mass) in enumerate(zip(slopes, row_masses, strict=True)):
             if slope is None:

@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import networkx as nx
@@ -27,8 +26,9 @@ from pyromix.formats.structure import (
     roles_of_graph,
     structure_of_graph,
 )
+from pyromix.model.arguments import name_of, path_of
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
-from pyromix.model.spec import MixtureSpec
+from pyromix.model.spec import MixtureSpec, sources_of
 
 if TYPE_CHECKING:
     from pgmpy.factors.discrete import DiscreteFactor
@@ -72,11 +72,13 @@ def structure_of(model: Any, n_sources: int | None = None) -> Structure:
             of another kind, or k is no number.
         FileError: a path is missing or unreadable.
     """
-    if n_sources is not None and not isinstance(n_sources, SupportsIndex):
+    if n_sources is not None and not isinstance(n_sources, SupportsIndex | float):
         raise SpecError(
             f"n_sources must be a whole number, found a {type(n_sources).__name__}; the order is "
             "px.fit(model, data, n_sources), and px.check(model, n_sources, data)"
         )
+    if n_sources is not None:
+        n_sources = sources_of(n_sources)
     if isinstance(model, BayesNetMixture):
         model = model.spec
     if isinstance(model, MixtureSpec):
@@ -84,7 +86,7 @@ def structure_of(model: Any, n_sources: int | None = None) -> Structure:
     if isinstance(model, Structure):
         structure = model
     elif isinstance(model, str | os.PathLike):
-        structure = read_structure(Path(model))
+        structure = read_structure(path_of(model))
     elif isinstance(model, nx.DiGraph):
         structure = structure_of_graph(model)
     else:
@@ -120,6 +122,7 @@ def mixture_from_pgmpy(bn: DiscreteBayesianNetwork, source: str = "U") -> BayesN
         SpecError: a CPD is missing or contradicts the graph or the states of a parent, the source
             is no root, or a row is no distribution.
     """
+    source = name_of("source", source)
     return from_network(_network_from_pgmpy(bn), source)
 
 

@@ -23,10 +23,13 @@ from pyro.poutine.runtime import InferDict
 from torch import Tensor
 from torch.distributions import Bernoulli
 
+from pyromix.bridges.alone import alone
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, SpecError
 from pyromix.exact.likelihood import log_joint
 from pyromix.exact.rows import CellIndex
+from pyromix.model.arguments import name_of, numbers_as_tensor, shown, whole
+from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 
@@ -101,9 +104,11 @@ class PyroProgram:
                 pyro.factor("data", score.unsqueeze(-1) if batch else score)
                 return {}
             columns = _columns(self.mixture.spec, rows, self.mixture.device)
-            size = size if rows is None else len(rows)
-            if size < 1:
-                raise DataError(f"expected at least one row, found {size}")
+            size = whole("size", size if rows is None else len(rows), 0, error=DataError)
+            if not size:
+                raise DataError("expected at least one row, found 0")
+            numbers = size * sum(self.mixture.spec.cards)
+            check_numbers(f"{size:,} rows of a program", numbers, "take a smaller size", DataError)
             with pyro.plate("rows", size, dim=-1, device=str(self.mixture.device)):
                 return self._rows(tables, columns)
 
@@ -158,7 +163,7 @@ class PyroProgram:
         spec = self.mixture.spec
         if not isinstance(counts, Counts):
             raise DataError(
-                f"counts must be Counts, found a {type(counts).__name__}; of a table "
+                f"expected counts as Counts, found {shown(counts)}; of a table "
                 "px.Counts.from_frame(table, program.mixture.spec) makes them"
             )
         if not counts.schema.same_variables(spec):
@@ -262,9 +267,12 @@ def from_pyro(
         SpecError: a site is of another kind, no site is named as the source, the source has
             parents, or sites lie under different plates.
     """
+    source = name_of("source", source)
+    if not callable(model) or isinstance(model, type):
+        raise SpecError(f"expected a Pyro program, which can be called, found {shown(model)}")
     free = poutine.uncondition(model)
     store = pyro.get_param_store()
-    with store.scope(store.get_state()), poutine.block():
+    with alone(), store.scope(store.get_state()), poutine.block():
         with torch.random.fork_rng(), torch.no_grad():
             trace = poutine.trace(free).get_trace(*args, **kwargs)
         above: Any = get_dependencies(free, args, kwargs)["prior_dependencies"]
@@ -332,10 +340,10 @@ def _columns(spec: MixtureSpec, rows: Tensor | None, device: torch.device) -> di
     """The cells of every vertex, checked."""
     if rows is None:
         return {}
-    if not isinstance(rows, Tensor):
+    if not isinstance(rows, Tensor) or rows.is_meta:
         raise DataError(
-            f"rows must be a tensor of state numbers, (m, {spec.n_variables}), found a "
-            f"{type(rows).__name__}; of a table score counts=px.Counts.from_frame(table, "
+            f"expected rows as a tensor of state numbers, (m, {spec.n_variables}), found "
+            f"{shown(rows)}; of a table score counts=px.Counts.from_frame(table, "
             "program.mixture.spec), or observe rows=px.Counts.from_frame(...).expand()"
         )
     if rows.ndim != 2 or rows.shape[1] != spec.n_variables or rows.is_floating_point():
@@ -369,10 +377,11 @@ def _concentration(mixture: BayesNetMixture, v: int, value: float | Tensor) -> T
     """A prior in the shape of the table of a vertex."""
     spec = mixture.spec
     shape = tuple(spec.card(w) for w in (*_parents(spec, v), v))
-    given = torch.as_tensor(value, dtype=torch.float64, device=mixture.device)
+    given = numbers_as_tensor(f"prior of {spec.name(v)!r}", value, mixture.device)
     if not bool(((given > 0) & given.isfinite()).all()):
         raise SpecError(
-            f"prior of {spec.name(v)!r}: concentrations must be positive and finite, found {value}"
+            f"prior of {spec.name(v)!r}: concentrations must be positive and finite, found "
+            f"{shown(value)}"
         )
     try:
         return given.expand(shape).clone()

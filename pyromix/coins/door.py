@@ -19,6 +19,7 @@ from pyromix.coins.likelihood import (
     refine_binomial,
 )
 from pyromix.coins.moments import (
+    MOMENT_METHODS,
     MomentSolution,
     check_n_sources,
     solve_moments,
@@ -34,12 +35,17 @@ from pyromix.errors import (
     WeakIdentificationWarning,
     warn,
 )
-from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.arguments import one_of, whole
+from pyromix.model.memory import check_numbers
+from pyromix.model.randomness import RandomState, check_seed, torch_generator
 from pyromix.model.status import Status
 from pyromix.model.ties import first_largest
 
 SAME_COINS_OPTIMUM = 1e-5
 """Log-likelihoods (nats) that differ by less belong to one optimum."""
+
+MAX_FLIPS = 10**8
+"""Flips of the longest unit: the search for further coins has a grid as long as their root."""
 
 MERGE_LOSS = 1e-6
 """A coin whose loss costs less than this many nats was no coin of its own."""
@@ -90,11 +96,14 @@ def fit_iid(
             of the data.
         QueryError: unknown method, or ``weights_are`` is unknown.
     """
-    check_n_sources(n_sources)
-    for name, value in (("n_init", n_init), ("max_iter", max_iter)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise DataError(f"{name} must be an integer >= 0, found {value!r}")
-    k = int(n_sources)
+    k = check_n_sources(n_sources)
+    n_init, max_iter = (
+        whole(name, value, 0, error=DataError)
+        for name, value in (("n_init", n_init), ("max_iter", max_iter))
+    )
+    one_of("method", method, MOMENT_METHODS)
+    check_seed(random_state)
+    check_numbers(f"coins of {n_init:,} starts", n_init * k, "take a smaller n_init", DataError)
     flips = Flips.from_units(
         *read_units(successes, trials, sample_weight, weights_are, missing_values)
     )
@@ -115,6 +124,11 @@ def fit_iid(
 
 
 def _check_longest(flips: Flips, k: int) -> None:
+    if flips.longest > MAX_FLIPS:
+        raise DataError(
+            f"expected units of at most {MAX_FLIPS:,} flips, found one of {flips.longest:,}; so "
+            "long a unit shows its own probability: look at successes / trials itself"
+        )
     if flips.longest >= 2 * k - 1:
         return
     possible = (flips.longest + 1) // 2

@@ -47,15 +47,18 @@ from pyromix.errors import (
     DataError,
     IdentificationError,
     NumericalWarning,
-    QueryError,
     RankError,
     SeparationError,
     warn,
 )
 from pyromix.exact import linalg
+from pyromix.model.arguments import numbers_as_tensor, one_of, shown, whole
 from pyromix.model.status import Status, followed_by, mark
 
 MOMENT_METHODS = ("hankel", "prony", "pencil", "esprit")
+
+MAX_COINS = 1000
+"""Largest k: the matrices of its moments have k^2 entries, and rounding ends far below."""
 
 NOISE_FLOOR = 2.0
 """Standard errors by which the k-th singular value must exceed zero."""
@@ -130,6 +133,15 @@ def identify_iid(
     """
     values = as_float_tensor(moments, "moments")
     spread = None if covariance is None else as_float_tensor(covariance, "covariance")
+    if not values.ndim:
+        raise DataError(
+            f"moments must be a list mu_0, mu_1, ..., found one number {shown(moments)}"
+        )
+    if spread is not None and spread.shape != (*values.shape, values.shape[-1]):
+        raise DataError(
+            f"covariance must have a row and a column for each of {values.shape[-1]} moments, "
+            f"found {shown(spread)}"
+        )
     solution = solve_moments(values, n_sources, method=method, covariance=spread)
     bad = (solution.status != Status.OK).nonzero()
     if len(bad):
@@ -167,9 +179,8 @@ def solve_moments(
         IdentificationError: fewer than 2k moments.
     """
     k, order = n_sources, moments.shape[-1] - 1
-    if method not in MOMENT_METHODS:
-        raise QueryError(f"method must be one of {list(MOMENT_METHODS)}, found {method!r}")
-    check_n_sources(k)
+    one_of("method", method, MOMENT_METHODS)
+    k = check_n_sources(k)
     if order < 2 * k - 1:
         raise IdentificationError(
             f"k={k} coins need the moments mu_0..mu_{2 * k - 1}, found only up to mu_{order}: two "
@@ -233,24 +244,25 @@ def as_float_tensor(values: Any, name: str) -> Float[Tensor, ...]:
         DataError: not numbers, or a ragged nesting.
     """
     if isinstance(values, Tensor):
-        return values.detach().to(torch.float64)
+        return numbers_as_tensor(name, values, values.device, DataError)
     if isinstance(values, Sequence) and any(isinstance(v, Tensor) for v in values):
         values = [v.tolist() if isinstance(v, Tensor) else v for v in values]
+    if isinstance(values, np.ndarray) and np.iscomplexobj(values):
+        raise DataError(f"{name} must be real numbers, found {shown(values)}")
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{name} must be numbers, found {values!r:.80}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{name} must be numbers, found {shown(values)}") from error
     return torch.tensor(array, dtype=torch.float64, device="cpu")
 
 
-def check_n_sources(n_sources: Any) -> None:
-    """Refuse a k that is not a positive integer.
+def check_n_sources(n_sources: Any) -> int:
+    """Return k, a positive integer.
 
     Raises:
-        DataError: it is not.
+        DataError: it is none, or so large that its moments would not fit.
     """
-    if isinstance(n_sources, bool) or not isinstance(n_sources, int | np.integer) or n_sources < 1:
-        raise DataError(f"n_sources must be an integer >= 1, found {n_sources!r}")
+    return whole("n_sources", n_sources, 1, MAX_COINS, DataError, "ask for fewer coins")
 
 
 def _valid(moments: Tensor) -> Tensor:

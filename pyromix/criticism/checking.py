@@ -17,9 +17,9 @@ from pyromix.data.asking import Asked
 from pyromix.data.weights import COUNTS
 from pyromix.errors import PlanError, QueryError
 from pyromix.fitting import engine
-from pyromix.fitting.inputs import take_in
+from pyromix.fitting.inputs import declared_states, take_in
 from pyromix.formats.structure import Structure
-from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS
+from pyromix.identify.certify import most_parameters
 from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.signal import SIGNAL_LEVEL, signal_of
@@ -234,7 +234,7 @@ def _spec(
     notes: list[str],
 ) -> MixtureSpec:
     """Without data: states that nothing names are two, and that is said."""
-    states = {name: tuple(names) for name, names in (state_names or {}).items()}
+    states = declared_states(state_names)
     states.pop(structure.source, None)
     open_names = [name for name in structure.missing_states if name not in states]
     if open_names:
@@ -289,7 +289,7 @@ def _reasons(found: Verdict) -> list[str]:
         return [
             *reasons,
             f"the local certificate is not computed: {spec.n_parameters} parameters, more than "
-            f"{MAX_CERTIFIED_PARAMETERS}",
+            f"{most_parameters(spec)}",
         ]
     counted = (
         f"the joint distribution of the observed variables fixes {local.rank} of "

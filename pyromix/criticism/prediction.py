@@ -10,7 +10,8 @@ from pyromix.data.weights import COUNTS
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.inputs import table_of
 from pyromix.fitting.record import Fit
-from pyromix.model.randomness import RandomState
+from pyromix.model.arguments import level_of
+from pyromix.model.randomness import RandomState, check_seed
 
 
 def predictive_check(
@@ -38,6 +39,8 @@ def predictive_check(
     Raises:
         DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
+    level = level_of(level)
+    check_seed(random_state)
     counts = table_of(fit, data, sample_weight, weights_are, missing_values)
     counts = counts.to(fit.mixture.device)
     with one_thread_unless(counts.rows.numel()):

@@ -18,11 +18,12 @@ from torch import Tensor
 from pyromix.answers import ask
 from pyromix.answers.effect import Effect
 from pyromix.data.counts import Counts
-from pyromix.errors import PositivityError, PyromixWarning, QueryError
+from pyromix.errors import PositivityError, PyromixWarning
 from pyromix.exact.elimination import marginal
 from pyromix.exact.sampling import sample
 from pyromix.fitting.engine import fit as fit_model
 from pyromix.fitting.record import Fit
+from pyromix.model.arguments import whole
 from pyromix.model.match import match_sources
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import DoQuery
@@ -116,8 +117,7 @@ def rehearse(
         QueryError: a name is unknown, or ``n_times`` is no positive integer.
         DataError: the fit is one to a population.
     """
-    if isinstance(n_times, bool) or not isinstance(n_times, int) or n_times < 1:
-        raise QueryError(f"n_times must be an integer >= 1, found {n_times!r}")
+    n_times = whole("n_times", n_times, 1)
     n_rows = max(round(fit.counts.n_rows), 1)
     generator = torch_generator(random_state)
     ask = _asker(fit, treatment, outcome)

@@ -28,10 +28,11 @@ from pyromix.fitting.record import Fit
 from pyromix.identify.network.ranks import network_rank
 from pyromix.identify.product.rank import RankEstimate, product_rank
 from pyromix.identify.verdict import Ground, judge
+from pyromix.model.arguments import level_of, listed, real, whole
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
-from pyromix.model.randomness import RandomState, torch_generator
-from pyromix.model.spec import MixtureSpec
+from pyromix.model.randomness import RandomState, check_seed, torch_generator
+from pyromix.model.spec import MAX_SOURCES, MixtureSpec
 from pyromix.model.ties import first_smallest
 
 if TYPE_CHECKING:
@@ -248,9 +249,11 @@ def select_n_sources(
         DataError: the table is unusable; or there are no rows, and no blocks for a rank test.
         QueryError: an option is unknown.
     """
-    numbers = sorted(set(candidates))
-    if not numbers or any(isinstance(k, bool) or k < 1 for k in numbers):
-        raise SpecError(f"candidates must be numbers of sources >= 1, found {numbers}")
+    numbers = _candidates(candidates)
+    level, n_folds = level_of(level), whole("n_folds", n_folds, 2, error=DataError)
+    if prior is not None:
+        prior = real("prior", prior, 0.0, advice="a pseudo-count per cell")
+    check_seed(random_state)
     if model is None:
         model, data = without_edges(data, sample_weight, state_names, missing_values)
     taken, notes = take_in(
@@ -294,6 +297,19 @@ def select_n_sources(
         for found, mean, error in zip(fits, means, errors, strict=True)
     ]
     return Selection(tuple(table), ranks, level, sentences(notes))
+
+
+def _candidates(candidates: Iterable[int]) -> list[int]:
+    """Numbers of sources, each once, in order.
+
+    Raises:
+        SpecError: one is none, or there is none.
+    """
+    given = listed("candidates", candidates, "numbers of sources")
+    if not given:
+        raise SpecError("candidates must be numbers of sources >= 1, found none")
+    advice = "every source has tables of its own: ask for fewer"
+    return sorted({whole("candidates", k, 1, MAX_SOURCES, SpecError, advice) for k in given})
 
 
 def _by_ranks(

@@ -27,10 +27,11 @@ from pyromix.fitting.engine import fit as fit_model
 from pyromix.fitting.record import Fit
 from pyromix.identify.graphical import graph_facts
 from pyromix.identify.verdict import judge
+from pyromix.model.arguments import real, whole
 from pyromix.model.match import match_sources
 from pyromix.model.prior import Prior
 from pyromix.model.query import Certainty, DoQuery
-from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.randomness import RandomState, check_seed, torch_generator
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.ties import ordered
 
@@ -42,6 +43,9 @@ FIT, N_SOURCES, VIEW, OPTIMUM = "fit", "n_sources", "view", "optimum"
 
 WITHIN_NATS = 2.0
 """Nats below the best up to which an optimum fits as well: a likelihood ratio of 7."""
+
+MAX_STARTS = 10_000
+"""Random starts that may be asked for; each is an EM of its own."""
 
 SAME_ANSWER = 1e-3
 """Answers that differ by less in every cell are one."""
@@ -172,10 +176,9 @@ def sensitivity(
         QueryError: a name, state or option is unknown.
         DataError: the fit holds no table.
     """
-    if isinstance(n_starts, bool) or not isinstance(n_starts, int) or n_starts < 0:
-        raise QueryError(f"n_starts must be an integer >= 0, found {n_starts!r}")
-    if not within >= 0:
-        raise QueryError(f"within must be a number of nats >= 0, found {within!r}")
+    n_starts = whole("n_starts", n_starts, 0, MAX_STARTS, advice="a few dozen will do")
+    within = real("within", within, 0.0, ends=True, advice="nats below the best")
+    check_seed(random_state)
     spec, counts = fit.spec, fit.counts
     asked = DoQuery.from_names(spec, variables, do, evidence)
     question_ = (variables, do, evidence)

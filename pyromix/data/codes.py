@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError
+from pyromix.model.arguments import is_integer, shown
 from pyromix.model.schema import Schema
 
 MAX_BINS = 2**24
@@ -188,6 +190,20 @@ def smallest_dtype(schema: Schema) -> torch.dtype:
         for dtype in (torch.int8, torch.int16, torch.int32)
         if max(schema.cards) - 1 <= torch.iinfo(dtype).max
     )
+
+
+def check_codes(schema: Any, rows: Any) -> None:
+    """Refuse what is no table of state numbers of a schema.
+
+    Raises:
+        DataError: names what was found.
+    """
+    if not isinstance(schema, Schema):
+        raise DataError(f"expected a Schema or a MixtureSpec, found {shown(schema)}")
+    if not isinstance(rows, Tensor) or rows.ndim != 2 or not is_integer(rows):
+        raise DataError(
+            f"expected rows as a tensor of state numbers, (rows, variables), found {shown(rows)}"
+        )
 
 
 def check_states(schema: Schema, codes: Int[Tensor, "rows columns"]) -> None:

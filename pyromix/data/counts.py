@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.codes import check_states, collapse, locate, smallest_dtype
+from pyromix.data.codes import check_codes, check_states, collapse, locate, smallest_dtype
 from pyromix.data.distinct import distinct_rows
 from pyromix.data.frames import encode
 from pyromix.data.intake_report import DataReport, warn_of_repairs
@@ -20,6 +20,7 @@ from pyromix.data.moments import MomentSource, check_request, check_same_variabl
 from pyromix.data.reading import read_frame
 from pyromix.data.weights import COUNTS, check_weights_are
 from pyromix.errors import DataError, NoModelError
+from pyromix.model.arguments import device_of, numbers_as_tensor, shown
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
@@ -59,6 +60,9 @@ class Counts:
         if isinstance(self.schema, MixtureSpec):
             object.__setattr__(self, "counted_for", self.schema)
             object.__setattr__(self, "schema", self.schema.schema)
+        check_codes(self.schema, self.rows)
+        if not isinstance(self.weights, Tensor):
+            raise DataError(f"expected weights as a float64 tensor, found {shown(self.weights)}")
         if not self.rows.shape[0]:
             raise DataError("expected at least one row, found none")
         check_states(self.schema, self.rows)
@@ -111,6 +115,7 @@ class Counts:
             QueryError: ``weights_are`` is unknown.
         """
         check_weights_are(weights_are, sample_weight)
+        device = None if device is None else device_of(device)
         table = read_frame(data, missing_values)
         encoded = encode(table, spec, sample_weight=sample_weight, missing=missing, warn=False)
         weights = None if sample_weight is None else encoded.weights
@@ -143,13 +148,14 @@ class Counts:
             QueryError: ``weights_are`` is unknown.
         """
         check_weights_are(weights_are, weights)
+        check_codes(spec, codes)
         check_states(spec, codes)
         if weights is not None:
-            weights = weights.to(torch.float64)
-            if weights.shape[0] != codes.shape[0]:
+            weights = numbers_as_tensor("weights", weights, codes.device, DataError)
+            if weights.shape != codes.shape[:1]:
                 raise DataError(
                     f"expected one weight for each of {codes.shape[0]} rows, found "
-                    f"{weights.shape[0]}"
+                    f"{len(weights) if weights.ndim == 1 else shown(weights)}"
                 )
             if not bool((weights.isfinite() & (weights >= 0)).all()):
                 raise DataError(
@@ -231,7 +237,12 @@ class Counts:
     # -- other counts ------------------------------------------------------------------------
 
     def to(self, device: torch.device | str) -> Counts:
-        """Return the same counts on another device."""
+        """Return the same counts on another device.
+
+        Raises:
+            QueryError: this machine has none of this name.
+        """
+        device = device_of(device)
         return replace(self, rows=self.rows.to(device), weights=self.weights.to(device))
 
     def with_spec(self, spec: Schema) -> Counts:
@@ -261,6 +272,8 @@ class Counts:
         Raises:
             DataError: a variable is not here, or its states differ, or no row is left.
         """
+        if not isinstance(spec, Schema):
+            raise DataError(f"expected a Schema or a MixtureSpec, found {shown(spec)}")
         here = {name: i for i, name in enumerate(self.schema.variables)}
         for name, states in zip(spec.variables, spec.states, strict=True):
             if name not in here or self.schema.states[here[name]] != states:
@@ -292,6 +305,8 @@ class Counts:
         Raises:
             DataError: the variables or their states differ.
         """
+        if not isinstance(other, Counts):
+            raise DataError(f"expected Counts, found {shown(other)}; Counts.from_frame makes them")
         other = other.with_spec(self.schema).to(self.device)
         rows, weights = collapse(
             torch.cat([self.rows, other.rows]),

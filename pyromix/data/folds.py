@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError
+from pyromix.model.arguments import whole
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.ties import first_largest
 
@@ -53,20 +54,18 @@ def dealt(
     Raises:
         DataError: fewer than two folds, or fewer rows than folds need.
     """
-    if isinstance(n_folds, bool) or not isinstance(n_folds, int) or n_folds < 2:
-        raise DataError(f"n_folds must be an integer >= 2, found {n_folds!r}")
-    whole = counts.weights.round().clamp_min(1)
+    n_folds = whole("n_folds", n_folds, 2, error=DataError)
+    if n_folds > counts.n_rows:
+        raise too_few(n_folds, counts)
+    rows = counts.weights.round().clamp_min(1)
     parts = numpy_generator(random_state).multinomial(
-        whole.to(torch.int64).cpu().numpy(), [1 / n_folds] * n_folds
+        rows.to(torch.int64).cpu().numpy(), [1 / n_folds] * n_folds
     )
     own = torch.from_numpy(parts).to(counts.device).T
     if not bool((own > 0).any(1).all()):
-        raise DataError(
-            f"expected rows enough for {n_folds} folds, found {math.ceil(counts.n_rows)}; take "
-            "fewer folds"
-        )
-    one = counts.weights / whole
-    return own * one, (whole - own) * one
+        raise too_few(n_folds, counts)
+    one = counts.weights / rows
+    return own * one, (rows - own) * one
 
 
 def compared(
@@ -84,6 +83,14 @@ def compared(
     centred = apart - (apart @ row_weights / total).unsqueeze(1)
     variance = centred.square() @ row_weights / total
     return means, (variance / total).sqrt()
+
+
+def too_few(n_folds: int, counts: Counts) -> DataError:
+    """What to say where folds would be without rows."""
+    return DataError(
+        f"expected rows enough for {n_folds} folds, found {math.ceil(counts.n_rows)}; take "
+        "fewer folds"
+    )
 
 
 def _weighted(counts: Counts, row_weights: Tensor) -> Counts:

@@ -34,7 +34,8 @@ from pyromix.data.reading import (
 from pyromix.data.repairs import Repair, sentences
 from pyromix.data.weights import read_weights
 from pyromix.errors import DataError, FileError
-from pyromix.model.schema import Schema, near_matches
+from pyromix.model.arguments import one_of, shown
+from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
 if TYPE_CHECKING:
@@ -96,11 +97,9 @@ def encode(
         DataError: a column is missing, a value is no state, a weight is unusable, the source is a
             column, no row is left, or the rule for missing cells is unknown.
     """
-    if missing not in MISSING_RULES:
-        raise DataError(
-            f"missing must be one of {list(MISSING_RULES)}, found {missing!r}"
-            f"{near_matches(missing, MISSING_RULES)}"
-        )
+    one_of("missing", missing, MISSING_RULES, DataError)
+    if not isinstance(schema, Schema):
+        raise DataError(f"expected a Schema or a MixtureSpec, found {shown(schema)}")
     table = read_frame(table)
     check_columns(table, schema.variables)
     if isinstance(schema, MixtureSpec) and schema.source in table.columns:

@@ -6,8 +6,12 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from pyromix.data.text import parse
 from pyromix.errors import DataError
+from pyromix.model.arguments import numbers_as_tensor
 
 EVERYWHERE = frozenset[tuple[bool, Hashable]]()
 
@@ -57,7 +61,11 @@ def marks_of(missing_values: Any) -> Marks:
 
 
 def _marks(values: Any) -> frozenset[tuple[bool, Hashable]]:
-    single = isinstance(values, str) or not isinstance(values, Iterable)
+    single = isinstance(values, str | bytes) or not isinstance(values, Iterable)
+    if isinstance(values, Tensor):
+        values = numbers_as_tensor("missing_values", values, "cpu", DataError)
+    if isinstance(values, np.ndarray | Tensor):
+        values, single = values.tolist(), not values.ndim
     listed = [values] if single else list(values)
     if wrong := [value for value in listed if not isinstance(value, Hashable)]:
         raise DataError(

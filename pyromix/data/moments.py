@@ -7,7 +7,7 @@ makes the one of the other. ``Rows`` is another capability, which an object has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import DataError
+from pyromix.model.arguments import is_integer, listed, shown, whole
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
@@ -168,7 +169,21 @@ def check_request(
     Raises:
         DataError: unknown or repeated vertices, states out of range, or a table beyond memory.
     """
-    involved = [*variables, *given]
+    for name, vertices in (("variables", variables), ("given", given)):
+        if not isinstance(vertices, Sized):  # they are walked through more than once
+            raise DataError(f"{name} must be a list of vertices, found {shown(vertices)}")
+    involved = [
+        whole("a vertex", v, -1, schema.n_variables - 1, DataError)
+        for v in (
+            *listed("variables", variables, "vertices", DataError),
+            *listed("given", given, "vertices", DataError),
+        )
+    ]
+    if not isinstance(assignments, Tensor) or assignments.ndim != 2 or not is_integer(assignments):
+        raise DataError(
+            "expected assignments as a tensor of state numbers, a row for each, found "
+            f"{shown(assignments)}"
+        )
     if wrong := [v for v in involved if not 0 <= v < schema.n_variables]:
         name = f" {schema.source!r}" if isinstance(schema, MixtureSpec) else ""
         raise DataError(
@@ -207,6 +222,8 @@ def check_same_variables(known: Schema, asked: Schema) -> None:
     Raises:
         DataError: names the variables that differ.
     """
+    if not isinstance(asked, Schema):
+        raise DataError(f"expected a Schema or a MixtureSpec, found {shown(asked)}")
     have = dict(zip(known.variables, known.states, strict=True))
     want = dict(zip(asked.variables, asked.states, strict=True))
     if have != want:

@@ -15,7 +15,8 @@ from pyromix.data.counts import Counts
 from pyromix.data.moments import MAX_JOINT_CELLS, check_request, check_same_variables, normalised
 from pyromix.errors import DataError
 from pyromix.exact.elimination import marginal
-from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.arguments import shown, whole
+from pyromix.model.mixture import BayesNetMixture, mixture_of
 from pyromix.model.query import DoQuery
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
@@ -40,6 +41,13 @@ class Population:
     mixture: BayesNetMixture
 
     def __post_init__(self) -> None:
+        if not isinstance(self.mixture, BayesNetMixture):
+            raise DataError(
+                "a population is that of a mixture, such as fit.mixture, found "
+                f"{shown(self.mixture)}"
+            )
+        if not isinstance(self.spec, MixtureSpec):
+            raise DataError(f"expected a MixtureSpec, found {shown(self.spec)}")
         if self.mixture.batch_shape:
             raise DataError(
                 "a population is one mixture, found batch axes "
@@ -149,6 +157,7 @@ class Population:
         Raises:
             DataError: the joint table has more cells.
         """
+        max_cells = whole("max_cells", max_cells, 1, error=DataError)
         if self.spec.n_cells > max_cells:
             raise DataError(
                 f"expected a joint table of at most {max_cells:,} cells, found "
@@ -183,4 +192,5 @@ def population(mixture: BayesNetMixture) -> Population:
     Raises:
         DataError: the mixture has batch axes.
     """
+    mixture = mixture_of(mixture)
     return Population(mixture.spec, mixture)

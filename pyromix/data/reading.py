@@ -35,6 +35,7 @@ from pyromix.data.marks import NO_MARKS, Marks, marks_of
 from pyromix.data.repairs import SHOWN, cells_named
 from pyromix.data.text import MISSING_TEXTS, header
 from pyromix.errors import DataError, FileError, PyromixError
+from pyromix.model.arguments import path_of
 from pyromix.model.schema import near_matches
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def read_frame(data: Any, missing_values: Any = None, dialect: Dialect = SNIFF) 
     if isinstance(data, RawTable):
         return replace(data, marks=marks) if marks else data
     if isinstance(data, str | os.PathLike):
-        table = _read_path(Path(data), dialect)
+        table = _read_path(path_of(data), dialect)
     elif hasattr(data, "read"):
         content = data.read()
         if isinstance(content, str):

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.levels import numbers_of
-from pyromix.errors import DataError, QueryError
+from pyromix.errors import DataError
+from pyromix.model.arguments import numbers_as_tensor, one_of
 from pyromix.model.schema import Schema, near_matches
 
 COUNTS, SAMPLING = WEIGHTS_ARE = ("counts", "sampling")
@@ -35,11 +36,7 @@ def check_weights_are(weights_are: str, sample_weight: Any) -> None:
         QueryError: ``weights_are`` is unknown.
         DataError: it is set, and ``sample_weight`` is left out.
     """
-    if weights_are not in WEIGHTS_ARE:
-        raise QueryError(
-            f"weights_are must be one of {list(WEIGHTS_ARE)}, found {weights_are!r}"
-            f"{near_matches(str(weights_are), WEIGHTS_ARE)}"
-        )
+    one_of("weights_are", weights_are, WEIGHTS_ARE)
     if sample_weight is None and weights_are != COUNTS:
         raise DataError(
             f"weights_are={weights_are!r} says how weights are to be read, but no weights were "
@@ -178,11 +175,13 @@ def _array(values: Any) -> Float[np.ndarray, " rows"]:
     series = nw.from_native(values, series_only=True, pass_through=True)
     if isinstance(series, nw.Series):
         return numbers_of("sample_weight", series)
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
     try:
+        if isinstance(values, Tensor):
+            values = numbers_as_tensor("sample_weight", values, "cpu", DataError).numpy()
+        if isinstance(values, np.ndarray) and np.iscomplexobj(values):
+            raise TypeError("they are complex")
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"sample_weight must be a column name or numbers: {error}") from None
     if array.ndim != 1:
         raise DataError(

@@ -5,7 +5,6 @@ The formulas of a step stand in ``step``.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +34,7 @@ from pyromix.estimate.result import (
 from pyromix.estimate.starts import batch_of, random_starts
 from pyromix.estimate.step import EMMap, Point, WeightedRows
 from pyromix.exact.threads import one_thread_unless
+from pyromix.model.arguments import flag, real, shown, whole
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import Prior, PseudoCounts
@@ -107,6 +107,9 @@ def climb(
     """
     spec = starts.spec
     _check(counts, starts, max_iter, tol)
+    accelerate, check_saddle = flag("accelerate", accelerate), flag("check_saddle", check_saddle)
+    if progress is not None and (not callable(progress) or isinstance(progress, type)):
+        raise SpecError(f"progress must be a function or None, found {shown(progress)}")
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
     em = EMMap(spec, index_of(spec, counts), counts.weights, prior)
@@ -228,10 +231,8 @@ def _check(counts: WeightedRows, starts: BayesNetMixture, max_iter: int, tol: fl
         raise SpecError(
             f"data are on {counts.rows.device} and starts on {starts.device}; move one of them"
         )
-    if isinstance(max_iter, bool) or max_iter < 1:
-        raise SpecError(f"max_iter must be an integer >= 1, found {max_iter!r}")
-    if not (math.isfinite(tol) and tol > 0):
-        raise SpecError(f"tol must be a positive number of nats per row, found {tol!r}")
+    whole("max_iter", max_iter, 1, error=SpecError)
+    real("tol", tol, 0.0, error=SpecError, advice="nats per row, e.g. tol=1e-9")
     weights = counts.weights
     if not len(weights) or not bool((weights.isfinite() & (weights > 0)).all()):
         bad = int((~(weights.isfinite() & (weights > 0))).sum())

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pyromix.model.arguments import flag
+
 Tell = Callable[[int, str], object]
 """Told how many steps are done, and a few words."""
 
@@ -22,7 +24,7 @@ def progress_bar(show: bool | None, total: int, title: str) -> Iterator[Tell]:
     Yields:
         What is to be told of each step.
     """
-    if not (sys.stderr.isatty() if show is None else show):
+    if not (sys.stderr.isatty() if show is None else flag("show_progress", show)):
         yield lambda done, words: None
         return
     from tqdm import tqdm

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -11,6 +13,8 @@ from pyromix.errors import SpecError
 from pyromix.estimate.indexed import index_of
 from pyromix.estimate.step import EMMap, Point, WeightedRows
 from pyromix.exact.cells import CellAxis
+from pyromix.model.arguments import whole
+from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, torch_generator
@@ -32,6 +36,9 @@ WEIGHT_CONCENTRATION = 10.0
 
 INSIDE = 0.01
 """Share of the uniform distribution that brings a boundary point inside."""
+
+COPIES = 8
+"""Tables of each start that EM holds at once: the point, its steps, their logarithms and sums."""
 
 JITTER = 0.05
 """Share of random tables in a jittered copy."""
@@ -64,15 +71,30 @@ def random_starts(
     Raises:
         SpecError: n is not a positive integer, or ``random_state`` is neither of the two.
     """
-    if isinstance(n, bool) or n < 1:
-        raise SpecError(f"the number of starts must be an integer >= 1, found {n!r}")
+    n = whole("the number of starts", n, 1, error=SpecError)
     axis = CellAxis(spec)
+    check_starts(spec, n)
     if counts is None:
         concentration = torch.ones(axis.n_cells, dtype=torch.float64, device="cpu")
     else:
         concentration = CONCENTRATION * _centre(spec, counts).cpu()
     draws = _draw(spec, n, random_state, concentration, WEIGHT_CONCENTRATION)
     return draws.mixture(spec).to(device)
+
+
+def check_starts(spec: MixtureSpec, n: int) -> None:
+    """Refuse a climb whose tables would not fit, before any is made.
+
+    Raises:
+        SpecError: names size and limit.
+    """
+    largest = max(range(spec.n_variables), key=lambda v: prod(spec.cpt_shape(v)))
+    check_numbers(
+        f"EM on tables of {spec.n_variables} variables, {n:,} starts and k={spec.n_sources}, the "
+        f"largest of {spec.name(largest)!r} with {len(spec.parents[largest])} parents",
+        COPIES * n * spec.n_cells_of_tables,
+        "leave parents out, or take fewer sources or a smaller n_init",
+    )
 
 
 def batch_of(*mixtures: BayesNetMixture) -> BayesNetMixture:

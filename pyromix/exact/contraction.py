@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pyromix.errors import ContractionSizeError
 from pyromix.exact import logspace
+from pyromix.model import memory
 from pyromix.model.spec import SOURCE
 
 SCENARIO = -2
@@ -27,9 +28,6 @@ SCENARIO = -2
 
 BATCH = -3
 """The label of the batch axes of a mixture, flattened to one."""
-
-MEMORY_LIMIT = 2 * 2**30
-"""Default bound on the largest table of a contraction, in bytes."""
 
 EASY_CELLS = 2**20
 """Tables up to this size are not worth a second search for an order."""
@@ -88,7 +86,7 @@ def contract(
     kept: Scope,
     *,
     name: Callable[[int], str],
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> Float[Tensor, ...]:
     """Sum the product of all tables over every label that is not kept.
 
@@ -96,7 +94,7 @@ def contract(
         factors: at least one table.
         kept: labels of the axes of the result; each stands in some table.
         name: how a label is called in an error.
-        memory_limit: bound on each intermediate table, in bytes.
+        memory_limit: bound on each intermediate table, in bytes; by default that of ``memory``.
 
     Returns:
         One axis per kept label.
@@ -119,7 +117,7 @@ def log_contract(
     kept: Scope,
     *,
     name: Callable[[int], str],
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> Float[Tensor, ...]:
     """Logarithm of ``contract``, by the same steps on logarithms.
 
@@ -131,7 +129,7 @@ def log_contract(
         factors: at least one table; the tables themselves, not their logarithms.
         kept: labels of the axes of the result; each stands in some table.
         name: how a label is called in an error.
-        memory_limit: bound on each intermediate table, in bytes.
+        memory_limit: bound on each intermediate table, in bytes; by default that of ``memory``.
 
     Returns:
         One axis per kept label.
@@ -162,27 +160,35 @@ def align(table: Float[Tensor, ...], scope: Scope, target: Scope) -> Float[Tenso
 
 
 def check_size(
-    scope: Scope, sizes: Mapping[int, int], name: Callable[[int], str], memory_limit: int
+    scope: Scope, sizes: Mapping[int, int], name: Callable[[int], str], bound: int | None
 ) -> None:
     """Refuse a table before it is allocated.
+
+    Args:
+        scope: labels of its axes.
+        sizes: length of every label.
+        name: how a label is called.
+        bound: in bytes; ``memory.memory_limit`` where there is none.
 
     Raises:
         ContractionSizeError: it exceeds the bound; carries the names of its labels.
     """
     n_bytes = 8 * prod(sizes[label] for label in scope)
-    if n_bytes <= memory_limit:
+    limit = memory.memory_limit() if bound is None else bound
+    if n_bytes <= limit:
         return
     axes = sorted((label for label in scope if sizes[label] > 1), key=lambda a: -sizes[a])
     listed = ", ".join(f"{name(a)} ({sizes[a]})" for a in axes[:12])
     more = f" and {len(axes) - 12} more" if len(axes) > 12 else ""
     raise ContractionSizeError(
-        f"expected intermediate tables of at most {_in_words(memory_limit)}, found one of "
-        f"{_in_words(n_bytes)} over {len(axes)} labels: {listed}{more}; ask for fewer outcomes at "
-        "once, for one part of the batch or of the scenarios at a time, with more evidence, or "
-        "raise memory_limit",
+        f"expected intermediate tables of at most {memory.in_words(limit)}, found one of "
+        f"{memory.in_words(n_bytes)} over {len(axes)} labels: {listed}{more}; ask for fewer "
+        "outcomes at once, for one part of the batch or of the scenarios at a time, with more "
+        "evidence, or "
+        f"{memory.how_to_raise(n_bytes)}",
         clique=tuple(map(name, axes)),
         n_bytes=n_bytes,
-        limit=memory_limit,
+        limit=limit,
     )
 
 
@@ -359,10 +365,3 @@ def _sizes(factors: Iterable[Factor]) -> dict[int, int]:
 
 def _cells(scope: Scope, sizes: Mapping[int, int]) -> int:
     return prod(sizes[label] for label in scope)
-
-
-def _in_words(n_bytes: int) -> str:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.3g} {unit}"
-    return f"{n_bytes} bytes"

@@ -11,7 +11,6 @@ from torch import Tensor
 from pyromix.errors import SpecError
 from pyromix.exact.contraction import (
     BATCH,
-    MEMORY_LIMIT,
     SCENARIO,
     Factor,
     contract,
@@ -40,7 +39,7 @@ of other rows of probabilities, which is at most one. What underflow takes from 
 
 
 def marginal(
-    mixture: BayesNetMixture, query: DoQuery, *, memory_limit: int = MEMORY_LIMIT
+    mixture: BayesNetMixture, query: DoQuery, *, memory_limit: int | None = None
 ) -> Float[Tensor, ...]:
     """Compute P(outcomes | do, evidence) by the truncated factorisation.
 
@@ -50,7 +49,7 @@ def marginal(
     Args:
         mixture: the tables.
         query: the question, in numbers.
-        memory_limit: bound on each intermediate table, in bytes.
+        memory_limit: bound on each intermediate table, in bytes; by default that of ``memory``.
 
     Returns:
         ``(*batch, [scenarios,] *cards of the outcomes)``; each answer sums to one.
@@ -68,14 +67,14 @@ def marginal(
 
 
 def log_evidence(
-    mixture: BayesNetMixture, query: DoQuery, *, memory_limit: int = MEMORY_LIMIT
+    mixture: BayesNetMixture, query: DoQuery, *, memory_limit: int | None = None
 ) -> Float[Tensor, ...]:
     """Compute log P(evidence | do); the outcomes of the query play no part.
 
     Args:
         mixture: the tables.
         query: the question, in numbers.
-        memory_limit: bound on each intermediate table, in bytes.
+        memory_limit: bound on each intermediate table, in bytes; by default that of ``memory``.
 
     Returns:
         ``(*batch, [scenarios])``; -inf where the evidence is impossible, 0 without evidence.
@@ -94,7 +93,7 @@ def unsupported_mass(
     query: DoQuery,
     reached: Sequence[Bool[Tensor, ...]],
     *,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> Float[Tensor, ...]:
     """Compute how much of an answer rests on rows of CPTs that no data reached.
 
@@ -107,7 +106,7 @@ def unsupported_mass(
         query: the question, in numbers.
         reached: per vertex which of its rows data reached: ``(k, *card(parents))``, with or
             without the batch axes of the mixture before it, or what broadcasts to that.
-        memory_limit: bound on each intermediate table, in bytes.
+        memory_limit: bound on each intermediate table, in bytes; by default that of ``memory``.
 
     Returns:
         ``(*batch, [scenarios])``, from 0 to 1; exactly 1 where the answer is all unsupported.
@@ -133,7 +132,7 @@ def _sums(
     kept: tuple[int, ...],
     masks: Sequence[Factor] = (),
     *,
-    memory_limit: int,
+    memory_limit: int | None,
 ) -> tuple[Float[Tensor, "b s *cards"], Float[Tensor, "b s"]]:
     """Compute P(kept, evidence | do), scaled where it would underflow.
 
@@ -142,7 +141,7 @@ def _sums(
         query: its do and its evidence are used.
         kept: vertices that are not summed over.
         masks: further factors.
-        memory_limit: bound on each intermediate table, in bytes.
+        memory_limit: bound on each intermediate table, in bytes; by default that of ``memory``.
 
     Returns:
         Numbers, and the logarithms of what to multiply them by. The axes of batch and scenarios

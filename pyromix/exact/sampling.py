@@ -14,7 +14,6 @@ from pyromix.errors import QueryError
 from pyromix.exact import logspace
 from pyromix.exact.contraction import (
     BATCH,
-    MEMORY_LIMIT,
     Factor,
     Scope,
     align,
@@ -43,7 +42,7 @@ def sample(
     *,
     do: Mapping[int, DoValue] | None = None,
     evidence: Mapping[int, int] | None = None,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> tuple[Int[Tensor, "*batch n variables"], Int[Tensor, "*batch n"]]:
     """Draw rows of P(U, V | do, evidence).
 
@@ -56,7 +55,7 @@ def sample(
         random_state: an integer or a Generator.
         do: per vertex a state or one distribution ``(card,)``.
         evidence: per vertex its state.
-        memory_limit: bound on each table kept, in bytes.
+        memory_limit: bound on each table kept, in bytes; by default that of ``memory``.
 
     Returns:
         State numbers of the variables, and the sources; int64. A vertex with evidence or under a
@@ -96,7 +95,7 @@ def sample(
 
 
 def _eliminate(
-    factors: Sequence[Factor], name: Callable[[int], str], memory_limit: int
+    factors: Sequence[Factor], name: Callable[[int], str], memory_limit: int | None
 ) -> tuple[list[tuple[int, Factor]], Float[Tensor, ...]]:
     """Sum out one vertex after the other, keeping its distribution given those still to come.
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -27,6 +26,7 @@ from pyromix.fitting.typed import checked, typed
 from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
 from pyromix.formats.words import shown
 from pyromix.identify.signal import Signal, Triple
+from pyromix.model.arguments import flag, path_of
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
@@ -52,7 +52,7 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
         FileError: another ending, or the path cannot be written to.
         DataError: the data are wanted, but the fit was loaded without.
     """
-    path = Path(path)
+    path, include_data = path_of(path), flag("include_data", include_data)
     if path.suffix != ".pyromix":
         raise FileError(
             f"{path}: a fit is saved as a bundle, so the name must end in .pyromix; "

@@ -29,7 +29,7 @@ from pyromix.estimate.progress import Tell, progress_bar
 from pyromix.estimate.race import HEAT_ROWS
 from pyromix.estimate.restarts import climb_raced, climb_until_confirmed
 from pyromix.estimate.result import EMResult
-from pyromix.estimate.starts import batch_of
+from pyromix.estimate.starts import batch_of, check_starts
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.assembly import from_em, from_population
 from pyromix.fitting.inputs import take_in, without_edges
@@ -38,11 +38,11 @@ from pyromix.fitting.record import Fit
 from pyromix.identify.identifiers import Boundaries, Identifier
 from pyromix.identify.stage import MomentStage, MomentStart
 from pyromix.identify.start import start_for_em, start_from_moments
+from pyromix.model.arguments import flag, one_of, real, shown, whole
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.prior import Prior, PseudoCounts, prior_words
-from pyromix.model.randomness import RandomState, branched, torch_generator
-from pyromix.model.spec import near_matches
+from pyromix.model.randomness import RandomState, branched, check_seed, torch_generator
 
 FIT_METHODS = ("auto", "moments", "markov-boundary", "em")
 
@@ -82,17 +82,19 @@ def fit(
         raise QueryError(
             f"method: found the class {method.__name__}; make one, {method.__name__}()"
         )
-    if not isinstance(method, Identifier) and method not in FIT_METHODS:
-        raise QueryError(
-            f"method must be one of {list(FIT_METHODS)}, found {method!r}"
-            f"{near_matches(method, FIT_METHODS)}"
-        )
-    if n_init is not None and (
-        isinstance(n_init, bool) or not isinstance(n_init, int) or n_init < 0
-    ):
-        raise SpecError(f"n_init must be an integer >= 0 or left out, found {n_init!r}")
+    if not isinstance(method, Identifier):
+        method = one_of("method", method, FIT_METHODS)
+    if n_init is not None:
+        n_init = whole("n_init", n_init, 0, error=SpecError)
+    max_iter = whole("max_iter", max_iter, 1, error=SpecError)
+    tol = real("tol", tol, 0.0, error=SpecError, advice="nats per row, e.g. tol=1e-9")
+    check_seed(random_state)
+    if show_progress is not None:
+        show_progress = flag("show_progress", show_progress)
     if isinstance(prior, str) and prior != POOLED:
-        raise QueryError(f"prior must be {POOLED!r}, None, a number or a mapping, found {prior!r}")
+        raise QueryError(
+            f"prior must be {POOLED!r}, None, a number or a mapping, found {shown(prior)}"
+        )
     taken, notes = take_in(
         model,
         data,
@@ -131,6 +133,7 @@ def _fitted(
 ) -> Fit:
     """Moments, then EM from there and from random starts, as the method says."""
     spec = data.spec
+    check_starts(spec, max(n_init or 1, 1))
     exact = data.exact
     asked = method.name if isinstance(method, Identifier) else method
     start = _moments(data, method, generator)

@@ -13,6 +13,7 @@ from pyromix.data.asking import Asked, asked, gathered
 from pyromix.data.cells import levels_of
 from pyromix.data.columns import observed
 from pyromix.data.counts import Counts
+from pyromix.data.frames import MISSING_RULES
 from pyromix.data.intake_report import DataReport
 from pyromix.data.levels import TooManyValuesError, interval_as_text
 from pyromix.data.marks import marks_of
@@ -21,9 +22,10 @@ from pyromix.data.reading import RawTable, check_columns, read_frame
 from pyromix.data.repairs import columns_named
 from pyromix.data.suspicion import COUNT_NAMES, no_variable, suspicions
 from pyromix.data.weights import COUNTS, check_weights_are
-from pyromix.errors import DataError, QueryError
+from pyromix.errors import DataError
 from pyromix.fitting.record import Fit
 from pyromix.formats.structure import Structure
+from pyromix.model.arguments import device_of, listed, mapping, one_of, plain, shown
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import MixtureSpec
 
@@ -68,8 +70,9 @@ def take_in(
         The data, asked by the spec that model and data agree on, and notes on what was added or
         repaired.
     """
+    one_of("missing", missing, MISSING_RULES, DataError)
     structure = structure_of(model, n_sources)
-    states = _state_names(state_names)
+    states = declared_states(state_names)
     structure, n_sources = _sources(structure, n_sources, states)
     if is_asked(data):
         _check_carries_its_own(data, sample_weight, missing_values)
@@ -86,7 +89,7 @@ def take_in(
             table, spec, sample_weight=sample_weight, weights_are=weights_are, missing=missing
         )
     if device is not None:
-        read = _moved(read, _usable(device))
+        read = _moved(read, device_of(device))
     said: tuple[Note, ...] = ()
     if isinstance(read, Recorded):
         said = tuple(Note(NoteKind.REPAIR, sentence) for sentence in read.report.repairs)
@@ -115,21 +118,6 @@ def _moved(data: MomentSource, device: torch.device) -> MomentSource:
             f"{type(data).__name__} without a method to(device); leave `device` out"
         )
     return data.to(device)
-
-
-def _usable(device: torch.device | str) -> torch.device:
-    """A device that this machine has.
-
-    Raises:
-        QueryError: it has not, or the name is none.
-    """
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise QueryError(f"unknown device {device!r}; e.g. 'cpu' or 'cuda'") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise QueryError(f"device {str(device)!r} is not to be had on this machine; take 'cpu'")
-    return found
 
 
 def without_edges(
@@ -163,9 +151,10 @@ def without_edges(
         return structure, data
     table = read_frame(data, missing_values)
     weight = sample_weight if isinstance(sample_weight, str) else None
+    declared = declared_states(state_names)
     reasons: dict[Any, str] = {}
     for name in table.columns:
-        if name != weight and name not in (state_names or {}):
+        if name != weight and name not in declared:
             reason = _no_variable(table, name, weighted=sample_weight is not None)
             if reason:
                 reasons[name] = reason
@@ -200,13 +189,20 @@ def _left_out(reasons: Mapping[Any, str]) -> list[str]:
     ]
 
 
-def _state_names(
+def declared_states(
     state_names: Mapping[str, Sequence[Hashable]] | None,
 ) -> dict[Any, tuple[Hashable, ...]]:
-    """Declared states; intervals of pandas as the texts that cells are read as."""
+    """Declared states; intervals of pandas as the texts that cells are read as.
+
+    Raises:
+        SpecError: they are no lists of states by name.
+    """
+    declared = mapping("state_names", state_names, "names of variables to lists of states")
     return {
-        name: tuple(interval_as_text(state) for state in states)
-        for name, states in (state_names or {}).items()
+        name: plain(
+            interval_as_text(s) for s in listed(f"states of {shown(name)}", states, "states")
+        )
+        for name, states in declared.items()
     }
 
 

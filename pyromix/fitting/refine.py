@@ -18,6 +18,7 @@ from pyromix.fitting.assembly import from_em, with_draws
 from pyromix.fitting.inputs import table_of
 from pyromix.fitting.journal import ChosenPrior, Course, Draws
 from pyromix.fitting.record import Fit
+from pyromix.model.arguments import shown
 from pyromix.model.note import Note, NoteKind, warn_of
 from pyromix.model.prior import PseudoCounts, prior_words
 from pyromix.model.randomness import RandomState
@@ -81,10 +82,10 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
             no whole numbers (gibbs).
         RefinementError: the density or a draw is not finite.
     """
-    if method not in REFINE_METHODS:
+    if not isinstance(method, str) or method not in REFINE_METHODS:
         raise QueryError(
-            f"unknown method {method!r} of refine{near_matches(method, REFINE_METHODS)}; expected "
-            f"one of {list(REFINE_METHODS)}"
+            f"unknown method {shown(method)} of refine{near_matches(method, REFINE_METHODS)}; "
+            f"expected one of {list(REFINE_METHODS)}"
         )
     weight, weights_are = options.pop("sample_weight", None), options.pop("weights_are", COUNTS)
     missing_values = options.pop("missing_values", None)

@@ -27,6 +27,7 @@ from pyromix.formats.limits import MIB, check_unpacked
 from pyromix.formats.names import TYPED_STATES, refuse_untyped_states
 from pyromix.formats.network import same_states
 from pyromix.formats.words import json_once, shown
+from pyromix.model.arguments import path_of
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -106,7 +107,7 @@ def write_bundle(
         FileError: the path cannot be written to, or ``extra`` is not JSON.
         SpecError: an unknown kind.
     """
-    path = Path(path)
+    path = path_of(path)
     if kind not in BUNDLE_KINDS:
         raise SpecError(f"the kind of a bundle is one of {BUNDLE_KINDS}, found {kind!r}")
     spec = mixture.spec
@@ -151,7 +152,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     Raises:
         FileError: the path is missing, or its content is damaged, incomplete or of a newer format.
     """
-    path = Path(path)
+    path = path_of(path)
     return bundle_of(path, read_bytes(path))
 
 

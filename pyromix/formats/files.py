@@ -37,6 +37,7 @@ from pyromix.formats.structure import LATENTS, Structure
 from pyromix.formats.toml import read_toml
 from pyromix.formats.uai import read_uai, write_uai
 from pyromix.formats.xml import read_xdsl, read_xmlbif, write_xdsl, write_xmlbif
+from pyromix.model.arguments import flag, name_of, path_of
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import near_matches
 
@@ -87,7 +88,7 @@ def read(path: str | os.PathLike[str], source: str = "U") -> BayesNetMixture:
         FileError: the path is missing, or its content is not what its ending says.
         SpecError: the network in the file is not usable.
     """
-    path = Path(path)
+    path, source = path_of(path), name_of("source", source)
     found = _read_any(path, source)
     if isinstance(found, BayesNetMixture):
         return found
@@ -119,7 +120,8 @@ def write(
         FileError: the path cannot be written to. In any case of error nothing is left on disk.
         SpecError: a batched mixture for a format other than the bundle.
     """
-    mixture, path = mixture_of(mixture), Path(path)
+    mixture, path = mixture_of(mixture), path_of(path)
+    rename_states = flag("rename_states", rename_states)
     suffix = suffix_of(path)
     if suffix == BUNDLE_SUFFIX:
         write_bundle(path, mixture)
@@ -164,7 +166,7 @@ def read_structure(path: str | os.PathLike[str], source: str = "U") -> Structure
         FileError: the path is missing, or its content is not what its ending says.
         SpecError: the graph in the file is not usable.
     """
-    path = Path(path)
+    path, source = path_of(path), name_of("source", source)
     try:
         if suffix_of(path) == SPEC_SUFFIX:
             return _read_toml(path)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyromix.exact.elimination import marginal
 from pyromix.model.cpd import TINY
+from pyromix.model.gradients import gradients
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
 from pyromix.model.query import DoQuery
@@ -123,13 +124,14 @@ def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "c
     Raises:
         ContractionSizeError: the query is too large for an exact sum.
     """
-    spec = mixture.spec
-    logits = [t.clamp_min(TINY).log().detach().requires_grad_() for t in mixture.tables]
-    moved = BayesNetMixture.from_tables(spec, [t.softmax(-1) for t in logits])
-    answer, axis, rows = marginal(moved, query).flatten(), ParameterAxis(spec), []
-    for cell in range(answer.numel()):
-        gradients = torch.autograd.grad(
-            answer[cell], logits, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        rows.append(axis.gradients(gradients))
+    spec, rows = mixture.spec, []
+    with gradients():
+        logits = [t.clamp_min(TINY).log().detach().requires_grad_() for t in mixture.tables]
+        moved = BayesNetMixture.from_tables(spec, [t.softmax(-1) for t in logits])
+        answer, axis = marginal(moved, query).flatten(), ParameterAxis(spec)
+        for cell in range(answer.numel()):
+            found = torch.autograd.grad(
+                answer[cell], logits, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+            rows.append(axis.gradients(found))
     return torch.stack(rows)

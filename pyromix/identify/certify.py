@@ -34,6 +34,10 @@ from pyromix.model.status import refuse
 MAX_CERTIFIED_PARAMETERS = 5000
 """Largest number of parameters for which the dense factorisation is done."""
 
+MAX_DEFICIENT_PARAMETERS = 2500
+"""The same where the joint table has fewer cells than there are parameters: the rank is deficient,
+and the null space takes a singular value decomposition (4,119 parameters: a minute and a GiB)."""
+
 JACOBIAN_TOLERANCE = 1e-9
 """Singular values below this share of the largest are zero."""
 
@@ -63,7 +67,7 @@ def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
         decomposition of (parameters, parameters) only where the rank is deficient.
 
     Raises:
-        SpecError: more parameters than ``MAX_CERTIFIED_PARAMETERS``.
+        SpecError: more parameters than ``most_parameters``.
     """
     _check_size(spec)
     generator = torch_generator(random_state)
@@ -82,7 +86,7 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
         random_state: of the sampled cells.
 
     Raises:
-        SpecError: more parameters than ``MAX_CERTIFIED_PARAMETERS``, or a Jacobian that is
+        SpecError: more parameters than ``most_parameters``, or a Jacobian that is
             not finite.
     """
     spec = point.spec
@@ -101,8 +105,14 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
     return found
 
 
+def most_parameters(spec: MixtureSpec) -> int:
+    """Largest number of parameters for which the certificate of a spec is taken."""
+    outnumbered = spec.n_cells <= spec.n_parameters
+    return MAX_DEFICIENT_PARAMETERS if outnumbered else MAX_CERTIFIED_PARAMETERS
+
+
 def _check_size(spec: MixtureSpec) -> None:
-    if spec.n_parameters > MAX_CERTIFIED_PARAMETERS:
+    if spec.n_parameters > most_parameters(spec):
         raise size_error(spec)
 
 
@@ -110,7 +120,7 @@ def size_error(spec: MixtureSpec) -> SpecError:
     """What to say where the certificate is too large to be taken."""
     return SpecError(
         "the local certificate of this model needs the rank of a Jacobian in "
-        f"{spec.n_parameters} parameters, more than {MAX_CERTIFIED_PARAMETERS}: it is not "
+        f"{spec.n_parameters} parameters, more than {most_parameters(spec)}: it is not "
         'computed; answers need require="none", or a model of an ancestral part of the network'
     )
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pyromix.identify.certificate import RESIDUAL_TOLERANCE, Certificate, graph_covers
-from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS, certify
+from pyromix.identify.certify import certify, most_parameters
 from pyromix.identify.graphical import GraphFacts, graph_facts
 from pyromix.identify.observed import observed_suffice
 from pyromix.identify.signal import SIGNAL_LEVEL, Signal
@@ -202,7 +202,7 @@ def judge(
 
     Returns:
         The verdict; its ground is ``TOO_LARGE`` where the graph does not suffice and the local
-        certificate would need more than ``MAX_CERTIFIED_PARAMETERS`` parameters.
+        certificate would need more parameters than ``most_parameters``.
 
     Raises:
         ContractionSizeError: a query is too large for an exact sum.
@@ -228,7 +228,7 @@ def _by_structure(
     )
     if covered:
         return Certainty.GRAPHICAL, Ground.GRAPH, None, 0.0, ()
-    if spec.n_parameters > MAX_CERTIFIED_PARAMETERS:
+    if spec.n_parameters > most_parameters(spec):
         return Certainty.NONE, Ground.TOO_LARGE, None, 0.0, ()
     local = certify(spec)
     if local.locally_identified:

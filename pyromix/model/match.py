@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import SpecError
-from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.arguments import listed, shown
+from pyromix.model.mixture import BayesNetMixture, mixture_of
+from pyromix.model.spec import MixtureSpec
 from pyromix.model.ties import ordered
 
 ENUMERATED = 4
@@ -100,6 +103,7 @@ def _costs(
     row_masses: Sequence[Tensor] | None,
 ) -> Float[Tensor, "*batch k k"]:
     """Cost of each pair (source of the reference, source of the mixture)."""
+    reference, mixture = mixture_of(reference), mixture_of(mixture)
     one, other = reference.spec, mixture.spec
     if (one.cards, one.parents, one.n_sources) != (other.cards, other.parents, other.n_sources):
         raise SpecError(
@@ -112,7 +116,10 @@ def _costs(
             "the reference must have no batch axes or those of the mixture "
             f"{tuple(mixture.batch_shape)}, found {tuple(reference.batch_shape)}"
         )
-    masses = _use_of_rows(reference) if row_masses is None else row_masses
+    if row_masses is None:
+        masses = _use_of_rows(reference)
+    else:
+        masses = _checked(one, listed("row_masses", row_masses, "tensors"))
     cost = (reference.weights[..., :, None] - mixture.weights[..., None, :]).abs()
     for left, right, mass in zip(reference.cpts, mixture.cpts, masses, strict=True):
         card = left.shape[-1]
@@ -130,6 +137,23 @@ def _costs(
         ]
         cost = cost + torch.stack(pairs, -2)
     return cost
+
+
+def _checked(spec: MixtureSpec, given: Sequence[Any]) -> list[Tensor]:
+    """Masses that have a number for every row.
+
+    Raises:
+        SpecError: there are others, or of another shape.
+    """
+    if len(given) != spec.n_variables:
+        raise SpecError(f"expected row_masses of {spec.n_variables} vertices, found {len(given)}")
+    for v, mass in enumerate(given):
+        shape = spec.cpt_shape(v)[:-1]
+        if not isinstance(mass, Tensor) or mass.is_complex() or mass.shape[-len(shape) :] != shape:
+            raise SpecError(
+                f"row_masses of {spec.name(v)!r}: expected shape {shape}, found {shown(mass)}"
+            )
+    return list(given)
 
 
 def _use_of_rows(mixture: BayesNetMixture) -> list[Float[Tensor, ...]]:

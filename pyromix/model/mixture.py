@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.errors import SpecError
+from pyromix.model.arguments import device_of, flag, keep, listed, shown, whole
 from pyromix.model.cpd import TableCPD, check_table, permuted
+from pyromix.model.memory import check_numbers
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 
@@ -37,6 +39,10 @@ class BayesNetMixture:
 
     def __post_init__(self) -> None:
         spec = self.spec
+        if not isinstance(spec, MixtureSpec):
+            raise SpecError(f"expected the structure as a MixtureSpec, found {shown(spec)}")
+        tables = (self.weights, *listed("cpts", self.cpts, "tables"))
+        keep(self, "cpts", tables_of("cpts", tables)[1:])
         if len(self.cpts) != spec.n_variables:
             raise SpecError(f"expected {spec.n_variables} CPTs, found {len(self.cpts)}")
         batch = tuple(self.weights.shape[:-1])
@@ -109,14 +115,28 @@ class BayesNetMixture:
         return self.from_tables(self.spec, [change(table) for table in self.tables])
 
     def to(self, device: torch.device | str) -> BayesNetMixture:
-        """Return the same mixture on another device."""
+        """Return the same mixture on another device.
+
+        Raises:
+            QueryError: this machine has none of this name.
+        """
+        device = device_of(device)
         return self.map_tables(lambda table: table.to(device))
 
     def __getitem__(self, index: int | slice | Tensor) -> BayesNetMixture:
         """Select along the first batch axis."""
         if not self.batch_shape:
             raise SpecError("a mixture without batch axes cannot be indexed")
-        return self.unchecked(self.spec, [table[index] for table in self.tables])
+        if not isinstance(index, Tensor | slice):
+            last = self.batch_shape[0] - 1
+            index = whole("the place of an element", index, -last - 1, last, SpecError)
+        try:
+            return self.unchecked(self.spec, [table[index] for table in self.tables])
+        except (IndexError, TypeError, RuntimeError, NotImplementedError) as error:
+            raise SpecError(
+                f"expected the place of an element among {self.batch_shape[0]}, a slice, or a "
+                f"tensor of places, found {shown(index)}"
+            ) from error
 
     def relabel(self, order: Sequence[int] | Int[Tensor, "*batch k"]) -> BayesNetMixture:
         """Return the mixture whose source j is source ``order[j]`` of this one.
@@ -131,7 +151,13 @@ class BayesNetMixture:
             SpecError: not a permutation.
         """
         k = self.n_sources
-        index = torch.as_tensor(order, device=self.device, dtype=torch.long)
+        if not isinstance(order, Tensor):
+            places = listed("order", order, "numbers of sources")
+            numbers = [whole("a source", j, 0, k - 1, SpecError) for j in places]
+            order = torch.tensor(numbers, dtype=torch.long, device=self.device)
+        if order.is_floating_point() or order.is_complex() or not order.ndim:
+            raise SpecError(f"expected a permutation of 0..{k - 1}, found {shown(order)}")
+        index = order.to(device=self.device, dtype=torch.long)
         identity = torch.arange(k, device=self.device)
         if index.shape[-1:] != (k,) or not bool((index.sort(-1).values == identity).all()):
             raise SpecError(f"expected a permutation of 0..{k - 1}, found {index.tolist()}")
@@ -150,6 +176,12 @@ class BayesNetMixture:
         """
         spec, batch = self.spec, len(self.batch_shape)
         n = spec.n_variables
+        check_numbers(
+            f"the joint table of {n} variables with {spec.n_cells:,} cells",
+            spec.n_cells * spec.n_sources * self.batch_shape.numel(),
+            "ask for the joint law of fewer variables by a query",
+        )
+        with_source = flag("with_source", with_source)
         joint = self.weights.reshape(*self.weights.shape, *(1 for _ in range(n)))
         for v, cpt in enumerate(self.cpts):
             family = (*spec.parents[v], v)
@@ -176,6 +208,8 @@ class ProductMixture:
     tables: tuple[Float[Tensor, "*batch k _"], ...]
 
     def __post_init__(self) -> None:
+        tables = (self.weights, *listed("tables", self.tables, "tables"))
+        keep(self, "tables", tables_of("tables", tables)[1:])
         check_table("U", self.weights, tuple(self.weights.shape))
         for i, table in enumerate(self.tables):
             check_table(f"X{i}", table, (*self.weights.shape, table.shape[-1]))
@@ -186,9 +220,24 @@ class ProductMixture:
         Raises:
             SpecError: the spec has edges, or other sizes.
         """
-        if any(spec.parents):
+        if not isinstance(spec, MixtureSpec) or any(spec.parents):
             raise SpecError("a mixture of products needs a graph without edges")
         return BayesNetMixture(spec, self.weights, self.tables)
+
+
+def tables_of(name: str, tables: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Return tables that are tensors with axes.
+
+    Raises:
+        SpecError: one is none.
+    """
+    for table in tables:
+        if not isinstance(table, Tensor) or not table.ndim:
+            raise SpecError(
+                f"weights and {name} must be float64 tensors with axes, found {shown(table)}; "
+                "torch.as_tensor(numbers, dtype=torch.float64) makes one"
+            )
+    return tuple(tables)
 
 
 @runtime_checkable
@@ -209,6 +258,6 @@ def mixture_of(given: BayesNetMixture | Fitted) -> BayesNetMixture:
     """
     if isinstance(given, BayesNetMixture):
         return given
-    if not isinstance(given, Fitted):
+    if not isinstance(given, Fitted) or not isinstance(given.mixture, BayesNetMixture):
         raise SpecError(f"expected a mixture or a fit, found a {type(given).__name__}")
     return given.mixture

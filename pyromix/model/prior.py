@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.errors import QueryError, SpecError
+from pyromix.model.arguments import as_number, numbers_as_tensor, shown
+from pyromix.model.memory import check_numbers
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 Prior = float | Mapping[str, float | Tensor]
@@ -62,6 +64,13 @@ class PseudoCounts:
             SpecError: a pseudo-count is negative or not finite, or a table does not fit.
             QueryError: an unknown name, or a text.
         """
+        if not isinstance(spec, MixtureSpec):
+            raise SpecError(f"expected a MixtureSpec, found {shown(spec)}")
+        check_numbers(
+            f"tables of {spec.n_variables} variables with k={spec.n_sources}",
+            spec.n_cells_of_tables,
+            "take fewer sources, or leave out parents",
+        )
         if isinstance(prior, str):
             raise QueryError(
                 "expected prior=None, a pseudo-count (rows per cell) or a mapping from names of "
@@ -71,12 +80,14 @@ class PseudoCounts:
         if isinstance(prior, Mapping):
             named = {spec.vertex(name): value for name, value in prior.items()}
         else:
-            value = 0.0 if prior is None else prior
-            if prior is not None and not (math.isfinite(value) and value > 0):
-                raise SpecError(
-                    "prior must be None or a positive pseudo-count (rows per cell), found "
-                    f"{prior!r}; prior=None is maximum likelihood"
-                )
+            value = 0.0
+            if prior is not None:
+                value = as_number(prior)
+                if not 0 < value < math.inf:
+                    raise SpecError(
+                        "prior must be None or a positive pseudo-count (rows per cell), found "
+                        f"{shown(prior)}; prior=None is maximum likelihood"
+                    )
             named = dict.fromkeys(range(SOURCE, spec.n_variables), value)
         tables = []
         for v in range(SOURCE, spec.n_variables):
@@ -132,13 +143,13 @@ def prior_words(prior: Prior | PseudoCounts | None) -> str:
         return "none" if prior.is_zero else "pseudo-counts"
     if isinstance(prior, Mapping):
         return f"pseudo-counts of {', '.join(prior)}"
-    return f"pseudo-count {prior:g} per cell"
+    return f"pseudo-count {float(prior):g} per cell"
 
 
 def _table(
     name: str, value: float | Tensor, shape: tuple[int, ...], device: torch.device | str
 ) -> Tensor:
-    table = torch.as_tensor(value, dtype=torch.float64, device=device)
+    table = numbers_as_tensor(f"prior of {name!r}", value, device)
     if not bool((table.isfinite() & (table >= 0)).all()):
         raise SpecError(
             f"prior of {name!r}: pseudo-counts must be finite and not negative, found least "

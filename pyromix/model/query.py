@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, SupportsFloat
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyromix.errors import QueryError
-from pyromix.model.spec import MixtureSpec, near_matches
+from pyromix.model.arguments import as_number, is_state, keep, listed, mapping, shown, whole
+from pyromix.model.gradients import ordinary
+from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 
 DoValue = int | Tensor
 """A state, one distribution ``(card,)`` or one distribution per scenario ``(scenarios, card)``."""
@@ -31,7 +34,13 @@ class Certainty(Enum):
     GRAPHICAL = "graphical"
 
     def at_least(self, other: Certainty) -> bool:
-        """Whether this level is as strong as another."""
+        """Whether this level is as strong as another.
+
+        Raises:
+            QueryError: the other is none.
+        """
+        if not isinstance(other, Certainty):
+            raise QueryError(f"expected one of {[*map(str, Certainty)]}, found {shown(other)}")
         order = list(Certainty)
         return order.index(self) >= order.index(other)
 
@@ -55,7 +64,16 @@ class DoQuery:
     evidence: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        number = "numbers of vertices"
+        keep(self, "outcomes", listed("outcomes", self.outcomes, number, QueryError))
+        states = f"{number} to states"
+        keep(self, "do", mapping("do", self.do, states, QueryError))
+        keep(self, "evidence", mapping("evidence", self.evidence, states, QueryError))
         places = (*self.outcomes, *self.do, *self.evidence)
+        for place in (*places, *self.evidence.values()):
+            whole("vertices and states of evidence", place, SOURCE)
+        do = {v: _setting(setting) for v, setting in self.do.items()}
+        keep(self, "do", do)
         if not self.outcomes or len(set(places)) < len(places):
             raise QueryError(
                 "expected at least one outcome, and every vertex in one place only, found outcomes "
@@ -89,6 +107,8 @@ class DoQuery:
                 names, unknown names or states, overlapping roles, unequal scenario lists, or
                 probabilities that are no distribution.
         """
+        if not isinstance(spec, MixtureSpec):
+            raise QueryError(f"expected a MixtureSpec, found {shown(spec)}")
         names = _names(spec, variables)
         do, evidence = mapping_of(spec, "do", do), mapping_of(spec, "evidence", evidence)
         if not names:
@@ -119,6 +139,17 @@ class DoQuery:
         return query
 
 
+def _setting(setting: Any) -> DoValue:
+    """What stands under a do, as plain numbers.
+
+    Raises:
+        QueryError: neither a state nor a tensor of distributions.
+    """
+    if isinstance(setting, Tensor) and setting.ndim:
+        return ordinary(setting)
+    return whole("states under a do", setting, 0)
+
+
 def mapping_of(spec: MixtureSpec, what: str, pairs: Any) -> dict[Any, Any]:
     """A copy of what ``do`` or ``evidence`` says; empty where it was left out.
 
@@ -136,7 +167,7 @@ def mapping_of(spec: MixtureSpec, what: str, pairs: Any) -> dict[Any, Any]:
         return {}
     if not isinstance(pairs, Mapping):
         raise QueryError(
-            f"{what} must map variables to states, found {pairs!r}; "
+            f"{what} must map variables to states, found {shown(pairs)}; "
             f"e.g. {what}={{{spec.variables[0]!r}: {spec.states[0][0]!r}}}"
         )
     return dict(pairs)
@@ -150,12 +181,13 @@ def _names(spec: MixtureSpec, variables: Any) -> list[Any]:
     """
     if isinstance(variables, str):
         return [variables]
-    names = list(variables) if isinstance(variables, Iterable) else [None]
-    if isinstance(variables, Mapping | bytes) or any(not isinstance(n, Hashable) for n in names):
+    no_names = isinstance(variables, Mapping | bytes | Tensor | np.ndarray)
+    names = [None] if no_names or not isinstance(variables, Iterable) else list(variables)
+    if any(not isinstance(name, Hashable) for name in names):
         names = [None]
     if names == [None]:
         raise QueryError(
-            f"variables must be a name or a list of names, found {variables!r}; "
+            f"variables must be a name or a list of names, found {shown(variables)}; "
             f"e.g. {spec.variables[-1]!r}, or {[*spec.variables[-2:]]}"
         )
     return names
@@ -215,24 +247,26 @@ def _do_value(spec: MixtureSpec, vertex: int, value: Any) -> DoValue:
 
 
 def _is_state(spec: MixtureSpec, vertex: int, value: Any) -> bool:
-    return isinstance(value, Hashable) and value in spec.states_of(vertex)
+    return is_state(value) and value in spec.states_of(vertex)
 
 
 def _distribution(spec: MixtureSpec, vertex: int, value: Mapping[Any, Any]) -> Tensor:
     name, known = spec.name(vertex), spec.states_of(vertex)
     for state in value:
-        if state not in known:
+        if not is_state(state) or state not in known:
             raise QueryError(
-                f"do: unknown state {state!r} of {name!r}{near_matches(state, known)}; "
+                f"do: unknown state {shown(state)} of {name!r}{near_matches(state, known)}; "
                 f"its states are {list(known)}"
             )
     shares = [value.get(state, 0.0) for state in known]
-    if wrong := [p for p in shares if not isinstance(p, SupportsFloat) or isinstance(p, str)]:
-        raise QueryError(
-            f"do: probabilities of {name!r} must be numbers, found {wrong[0]!r}; e.g. "
-            f"{dict.fromkeys(known, 1 / len(known))}"
-        )
-    row = torch.tensor([float(p) for p in shares], dtype=torch.float64, device="cpu")
+    example = f"e.g. {dict.fromkeys(known, 1 / len(known))}"
+    numbers = [as_number(p) for p in shares]
+    for p, number in zip(shares, numbers, strict=True):
+        if number != number and not isinstance(p, float):  # nan is a number, and refused below
+            raise QueryError(
+                f"do: probabilities of {name!r} must be numbers, found {shown(p)}; {example}"
+            )
+    row = torch.tensor(numbers, dtype=torch.float64, device="cpu")
     if not bool(row.isfinite().all()) or bool((row < 0).any()) or abs(float(row.sum()) - 1) > 1e-9:
         raise QueryError(
             f"do: probabilities of {name!r} must be non-negative and sum to one, found "

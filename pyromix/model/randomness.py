@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from math import prod
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyromix.errors import SpecError
+from pyromix.model.arguments import listed, real, shown, whole
+from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec
+
+LARGEST_SEED = 2**64 - 1
+"""Of a generator of torch."""
 
 RandomState = int | np.random.Generator | torch.Generator
 """What every ``random_state`` argument accepts."""
@@ -26,11 +34,24 @@ def torch_generator(
         return random_state
     if isinstance(random_state, np.random.Generator):
         random_state = int(random_state.integers(2**63))
-    if isinstance(random_state, bool) or not isinstance(random_state, int | np.integer):
+    if isinstance(random_state, np.random.RandomState):
         raise SpecError(
-            f"random_state must be an integer or a Generator, found {type(random_state).__name__}"
+            "random_state must be an integer or a Generator, found a RandomState, numpy's older "
+            "kind; pass numpy.random.default_rng(seed), or the seed"
         )
-    return torch.Generator(device=device).manual_seed(int(random_state))
+    advice = "or pass a numpy.random.Generator or a torch.Generator"
+    seed = whole("random_state", random_state, -(2**63), LARGEST_SEED, SpecError, advice)
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def check_seed(random_state: Any) -> None:
+    """Refuse what can be no ``random_state``, before any work; no generator is advanced.
+
+    Raises:
+        SpecError: neither an integer that a generator takes nor a generator.
+    """
+    if not isinstance(random_state, np.random.Generator):
+        torch_generator(random_state)
 
 
 def branched(generator: torch.Generator) -> torch.Generator:
@@ -71,12 +92,25 @@ def random_mixture(
     Raises:
         SpecError: the separation cannot be had with k sources.
     """
+    if not isinstance(spec, MixtureSpec):
+        raise SpecError(f"expected a MixtureSpec, found {shown(spec)}")
     k = spec.n_sources
-    if separation is not None and not 0 <= separation * (k - 1) <= 1:
-        raise SpecError(
-            f"separation must lie in [0, 1/(k-1)] = [0, {1 / max(k - 1, 1):.4g}] with k={k}, "
-            f"found {separation}"
-        )
+    batch_shape = tuple(
+        whole("lengths in batch_shape", length, 0, error=SpecError)
+        for length in listed("batch_shape", batch_shape, "lengths of axes")
+    )
+    if separation is not None:
+        separation = real(f"separation, with k={k},", separation, error=SpecError)
+        if not 0 <= separation * (k - 1) <= 1:
+            raise SpecError(
+                f"separation must lie in [0, 1/(k-1)] = [0, {1 / max(k - 1, 1):.4g}] with k={k}, "
+                f"found {separation}"
+            )
+    check_numbers(
+        f"tables of a mixture with k={k} and batch_shape={batch_shape}",
+        spec.n_cells_of_tables * prod(batch_shape),
+        "take fewer sources, fewer parents or a smaller batch",
+    )
     generator = torch_generator(random_state)
 
     def uniform(*shape: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,20 @@ from functools import cached_property
 from math import prod
 
 from pyromix.errors import QueryError, SpecError
+from pyromix.model.arguments import (
+    is_state,
+    is_whole,
+    keep,
+    listed,
+    mapping,
+    near_matches,
+    nested,
+    plain,
+    shown,
+    whole,
+)
+
+__all__ = ["Schema", "check_names", "check_state_names", "near_matches"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,8 @@ class Schema:
     states: tuple[tuple[Hashable, ...], ...]
 
     def __post_init__(self) -> None:
+        keep(self, "variables", listed("variables", self.variables, "names"))
+        keep(self, "states", tuple(map(plain, nested("states", self.states, "state names"))))
         check_names(self.variables)
         n = len(self.variables)
         if len(self.states) != n:
@@ -48,7 +63,8 @@ class Schema:
         Raises:
             SpecError: a name or a state list is unusable.
         """
-        return Schema(tuple(states), tuple(tuple(names) for names in states.values()))
+        found = mapping("states", states, "names of variables to lists of states")
+        return Schema(tuple(found), tuple(found.values()))
 
     @property
     def schema(self) -> Schema:
@@ -61,7 +77,7 @@ class Schema:
         Raises:
             QueryError: no such variable.
         """
-        vertices = [self.vertex(name) for name in names]
+        vertices = [self.vertex(name) for name in listed("names", names, "names", QueryError)]
         return Schema(
             tuple(self.variables[v] for v in vertices), tuple(self.states[v] for v in vertices)
         )
@@ -136,7 +152,7 @@ class Schema:
             return self._numbers[name]
         except (KeyError, TypeError):
             raise QueryError(
-                f"unknown variable {name!r}{near_matches(name, self._numbers)}; "
+                f"unknown variable {shown(name)}{near_matches(name, self._numbers)}; "
                 f"the variables are {_some(self._numbers)}"
             ) from None
 
@@ -149,30 +165,21 @@ class Schema:
         try:
             return self._state_numbers[vertex][state]  # type: ignore[index]
         except (KeyError, TypeError):
+            vertex = whole("a vertex", vertex, -1, self.n_variables - 1)
             known = list(self.states_of(vertex))
             raise QueryError(
-                f"unknown state {state!r} of {self.name(vertex)!r}{near_matches(state, known)}; "
-                f"its states are {_some(known)}"
+                f"unknown state {shown(state)} of {self.name(vertex)!r}"
+                f"{near_matches(state, known)}; its states are {_some(known)}"
             ) from None
 
     def _observed(self, vertex: int) -> int:
         """The vertex itself; a negative number would silently count from the end."""
-        if not 0 <= vertex < len(self.variables):
+        if not is_whole(vertex, 0, len(self.variables) - 1):
             raise QueryError(
-                f"expected an observed vertex, 0..{len(self.variables) - 1}, found {vertex}; a "
-                "source belongs to a MixtureSpec, not to a schema"
+                f"expected an observed vertex, 0..{len(self.variables) - 1}, found "
+                f"{shown(vertex)}; a source belongs to a MixtureSpec, not to a schema"
             )
         return vertex
-
-
-def near_matches(name: object, known: Iterable[object]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the known names close to a mistyped one."""
-    by_text = {str(candidate): candidate for candidate in known}
-    lowered = {text.lower(): text for text in by_text}
-    close = difflib.get_close_matches(str(name).strip().lower(), lowered, n=3, cutoff=0.6)
-    if not close:
-        return ""
-    return f" (did you mean {' or '.join(repr(by_text[lowered[c]]) for c in close)}?)"
 
 
 def check_names(variables: Sequence[str], sources: Sequence[str] = ()) -> None:
@@ -190,7 +197,7 @@ def check_names(variables: Sequence[str], sources: Sequence[str] = ()) -> None:
     for name in (*variables, *sources):
         if not isinstance(name, str) or not name:
             raise SpecError(
-                f"variable names must be non-empty strings, found {name!r} "
+                f"variable names must be non-empty strings, found {shown(name)} "
                 f"({type(name).__name__}); rename it, e.g. data.columns.astype(str)"
             )
     if repeated := sorted(name for name, n in Counter(variables).items() if n > 1):
@@ -206,6 +213,11 @@ def check_state_names(name: str, states: Sequence[Hashable], *, minimum: int) ->
     Raises:
         SpecError: names the variable.
     """
+    if unusable := [state for state in states if not is_state(state)]:
+        raise SpecError(
+            f"states of {name!r} must be texts, numbers or other values that can be compared, "
+            f"found {shown(unusable[0])}"
+        )
     if len(states) < minimum:
         raise SpecError(
             f"{name!r} needs at least {minimum} states, found {list(states)}; "

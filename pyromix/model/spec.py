@@ -6,13 +6,27 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import networkx as nx
 
 from pyromix.errors import SpecError
+from pyromix.model.arguments import (
+    is_whole,
+    keep,
+    listed,
+    mapping,
+    nested,
+    plain,
+    shown,
+    whole,
+)
 from pyromix.model.schema import Schema, check_names, check_state_names, near_matches
 
 __all__ = ["SOURCE", "MixtureSpec", "near_matches"]
+
+MAX_SOURCES = 2**12
+"""Largest number of sources: pairs of them are compared, and tables held for each."""
 
 SOURCE = -1
 """The vertex number of the source U, wherever vertices are given as numbers."""
@@ -49,32 +63,37 @@ class MixtureSpec(Schema):
     roles: tuple[tuple[str, tuple[int, ...]], ...] = field(default=())
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_names(self.variables, (self.source,))
         n = len(self.variables)
+        keep(self, "parents", nested("parents", self.parents, "numbers of earlier vertices"))
         if len(self.states) != n or len(self.parents) != n:
             raise SpecError(
                 f"expected one state list and one parent list for each of {n} variables, found "
                 f"{len(self.states)} and {len(self.parents)}"
             )
-        super().__post_init__()
         for v, parents in enumerate(self.parents):
-            if any(not 0 <= p < v for p in parents) or len(set(parents)) != len(parents):
+            if not all(is_whole(p, 0, v - 1) for p in parents) or len(set(parents)) < len(parents):
                 raise SpecError(
                     f"parents of {self.variables[v]!r} must be distinct earlier vertices "
                     f"(0..{v - 1}), found {parents}; MixtureSpec.from_parents sorts names for you"
                 )
-        if isinstance(self.n_sources, bool) or not isinstance(self.n_sources, int):
-            raise SpecError(f"n_sources must be an integer >= 1, found {self.n_sources!r}")
-        if self.n_sources < 1:
-            raise SpecError(f"n_sources must be at least 1, found {self.n_sources}")
-        if not self.source_states:
-            object.__setattr__(self, "source_states", tuple(range(self.n_sources)))
+        keep(self, "parents", tuple(tuple(map(int, parents)) for parents in self.parents))
+        keep(self, "n_sources", sources_of(self.n_sources))
+        named = listed("source_states", self.source_states, "names of sources")
+        keep(self, "source_states", plain(named) or tuple(range(self.n_sources)))
         check_state_names(self.source, self.source_states, minimum=1)
         if len(self.source_states) != self.n_sources:
             raise SpecError(
                 f"{self.source!r} has {self.n_sources} states but {len(self.source_states)} state "
                 f"names: {list(self.source_states)}"
             )
+        keep(self, "uninfluenced", frozenset(_vertices("uninfluenced", self.uninfluenced)))
+        roles = nested("roles", self.roles, "a name and its vertices")
+        if any(len(pair) != 2 or not isinstance(pair[0], str) for pair in roles):
+            raise SpecError(f"roles must be pairs of a name and its vertices, found {shown(roles)}")
+        carried = ((role, _vertices(f"vertices of {role!r}", found)) for role, found in roles)
+        keep(self, "roles", tuple(carried))
         if unknown := [v for v in self.uninfluenced if not 0 <= v < n]:
             raise SpecError(f"uninfluenced vertices must lie in 0..{n - 1}, found {unknown}")
         if unknown := [v for _, vs in self.roles for v in vs if not 0 <= v < n]:
@@ -108,35 +127,45 @@ class MixtureSpec(Schema):
         Raises:
             SpecError: a name is unknown, the graph has a cycle, or a state list is unusable.
         """
+        states = mapping("states", states, "names of variables to lists of states")
+        parents = mapping("parents", parents, "names of variables to lists of names")
+        carried = mapping("roles", roles, "names of roles to lists of names")
         check_names(tuple(states), (source,))
         for label, names in (
             ("parents given for", parents),
             *((f"parents of {name!r}", given) for name, given in parents.items()),
             ("uninfluenced", uninfluenced),
-            *((roles or {}).items()),
+            *((str(role), given) for role, given in carried.items()),
         ):
-            if unknown := [name for name in names if name not in states]:
-                raise SpecError(f"{label}: {unknown} are not among the variables {list(states)}")
+            names = listed(label, names, "names of variables")
+            if unknown := [n for n in names if not isinstance(n, str) or n not in states]:
+                raise SpecError(
+                    f"{label}: {shown(unknown)} are not among the variables {list(states)}"
+                )
         order = _topological_order(list(states), parents)
         number = {name: v for v, name in enumerate(order)}
         return MixtureSpec(
             variables=tuple(order),
-            states=tuple(tuple(states[name]) for name in order),
+            states=tuple(states[name] for name in order),
             parents=tuple(tuple(number[p] for p in parents.get(name, ())) for name in order),
             n_sources=n_sources,
             source=source,
             uninfluenced=frozenset(number[name] for name in uninfluenced),
-            source_states=tuple(source_states),
+            source_states=tuple(listed("source_states", source_states, "names of sources")),
             roles=tuple(
                 (role, tuple(sorted(number[name] for name in names)))
-                for role, names in sorted((roles or {}).items())
+                for role, names in sorted(carried.items())
                 if names
             ),
         )
 
     def with_n_sources(self, n_sources: int, source_states: Sequence[Hashable] = ()) -> MixtureSpec:
-        """Return the same structure with another number of sources."""
-        return replace(self, n_sources=n_sources, source_states=tuple(source_states))
+        """Return the same structure with another number of sources.
+
+        Raises:
+            SpecError: as the constructor.
+        """
+        return replace(self, n_sources=n_sources, source_states=source_states)  # type: ignore[arg-type]
 
     def without(self, vertices: Collection[int]) -> MixtureSpec:
         """Return the network of the other variables, these summed out within each source.
@@ -150,6 +179,7 @@ class MixtureSpec(Schema):
         Raises:
             SpecError: one of them has several children that stay, or no variable is left.
         """
+        vertices = self._known(vertices)
         parents = {v: list(found) for v, found in enumerate(self.parents)}
         free = set(self.uninfluenced)
         for v in sorted(vertices, reverse=True):
@@ -207,6 +237,12 @@ class MixtureSpec(Schema):
     def cpt_shape(self, vertex: int) -> tuple[int, ...]:
         """Shape ``(k, *card(parents), card(vertex))`` of a CPT, without batch axes."""
         return self.joint_shape((SOURCE, *self.parents[vertex], vertex))
+
+    @cached_property
+    def n_cells_of_tables(self) -> int:
+        """Number of probabilities that P(U) and all CPTs hold, those of each source counted."""
+        sizes = (prod(self.cpt_shape(v)) for v in range(self.n_variables))
+        return self.n_sources + sum(sizes)
 
     def free_shape(self, vertex: int) -> tuple[int, ...]:
         """Shape ``(copies, *card(parents), card - 1)`` of the free numbers of a table.
@@ -278,6 +314,16 @@ class MixtureSpec(Schema):
                 stack.extend(self.children[v])
         return seen
 
+    def _known(self, vertices: Iterable[int]) -> tuple[int, ...]:
+        """Numbers of observed vertices.
+
+        Raises:
+            SpecError: one is none.
+        """
+        listed_ = listed("vertices", vertices, "numbers of vertices")
+        last = self.n_variables - 1
+        return tuple(whole("a vertex", v, 0, last, SpecError) for v in listed_)
+
     def markov_boundary(self, vertex: int) -> frozenset[int]:
         """Parents, children and the children's other parents, in the DAG without U."""
         boundary = {*self.parents[vertex], *self.children[vertex]}
@@ -296,7 +342,7 @@ class MixtureSpec(Schema):
         Raises:
             SpecError: the three sets overlap.
         """
-        left, right, given = set(left), set(right), set(given)
+        left, right, given = (set(self._known(names)) for names in (left, right, given))
         if left & right or (left | right) & given:
             raise SpecError(
                 f"d-separation asks for disjoint sets, found {left}, {right} given {given}"
@@ -304,6 +350,26 @@ class MixtureSpec(Schema):
         if not left or not right:
             return True
         return nx.is_d_separator(self.graph(), left, right, given)
+
+
+def sources_of(n_sources: Any) -> int:
+    """Return a number of sources.
+
+    Raises:
+        SpecError: it is none, or more than any table has room for.
+    """
+    advice = "every source has tables of its own: ask for fewer"
+    return whole("n_sources", n_sources, 1, MAX_SOURCES, SpecError, advice)
+
+
+def _vertices(name: str, given: Iterable[int]) -> tuple[int, ...]:
+    """Numbers of vertices.
+
+    Raises:
+        SpecError: one is no whole number.
+    """
+    vertices = listed(name, given, "numbers of vertices")
+    return tuple(whole(name, v, SOURCE, error=SpecError) for v in vertices)
 
 
 def _topological_order(names: list[str], parents: Mapping[str, Sequence[str]]) -> list[str]:

@@ -10,16 +10,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyromix.data.counts import Counts
-from pyromix.errors import QueryError
 from pyromix.estimate.em import climb_replicates
 from pyromix.estimate.indexed import IndexedRows
 from pyromix.estimate.pooled_prior import expected_cells_of
 from pyromix.estimate.pooling import Pooling
 from pyromix.estimate.starts import batch_of, inside
+from pyromix.model.arguments import one_of, whole
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, numpy_generator
-from pyromix.model.spec import near_matches
+from pyromix.posterior.chains import check_draws
 from pyromix.posterior.draws import matched
 
 BOOTSTRAP_KINDS = ("multinomial", "dirichlet")
@@ -77,13 +77,9 @@ def replicate(
     Raises:
         QueryError: an unknown kind, or n is no positive integer.
     """
-    if kind not in BOOTSTRAP_KINDS:
-        raise QueryError(
-            f"kind must be one of {list(BOOTSTRAP_KINDS)}, found {kind!r}"
-            f"{near_matches(kind, BOOTSTRAP_KINDS)}"
-        )
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise QueryError(f"the number of replicates must be an integer >= 1, found {n!r}")
+    one_of("kind", kind, BOOTSTRAP_KINDS)
+    n = whole("the number of replicates", n, 1)
+    check_draws(mixture.spec, n, "take fewer replicates")
     rng = numpy_generator(random_state)
     start = inside(mixture)
     pooling = Pooling(mixture.spec, counts.device)

@@ -9,12 +9,19 @@ import torch
 
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, SpecError
+from pyromix.model.arguments import shown, whole
+from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, torch_generator
+from pyromix.model.spec import MixtureSpec
 
 MANY_PARAMETERS = 1500
 """Free probabilities from which a trajectory of NUTS costs more than it brings; its coordinates are
 not turned by the curvature there."""
+
+
+MAX_STEPS = 10**7
+"""Steps of all chains together, or of a guide."""
 
 
 def own_generator(random_state: RandomState, device: torch.device) -> torch.Generator:
@@ -50,6 +57,33 @@ def check_start(counts: Counts, mixture: BayesNetMixture) -> None:
         )
 
 
+def check_draws(spec: MixtureSpec, n: int, advice: str) -> None:
+    """Refuse more draws than fit, before any is made.
+
+    Args:
+        spec: of the mixtures.
+        n: how many are kept.
+        advice: what to ask for instead.
+
+    Raises:
+        QueryError: names size and limit.
+    """
+    check_numbers(f"{n:,} draws of all tables", n * spec.n_cells_of_tables, advice, QueryError)
+
+
+def check_steps(n: int) -> None:
+    """Refuse more steps than anybody waits for.
+
+    Raises:
+        QueryError: names both numbers.
+    """
+    if n > MAX_STEPS:
+        raise QueryError(
+            f"expected at most {MAX_STEPS:,} steps in all, found {shown(n)}; take fewer draws, "
+            "chains or steps, or less thinning"
+        )
+
+
 def check_whole(numbers: Mapping[str, tuple[Any, int]]) -> None:
     """Refuse options that are no whole number, or too small.
 
@@ -60,5 +94,4 @@ def check_whole(numbers: Mapping[str, tuple[Any, int]]) -> None:
         QueryError: naming the option.
     """
     for name, (value, least) in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise QueryError(f"{name} must be an integer >= {least}, found {value!r}")
+        whole(name, value, least)

@@ -39,7 +39,9 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import MixtureSpec
 from pyromix.posterior.chains import (
+    check_draws,
     check_start,
+    check_steps,
     check_whole,
     own_generator,
 )
@@ -98,6 +100,8 @@ def gibbs(
             "thinning": (thinning, 1),
         }
     )
+    check_steps(num_chains * (warmup_steps + thinning * num_samples))
+    check_draws(mixture.spec, num_chains * num_samples, "take fewer draws, or fewer chains")
     sweeps = Sweep.of(counts, prior, mixture.spec)
     spec = mixture.spec
     if prior.learned and spec.n_sources > 1:

@@ -20,21 +20,26 @@ from jaxtyping import Float
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
+from pyromix.bridges.alone import alone
 from pyromix.data.counts import Counts
-from pyromix.errors import QueryError, RefinementError
+from pyromix.errors import RefinementError
 from pyromix.estimate.em import climb
 from pyromix.estimate.progress import Tell, progress_bar
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.exact import linalg
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
+from pyromix.model.arguments import real
+from pyromix.model.gradients import gradients
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
 from pyromix.model.status import refuse
 from pyromix.posterior.chains import (
     MANY_PARAMETERS,
+    check_draws,
     check_start,
+    check_steps,
     check_whole,
     own_generator,
 )
@@ -95,14 +100,13 @@ def nuts(
             "max_tree_depth": (max_tree_depth, 1),
         }
     )
-    if not 0 < target_accept_prob < 1:
-        raise QueryError(
-            f"target_accept_prob must lie between 0 and 1, found {target_accept_prob!r}"
-        )
+    target_accept_prob = real("target_accept_prob", target_accept_prob, 0.0, 1.0)
     spec = mixture.spec
+    check_steps(num_chains * (warmup_steps + num_samples))
+    check_draws(spec, num_chains * num_samples, "take fewer draws, or fewer chains")
     generator = own_generator(random_state, mixture.device)
     work = counts.n_patterns * spec.n_variables * spec.n_sources
-    with one_thread_unless(work):
+    with alone(), gradients(), one_thread_unless(work):
         potential = Potential.at_mode(counts, mixture, prior)
         chains, divergences = [], 0
         total = num_chains * (num_samples + warmup_steps)

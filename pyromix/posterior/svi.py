@@ -21,17 +21,22 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoDelta, AutoLowRankMultivariateNormal, AutoNormal
 from torch import Tensor
 
+from pyromix.bridges.alone import alone
 from pyromix.bridges.pyro import PyroProgram, init_loc_fn, to_pyro
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, RefinementError
 from pyromix.estimate.progress import progress_bar
 from pyromix.exact.threads import one_thread_unless
+from pyromix.model.arguments import real, shown
+from pyromix.model.gradients import gradients, ordinary
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
 from pyromix.posterior.chains import (
+    check_draws,
     check_start,
+    check_steps,
     check_whole,
     own_generator,
 )
@@ -125,6 +130,8 @@ def svi(
     check_start(counts, mixture)
     _check(guide, num_steps, learning_rate, num_samples, num_particles, batch_size)
     spec, device = mixture.spec, mixture.device
+    check_draws(spec, num_samples, "take a smaller num_samples")
+    check_steps(num_steps)
     generator = own_generator(random_state, device)
     parts = _parts(counts, batch_size, generator)
     named = site_concentrations(spec, prior.concentrations)
@@ -146,6 +153,8 @@ def svi(
     elbo = []
     work = counts.n_patterns * spec.n_variables * spec.n_sources
     with (
+        alone(),
+        gradients(),
         pyro.get_param_store().scope(),
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         one_thread_unless(work),
@@ -222,6 +231,7 @@ def _parts(counts: Counts, batch_size: int | None, generator: torch.Generator) -
     out and weighted up. Dealing out heavy patterns too would drown the gradient in noise.
     """
     counts = counts.in_rows()
+    counts = replace(counts, weights=ordinary(counts.weights))
     rows, n = counts.weights, counts.n_patterns
     if batch_size is None or batch_size >= n:
         return [counts]
@@ -271,8 +281,8 @@ def _check(
 ) -> None:
     if guide not in GUIDES if isinstance(guide, str) else not callable(guide):
         raise QueryError(
-            f"guide must be one of {list(GUIDES)}, or a guide, found {guide!r}"
-            f"{near_matches(guide, GUIDES)}"
+            f"guide must be one of {list(GUIDES)}, or a guide, found {shown(guide)}"
+            f"{near_matches(guide, GUIDES) if isinstance(guide, str) else ''}"
         )
     whole = {
         "num_steps": (num_steps, 1),
@@ -280,8 +290,7 @@ def _check(
         "num_particles": (num_particles, 1),
     }
     check_whole(whole if batch_size is None else {**whole, "batch_size": (batch_size, 1)})
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise QueryError(f"learning_rate must be positive, found {learning_rate!r}")
+    real("learning_rate", learning_rate, 0.0)
 
 
 def _mean(values: tuple[float, ...]) -> float:

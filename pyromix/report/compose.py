@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from pyromix.criticism.selection import Selection
-from pyromix.errors import PyromixWarning
+from pyromix.errors import PyromixWarning, QueryError
 from pyromix.fitting.record import Fit
+from pyromix.model.arguments import flag, path_of, shown
 from pyromix.report.document import Report, check_ending
 from pyromix.report.facts.question import find_question
 from pyromix.report.sections.answers import effect_section, sensitivity_section
@@ -71,7 +71,14 @@ def make_report(
         FileError: another ending, or the path cannot be written to.
     """
     if path is not None:
-        check_ending(Path(path))  # before the work
+        check_ending(path_of(path))  # before the work
+    flag("sensitivity", sensitivity)
+    if show is not None:
+        flag("show", show)
+    if selection is not None and not isinstance(selection, Selection):
+        raise QueryError(
+            f"selection must be what px.select_n_sources returns, found {shown(selection)}"
+        )
     question = find_question(fit, treatment, outcome, contrast, outcome_state)
     with warnings.catch_warnings(record=True) as caught:
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.

@@ -11,6 +11,7 @@ from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.errors import FileError, QueryError
 from pyromix.fitting.record import Fit
 from pyromix.formats.disk import write_files
+from pyromix.model.arguments import path_of
 from pyromix.model.spec import near_matches
 from pyromix.report.facts.question import Question
 from pyromix.report.parts import Section
@@ -67,7 +68,7 @@ class Report:
         Raises:
             FileError: another ending, or the path cannot be written to.
         """
-        path = Path(path)
+        path = path_of(path)
         ending = check_ending(path)
         content = self.to_html() if ending in PAGE else f"{self}\n"
         write_files({path: content.encode()}, lambda _: None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
+from pyromix.model.arguments import shown
 from pyromix.model.spec import near_matches
 from pyromix.report.facts.question import find_question
 from pyromix.report.kinds import PLOT_KINDS
@@ -46,9 +47,9 @@ def plot(
         QueryError: the kind or a name is unknown, or there is nothing of this kind to draw.
         NotCertifiedError, PositivityError: the effect to draw is refused.
     """
-    if kind not in PLOT_KINDS:
+    if not isinstance(kind, str) or kind not in PLOT_KINDS:
         raise QueryError(
-            f"unknown kind of plot {kind!r}{near_matches(kind, PLOT_KINDS)}; the kinds are "
+            f"unknown kind of plot {shown(kind)}{near_matches(kind, PLOT_KINDS)}; the kinds are "
             f"{list(PLOT_KINDS)}"
         )
     from pyromix.report.plots.draw import draw  # imports matplotlib

@@ -30,6 +30,7 @@ from pyromix.data.moments import MomentSource
 from pyromix.errors import DataError, SpecError
 from pyromix.exact import linalg
 from pyromix.identify.views.patterns import all_assignments
+from pyromix.model.arguments import whole
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.status import Status
 
@@ -107,8 +108,7 @@ def rank_test(
         SpecError: ``rank`` is not a positive integer.
         DataError: entries that are negative or not finite, or tables too large.
     """
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise SpecError(f"the rank to be tested must be an integer >= 1, found {rank!r}")
+    rank = whole("the rank to be tested", rank, 1, error=SpecError)
     m, n = tables.shape[-2:]
     if not bool((tables.isfinite() & (tables >= 0)).all()):
         raise DataError("expected tables of probabilities, found entries negative or not finite")

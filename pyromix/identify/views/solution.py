@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.errors import IdentificationError, RankError, SeparationError, SpecError
+from pyromix.model.arguments import whole
 from pyromix.model.mixture import ProductMixture
 from pyromix.model.status import Status
 
@@ -197,9 +198,7 @@ def check_n_sources(n_sources: int) -> int:
     Raises:
         SpecError: not an integer of at least one.
     """
-    if isinstance(n_sources, bool) or not isinstance(n_sources, int) or n_sources < 1:
-        raise SpecError(f"n_sources must be an integer >= 1, found {n_sources!r}")
-    return n_sources
+    return whole("n_sources", n_sources, 1, error=SpecError)
 
 
 def distribution_or_uniform(rows: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
