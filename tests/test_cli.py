@@ -279,7 +279,7 @@ def test_report_prints_text_and_json_and_writes_a_page(folder, fitted, tmp_path)
     target = tmp_path / "report.html"
     code, out, err = call("report", fitted, "--no-sensitivity", "-o", target)
     assert (code, out) == (0, "")
-    assert "11 sections" in err
+    assert "12 sections" in err
     assert target.read_text().startswith("<!DOCTYPE html>")
 
 
