@@ -354,7 +354,19 @@ def test_a_warning_is_said_once(folder, tmp_path):
             "read them as missing (missing_values=['?', -9])",
             "read them as missing (--na '?' --na -9)",
         ),
-        ("bin them (pandas.cut), or declare its states (state_names)", "bin them"),
+        (
+            "bin them (pandas.cut), make the column Categorical, or declare its states "
+            "(state_names)",
+            "bin them (--bins COLUMN=50,60), or declare its states (--states COLUMN=A,B)",
+        ),
+        (
+            "interval: none, interval=False asked for none",
+            "interval: none, --no-interval asked for none",
+        ),
+        (
+            "more than 4,000: take fit.bootstrap()",
+            "more than 4,000: take pyromix effect --bootstrap 500",
+        ),
         ("convert it, e.g. data['x'].astype(float)", "convert it"),
         ("text: pass data['x'].astype(str), or", "text: convert the column, or"),
     ],

@@ -279,17 +279,27 @@ def test_the_page_shows_every_plot_and_every_cell_of_the_text(page, reports):
             assert re.sub(r"\s+", " ", said) in bare
 
 
-def test_names_cannot_break_the_page():
-    names = {"<b>A</b>": ("<i>", "&"), "B": (0, 1), "C": (0, 1)}
+def test_names_cannot_break_the_page_nor_the_markdown():
+    names = {
+        "<b>A</b>": ("<script>x</script>", "&"),
+        "B|b": ('say "no"', "\u05db\u05df"),
+        "C": ("it's", "`a` | *b*"),
+    }
     spec = px.MixtureSpec.from_parents(names, {}, 2)
     frame = px.simulate(px.random_mixture(spec, 0, separation=0.5), 500, random_state=0)
     fit = px.fit(spec, frame, n_init=2, prior=None, method="em")
-    page = fit.report(show=False, sensitivity=False).to_html()
+    report = fit.report(show=False, sensitivity=False, treatment="B|b", outcome="C")
+    page = report.to_html()
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
-    assert "b" not in checker.tags
+    assert not {"b", "script"} & set(checker.tags)
     assert "&lt;b&gt;A&lt;/b&gt;" in page
+    text = report.to_markdown()
+    assert not re.search(r"<(?!/?(details|summary|b)>)", text)
+    for table in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):
+        columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(columns) == 1, table
 
 
 def test_the_same_report_makes_the_same_page(reports, page):

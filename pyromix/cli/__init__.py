@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -10,8 +9,9 @@ from typing import Any
 
 import typer
 
-from pyromix.cli import asking, files, fitting, looking
+from pyromix.cli import asking, effect, files, fitting, lca, looking, version
 from pyromix.cli.common import FINE, NOT_IDENTIFIED, USAGE_OR_DATA, Stopped
+from pyromix.cli.flags import in_flags
 from pyromix.errors import (
     IdentificationError,
     NotCertifiedError,
@@ -24,14 +24,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    help="Causal effects despite an unobserved global confounder with few states.",
 )
 for command in (
     files.demo,
     fitting.check,
     fitting.fit,
     asking.do,
+    effect.effect,
     fitting.select,
+    lca.lca,
     looking.report,
     looking.plot,
     asking.simulate,
@@ -39,40 +40,7 @@ for command in (
     fitting.iid,
 ):
     app.command()(command)
-
-
-KEYWORDS = re.compile(
-    r"\b(method|missing|n_init|n_sources|prior|require|sample_weight|weights_are)=(?:\"([^\"]*)\"|'([^']*)'|(\w+|\.\.\.))"
-)
-"""Keywords that are flags here, with a value."""
-
-
-MARKS = re.compile(r"\bmissing_values=\[([^\]]*)\]")
-
-ONLY_IN_PYTHON = tuple(
-    (re.compile(pattern), words)
-    for pattern, words in (
-        (r",? \(?(e\.g\. )?pandas\.cut\)?", ""),
-        (r",? ?(or )?(declare its states|add the state) \(state_names\)", ""),
-        (r" \(state_names\)", " in the model"),
-        (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
-        (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
-    )
-)
-"""Advice that a command line has no way to follow, and what stands there in its place."""
-
-
-def in_flags(text: str) -> str:
-    """A message that advises a keyword, as one that advises the flag of that name."""
-    text = MARKS.sub(lambda found: f"--na {found[1].replace(', ', ' --na ')}", text)
-    for pattern, words in ONLY_IN_PYTHON:
-        text = pattern.sub(words, text)
-
-    def flag(found: re.Match[str]) -> str:
-        name, *values = found.groups()
-        return f"--{name.replace('_', '-')} {next(v for v in values if v is not None)}"
-
-    return KEYWORDS.sub(flag, text)
+app.callback()(version.pyromix)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

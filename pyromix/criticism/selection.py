@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,12 +105,14 @@ class Selection:
         ranks: estimated numbers of sources by rank tests; empty where no blocks can be tested.
         level: of the rank tests.
         notes: sentences.
+        fits: of the candidates; none where there were no rows.
     """
 
     candidates: tuple[Candidate, ...]
     ranks: tuple[RankEstimate, ...]
     level: float
     notes: tuple[str, ...]
+    fits: tuple[Fit, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def choices(self) -> dict[str, int]:
@@ -293,7 +295,7 @@ def select_n_sources(
         _candidate(found, mean, error, ranks)
         for found, mean, error in zip(fits, means, errors, strict=True)
     ]
-    return Selection(tuple(table), ranks, level, sentences(notes))
+    return Selection(tuple(table), ranks, level, sentences(notes), tuple(fits))
 
 
 def _by_ranks(

@@ -28,8 +28,8 @@ def effect_sentence(subject: Subject, effects: Effects, told: HeadlineFacts) -> 
             return f"The table is too weak to say what {_lower(setting)} does to {chance}{naive}."
         low, high = do.ends
         return (
-            f"The table is too weak for one number: {_lower(setting)} changes {chance} by something "
-            f"between {points(low)} and {points(high)} {UNIT}{naive}."
+            f"The table is too weak for one number: {_lower(setting)} changes {chance} by "
+            f"something between {points(low)} and {points(high)} {UNIT}{naive}."
         )
     hidden = "" if subject.fit.spec.n_sources > 1 else "If nothing hidden is at work, "
     setting = setting if not hidden else hidden + _lower(setting)

@@ -23,7 +23,7 @@ MANY = 16
 ACROSS, DOWN = 1.35, 0.95
 """Inches per unit of the layout."""
 
-CLOSEST = 1.0
+CLOSEST = 0.95
 """Inches between vertices below which their names would overlap."""
 
 BEND = 0.3
