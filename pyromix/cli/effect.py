@@ -51,7 +51,7 @@ def effect(
     Example: pyromix effect fit.pyromix --treatment X --outcome Y
     """
     fit = fit_at(fitted, source)
-    asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
+    asked = asked_effect(fit, treatment, outcome, contrast, outcome_state, needed=True)
     given = assignments(fit.spec, evidence, "--evidence")
     with working("asking the fit", quiet=quiet):
         if bootstrap:

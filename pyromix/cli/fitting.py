@@ -46,7 +46,6 @@ from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
-from pyromix.errors import QueryError
 from pyromix.model.query import Certainty
 
 
@@ -254,9 +253,9 @@ def select(
         )
     effects: tuple[EffectAt, ...] = ()
     if effect or treatment is not None or outcome is not None:
-        asked = asked_effect(found.fits[0], treatment, outcome, contrast, outcome_state)
-        if asked["treatment"] is None:
-            raise QueryError("--effect needs --treatment and --outcome: the model names neither")
+        asked = asked_effect(
+            found.fits[0], treatment, outcome, contrast, outcome_state, needed=True
+        )
         with working("asking every fit", quiet=quiet):
             effects = effects_by_k(found, **asked)
     if as_json:

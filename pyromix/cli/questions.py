@@ -56,8 +56,18 @@ def asked_effect(
     outcome: str | None,
     contrast: Sequence[str] | None,
     outcome_state: str | None,
+    *,
+    needed: bool = False,
 ) -> dict[str, Any]:
     """Texts as names of states, and the roles of the model for what is not given.
+
+    Args:
+        fit: whose names they are.
+        treatment: as it was given.
+        outcome: as it was given.
+        contrast: states of the treatment.
+        outcome_state: state of the outcome.
+        needed: whether there must be an effect.
 
     Returns:
         Keywords of ``fit.effect`` and ``fit.report``; ``contrast`` and ``outcome_state`` only where
@@ -68,8 +78,12 @@ def asked_effect(
     """
     asked: dict[str, Any] = {"treatment": treatment, "outcome": outcome}
     found = find_question(fit, treatment, outcome)
-    if (contrast or outcome_state is not None) and found is None:
-        raise QueryError("--contrast and --outcome-state need --treatment and --outcome")
+    if found is None and (needed or contrast or outcome_state is not None):
+        what = "an effect needs" if needed else "--contrast and --outcome-state need"
+        raise QueryError(
+            f"{what} --treatment and --outcome: the model names neither; its variables are "
+            f"{list(fit.spec.variables)}"
+        )
     if found is None:
         return asked
     asked = {"treatment": found.treatment, "outcome": found.outcome}
