@@ -67,6 +67,12 @@ def told(level: Certainty, do: Compared | None, naive: Compared | None = NAIVE) 
         ),
         (
             Certainty.GRAPHICAL,
+            Compared(-1e-17, (-1e-17, 0.0)),
+            "Setting X to treated instead of control leaves the chance of Y = better as it is: the "
+            "graph has no way from X to Y",
+        ),
+        (
+            Certainty.GRAPHICAL,
             Compared(0.245, None),
             "Setting X to treated instead of control raises the chance of Y = better by 24.5 "
             "percentage points",
@@ -117,7 +123,7 @@ def test_a_sign_is_one_that_the_interval_shares():
 def test_the_headline_is_drawn_within_its_width_and_names_both_numbers(level, width):
     do = None if level is Certainty.NONE else Compared(0.245, (0.206, 0.284))
     ax = draw_headline(QUESTION, told(level, do), Sheet(width))
-    wrap_texts(ax)
+    wrap_texts(ax, width)
     texts = [t.get_text() for t in ax.texts]
     last = {
         Certainty.GRAPHICAL: "+24.5",
@@ -133,7 +139,7 @@ def test_the_headline_is_drawn_within_its_width_and_names_both_numbers(level, wi
 @pytest.mark.parametrize("width", [3.8, 8.0])
 def test_every_plot_keeps_to_the_width_of_its_sheet(fit, kind, width):
     ax = DRAWERS[kind](fit, QUESTION, Sheet(width))
-    wrap_texts(ax)
+    wrap_texts(ax, width)
     assert ax.figure.get_figwidth() == pytest.approx(width)
     ax.figure.draw_without_rendering()
     assert ax.figure.get_tightbbox().width <= width

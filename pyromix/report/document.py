@@ -63,7 +63,7 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers and texts by section, the letter's first, ready for JSON."""
-        sections = {s.key: dict(s.numbers) for s in self.sections if s.numbers}
+        sections = {section.key: dict(section.numbers) for section in self.sections}
         return {"letter": dict(self.letter.numbers), **sections}
 
     def to_html(self) -> str:

@@ -77,7 +77,7 @@ def _drawn(report: Report, drawings: tuple[Drawing, ...], key: str) -> list[Pict
                 warnings.simplefilter("ignore", PyromixWarning)
                 for name, sheet in SHEETS.items():
                     axes = _axes(report, drawing.kind, sheet)
-                    wrap_texts(axes)
+                    wrap_texts(axes, sheet.width)
                     pictures[name] = svg(axes, f"{key}-{drawing.kind}-{name}", sheet)
         except PyromixError:
             continue

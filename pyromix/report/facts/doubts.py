@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyromix.answers.gate import figures
-from pyromix.criticism.sensitivity import N_SOURCES
+from pyromix.criticism.sensitivity import N_SOURCES, Variation
 from pyromix.identify.stage import RunReport
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
@@ -64,6 +64,11 @@ def first_run(subject: Subject) -> RunReport | None:
     return subject.stage.runs[0]
 
 
+def assumed(variation: Variation) -> str:
+    """What differs, in the words of a reader."""
+    return variation.words.replace("n_sources=", "k = ")
+
+
 def _moves(subject: Subject) -> list[str]:
     """Other assumptions under which a probability moves by much."""
     if subject.sensitivity is None:
@@ -75,5 +80,5 @@ def _moves(subject: Subject) -> list[str]:
         if v.found and not (v.kind == N_SOURCES and v.answer.spec.n_sources < own):
             moved = float(abs(v.answer.values - fitted.answer.values).max())
             if moved > MOVED:
-                found.append(f"{v.words}: a probability under the do moves by {share(moved)}")
+                found.append(f"{assumed(v)}: a probability under the do moves by {share(moved)}")
     return found

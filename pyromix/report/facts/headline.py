@@ -34,6 +34,11 @@ class Compared:
         low, high = self.ends or (self.value, self.value)
         return int(low > 0) - int(high < 0)
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether it is nothing but rounding, interval and all."""
+        return max(map(abs, (self.value, *(self.ends or ())))) < ROUNDING
+
 
 @dataclass(frozen=True)
 class HeadlineFacts:

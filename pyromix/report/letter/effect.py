@@ -33,17 +33,18 @@ def effect_sentence(subject: Subject, effects: Effects, told: HeadlineFacts) -> 
         )
     hidden = "" if subject.fit.spec.n_sources > 1 else "If nothing hidden is at work, "
     setting = setting if not hidden else hidden + _lower(setting)
+    if do.is_zero:
+        way = f"the graph has no way from {question.treatment} to {question.outcome}"
+        return f"{setting} leaves {chance} as it is: {way}{naive}."
     if do.sign:
         moves = "raises" if do.sign > 0 else "lowers"
         size, *ends = (f"{100 * abs(x):.1f}" for x in (do.value, *sorted(do.ends or (), key=abs)))
         interval = f" (95% interval: {' to '.join(ends)})" if ends else ""
         return f"{setting} {moves} {chance} by {size} {UNIT}{interval}{naive}."
-    if do.ends is None:
-        return f"{setting} leaves {chance} as it is{naive}."
+    ends = points_between(*(do.ends or (0, 0)))
     return (
-        f"{setting} changes {chance} by {points(do.value)} {UNIT} (95% interval: "
-        f"{points_between(*do.ends)}): whether it raises or lowers it, this table does not tell"
-        f"{naive}."
+        f"{setting} changes {chance} by {points(do.value)} {UNIT} (95% interval: {ends}): whether "
+        f"it raises or lowers it, this table does not tell{naive}."
     )
 
 

@@ -15,6 +15,9 @@ from pyromix.errors import QueryError
 LETTER = 0.6
 """Width of a letter on average, in sizes of its font."""
 
+SMALL = 10.0
+"""Points of the title of a figure that is scrolled."""
+
 SLIM = 5.0
 """Inches below which a figure has no room beside what is drawn."""
 
@@ -70,22 +73,35 @@ def scale_beside(ax: Axes, image: Any, label: str) -> None:
     bar.set_label(label)
 
 
-def wrap_texts(ax: Axes) -> None:
-    """Break title and labels of a new figure into lines that are no wider than it."""
+def wrap_texts(ax: Axes, width: float) -> None:
+    """Break title and labels of a new figure into lines that it has room for.
+
+    Args:
+        ax: drawn on.
+        width: inches that are seen at once; a wider figure has its title at the left.
+    """
     figure = ax.get_figure(root=True)
     assert figure is not None
-    points = 72 * figure.get_figwidth()
+    wide = figure.get_figwidth()
+    figure.draw_without_rendering()  # places the axes
+    if wide > width:
+        title = _lines(ax.get_title(), width, SMALL)
+        ax.set_title("")
+        ax.set_title(title, loc="left", fontsize=SMALL)
     for axes in figure.axes:
-        _wrap(axes.title, points)
-        _wrap(axes.xaxis.label, 0.8 * points)
-        _wrap(axes.yaxis.label, 72 * 0.8 * figure.get_figheight())
+        box = axes.get_position()
+        middle = wide * (box.x0 + box.x1) / 2
+        room = 2 * min(middle, wide - middle)
+        _wrap(axes.title, room)
+        _wrap(axes.xaxis.label, room)
+        _wrap(axes.yaxis.label, 0.8 * figure.get_figheight())
 
 
-def _wrap(text: Text, points: float) -> None:
-    letters = max(12, int(points / (LETTER * float(text.get_fontsize()))))
-    lines = [
-        line
-        for paragraph in text.get_text().split("\n")
-        for line in textwrap.wrap(paragraph, letters) or [""]
-    ]
-    text.set_text("\n".join(lines))
+def _wrap(text: Text, inches: float) -> None:
+    text.set_text(_lines(text.get_text(), inches, float(text.get_fontsize())))
+
+
+def _lines(text: str, inches: float, size: float) -> str:
+    letters = max(12, int(72 * inches / (LETTER * size)))
+    found = [textwrap.wrap(paragraph, letters) or [""] for paragraph in text.split("\n")]
+    return "\n".join(line for lines in found for line in lines)

@@ -8,6 +8,7 @@ from pyromix.answers.answer import Answer
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
 from pyromix.model.ties import ROUNDING, first_largest
+from pyromix.report.facts.doubts import assumed
 from pyromix.report.facts.effects import Effects, interval_source, told_state, why_no_interval
 from pyromix.report.numbers import between, share, signed
 from pyromix.report.parts import Drawing, Section, Table
@@ -108,13 +109,12 @@ def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Ta
         kinds.append((f"do, {spec.source}={u}", arms, effect.per_source[number]))
     for kind, arms, difference in kinds:
         cells = [share(float(arm.values[state])) for arm in arms]
-        rows.append(
-            (kind, *cells, signed(float(difference.values[state])), _ends(difference, state))
-        )
-    rows.append(
-        ("naive less do", "", "", signed(float(effect.confounding.values[state])),
-         _ends(effect.confounding, state))
-    )  # fmt: skip
+        cells.append(signed(float(difference.values[state])))
+        if effects.weak and difference is not effect.naive:
+            cells = ["-"] * 3  # the number of a weak effect means nothing
+        rows.append((kind, *cells, _ends(difference, state)))
+    less = "-" if effects.weak else signed(float(effect.confounding.values[state]))
+    rows.append(("naive less do", "", "", less, _ends(effect.confounding, state)))
     shares = "" if effects.raw is None else " in the rows,"
     within = f", and within each state of {spec.source}" if effect.source_arms else ""
     said = (
@@ -157,10 +157,10 @@ def sensitivity_section(subject: Subject) -> Section:
     for v in found.variations:
         if v.found:
             one, other = (float(v.answer.values[arm, state]) for arm in (0, 1))
-            rows.append((v.words, share(one), share(other), signed(other - one)))
+            rows.append((assumed(v), share(one), share(other), signed(other - one)))
             numbers.append({"kind": v.kind, "words": v.words, "difference": other - one})
         else:
-            rows.append((v.words, "-", "-", "-"))
+            rows.append((assumed(v), "-", "-", "-"))
             numbers.append({"kind": v.kind, "words": v.words, "difference": None})
     x, (low, high) = question.treatment, question.contrast
     spec = subject.fit.spec
@@ -175,7 +175,7 @@ def sensitivity_section(subject: Subject) -> Section:
         title,
         f"The effect under other assumptions; the largest change is {share(found.largest_change)}.",
         facts=(("Largest change", f"{share(found.largest_change)} of any probability"),),
-        words=tuple(f"{v.words}: {v.note}" for v in found.variations if v.note),
+        words=tuple(f"{assumed(v)}: {v.note}" for v in found.variations if v.note),
         tables=(Table(said, header, tuple(rows)),),
         numbers={"largest_change": found.largest_change, "variations": numbers},
     )

@@ -79,7 +79,7 @@ def _effect(subject: Subject, effects: Effects) -> str:
     words = [
         f"P({effects.question.outcome}={outcome}), {other} less {one}: naive "
         f"{signed(float(effect.naive.values[s]))}",
-        f"do {signed(float(effect.do.values[s]))}",
+        "do" if effects.weak else f"do {signed(float(effect.do.values[s]))}",
     ]
     if effect.do.has_interval:
         low, high = effect.interval()
