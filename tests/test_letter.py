@@ -111,6 +111,14 @@ def test_the_sentence_says_no_more_than_is_known(subject, level, do, said):
     assert (first.level == "pass") is means
 
 
+def test_what_nobody_checked_is_not_said_to_be_refused(subject):
+    unchecked = NotCertifiedError("no", required="local", found="unchecked")
+    effects = Effects(QUESTION, None, (unchecked,), None)
+    assert "nobody knows whether the data can tell" in effect_sentence(
+        subject, effects, told(Certainty.NONE, None)
+    )
+
+
 def test_a_sign_is_one_that_the_interval_shares():
     assert Compared(0.2, (0.1, 0.3)).sign == 1
     assert Compared(-0.2, (-0.3, -0.1)).sign == -1

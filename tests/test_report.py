@@ -283,18 +283,19 @@ def test_names_cannot_break_the_page_nor_the_markdown():
     names = {
         "<b>A</b>": ("<script>x</script>", "&"),
         "B|b": ('say "no"', "\u05db\u05df"),
-        "C": ("it's", "`a` | *b*"),
+        "$\\frac$": ("it's", "`a` | *b*"),
     }
     spec = px.MixtureSpec.from_parents(names, {}, 2)
     frame = px.simulate(px.random_mixture(spec, 0, separation=0.5), 500, random_state=0)
     fit = px.fit(spec, frame, n_init=2, prior=None, method="em")
-    report = fit.report(show=False, sensitivity=False, treatment="B|b", outcome="C")
+    report = fit.report(show=False, sensitivity=False, treatment="B|b", outcome="$\\frac$")
     page = report.to_html()
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
     assert not {"b", "script"} & set(checker.tags)
     assert "&lt;b&gt;A&lt;/b&gt;" in page
+    assert "$\\frac$" in page
     text = report.to_markdown()
     assert not re.search(r"<(?!/?(details|summary|b)>)", text)
     for table in re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE):

@@ -1,51 +1,95 @@
-"""Messages that advise a keyword or a call of Python, as ones that advise a flag or a command."""
+"""Advice as the command line can follow it: flags and commands in place of keywords and calls."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
 
-KEYWORDS = re.compile(
-    r"\b(method|missing|n_init|n_sources|prior|require|sample_weight|weights_are)=(?:\"([^\"]*)\"|'([^']*)'|(\w+|\.\.\.))"
-)
-"""Keywords that are flags here, with a value."""
+FLAGS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in (
+        "decimal",
+        "encoding",
+        "engine",
+        "level",
+        "max_iter",
+        "method",
+        "missing",
+        "n_folds",
+        "n_init",
+        "n_samples",
+        "n_sources",
+        "outcome_state",
+        "prior",
+        "random_state",
+        "require",
+        "sample_weight",
+        "source",
+        "weights_are",
+    )
+} | {"missing_values": "--na", "n_times": "--n-simulations"}
+"""Keywords that are flags here."""
 
-MARKS = re.compile(r"\bmissing_values=\[([^\]]*)\]")
+_VALUED = re.compile(rf"\b({'|'.join(FLAGS)})=(?:\"([^\"]*)\"|'([^']*)'|(-?\d[\d.]*|\w+|\.\.\.))")
+_BARE = re.compile(rf"(?<![-\w'\"])({'|'.join(name for name in FLAGS if '_' in name)})(?![\w'\"=])")
 
-ONLY_IN_PYTHON = tuple(
+_WORDS = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
         (r"\((e\.g\. )?pandas\.cut\)(, make the column Categorical)?", "(--bins COLUMN=50,60)"),
         (r"\(state_names\)", "(--states COLUMN=A,B)"),
+        (r"pass state_names, or data", "pass a table"),
         (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
         (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
-        (r"\(?(ask a )?fit \(fit\.(query|effect)\(\.\.\., interval=True\)\)", "pass --interval"),
-        (r"(pass )?interval=True", "pass --interval"),
+        (r",? e\.g\. (str|data|networkx)\b[\w.]*\(?[\w, ]*\)?", ""),
+        (r", states=\{[^}]*\},", ""),
+        (r" \((pgmpy: [^)]*|of a MixtureSpec: [^)]*\)|px\.\w+)\)", ""),
+        (r"rename_states=True", "--rename-states"),
+        (r"\bcontrast=\((.+?), (.+?)\)", r"--contrast \1 --contrast \2"),
+        (r"; ask a fit \(fit\.\w+\(\.\.\., interval=True\)\), or one with draws \(.*?\(\)\)", ""),
+        (r"interval=True", "--interval"),
         (r"interval=False", "--no-interval"),
-        (r"\bmax_iter\b", "--max-iter"),
-        (r"fit\.bootstrap\(\)", "pyromix effect --bootstrap 500"),
-        (r"(:|,)? ?(or )?fit\.refine\([^)]*\)( takes it to a maximum)?", ""),
-        (r" \(fit\.predictive_check\(\)\)", " (see the report)"),
+        (r"sensitivity=False", "--no-sensitivity"),
+        (r"saved with include_data=False", "saved without its table"),
+        (r": save with the data, or see fit\.\w+\(\w*\)", ": save with the data"),
+        (r"px\.select_n_sources\([^)]*\)", "pyromix select"),
+        (r"\bfit\.predictive_check\(\)", "see pyromix report"),
+        (r"\bfit\.bootstrap\(\)", "pyromix effect --bootstrap 500"),
+        (r"\bfit\.refine\([^)]*\)", "a refinement in Python"),
     )
 )
-"""Advice that a command line has no way to follow, and what stands there in its place."""
+"""Advice that a command line has no way to follow as it stands, and what stands there instead."""
+
+_MARKS = re.compile(r"\bmissing_values=\[([^\]]*)\]")
 
 
 def in_flags(text: str, spared: Collection[str] = ()) -> str:
-    """A message that advises a keyword, as one that advises the flag of that name.
+    """A message that advises keywords and calls, as one that advises flags and commands.
 
     Args:
         text: the message.
         spared: names of variables; one may be called ``prior``, and ``prior=yes`` is no advice.
     """
-    text = MARKS.sub(lambda found: f"--na {found[1].replace(', ', ' --na ')}", text)
-    for pattern, words in ONLY_IN_PYTHON:
+    text = _MARKS.sub(lambda found: f"--na {found[1].replace(', ', ' --na ')}", text)
+    for pattern, words in _WORDS:
         text = pattern.sub(words, text)
 
     def flag(found: re.Match[str]) -> str:
         name, *values = found.groups()
-        if name in spared:
+        if name in spared or _in_question(found.string, found.start()):
             return found[0]
-        return f"--{name.replace('_', '-')} {next(v for v in values if v is not None)}"
+        return f"{FLAGS[name]} {next(v for v in values if v is not None)}"
 
-    return KEYWORDS.sub(flag, text)
+    def bare(found: re.Match[str]) -> str:
+        return found[0] if found[1] in spared else FLAGS[found[1]]
+
+    return _BARE.sub(bare, _VALUED.sub(flag, text))
+
+
+def _in_question(text: str, at: int) -> bool:
+    """Whether a place lies in the brackets of P(...) or do(...): there, names are of variables."""
+    for opening in ("P(", "do("):
+        opened = text.rfind(opening, 0, at)
+        if opened >= 0 and text.count("(", opened, at) > text.count(")", opened, at):
+            return True
+    return False

@@ -103,10 +103,13 @@ def _naive_clause(effects: Effects, told: HeadlineFacts) -> str:
 
 
 def _why_none(subject: Subject, effects: Effects) -> str:
-    if isinstance(effects.errors[-1], NotCertifiedError):
-        k = subject.fit.spec.n_sources
-        return f"With a hidden {subject.fit.spec.source} of {k} states the data cannot tell"
-    return "No figure is given for"
+    last, spec = effects.errors[-1], subject.fit.spec
+    if not isinstance(last, NotCertifiedError):
+        return "No figure is given for"
+    hidden = f"With a hidden {spec.source} of {spec.n_sources} states"
+    if last.found != Certainty.NONE.value:
+        return f"{hidden} nobody knows whether the data can tell"
+    return f"{hidden} the data cannot tell"
 
 
 def _lower(text: str) -> str:

@@ -20,6 +20,9 @@ FOUND = {
     Certainty.NONE: "but other groups would fit the table exactly as well",
 }
 
+UNKNOWN = "nobody knows whether the table determines them"
+"""What is said of any other level."""
+
 
 def groups_sentence(subject: Subject) -> str:
     """How many groups, how large, what tells them apart, and whether to believe it."""
@@ -44,7 +47,7 @@ def groups_sentence(subject: Subject) -> str:
             f", most apart in {spec.name(v)} = {spec.states_of(v)[s]} (from "
             f"{float(shares.min()):.0%} to {float(shares.max()):.0%})"
         )
-    return f"{said}; {FOUND[subject.identified.found.level]}."
+    return f"{said}; {FOUND.get(subject.identified.found.level, UNKNOWN)}."
 
 
 def group_headlines(subject: Subject) -> tuple[Headline, ...]:
@@ -52,7 +55,8 @@ def group_headlines(subject: Subject) -> tuple[Headline, ...]:
     spec, level = subject.fit.spec, subject.identified.found.level
     if spec.n_sources == 1:
         return ()
-    shown = {Certainty.WEAK: "weak", Certainty.NONE: "fail"}.get(level, "pass")
+    shown = "pass" if level.at_least(Certainty.LOCAL) else "weak"
+    shown = "fail" if level is Certainty.NONE else shown
     weights = subject.fit.mixture.weights.tolist()[:SIZES]
     return tuple(
         Headline(f"{spec.source} = {u}", f"{w:.0%}", "of the rows", shown)

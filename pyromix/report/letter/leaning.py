@@ -22,6 +22,9 @@ PROMISED = {
 }
 """What each level of certainty means for the reader."""
 
+UNKNOWN = "nobody knows whether this table determines the answer"
+"""What any other level means."""
+
 
 def what_it_leans_on(subject: Subject) -> tuple[tuple[str, str], ...]:
     """Pairs of a label and a sentence."""
@@ -38,7 +41,7 @@ def _certainty(subject: Subject) -> str:
     spec, verdict = subject.fit.spec, subject.identified.found
     if spec.n_sources == 1:
         return "nothing hidden is assumed, so the table shows all there is"
-    said = PROMISED[verdict.level].format(source=spec.source, k=spec.n_sources)
+    said = PROMISED.get(verdict.level, UNKNOWN).format(source=spec.source, k=spec.n_sources)
     return said if verdict.level is Certainty.NONE else f"{verdict.level.value}; {said}"
 
 

@@ -76,6 +76,8 @@ def scale_beside(ax: Axes, image: Any, label: str) -> None:
 def wrap_texts(ax: Axes, width: float) -> None:
     """Break title and labels of a new figure into lines that it has room for.
 
+    A ``$`` in a name is a sign like any other, and no mathematics.
+
     Args:
         ax: drawn on.
         width: inches that are seen at once; a wider figure has its title at the left.
@@ -83,6 +85,8 @@ def wrap_texts(ax: Axes, width: float) -> None:
     figure = ax.get_figure(root=True)
     assert figure is not None
     wide = figure.get_figwidth()
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # pyright: ignore[reportAttributeAccessIssue]
     figure.draw_without_rendering()  # places the axes
     if wide > width:
         title = _lines(ax.get_title(), width, SMALL)
