@@ -88,6 +88,8 @@ class MixtureFit(Fit):
         """Three lines: size, fit, sources."""
         return description.in_lines(self)
 
+    __repr__ = __str__
+
     def to_pyro(self, **options: Any) -> PyroProgram:
         """Return a Pyro program, one site per vertex plus the source; as ``px.to_pyro``."""
         from pyromix.bridges import pyro  # imports Pyro

@@ -177,3 +177,10 @@ def test_a_report_of_the_command_line_advises_commands():
 )
 def test_markdown_prints_what_stands_there(text, said):
     assert plain(text) == said
+
+
+def test_what_is_shown_bare_is_what_is_printed(fit):
+    found = px.check(fit.spec, outcome="Y", treatment="X")
+    for shown in (fit, fit.predictive_check(), found):
+        assert repr(shown) == str(shown)
+        assert len(repr(shown)) < 2000

@@ -202,6 +202,8 @@ class Selection:
         misfit = [] if self.reproduced else [NOT_REPRODUCED]
         return "\n".join([*lines, f"chosen: {said}", verdict, *misfit, *self.notes])
 
+    __repr__ = __str__
+
     @property
     def rank_at_limit(self) -> bool:
         """Whether the rank tests rejected every rank that they can contradict."""
