@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyromix.answers import ask, predict
+from pyromix.answers import profiles as portraits
 from pyromix.answers import simulate as simulation
 from pyromix.bridges import pgmpy
 from pyromix.criticism import prediction
@@ -69,6 +70,7 @@ class MixtureFit(Fit):
     predict_proba = predict.predict_proba
     score = predict.score
     simulate = simulation.simulate
+    profiles = portraits.profiles
 
     predictive_check = prediction.predictive_check
     sensitivity = variation.sensitivity

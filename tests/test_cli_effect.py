@@ -207,8 +207,11 @@ def test_lca_compares_numbers_of_classes_and_shows_the_best(tmp_path):
     fit = px.fit_product(frame.astype(str), 2, n_init=2)
     assert found["best"] == 2
     assert [c["bic"] for c in found["classes"]][1] == pytest.approx(fit.bic)
-    assert found["profiles"]["size"] == pytest.approx(fit.mixture.weights.tolist(), abs=1e-4)
-    assert set(found["profiles"]["items"]) == set(frame.columns)
+    profiles = pd.DataFrame(found["profiles"])
+    sizes = profiles[profiles["variable"] == "U"]
+    assert list(sizes["probability"]) == pytest.approx(fit.mixture.weights.tolist(), abs=1e-4)
+    assert set(profiles["variable"]) == {"U", *frame.columns}
+    assert (profiles["low"] < profiles["high"]).all()
     assert px.load(tmp_path / "fit.pyromix").bic == pytest.approx(fit.bic)
 
 

@@ -132,12 +132,7 @@ def _items(fit: MixtureFit) -> list[Margin]:
     return sorted(margins(fit, fit.spec.n_variables), key=lambda margin: margin.vertex)
 
 
-def _in_numbers(fit: MixtureFit) -> dict[str, Any]:
-    spec = fit.spec
-    items = {
-        spec.name(m.vertex): {
-            str(s): m.values[:, i].tolist() for i, s in enumerate(spec.states_of(m.vertex))
-        }
-        for m in _items(fit)
-    }
-    return {"size": fit.mixture.weights.tolist(), "items": items}
+def _in_numbers(fit: MixtureFit) -> list[dict[str, Any]]:
+    """Sizes and probabilities with their intervals; JSON has no nan."""
+    rows = fit.profiles().to_dict(orient="records")
+    return [{str(k): v if v == v else None for k, v in row.items()} for row in rows]
