@@ -111,6 +111,15 @@ def test_the_sentence_says_no_more_than_is_known(subject, level, do, said):
     assert (first.level == "pass") is means
 
 
+def test_a_state_that_was_chosen_because_it_changes_most_is_said_to_be(subject):
+    effects = Effects(QUESTION, None, (), None)
+    found = replace(told(Certainty.GRAPHICAL, Compared(0.2, (0.1, 0.3)), None), chosen=True)
+    assert effect_sentence(subject, effects, found).endswith(
+        "raises the chance of Y = better, of its states the one that changes most, by 20.0 "
+        "percentage points (95% interval: 10.0 to 30.0)."
+    )
+
+
 def test_what_nobody_checked_is_not_said_to_be_refused(subject):
     unchecked = NotCertifiedError("no", required="local", found="unchecked")
     effects = Effects(QUESTION, None, (unchecked,), None)

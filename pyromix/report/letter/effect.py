@@ -18,6 +18,8 @@ def effect_sentence(subject: Subject, effects: Effects, told: HeadlineFacts) -> 
     question = effects.question
     one, other = question.contrast
     chance = f"the chance of {question.outcome} = {told.state}"
+    if told.chosen and told.level.at_least(Certainty.LOCAL):
+        chance += ", of its states the one that changes most,"
     setting = f"Setting {question.treatment} to {other} instead of {one}"
     do, naive = told.do, _naive_clause(effects, told)
     if do is None:
