@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 
-def _print(asked: bool) -> None:
+def _print(asked: bool) -> bool:
     if asked:
         typer.echo(f"pyromix {version('pyromix')}")
         raise typer.Exit
+    return asked
 
 
 def pyromix(
