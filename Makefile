@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test bench lint types contracts shapes tests golden tutorials docs clean
+.PHONY: demo test bench lint types contracts shapes tests golden tutorials docs versions clean
 
 demo: .venv/ready
 	$(BIN)/pyromix demo
@@ -50,6 +50,11 @@ docs: .venv/docs-ready
 .venv/docs-ready: .venv/ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
 	touch $@
+
+# The lowest and the newest versions that pyproject.toml allows, in throw-away environments.
+versions: .venv/ready
+	$(BIN)/python tests/scripts/versions.py lowest $(TORCH)
+	$(BIN)/python tests/scripts/versions.py newest $(TORCH)
 
 clean:
 	rm -rf .venv dist build site

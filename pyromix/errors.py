@@ -12,12 +12,19 @@ from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
 from typing import Any
 
+LONGEST_MESSAGE = 1800
+"""Characters of a message: what it repeats of a file or a table may be of any length."""
+
 
 class PyromixError(Exception):
     """Root of every exception that pyromix raises on purpose.
 
     It keeps its witnesses when it is pickled, as it is on its way out of a worker process.
     """
+
+    def __str__(self) -> str:
+        """The message, without its middle where it repeats much of a file or a table."""
+        return _cut(super().__str__())
 
     def __reduce__(self) -> tuple[Callable[..., PyromixError], tuple[Any, ...]]:
         """Rebuild from text and attributes: ``__init__`` may ask for witnesses by keyword."""
@@ -154,6 +161,10 @@ def _rebuilt(
 class PyromixWarning(UserWarning):
     """Root of every warning that pyromix gives."""
 
+    def __str__(self) -> str:
+        """The message, without its middle where it repeats much of a file or a table."""
+        return _cut(super().__str__())
+
 
 class NumericalWarning(PyromixWarning):
     """A probability table was renormalised or projected by more than rounding explains."""
@@ -189,6 +200,14 @@ class AddedSourceWarning(PyromixWarning):
 
 WITHIN = ("pyromix", "beartype", "jaxtyping", "functools")
 """Modules, with all below them, whose lines a user did not write; three wrap functions of ours."""
+
+
+def _cut(text: str) -> str:
+    """A text, its middle left out where it is long."""
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    half = LONGEST_MESSAGE // 2
+    return f"{text[:half]} [...] {text[-half:]}"
 
 
 def warn(message: str, category: type[PyromixWarning]) -> None:

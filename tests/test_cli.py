@@ -14,7 +14,8 @@ import pytest
 import torch
 
 import pyromix as px
-from pyromix.cli import in_flags, main
+from pyromix.cli import main
+from pyromix.cli.flags import in_flags
 from pyromix.cli.progress import working
 
 
@@ -369,10 +370,69 @@ def test_a_warning_is_said_once(folder, tmp_path):
         ),
         ("convert it, e.g. data['x'].astype(float)", "convert it"),
         ("text: pass data['x'].astype(str), or", "text: convert the column, or"),
+        ("n_sources must be at least 1", "--n-sources must be at least 1"),
+        ("unknown variable 'n_init'; n_init", "unknown variable 'n_init'; --n-init"),
+        (
+            "P(Y | do(level='a'), method='b'); level=0.9",
+            "P(Y | do(level='a'), method='b'); --level 0.9",
+        ),
+        ("must be named: contrast=('a', 'c')", "must be named: --contrast 'a' --contrast 'c'"),
+        (
+            "none: it is fit.refine(method=...) that has",
+            "none: it is a refinement in Python that has",
+        ),
     ],
 )
 def test_advice_names_flags(said, shown):
     assert in_flags(said) == shown
+
+
+@pytest.fixture(scope="module")
+def equals(tmp_path_factory) -> Path:
+    """A network of names and states that hold the sign between them."""
+    states = {"a=b": ("c=d", "d"), "A": ("x=1", "x=2"), "A=x": ("1", "3"), "Y": ("no", "yes")}
+    spec = px.MixtureSpec.from_parents(states, {"Y": ["a=b", "A", "A=x"]}, 2)
+    path = tmp_path_factory.mktemp("equals") / "net.pyromix"
+    px.write(px.random_mixture(spec, 1), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("a=b=d", {"a=b": "d"}),
+        ("a=b=c=d", {"a=b": "c=d"}),
+        ("A=x=2", {"A": "x=2"}),
+        ("A=x=3", {"A=x": "3"}),
+        ("U=1", {"U": 1}),
+    ],
+)
+def test_names_and_states_that_hold_an_equals_sign_are_asked(equals, text, setting):
+    expected = px.query(px.read(equals), "Y", evidence=setting).values
+    code, out, err = call("do", equals, "--query", "Y", "--evidence", text, "--json")
+    assert code == 0, err
+    assert [c["probability"] for c in json.loads(out)["cells"]] == pytest.approx(list(expected))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A=x=1", "'A=x=1' can be read as 'A' = 'x=1' and as 'A=x' = '1'"),
+        ("a=b=e", "unknown state 'e' of 'a=b'"),
+        ("b=c=d", "unknown variable 'b'"),
+    ],
+)
+def test_an_equals_sign_too_many_is_told(equals, text, said):
+    code, _, err = call("do", equals, "--query", "Y", "--do", text)
+    assert code == 1
+    assert said in err
+
+
+def test_a_report_at_a_shell_advises_no_call(fitted, tmp_path):
+    assert call("report", fitted, "--no-sensitivity", "-o", tmp_path / "r.html")[0] == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "pyromix select puts numbers of sources side by side" in page
+    assert not re.search(r"\bpx\.|\bfit\.\w+\(|\bn_init\b", page)
 
 
 # -- tables as strangers keep them -----------------------------------------------------------------

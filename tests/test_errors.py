@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import pyromix as px
+from pyromix.errors import LONGEST_MESSAGE
 
 GRAPH = nx.DiGraph([("A", "B"), ("A", "C"), ("A", "D")])
 STATES = dict.fromkeys("ABCD", (0, 1))
@@ -67,3 +68,20 @@ def test_renaming_for_a_file_is_said_at_the_line_of_the_caller(tmp_path):
     with pytest.warns(px.DataRepairWarning) as said:
         px.write(RENAMED, tmp_path / "net.bif", rename_states=True)
     assert [pathlib.Path(w.filename) for w in said] == [pathlib.Path(__file__)]
+
+
+@pytest.mark.parametrize("kind", [px.DataError, px.FileError, px.PyromixWarning, px.PlanError])
+def test_a_message_never_echoes_a_file(kind):
+    long = kind("found " + "x" * 10**6 + "; leave it out")
+    assert len(str(long)) < LONGEST_MESSAGE + 10
+    assert str(long).startswith("found xxx")
+    assert str(long).endswith("xxx; leave it out")
+    assert str(kind("found x")) == "found x"
+
+
+def test_a_table_of_long_cells_is_not_echoed():
+    frame = pd.DataFrame({"A": [f"{i}{'x' * 10**5}" for i in range(4)] * 5, "B": [0, 1] * 10})
+    spec = px.MixtureSpec.from_parents({"A": ("a", "b"), "B": (0, 1)}, {}, 1)
+    with pytest.raises(px.DataError) as refusal:
+        px.Counts.from_frame(frame, spec)
+    assert len(str(refusal.value)) < LONGEST_MESSAGE + 10

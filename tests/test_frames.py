@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import io
+import time
 import warnings
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from pyromix.data.frames import (
     to_pandas,
     write_frame,
 )
-from pyromix.data.text import parse
+from pyromix.data.text import header, parse
 from pyromix.errors import DataError, DataRepairWarning, FileError
 from pyromix.model.spec import MixtureSpec
 
@@ -761,3 +762,38 @@ def test_writing_into_a_missing_folder_or_to_an_unknown_ending_is_refused(tmp_pa
     with pytest.raises(FileError, match=r"found '.*d.xlsx'"):
         write_frame(frame, tmp_path / "d.xlsx")
     assert list(tmp_path.iterdir()) == []
+
+
+CUT = "A,B\n" + "no,yes\nyes,no\n" * 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_cut_in_its_last_cell_is_said(tmp_path, encoding):
+    path = tmp_path / "t.csv"
+    path.write_text(f"{CUT}no,ye", encoding=encoding)
+    (said,) = [s for s in read_frame(path).said if "may be cut" in s]
+    assert "its last cell, 'ye' of 'B', stands in no other row and begins 'yes'" in said
+
+
+@pytest.mark.parametrize(
+    "end", ["no,ye\n", "no,yes", "no,maybe", "no,ye\nno,ye", "yes,no", "no,\n"]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_whole_file_is_not_called_cut(tmp_path, end, encoding):
+    path = tmp_path / "t.csv"
+    path.write_text(CUT + end, encoding=encoding)
+    assert not any("may be cut" in said for said in read_frame(path).said)
+
+
+def test_names_of_their_own_are_not_called_cut(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("A,B\n" + "\n".join(f"no,{i}" for i in range(30, 0, -1)))
+    assert not any("may be cut" in said for said in read_frame(path).said)
+
+
+def test_repeated_names_are_found_in_a_time_that_grows_with_their_number():
+    names = [f"a{i // 2}" for i in range(200_000)]
+    before = time.process_time()
+    with pytest.raises(DataError, match=r"found \['a0', 'a1', 'a10', 'a100', 'a1000'\] and more"):
+        header(names, "t.csv")
+    assert time.process_time() - before < 2.0  # quadratic, it took minutes

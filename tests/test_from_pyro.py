@@ -74,6 +74,27 @@ def test_reading_a_program_keeps_a_parameter_that_was_there():
     torch.testing.assert_close(pyro.param("pi").detach(), torch.tensor([0.9, 0.1]))
 
 
+def coins_model(n: int) -> None:
+    """Bernoulli sites: a source, one whose chances are drawn, one of logits."""
+    chance = pyro.sample("chance", dist.Beta(torch.ones(2), 1.0).to_event(1))
+    with pyro.plate("data", n):
+        group = pyro.sample("group", dist.Bernoulli(0.4))
+        x = pyro.sample("X", dist.Bernoulli(chance[group.long()]), obs=torch.tensor([1.0, 0.0]))
+        pyro.sample("Y", dist.Bernoulli(logits=x - group))
+        pyro.sample("Z", dist.Categorical(torch.eye(3)[:2][x.long()]))
+
+
+def test_bernoulli_sites_are_vertices_of_two_states():
+    assert from_pyro(coins_model, 2, source="group") == MixtureSpec(
+        variables=("X", "Y", "Z"),
+        states=((0, 1), (0, 1), (0, 1, 2)),
+        parents=((), (0,), (0,)),
+        n_sources=2,
+        source="group",
+        uninfluenced=frozenset({2}),
+    )
+
+
 def _flat(name: str, value: Tensor) -> Tensor:
     return pyro.sample(name, dist.Categorical(value))
 

@@ -18,7 +18,7 @@ from pyromix.report.kinds import PLOT_KINDS
 from pyromix.report.letter.effect import effect_headlines, effect_sentence
 from pyromix.report.markdown import plain
 from pyromix.report.plots.canvas import Sheet, wrap_texts
-from pyromix.report.plots.draw import DRAWERS
+from pyromix.report.plots.draw import draw
 from pyromix.report.plots.headline import draw_headline
 from pyromix.report.subject import Subject, look_at
 
@@ -155,7 +155,7 @@ def test_the_headline_is_drawn_within_its_width_and_names_both_numbers(level, wi
 @pytest.mark.parametrize("kind", PLOT_KINDS)
 @pytest.mark.parametrize("width", [3.8, 8.0])
 def test_every_plot_keeps_to_the_width_of_its_sheet(fit, kind, width):
-    ax = DRAWERS[kind](fit, QUESTION, Sheet(width))
+    ax = draw(kind, fit, QUESTION, Sheet(width))
     wrap_texts(ax, width)
     assert ax.figure.get_figwidth() == pytest.approx(width)
     ax.figure.draw_without_rendering()

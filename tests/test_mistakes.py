@@ -6,6 +6,7 @@ Every message says what was found and what to try; there is no traceback, and no
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def call(*arguments: str) -> tuple[int, str, str]:
     finally:
         sys.stdout, sys.stderr = stdout, stderr
     return int(caught.value.code or 0), out.getvalue(), err.getvalue()
+
+
+PYTHON = re.compile(
+    r"pandas|numpy|torch|\bpx\.|astype|state_names|missing_values|sample_weight|weights_are"
+    r"|\bdata\[|\w\(\)|\b[a-z_]+=(?!STATE)|\bn_[a-z]+\b|random_state"
+)
+"""What a person at a shell has no use for: calls, keywords and libraries of Python."""
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +118,7 @@ FIT = [
     ("data.csv", "either --model FILE or --edge"),
     ("data.csv --model net.bif --method magic", "method must be one of"),
     ("data.csv --model net.bif --prior much", "--prior expects"),
-    ("data.csv --model net.bif --n-init -1", "n_init"),
+    ("data.csv --model net.bif --n-init -1", "--n-init must be"),
     ("data.csv --model net.bif -o fit.csv", "--output must end in .pyromix"),
     ("data.csv --model net.bif -o none/fit.pyromix", "there is no folder"),
     ("data.csv --model net.bif --device tpu9", "tpu9"),
@@ -124,7 +132,8 @@ CHECK = [
     ("data.csv --model net.bif --outcome Y --treatment Y", "Y"),
     ("data.csv --model net.bif --n-sources 5..2", "expected a number, a range"),
     ("--model net.bif --simulate", "--simulate fits a table first"),
-    ("data.csv --model net.bif --simulate --n-simulations 0", "n_times"),
+    ("data.csv --model net.bif --simulate --n-simulations 0", "--n-simulations must be"),
+    ("--model net.bif --n-sources 1..1000000000000", "at most 100 numbers"),
 ]
 
 ASK = [
@@ -237,6 +246,7 @@ def test_a_mistake_is_named_in_one_paragraph_and_leaves_nothing(
     assert (code, out) == (1, ""), err
     assert said in err
     assert "Traceback" not in err
+    assert not PYTHON.search(err), err
     message = err.strip().split("\n\n")
     assert len(message) == 1
     assert {path: path.read_bytes() for path in folder.iterdir()} == before

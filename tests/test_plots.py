@@ -75,7 +75,10 @@ def test_plots_leave_pyplot_and_settings_alone():
 
 def test_given_axes_are_drawn_on(fit):
     ax = Figure().add_subplot()
+    note = ax.text(0, 0, "$x^2$")
     assert fit.plot("trace", ax=ax) is ax
+    assert note.get_parse_math()
+    assert not ax.title.get_parse_math()  # where a name may hold a dollar sign
     with pytest.raises(QueryError, match="matplotlib Axes"):
         fit.plot("trace", ax=3)
 

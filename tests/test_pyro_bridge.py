@@ -29,6 +29,7 @@ from pyro.infer.autoguide import AutoDelta
 from pyro.infer.mcmc.util import initialize_model
 from torch import Tensor
 
+import pyromix as px
 from pyromix.bridges.pyro import PyroProgram, to_pyro
 from pyromix.data.counts import Counts
 from pyromix.data.intake_report import DataReport
@@ -375,6 +376,30 @@ def test_counts_of_other_variables_are_refused():
     counts = weighted(random_spec(9, 3, 2), torch.zeros(1, 3, dtype=torch.long), torch.ones(1))
     with pytest.raises(DataError, match="with_spec"):
         to_pyro(random_mixture(random_spec(8, 3, 2), 0))(counts=counts)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda f: f, dict, lambda f: f.to_numpy(), lambda f: f.to_numpy().tolist(), str]
+)
+def test_a_table_in_place_of_a_tensor_is_refused_with_what_to_write(wrap):
+    mixture = px.read(px.datasets.read_card("hidden-group").folder / "network.bif")
+    program, frame = px.to_pyro(mixture), px.simulate(mixture, 20)
+    with pytest.raises(DataError, match=r"rows=px.Counts.from_frame\(...\).expand\(\)"):
+        program(rows=wrap(frame))
+    with pytest.raises(DataError, match=r"px.Counts.from_frame\(table, program.mixture.spec\)"):
+        program(counts=wrap(frame))
+
+
+def test_what_the_refusal_of_a_table_says_works():
+    mixture = px.read(px.datasets.read_card("hidden-group").folder / "network.bif")
+    program, table = px.to_pyro(mixture), px.simulate(mixture, 20)
+    with pyro.poutine.trace():
+        assert program(counts=px.Counts.from_frame(table, program.mixture.spec)) == {}
+        seen = program(rows=px.Counts.from_frame(table, program.mixture.spec).expand())
+    name = mixture.spec.variables[0]
+    states = list(mixture.spec.states[0])
+    expected = sorted(states.index(cell) for cell in table[name])
+    assert sorted(seen[name].tolist()) == expected
 
 
 def test_rows_and_counts_together_are_refused():

@@ -196,3 +196,10 @@ def test_certainty_is_ordered_from_none_to_graphical():
 
 def test_certainty_is_named_as_in_the_argument_require():
     assert [Certainty(name) for name in ("none", "weak", "local", "graphical")] == list(Certainty)
+
+
+@pytest.mark.parametrize("soft", [{"none": 0.5, "high": 0.5}, [0.5, 0.0, 0.5], {"none", "low"},
+                                  torch.tensor([0.5, 0.0, 0.5])], ids=type)  # fmt: skip
+def test_soft_evidence_is_refused_with_what_to_write(soft):
+    with pytest.raises(QueryError, match=r"ask with evidence=\{'dose': 'none'\} and so for"):
+        DoQuery.from_names(SPEC, "outcome", None, {"dose": soft})

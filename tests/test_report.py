@@ -303,6 +303,15 @@ def test_names_cannot_break_the_page_nor_the_markdown():
         assert len(columns) == 1, table
 
 
+def test_the_page_lets_a_browser_fetch_and_run_nothing(page):
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    allowed = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    assert allowed.pop("default-src") == "'none'"
+    assert set(allowed.values()) <= {"'none'", "'unsafe-inline'", "data:"}
+    assert "unsafe-inline" in allowed["style-src"]
+    assert page.index("Content-Security-Policy") < page.index("<style>")
+
+
 def test_the_same_report_makes_the_same_page(reports, page):
     assert reports["hidden-group"].to_html() == page
 
@@ -314,11 +323,13 @@ def test_a_browser_opens_the_page(reports, tmp_path):
         pytest.skip("no Chromium on this machine")
     reports["hidden-group"].save(tmp_path / "report.html")
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/user",
-                 "--dump-dom", (tmp_path / "report.html").as_uri()]  # fmt: skip
+                 "--enable-logging=stderr", "--dump-dom",
+                 (tmp_path / "report.html").as_uri()]  # fmt: skip
     result = subprocess.run(
         [browser, *arguments], capture_output=True, text=True, check=False, timeout=120
     )
     assert result.returncode == 0, result.stderr
+    assert "Content Security Policy" not in result.stderr
     assert result.stdout.count("<svg") == 10
     assert "Verdict in figures" in result.stdout
 

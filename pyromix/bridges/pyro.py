@@ -15,12 +15,13 @@ import pyro
 import torch
 from jaxtyping import Float
 from pyro import poutine
-from pyro.distributions import Categorical, Dirichlet
+from pyro.distributions import Beta, Categorical, Dirichlet
 from pyro.infer.autoguide import init_to_value
 from pyro.infer.inspect import get_dependencies
 from pyro.ops.indexing import Vindex
 from pyro.poutine.runtime import InferDict
 from torch import Tensor
+from torch.distributions import Bernoulli
 
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, SpecError
@@ -155,6 +156,11 @@ class PyroProgram:
     def _index(self, counts: Counts) -> CellIndex:
         """The cells behind every pattern; the last one is kept, since samplers ask for it often."""
         spec = self.mixture.spec
+        if not isinstance(counts, Counts):
+            raise DataError(
+                f"counts must be Counts, found a {type(counts).__name__}; of a table "
+                "px.Counts.from_frame(table, program.mixture.spec) makes them"
+            )
         if not counts.schema.same_variables(spec):
             raise DataError(
                 f"expected counts of {list(spec.variables)}, found counts of "
@@ -235,11 +241,12 @@ def init_loc_fn(mixture: BayesNetMixture) -> Callable[..., Tensor]:
 def from_pyro(
     model: Callable[..., Any], *args: Any, source: str = "U", **kwargs: Any
 ) -> MixtureSpec:
-    """Read the structure of a program of Categorical sites.
+    """Read the structure of a program of Categorical and Bernoulli sites.
 
     The program is run twice with fresh random numbers, its observations set free, in a copy of
-    the parameter store. Dirichlet sites above all Categorical ones are taken for probability
-    tables. A dependence that runs through Python control flow leaves no trace and is not seen.
+    the parameter store. Dirichlet and Beta sites above all of them are taken for probability
+    tables; the states of a Bernoulli site are 0 and 1. A dependence that runs through Python
+    control flow leaves no trace and is not seen.
 
     Args:
         model: a Pyro program, called as ``model(*args, **kwargs)``.
@@ -252,7 +259,7 @@ def from_pyro(
         parents of a vertex stand in the order of the program.
 
     Raises:
-        SpecError: a site is not Categorical, no site is named as the source, the source has
+        SpecError: a site is of another kind, no site is named as the source, the source has
             parents, or sites lie under different plates.
     """
     free = poutine.uncondition(model)
@@ -266,18 +273,16 @@ def from_pyro(
         for name, site in dict[str, Any](trace.nodes).items()
         if name in above and not site["infer"].get("_deterministic")
     }
-    cards = {
-        name: site["fn"].logits.shape[-1]
-        for name, site in sites.items()
-        if isinstance(site["fn"], Categorical)
-    }
+    cards = {name: card for name, site in sites.items() if (card := _card(site["fn"]))}
     tables = {
         name
         for name, site in sites.items()
-        if _is_dirichlet(site["fn"]) and not any(up in cards for up in above[name])
+        if _is_table(site["fn"]) and not any(up in cards for up in above[name])
     }
     if other := {n: type(sites[n]["fn"]).__name__ for n in sites if n not in {*cards, *tables}}:
-        raise SpecError(f"expected Categorical sites, found {other}; discretise them first")
+        raise SpecError(
+            f"expected Categorical or Bernoulli sites, found {other}; discretise them first"
+        )
     if source not in cards:
         raise SpecError(
             f"expected a site named {source!r} for the source{near_matches(source, cards)}, found "
@@ -327,6 +332,12 @@ def _columns(spec: MixtureSpec, rows: Tensor | None, device: torch.device) -> di
     """The cells of every vertex, checked."""
     if rows is None:
         return {}
+    if not isinstance(rows, Tensor):
+        raise DataError(
+            f"rows must be a tensor of state numbers, (m, {spec.n_variables}), found a "
+            f"{type(rows).__name__}; of a table score counts=px.Counts.from_frame(table, "
+            "program.mixture.spec), or observe rows=px.Counts.from_frame(...).expand()"
+        )
     if rows.ndim != 2 or rows.shape[1] != spec.n_variables or rows.is_floating_point():
         raise DataError(
             f"expected rows of shape (m, {spec.n_variables}) with integer state numbers, found "
@@ -372,8 +383,15 @@ def _concentration(mixture: BayesNetMixture, v: int, value: float | Tensor) -> T
         ) from None
 
 
-def _is_dirichlet(fn: Any) -> bool:
-    """Whether a distribution is Dirichlet, joined over axes or not."""
+def _card(fn: Any) -> int:
+    """How many states the site of a distribution has; 0 where it is no vertex."""
+    if isinstance(fn, Categorical):
+        return fn.logits.shape[-1]
+    return 2 if isinstance(fn, Bernoulli) else 0
+
+
+def _is_table(fn: Any) -> bool:
+    """Whether a distribution, joined over axes or not, is one of probabilities."""
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
-    return isinstance(fn, Dirichlet)
+    return isinstance(fn, Dirichlet | Beta)

@@ -10,8 +10,16 @@ from typing import Any
 import typer
 
 from pyromix.cli import asking, effect, files, fitting, lca, looking, version
-from pyromix.cli.common import FINE, NOT_IDENTIFIED, USAGE_OR_DATA, Stopped
+from pyromix.cli.common import (
+    FINE,
+    INTERRUPTED,
+    NOT_IDENTIFIED,
+    READER_LEFT,
+    USAGE_OR_DATA,
+    Stopped,
+)
 from pyromix.cli.flags import in_flags
+from pyromix.cli.streams import OutputLost, guarded
 from pyromix.errors import (
     IdentificationError,
     NotCertifiedError,
@@ -46,7 +54,8 @@ app.callback()(version.pyromix)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code.
 
-    0 fine, 1 usage or data error, 2 not identified, 3 not converged.
+    0 fine, 1 usage or data error, 2 not identified, 3 not converged; 130 interrupted, 141 nobody
+    reads on.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
@@ -56,6 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    with guarded():
+        try:
+            code = _answer(arguments)
+            sys.stdout.flush()
+            return code
+        except OutputLost as lost:
+            if lost.reader_left:
+                return READER_LEFT
+            typer.echo(f"FileError: {lost}", err=True)
+            return USAGE_OR_DATA
+        except KeyboardInterrupt:
+            return INTERRUPTED
+
+
+def _answer(arguments: list[str]) -> int:
     try:
         app(arguments, prog_name="pyromix")
     except Stopped as stopped:

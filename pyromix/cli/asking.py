@@ -61,7 +61,7 @@ def do(
         frame = answer.to_frame()
         content = {
             "certainty": answer.certainty.value,
-            "interval": answer.interval_report().words if answer.has_interval else None,
+            "interval": in_flags(answer.interval_report().words) if answer.has_interval else None,
             "level": answer.level,
             "cells": frame.to_dict(orient="records"),
         }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from enum import StrEnum
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import typer
 
 import pyromix as px
 from pyromix.api import MixtureFit
+from pyromix.cli.streams import standard_input
 from pyromix.data.dialect import Dialect
 from pyromix.data.reading import RawTable, read_frame
 from pyromix.errors import FileError, QueryError
@@ -22,6 +23,11 @@ from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
 
 FINE, USAGE_OR_DATA, NOT_IDENTIFIED, NOT_CONVERGED = 0, 1, 2, 3
+INTERRUPTED, READER_LEFT = 128 + 2, 128 + 13
+"""As a shell counts programs that a signal ends: SIGINT, SIGPIPE."""
+
+MOST_NUMBERS = 100
+"""Numbers of sources that one command tries; each is a fit."""
 
 
 class Stopped(Exception):  # noqa: N818 - no error: the command has printed what it had to say
@@ -104,7 +110,7 @@ def table_of(
         FileError: the path is missing, unreadable, or not in the format it claims.
         DataError: not a table, or there is no such encoding or separator.
     """
-    data = BytesIO(sys.stdin.buffer.read()) if argument == "-" else Path(argument)
+    data = BytesIO(standard_input()) if argument == "-" else Path(argument)
     return read_frame(data, na or None, Dialect(sep, encoding, decimal))
 
 
@@ -116,16 +122,34 @@ def loaded(path: Path, source: str) -> MixtureFit | BayesNetMixture:
 
 
 def assignments(spec: MixtureSpec, given: Sequence[str] | None, flag: str) -> dict[str, Hashable]:
-    """``VARIABLE=STATE`` texts as a dict of state names, matched by their text."""
+    """``VARIABLE=STATE`` texts as a dict of state names, matched by their text.
+
+    Raises:
+        QueryError: no such variable or state, one is set twice, or a text can be read in two ways.
+    """
     result: dict[str, Hashable] = {}
     for text in given or ():
-        name, equals, state = text.partition("=")
-        if not equals:
-            raise QueryError(f"{flag} expects VARIABLE=STATE, found {text!r}")
+        name, state = _parted(spec, text, flag)
         if name in result:
             raise QueryError(f"{flag} sets {name!r} twice")
         result[name] = state_of(spec, name, state, flag)
     return result
+
+
+def _parted(spec: MixtureSpec, text: str, flag: str) -> tuple[str, str]:
+    """Name and state; names and states may hold the sign between them, so all its places count."""
+    parts = text.split("=")
+    pairs = [("=".join(parts[:i]), "=".join(parts[i:])) for i in range(1, len(parts))]
+    if not pairs:
+        raise QueryError(f"{flag} expects VARIABLE=STATE, found {text!r}")
+    known = [(n, s) for n, s in pairs if n in (spec.source, *spec.variables)]
+    meant = [(n, s) for n, s in known if s in map(str, spec.states_of(spec.vertex(n)))]
+    if len(meant) > 1:
+        raise QueryError(
+            f"{flag} {text!r} can be read as {' and as '.join(f'{n!r} = {s!r}' for n, s in meant)}:"
+            " rename one of the variables"
+        )
+    return (meant or known or pairs)[0]
 
 
 def state_of(spec: MixtureSpec, name: str, text: str, flag: str) -> Hashable:
@@ -166,17 +190,25 @@ def numbers(text: str) -> list[int]:
     """``3``, ``2..5`` or ``1,2,4`` as whole numbers.
 
     Raises:
-        QueryError: the text is none of these.
+        QueryError: the text is none of these, or more than ``MOST_NUMBERS``.
     """
     try:
         low, dots, high = text.partition("..")
         if dots and int(low) <= int(high):
-            return list(range(int(low), int(high) + 1))
-        return [int(part) for part in text.split(",")]
+            found: Iterable[int] = range(int(low), int(high) + 1)
+        else:
+            found = map(int, text.split(","))
+        listed = list(islice(found, MOST_NUMBERS + 1))
     except ValueError:
         raise QueryError(
             f"--n-sources: expected a number, a range 2..5 or a list 1,2,4; found {text!r}"
         ) from None
+    if len(listed) > MOST_NUMBERS:
+        raise QueryError(
+            f"--n-sources: expected at most {MOST_NUMBERS} numbers to try, found {text!r}; each is "
+            "a fit: ask for fewer"
+        )
+    return listed
 
 
 def prior_of(text: str) -> str | float | None:

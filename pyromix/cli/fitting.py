@@ -119,9 +119,9 @@ def check(
     else:
         typer.echo("\n".join(_table(reports)))
         for number, report in enumerate(reports):
-            typer.echo(f"\n{report}")
+            typer.echo(in_flags(f"\n{report}"))
             for rehearsal in rehearsals[number : number + 1]:
-                typer.echo(f"  {rehearsal}")
+                typer.echo(in_flags(f"  {rehearsal}"))
     if not reports[-1].found.level.at_least(Certainty.LOCAL):
         raise Stopped(NOT_IDENTIFIED)
 
@@ -194,7 +194,7 @@ def fit(
         )
     if output is not None:
         result.save(output)
-    typer.echo(json.dumps(result.summary(), indent=1) if as_json else str(result))
+    typer.echo(json.dumps(result.summary(), indent=1) if as_json else in_flags(str(result)))
     if not result.converged:
         raise Stopped(NOT_CONVERGED)
 
@@ -321,7 +321,7 @@ def iid(
         "bic": result.bic,
         "status": result.status.name,
     }
-    typer.echo(json.dumps(content, indent=1) if as_json else str(result))
+    typer.echo(json.dumps(content, indent=1) if as_json else in_flags(str(result)))
     if result.status is px.Status.NOT_CONVERGED:
         raise Stopped(NOT_CONVERGED)
     if result.status is not px.Status.OK:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
-from narwhals.exceptions import DuplicateError
 
 from pyromix.data.dialect import (
     SNIFF,
@@ -31,6 +30,7 @@ from pyromix.data.dialect import (
     sniffed,
     uses_decimal_commas,
 )
+from pyromix.data.foreign import eager
 from pyromix.data.marks import NO_MARKS, Marks, marks_of
 from pyromix.data.repairs import SHOWN, cells_named
 from pyromix.data.text import MISSING_TEXTS, header
@@ -102,9 +102,8 @@ def read_frame(data: Any, missing_values: Any = None, dialect: Dialect = SNIFF) 
     """Read a table, without asking yet what its cells mean.
 
     Args:
-        data: pandas or polars DataFrame, Arrow table, a lazy frame that narwhals can collect, a
-            path to csv (also tsv, txt, dat; also compressed), parquet or arrow (feather), an open
-            file of csv, or a RawTable.
+        data: a table of another library, see ``foreign.eager``, a path to csv (also tsv, txt, dat;
+            also compressed), parquet or arrow (feather), an open file of csv, or a RawTable.
         missing_values: a value, or values, that stand for a missing cell, see ``marks_of``.
         dialect: how a file of texts is written; what it leaves open is sniffed.
 
@@ -123,30 +122,13 @@ def read_frame(data: Any, missing_values: Any = None, dialect: Dialect = SNIFF) 
             content, dialect = content.encode(), replace(dialect, encoding="utf-8")
         table = _read_csv(BytesIO(content), dialect, ".csv")
     else:
-        table = RawTable(_eager(data))
+        table = RawTable(eager(data))
     if not table.n_rows:
         raise DataError(
             f"expected a table with rows, found none (columns {table.columns[:12]}); check the "
             "filter or the file that it comes from"
         )
     return replace(table, marks=marks)
-
-
-def _eager(data: Any) -> nw.DataFrame[Any]:
-    """Any frame that narwhals knows, collected."""
-    try:
-        frame = nw.from_native(data)
-    except DuplicateError as error:
-        raise DataError(
-            f"column names must be distinct: {' '.join(str(error).split())}; rename or drop one"
-        ) from None
-    except TypeError:
-        raise DataError(
-            "expected a pandas or polars DataFrame, an Arrow table, or a path to csv, parquet or "
-            f"arrow, found {type(data).__name__}; pandas.DataFrame(data) makes a frame of a "
-            "dictionary or an array"
-        ) from None
-    return frame.collect() if isinstance(frame, nw.LazyFrame) else frame
 
 
 def _read_path(path: Path, dialect: Dialect) -> RawTable:
@@ -177,7 +159,7 @@ def _read_path(path: Path, dialect: Dialect) -> RawTable:
         table = (parquet if ending in PARQUET else feather).read_table(path)
         # Offsets and indices of a damaged file point anywhere; nothing may follow them before.
         table.validate(full=True)
-        return RawTable(_eager(table))
+        return RawTable(eager(table))
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise FileError(
             f"cannot read {str(path)!r} as {'parquet' if ending in PARQUET else 'arrow'}: {error}"
@@ -252,9 +234,10 @@ def _texts(
         dialect = _with_points(columns, dialect)
     said = [*in_words(dialect, asked, ending, shown), *said]
     last = columns[list(columns)[-1]]
+    said += _cut_in_the_last_cell(file, last, list(columns)[-1], shown)
     if bool((last.codes < 0).any()):
         said += _too_short(file, dialect, len(first[1]), shown)
-    return RawTable(_eager(pd.DataFrame(columns)), text=True, said=tuple(said))
+    return RawTable(eager(pd.DataFrame(columns)), text=True, said=tuple(said))
 
 
 @contextmanager
@@ -334,6 +317,31 @@ def _too_short(file: Path | BytesIO, dialect: Dialect, n_names: int, shown: str)
         yield (
             f"{shown} has rows shorter than the header of {n_names} cells: {listed}{more}. Read as "
             f"missing: {cells_named(sum(n_names - width for _, width in rows))} at their ends."
+        )
+
+
+def _cut_in_the_last_cell(
+    file: Path | BytesIO, cells: pd.Categorical, name: str, shown: str
+) -> Iterator[str]:
+    """Say that the last cell begins another one, stands nowhere else, and ends without a line."""
+    seen = cells.value_counts().tolist()
+    place = int(cells.codes[-1]) if len(cells) else -1
+    if place < 0 or seen[place] > 1:
+        return
+    texts = [str(text).strip() for text in cells.categories]
+    last = texts[place]
+    longer = [t for t, n in zip(texts, seen, strict=False) if n > 1 and t.startswith(last)]
+    if not last or not longer:
+        return
+    end = b""
+    with uncompressed(file) as stream:
+        while block := stream.read(SNIFFED):
+            end = (end + block)[-2:]
+    if not end.rstrip(b"\0").endswith((b"\n", b"\r")):
+        yield (
+            f"{shown} ends in the middle of a line, and its last cell, {last!r} of {name!r}, "
+            f"stands in no other row and begins {longer[0]!r}: the file may be cut. If it is, "
+            "leave the last row out."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
 from pyromix.errors import DataError
@@ -117,9 +118,10 @@ def header(names: Sequence[str], shown: str) -> list[str]:
         DataError: two are alike; pandas would change one.
     """
     names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(names)]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
+        listed = f"{repeated[:5]}{' and more' if len(repeated) > 5 else ''}"
         raise DataError(
-            f"column names must be distinct, found {repeated} more than once in {shown}; rename "
+            f"column names must be distinct, found {listed} more than once in {shown}; rename "
             "or drop one"
         )
     return names

@@ -25,7 +25,7 @@ from pyromix.fitting.stages import (
 )
 from pyromix.fitting.typed import checked, typed
 from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
-from pyromix.formats.words import cut, shown
+from pyromix.formats.words import shown
 from pyromix.identify.signal import Signal, Triple
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
@@ -99,7 +99,7 @@ def load(path: str | PathLike[str]) -> Fit:
         return _fit_of(bundle)
     except (*_DAMAGE, PyromixError) as error:
         raise FileError(
-            f"{path}: the fields of the fit are incomplete or damaged: {cut(error)}"
+            f"{path}: the fields of the fit are incomplete or damaged: {error}"
         ) from error
 
 

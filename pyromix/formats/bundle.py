@@ -26,7 +26,7 @@ from pyromix.formats.disk import read_bytes, write_files
 from pyromix.formats.limits import MIB, check_unpacked
 from pyromix.formats.names import TYPED_STATES, refuse_untyped_states
 from pyromix.formats.network import same_states
-from pyromix.formats.words import cut, json_once, shown
+from pyromix.formats.words import json_once, shown
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -263,7 +263,7 @@ def bundle_of(path: Path, content: bytes, *, trusted: bool = False) -> Bundle:
         fields = _manifest(manifest)
         tensors = _tensors(packed)
     except FileError as error:
-        raise FileError(f"{path}: {cut(error)}") from error
+        raise FileError(f"{path}: {error}") from error
     try:
         spec = _spec_of(fields["spec"])
         mixture = BayesNetMixture.from_tables(spec, [tensors[n] for n in _table_names(spec)])
@@ -271,7 +271,7 @@ def bundle_of(path: Path, content: bytes, *, trusted: bool = False) -> Bundle:
             raise FileError(f"expected extra fields by name, found {shown(extra)}")
     except (PyromixError, KeyError, TypeError, AttributeError) as error:
         raise FileError(
-            f"{path}: the bundle is incomplete or damaged ({type(error).__name__}: {cut(error)})"
+            f"{path}: the bundle is incomplete or damaged ({type(error).__name__}: {error})"
         ) from error
     further = {
         name.removeprefix(_EXTRA): tensor

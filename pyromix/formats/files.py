@@ -36,7 +36,6 @@ from pyromix.formats.network import (
 from pyromix.formats.structure import LATENTS, Structure
 from pyromix.formats.toml import read_toml
 from pyromix.formats.uai import read_uai, write_uai
-from pyromix.formats.words import cut
 from pyromix.formats.xml import read_xdsl, read_xmlbif, write_xdsl, write_xmlbif
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import near_matches
@@ -95,9 +94,9 @@ def read(path: str | os.PathLike[str], source: str = "U") -> BayesNetMixture:
     try:
         return from_network(found, source)
     except SpecError as error:
-        raise SpecError(f"{path}: {cut(error)}") from error
+        raise SpecError(f"{path}: {error}") from error
     except FileError as error:
-        raise FileError(f"{path}: {cut(error)}") from error
+        raise FileError(f"{path}: {error}") from error
 
 
 def write(
@@ -174,7 +173,7 @@ def read_structure(path: str | os.PathLike[str], source: str = "U") -> Structure
             return Structure.of_spec(found.spec)
         return found.structure(source)
     except SpecError as error:
-        raise SpecError(f"{path}: {cut(error)}") from error
+        raise SpecError(f"{path}: {error}") from error
 
 
 def suffix_of(path: Path) -> str:
@@ -258,7 +257,7 @@ def _decoded(path: Path, suffix: str, contents: Mapping[Path, bytes]) -> Network
             return read_uai(text, contents.get(_names_path(path)))
         return read_bif(text) if kind == "bif" else read_net(text)
     except FileError as error:
-        raise FileError(f"{path}: {cut(error)}") from error
+        raise FileError(f"{path}: {error}") from error
 
 
 def _read_any(path: Path, source: str) -> Network | BayesNetMixture:
@@ -282,7 +281,7 @@ def _read_toml(path: Path) -> Structure:
     try:
         return read_toml(decoded_text(content))
     except FileError as error:
-        raise FileError(f"{path}: {cut(error)}") from error
+        raise FileError(f"{path}: {error}") from error
 
 
 def _names_path(path: Path) -> Path:

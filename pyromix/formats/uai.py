@@ -11,7 +11,7 @@ from math import prod
 
 from torch import Tensor
 
-from pyromix.errors import FileError
+from pyromix.errors import DataRepairWarning, FileError, warn
 from pyromix.formats.limits import check_cells
 from pyromix.formats.network import Network, assemble, table_of_words
 from pyromix.formats.words import json_once, shown
@@ -57,6 +57,14 @@ def read_uai(text: str, names: bytes | None = None) -> Network:
         )
     if any(not 0 <= v < n for scope in scopes for v in scope):
         raise FileError(f"UAI: scopes must name variables 0..{n - 1}, found {shown(scopes)}")
+    if "#" in text and any(len(scope) > 2 for scope in scopes):
+        warn(
+            "UAI: the format has no comments; pyAgrum writes some, and puts the first parent "
+            "fastest. The order of the format was taken: the last variable of a scope fastest. To "
+            "read it the other way, reverse the parents in every scope, or save it from pyAgrum "
+            "as .bif",
+            DataRepairWarning,
+        )
     shapes = [[cards[v] for v in scope] for scope in scopes]
     for scope, shape in zip(scopes, shapes, strict=True):
         if not 0 < prod(shape) <= len(listed):

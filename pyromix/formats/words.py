@@ -12,23 +12,11 @@ _OPENING = re.compile(r'"[^"\n]*"|/\*|//')
 MOST_SHOWN = 80
 """Characters of a file that a message repeats."""
 
-LONGEST_MESSAGE = 1500
-"""Characters of a message about a file: names in it may be of any length."""
-
 
 def shown(value: object, most: int = MOST_SHOWN) -> str:
     """Return a value as Python writes it, cut where it is long."""
     text = repr(value if not isinstance(value, str) else value[: most + 1])
     return text if len(text) <= most + 2 else f"{text[:most]}..."
-
-
-def cut(error: Exception) -> str:
-    """Return the message of an error, without its middle where it repeats much of a file."""
-    text = str(error)
-    if len(text) <= LONGEST_MESSAGE:
-        return text
-    half = LONGEST_MESSAGE // 2
-    return f"{text[:half]} [...] {text[-half:]}"
 
 
 def without_comments(label: str, text: str) -> str:

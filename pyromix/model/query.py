@@ -82,7 +82,7 @@ class DoQuery:
             variables: outcome or outcomes; the source may be one.
             do: per variable a state name, a mapping from state names to probabilities (a soft
                 intervention), or a list of either (scenarios, walked through together).
-            evidence: per variable a state name.
+            evidence: per variable a state name, one; no distribution over states.
 
         Raises:
             QueryError: ``do`` or ``evidence`` is no mapping, ``variables`` no name or sequence of
@@ -107,7 +107,7 @@ class DoQuery:
         query = DoQuery(
             outcomes=outcomes,
             do={v: _do_value(spec, v, d) for v, d in ((spec.vertex(n), d) for n, d in do.items())},
-            evidence={v: spec.state(v, state) for v, state in seen.items()},
+            evidence={v: _seen(spec, v, state) for v, state in seen.items()},
         )
         lengths = {
             spec.name(v): d.shape[0]
@@ -180,6 +180,22 @@ def settings(
     """
     states = spec.states_of(spec.vertex(treatment))
     return tuple(DoQuery.from_names(spec, outcome, {treatment: s}, evidence) for s in states)
+
+
+def _seen(spec: MixtureSpec, vertex: int, state: Any) -> int:
+    """Number of an observed state.
+
+    Raises:
+        QueryError: no such state, or a distribution over them.
+    """
+    if isinstance(state, Hashable) and not isinstance(state, Tensor):
+        return spec.state(vertex, state)
+    name = spec.name(vertex)
+    raise QueryError(
+        f"evidence is one observed state per variable, found {state!r} for {name!r} (soft "
+        f"evidence); ask with evidence={{{name!r}: {spec.states_of(vertex)[0]!r}}} and so for "
+        "every state, and add up the answers, each times your probability of it (Jeffrey's rule)"
+    )
 
 
 def _do_value(spec: MixtureSpec, vertex: int, value: Any) -> DoValue:

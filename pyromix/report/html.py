@@ -17,10 +17,9 @@ from pyromix.errors import PyromixError, PyromixWarning
 from pyromix.report.facts.headline import find_headline
 from pyromix.report.parts import Drawing
 from pyromix.report.plots.canvas import Sheet, wrap_texts
-from pyromix.report.plots.draw import DRAWERS
+from pyromix.report.plots.draw import draw
 from pyromix.report.plots.effect import draw_effect
 from pyromix.report.plots.headline import draw_headline
-from pyromix.report.plots.residuals import draw_residuals
 
 if TYPE_CHECKING:
     from pyromix.report.document import Report
@@ -93,9 +92,7 @@ def _axes(report: Report, kind: str, sheet: Sheet) -> Axes:
             return draw_headline(question, find_headline(fit.spec, effects), sheet)
         if kind == "effect":
             return draw_effect(fit, question, sheet, effects.found)
-    if kind == "residuals":
-        return draw_residuals(fit, sheet, report.check)
-    return DRAWERS[kind](fit, question, sheet)
+    return draw(kind, fit, question, sheet, report.check)
 
 
 def svg(axes: Axes, prefix: str, sheet: Sheet) -> Markup:

@@ -51,7 +51,7 @@ def plot(
             f"unknown kind of plot {kind!r}{near_matches(kind, PLOT_KINDS)}; the kinds are "
             f"{list(PLOT_KINDS)}"
         )
-    from pyromix.report.plots.draw import DRAWERS  # imports matplotlib
+    from pyromix.report.plots.draw import draw  # imports matplotlib
 
     question = find_question(fit, treatment, outcome, contrast, outcome_state)
-    return DRAWERS[kind](fit, question, ax)
+    return draw(kind, fit, question, ax)
