@@ -431,7 +431,7 @@ def test_an_equals_sign_too_many_is_told(equals, text, said):
 def test_a_report_at_a_shell_advises_no_call(fitted, tmp_path):
     assert call("report", fitted, "--no-sensitivity", "-o", tmp_path / "r.html")[0] == 0
     page = (tmp_path / "r.html").read_text()
-    assert "pyromix select puts numbers of sources side by side" in page
+    assert "pyromix select DATA --n-sources 1..4 puts numbers of sources side by side" in page
     assert not re.search(r"\bpx\.|\bfit\.\w+\(|\bn_init\b", page)
 
 
