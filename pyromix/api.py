@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyromix.answers import ask, predict
+from pyromix.answers import profiles as portraits
 from pyromix.answers import simulate as simulation
 from pyromix.bridges import pgmpy
 from pyromix.criticism import prediction
@@ -69,6 +70,7 @@ class MixtureFit(Fit):
     predict_proba = predict.predict_proba
     score = predict.score
     simulate = simulation.simulate
+    profiles = portraits.profiles
 
     predictive_check = prediction.predictive_check
     sensitivity = variation.sensitivity
@@ -87,6 +89,8 @@ class MixtureFit(Fit):
     def __str__(self) -> str:
         """Three lines: size, fit, sources."""
         return description.in_lines(self)
+
+    __repr__ = __str__
 
     def to_pyro(self, **options: Any) -> PyroProgram:
         """Return a Pyro program, one site per vertex plus the source; as ``px.to_pyro``."""

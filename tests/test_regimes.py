@@ -97,11 +97,20 @@ def test_draws_are_not_printed_as_if_they_held(silent):
 
 
 def test_a_report_shows_the_interval_marked_where_the_fit_refuses(silent):
-    text = str(silent.report(treatment="X", outcome="Y", sensitivity=False))
+    report = silent.report(treatment="X", outcome="Y", sensitivity=False, show=False)
+    text, letter = str(report), report.letter
     assert "WEAK" in text
     assert "(weak: fit.effect refuses this answer)" in " ".join(text.split())
     assert "No doubts were found" not in text
     assert "Refused" in text
+    # The number of a weak effect means nothing: the letter tells its interval alone, and a cure.
+    low, high = (float(end[1]) for end in silent.effect("X", "Y", require="weak").interval())
+    first, aside = letter.headlines
+    assert (first.level, aside.level) == ("weak", "aside")
+    assert first.value == f"{100 * low:+.1f} to {100 * high:+.1f}"
+    assert letter.sentence.startswith("The table is too weak for one number")
+    assert "no three views of 'U'" in letter.doubts[0]
+    assert "strongly" in letter.cure
 
 
 def test_check_and_fit_say_the_same(silent):

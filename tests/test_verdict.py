@@ -41,6 +41,12 @@ def test_an_effect_that_the_fit_refuses_is_refused_at_every_door(pair):
     assert px.check(PLAIN, outcome="Y", treatment="X").verdict == "not identified"
     effects = pair.report(treatment="X", outcome="Y", show=False, sensitivity=False)
     assert "refused" in dict(effects.section("verdict").facts)["Effect X -> Y"]
+    letter = effects.letter
+    assert "the data cannot tell what setting X to 1 instead of 0 does" in letter.sentence
+    assert [h.level for h in letter.headlines] == ["fail", "aside"]
+    assert letter.headlines[0].value == "not determined"
+    assert letter.numbers["do"] is None
+    assert letter.cure.startswith("one more observed variable that depends on 'U'")
 
 
 def test_a_fit_passed_to_a_function_is_asked_as_the_fit(group):

@@ -98,10 +98,11 @@ Y = ["worse", "better"]
 # %% [markdown]
 # ## How many sources?
 #
-# Four answers to one question; the last line says where they agree.
+# Four answers to one question; the last line says where they agree. `--effect` adds what the choice
+# comes to: the effect under each number.
 
 # %%
-pyromix("select data.csv --model graph.toml --n-sources 1..3")
+pyromix("select data.csv --model graph.toml -k 1..3 --effect")
 
 # %% [markdown]
 # ## Fit
@@ -130,16 +131,18 @@ for way in ("--evidence", "--do"):
 pyromix("do fit.pyromix --query Y --do X=treated --evidence Z1=high")
 
 # %% [markdown]
+# The difference of two such arms, seen and under the do, is what `effect` prints, with intervals:
+
+# %%
+pyromix("effect fit.pyromix --treatment X --outcome Y")
+
+# %% [markdown]
 # `--json` is for programs. Here the difference under the do, and the truth of this planted set:
 
 # %%
-arms = [
-    json.loads(pyromix(f"do fit.pyromix --query Y --do X={arm} --json", show=False))["cells"]
-    for arm in ("control", "treated")
-]
-better = [cell["probability"] for cells in arms for cell in cells if cell["Y"] == "better"]
-print("do", round(better[1] - better[0], 3), "  truth", round(card.truth["do"], 3))
-assert abs(better[1] - better[0] - card.truth["do"]) < 0.05
+found = json.loads(pyromix("effect fit.pyromix --json", show=False))["differences"]["do"][1]
+print("do", round(found["difference"], 3), "  truth", round(card.truth["do"], 3))
+assert found["low"] < card.truth["do"] < found["high"]
 
 # %% [markdown]
 # ## Simulate
@@ -184,18 +187,18 @@ pyromix("do pair.pyromix --query Y --do X=treated", expect=2)
 # %% [markdown]
 # ## A page for a colleague
 #
-# `report` writes one page, `plot` one picture, where this version has them.
+# `report` writes a letter: the answer in a sentence and a number, what it leans on, and everything
+# else below, as a page, as Markdown or as text. `plot` draws one picture.
 
 # %%
+pyromix("report fit.pyromix -o report.html --treatment X --outcome Y")
+pyromix("report fit.pyromix -o report.md --treatment X --outcome Y --no-sensitivity")
+print("".join((HERE / "report.md").open(encoding="utf-8").readlines()[:10]))
+pyromix("plot fit.pyromix effect -o effect.svg --treatment X --outcome Y")
+assert all((HERE / name).stat().st_size > 0 for name in ("report.html", "effect.svg"))
 commands = re.findall(r"^│ ([a-z]+)  ", pyromix("--help", show=False), re.MULTILINE)
-if "report" in commands:
-    pyromix("report fit.pyromix -o report.html --treatment X --outcome Y")
-    assert (HERE / "report.html").stat().st_size > 0
-if "plot" in commands:
-    pyromix("plot fit.pyromix effect -o effect.svg --treatment X --outcome Y")
-    assert (HERE / "effect.svg").stat().st_size > 0
 print("commands:", ", ".join(commands))
-assert {"check", "select", "fit", "do", "simulate"} <= set(commands)
+assert {"check", "select", "fit", "do", "effect", "report", "simulate"} <= set(commands)
 
 # %%
 FOLDER.cleanup()

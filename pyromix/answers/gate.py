@@ -69,9 +69,8 @@ def refusal(verdict: Verdict) -> str:
     return (
         f"expected the joint distribution of {_listed(spec.variables)} to determine {asked}; found "
         f"that it does not.{seen} A direction that it leaves free, mostly in {tables}, moves the "
-        f"answer (relative residual {verdict.residual:.2g}, where 0 is no move). What to try: one "
-        f"more observed variable that depends on {spec.source!r} and is independent of the others "
-        f"given {spec.source!r}; a sparser graph, if it can be justified; or fewer sources. "
+        f"answer (relative residual {verdict.residual:.2g}, where 0 is no move). What to try: "
+        f"{cure(verdict)}. "
         'require="none" returns the number at this one optimum all the same'
     )
 
@@ -127,8 +126,13 @@ def figures(verdict: Verdict) -> list[str]:
 
 
 def cure(verdict: Verdict) -> str:
-    """What would help a table that falls short."""
+    """What would help where the graph, or the table, falls short."""
     source = verdict.spec.source
+    if verdict.level is Certainty.NONE:
+        return (
+            f"one more observed variable that depends on {source!r} and is independent of the "
+            f"others given {source!r}; a sparser graph, if it can be justified; or fewer sources"
+        )
     return (
         f"one more observed variable that depends on {source!r}, strongly, and is independent of "
         f"the others given {source!r}; more rows, where views do carry signal; or fewer sources"

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from pyromix.cli import asking, files, fitting, looking
+from pyromix.cli import asking, effect, files, fitting, lca, looking, version
 from pyromix.cli.common import (
     FINE,
     INTERRUPTED,
@@ -32,14 +32,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    help="Causal effects despite an unobserved global confounder with few states.",
 )
 for command in (
     files.demo,
     fitting.check,
     fitting.fit,
     asking.do,
+    effect.effect,
     fitting.select,
+    lca.lca,
     looking.report,
     looking.plot,
     asking.simulate,
@@ -47,6 +48,7 @@ for command in (
     fitting.iid,
 ):
     app.command()(command)
+app.callback()(version.pyromix)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -24,6 +24,7 @@ from pyromix.cli.common import (
     writable,
 )
 from pyromix.cli.flags import in_flags
+from pyromix.cli.questions import Interval, Require
 from pyromix.data.frames import write_frame
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
@@ -34,9 +35,8 @@ def do(
     query: Annotated[list[str], typer.Option(help="Outcome variable, repeatable.")],
     do: Do = None,
     evidence: Evidence = None,
-    require: Annotated[str, typer.Option(help="Least certainty: graphical, local, weak, none.")] = (
-        "local"
-    ),
+    require: Require = "local",
+    interval: Interval = None,
     engine: Annotated[str, typer.Option(help="auto, elimination or pyro.")] = "auto",
     level: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     source: Source = "U",
@@ -52,7 +52,9 @@ def do(
     spec = result.spec
     settings, given = assignments(spec, do, "--do"), assignments(spec, evidence, "--evidence")
     if isinstance(result, MixtureFit):
-        answer = result.query(query, settings, given, require=require, engine=engine, level=level)
+        answer = result.query(
+            query, settings, given, require=require, engine=engine, interval=interval, level=level
+        )
     else:
         answer = px.query(result, query, settings, given, engine)
     if as_json or form is Format.JSON:
@@ -67,7 +69,7 @@ def do(
     elif form is Format.CSV:
         typer.echo(answer.to_frame().to_csv(index=False), nl=False)
     else:
-        typer.echo(in_flags(str(answer)))
+        typer.echo(in_flags(str(answer), spec.variables))
 
 
 def simulate(
@@ -96,6 +98,9 @@ def simulate(
     frame = px.simulate(mixture, n_samples, settings, given, include_latents, random_state)
     if output is not None:
         write_frame(frame, output)
+        if not quiet:
+            said = f"{len(frame):,} rows of {frame.shape[1]} variables"
+            typer.echo(f"{output}: {said}", err=True)
     elif as_json:
         typer.echo(frame.to_json(orient="records"))
     else:

@@ -12,6 +12,7 @@ import typer
 
 import pyromix as px
 from pyromix.answers.wording import columns_of_text
+from pyromix.cli.columns import Bins, States, as_told
 from pyromix.cli.common import (
     NOT_CONVERGED,
     NOT_IDENTIFIED,
@@ -36,11 +37,15 @@ from pyromix.cli.common import (
     table_of,
     writable,
 )
+from pyromix.cli.effect import in_numbers
 from pyromix.cli.flags import in_flags
 from pyromix.cli.progress import working
+from pyromix.cli.questions import Contrast, Outcome, OutcomeState, Treatment, asked_effect
 from pyromix.criticism.checking import IdentifiabilityReport
+from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
+from pyromix.data.reading import check_columns
 from pyromix.model.query import Certainty
 
 
@@ -51,7 +56,9 @@ def check(
     model: Model = None,
     edge: Edge = None,
     latent: Latent = "U",
-    n_sources: Annotated[str, typer.Option(help="Number of sources: 2, 2..5 or 2,4.")] = "2",
+    n_sources: Annotated[
+        str, typer.Option("--n-sources", "-k", help="Number of sources: 2, 2..5 or 2,4.")
+    ] = "2",
     outcome: Annotated[str | None, typer.Option(help="Outcome of the effect.")] = None,
     treatment: Annotated[str | None, typer.Option(help="Treatment of the effect.")] = None,
     simulate: Annotated[
@@ -59,6 +66,8 @@ def check(
         typer.Option(help="Also fit, simulate from the fit, and see whether it is recovered."),
     ] = False,
     n_simulations: Annotated[int, typer.Option(help="Tables to simulate.")] = N_TIMES,
+    bins: Bins = None,
+    states: States = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -79,8 +88,13 @@ def check(
     given = model_of(model, edge, latent)
     if simulate and data is None:
         raise typer.BadParameter("--simulate fits a table first: give DATA")
-    table = None if data is None else table_of(data, na, sep, encoding, decimal)
+    if data is None and (bins or states):
+        raise typer.BadParameter("--bins and --states tell of the columns of a table: give DATA")
+    table, told = None, {}
+    if data is not None:
+        table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
     asked = {
+        "state_names": told or None,
         "sample_weight": sample_weight,
         "weights_are": weights_are,
         "missing": missing,
@@ -130,12 +144,16 @@ def fit(
     model: Model = None,
     edge: Edge = None,
     latent: Latent = "U",
-    n_sources: Annotated[int | None, typer.Option(help="Number of sources k.")] = None,
+    n_sources: Annotated[
+        int | None, typer.Option("--n-sources", "-k", help="Number of sources k.")
+    ] = None,
     method: Annotated[str, typer.Option(help="auto, moments, markov-boundary or em.")] = "auto",
     n_init: Annotated[int | None, typer.Option(help="Number of random starts.")] = None,
     prior: Annotated[
         str, typer.Option(help="pooled, none, or a pseudo-count per cell.")
     ] = "pooled",
+    bins: Bins = None,
+    states: States = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -155,21 +173,25 @@ def fit(
     Example: pyromix fit data.csv --model net.bif --n-sources 2 -o fit.pyromix
     """
     writable(output, (".pyromix",))
-    result = px.fit(
-        model_of(model, edge, latent),
-        table_of(data, na, sep, encoding, decimal),
-        n_sources,
-        method=method,
-        n_init=n_init,
-        prior=prior_of(prior),
-        sample_weight=sample_weight,
-        weights_are=weights_are,
-        missing=missing,
-        device=device,
-        random_state=random_state,
-        show_progress=False if quiet else None,
-        max_iter=max_iter,
-    )
+    given = model_of(model, edge, latent)
+    table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
+    with working("fitting", quiet=quiet, wheel=False):
+        result = px.fit(
+            given,
+            table,
+            n_sources,
+            method=method,
+            n_init=n_init,
+            prior=prior_of(prior),
+            sample_weight=sample_weight,
+            weights_are=weights_are,
+            missing=missing,
+            state_names=told or None,
+            device=device,
+            random_state=random_state,
+            show_progress=False if quiet else None,
+            max_iter=max_iter,
+        )
     if output is not None:
         result.save(output)
     typer.echo(json.dumps(result.summary(), indent=1) if as_json else in_flags(str(result)))
@@ -182,9 +204,20 @@ def select(
     model: Model = None,
     edge: Edge = None,
     latent: Latent = "U",
-    n_sources: Annotated[str, typer.Option(help="Candidates: 1..6 or 1,2,3.")] = "1..6",
+    n_sources: Annotated[
+        str, typer.Option("--n-sources", "-k", help="Candidates: 1..6 or 1,2,3.")
+    ] = "1..6",
     n_folds: Annotated[int, typer.Option(help="Folds of the held-out likelihood.")] = 5,
     n_init: Annotated[int | None, typer.Option(help="Number of random starts.")] = None,
+    bins: Bins = None,
+    states: States = None,
+    effect: Annotated[
+        bool, typer.Option("--effect", help="Also the effect under each: the model's, or as named.")
+    ] = False,
+    treatment: Treatment = None,
+    outcome: Outcome = None,
+    contrast: Contrast = None,
+    outcome_state: OutcomeState = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -203,18 +236,28 @@ def select(
     Example: pyromix select data.csv --model net.bif --n-sources 1..3
     """
     given = model_of(model, edge, latent) if model is not None or edge else None
+    table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
+    check_columns(table, [name for name in (treatment, outcome) if name is not None])
     with working("fitting every number of sources", quiet=quiet):
         found = px.select_n_sources(
             given,
-            table_of(data, na, sep, encoding, decimal),
+            table,
             numbers(n_sources),
             n_folds=n_folds,
             n_init=n_init,
             sample_weight=sample_weight,
             weights_are=weights_are,
             missing=missing,
+            state_names=told or None,
             random_state=random_state,
         )
+    effects: tuple[EffectAt, ...] = ()
+    if effect or treatment is not None or outcome is not None:
+        asked = asked_effect(
+            found.fits[0], treatment, outcome, contrast, outcome_state, needed=True
+        )
+        with working("asking every fit", quiet=quiet):
+            effects = effects_by_k(found, **asked)
     if as_json:
         content = {
             "choices": found.choices,
@@ -225,9 +268,20 @@ def select(
                 for candidate in found.candidates
             ],
         }
+        if effects:
+            content["effects"] = [
+                {
+                    "n_sources": at.n_sources,
+                    "refused": at.refused,
+                    **({} if at.found is None else in_numbers(at.found)),
+                }
+                for at in effects
+            ]
         typer.echo(json.dumps(content, indent=1))
     else:
         typer.echo(in_flags(str(found)))
+        if effects:
+            typer.echo("\n".join(["", *effect_lines(effects)]))
 
 
 def iid(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 FLAGS = {
     name: f"--{name.replace('_', '-')}"
@@ -35,9 +36,8 @@ _BARE = re.compile(rf"(?<![-\w'\"])({'|'.join(name for name in FLAGS if '_' in n
 _WORDS = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
-        (r",? \(?(e\.g\. )?pandas\.cut\)?", ""),
-        (r",? ?(or )?(declare its states|add the state) \(state_names\)", ""),
-        (r" \(state_names\)", " in the model"),
+        (r"\((e\.g\. )?pandas\.cut\)(, make the column Categorical)?", "(--bins COLUMN=50,60)"),
+        (r"\(state_names\)", "(--states COLUMN=A,B)"),
         (r"pass state_names, or data", "pass a table"),
         (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
         (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
@@ -47,15 +47,14 @@ _WORDS = tuple(
         (r"rename_states=True", "--rename-states"),
         (r"\bcontrast=\((.+?), (.+?)\)", r"--contrast \1 --contrast \2"),
         (r"; ask a fit \(fit\.\w+\(\.\.\., interval=True\)\), or one with draws \(.*?\(\)\)", ""),
-        (r"pass interval=True", "ask for the interval in Python"),
+        (r"interval=True", "--interval"),
+        (r"interval=False", "--no-interval"),
         (r"sensitivity=False", "--no-sensitivity"),
         (r"saved with include_data=False", "saved without its table"),
         (r": save with the data, or see fit\.\w+\(\w*\)", ": save with the data"),
-        (r"(, and )?fit\.report\(selection=\.\.\.\) prints its table here", ""),
-        (r"fit\.report\(treatment=\.\.\., outcome=\.\.\.\)", "--treatment and --outcome do"),
         (r"px\.select_n_sources\([^)]*\)", "pyromix select"),
         (r"\bfit\.predictive_check\(\)", "see pyromix report"),
-        (r"\bfit\.bootstrap\(\)", "a bootstrap in Python"),
+        (r"\bfit\.bootstrap\(\)", "pyromix effect --bootstrap 500"),
         (r"\bfit\.refine\([^)]*\)", "a refinement in Python"),
     )
 )
@@ -64,19 +63,27 @@ _WORDS = tuple(
 _MARKS = re.compile(r"\bmissing_values=\[([^\]]*)\]")
 
 
-def in_flags(text: str) -> str:
-    """A message that advises keywords and calls, as one that advises flags and commands."""
+def in_flags(text: str, spared: Collection[str] = ()) -> str:
+    """A message that advises keywords and calls, as one that advises flags and commands.
+
+    Args:
+        text: the message.
+        spared: names of variables; one may be called ``prior``, and ``prior=yes`` is no advice.
+    """
     text = _MARKS.sub(lambda found: f"--na {found[1].replace(', ', ' --na ')}", text)
     for pattern, words in _WORDS:
         text = pattern.sub(words, text)
 
     def flag(found: re.Match[str]) -> str:
         name, *values = found.groups()
-        if _in_question(found.string, found.start()):
+        if name in spared or _in_question(found.string, found.start()):
             return found[0]
         return f"{FLAGS[name]} {next(v for v in values if v is not None)}"
 
-    return _BARE.sub(lambda found: FLAGS[found[1]], _VALUED.sub(flag, text))
+    def bare(found: re.Match[str]) -> str:
+        return found[0] if found[1] in spared else FLAGS[found[1]]
+
+    return _BARE.sub(bare, _VALUED.sub(flag, text))
 
 
 def _in_question(text: str, at: int) -> bool:

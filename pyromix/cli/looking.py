@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from pyromix.api import MixtureFit
-from pyromix.cli.common import Json, Quiet, Source, loaded, state_of, writable
-from pyromix.cli.flags import in_flags
+from pyromix.cli.advice import commands
+from pyromix.cli.common import Json, Quiet, Source, numbers, writable
 from pyromix.cli.progress import working
-from pyromix.errors import FileError, QueryError
+from pyromix.cli.questions import (
+    Contrast,
+    FitFile,
+    Outcome,
+    OutcomeState,
+    Treatment,
+    asked_effect,
+    fit_at,
+)
+from pyromix.criticism.selection import select_n_sources
+from pyromix.errors import QueryError
+from pyromix.fitting.record import Fit
 from pyromix.formats.disk import write_files
 from pyromix.report.kinds import PLOT_KINDS
 
-if TYPE_CHECKING:
-    from pyromix.report.document import Report
-
 FORMATS = (".svg", ".png", ".pdf")
-PAGES = (".html", ".htm", ".txt")
-
-Fit = Annotated[Path, typer.Argument(metavar="FIT", help="FILE.pyromix, made by pyromix fit -o.")]
-Treatment = Annotated[
-    str | None, typer.Option(help="Variable intervened on; else the model's exposure.")
-]
-Outcome = Annotated[str | None, typer.Option(help="Variable looked at; else the model's outcome.")]
-Contrast = Annotated[
-    list[str] | None, typer.Option(help="State of the treatment, given twice: from, then to.")
-]
-OutcomeState = Annotated[str | None, typer.Option(help="State of the outcome that counts.")]
+PAGES = (".html", ".htm", ".md", ".txt")
 
 
 def report(
-    fitted: Fit,
+    fitted: FitFile,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="FILE.html, one page, or .txt; else text to stdout."),
+        typer.Option(
+            "--output", "-o", help="FILE.html, one page, .md or .txt; else text to stdout."
+        ),
     ] = None,
     treatment: Treatment = None,
     outcome: Outcome = None,
@@ -49,33 +46,44 @@ def report(
     sensitivity: Annotated[
         bool, typer.Option(help="Also vary k, views and optima: a few more fits.")
     ] = True,
+    selection: Annotated[
+        str | None, typer.Option(help="Also compare numbers of sources: 1..4 or 1,2,3.")
+    ] = None,
     source: Source = "U",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Report on a fit: verdict first, then what it rests on, what it says, how well it fits.
+    """Report on a fit: the answer as a letter, then everything it rests on.
 
     Example: pyromix report fit.pyromix -o report.html
     """
     from pyromix.report.compose import make_report
 
     writable(output, PAGES)
-    fit = _fit(fitted, source)
-    asked = _question(fit, treatment, outcome, contrast, outcome_state)
+    fit = fit_at(fitted, source)
+    asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
+    candidates = None if selection is None else numbers(selection)
     with working("looking at the fit", quiet=quiet):
-        made = _spoken(make_report(fit, **asked, sensitivity=sensitivity, show=False))
-        if output is not None:
-            made.save(output)
+        chosen = None if candidates is None else select_n_sources(fit.spec, _table(fit), candidates)
+        made = make_report(
+            fit,
+            output,
+            **asked,
+            selection=chosen,
+            sensitivity=sensitivity,
+            show=False,
+            advice=commands(fit.spec),
+        )
     if as_json:
         typer.echo(json.dumps(made.summary(), indent=1, default=str))
     elif output is None:
         typer.echo(str(made))
     elif not quiet:
-        typer.echo(f"{output}: {len(made.sections)} sections", err=True)
+        typer.echo(f"{output}: {made.letter.sentence}", err=True)
 
 
 def plot(
-    fitted: Fit,
+    fitted: FitFile,
     kind: Annotated[
         str,
         typer.Argument(
@@ -102,8 +110,8 @@ def plot(
     from pyromix.report.plotting import plot as draw
 
     writable(output, FORMATS)
-    fit = _fit(fitted, source)
-    asked = _question(fit, treatment, outcome, contrast, outcome_state)
+    fit = fit_at(fitted, source)
+    asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
     with working("drawing", quiet=quiet):
         axes = draw(fit, kind, **asked)
         figure, content = axes.get_figure(root=True), BytesIO()
@@ -117,63 +125,12 @@ def plot(
         typer.echo(f"{output}: {title}", err=True)
 
 
-def _spoken(report: Report) -> Report:
-    """A report whose advice works at a shell."""
+def _table(fit: Fit) -> Any:
+    """The table that numbers of sources are compared on.
 
-    def told(said: Any) -> Any:
-        return in_flags(said) if isinstance(said, str) else replace(said, said=in_flags(said.said))
-
-    return replace(
-        report,
-        sections=tuple(
-            replace(
-                section,
-                words=tuple(map(in_flags, section.words)),
-                facts=tuple((label, told(said)) for label, said in section.facts),
-            )
-            for section in report.sections
-        ),
-    )
-
-
-def _fit(path: Path, source: str) -> MixtureFit:
-    """A fit; a network without one is refused."""
-    found = loaded(path, source)
-    if not isinstance(found, MixtureFit):
-        raise FileError(
-            f"{path}: expected a fit, found a network without data; pyromix fit DATA --model "
-            f"{path} -o fit.pyromix makes one"
-        )
-    return found
-
-
-def _question(
-    fit: MixtureFit,
-    treatment: str | None,
-    outcome: str | None,
-    contrast: Sequence[str] | None,
-    outcome_state: str | None,
-) -> dict[str, Any]:
-    """Texts as names of states."""
-    from pyromix.report.facts.question import find_question
-
-    asked: dict[str, Any] = {"treatment": treatment, "outcome": outcome}
-    found = find_question(fit, treatment, outcome)
-    if (contrast or outcome_state is not None) and found is None:
-        raise QueryError("--contrast and --outcome-state need --treatment and --outcome")
-    if found is not None:
-        if contrast:
-            if len(contrast) != 2:
-                raise QueryError(
-                    f"--contrast is given twice, from and to, found {len(contrast)}: "
-                    f"{', '.join(contrast)}"
-                )
-            pair: list[Hashable] = [
-                state_of(fit.spec, found.treatment, text, "--contrast") for text in contrast
-            ]
-            asked["contrast"] = tuple(pair)
-        if outcome_state is not None:
-            asked["outcome_state"] = state_of(
-                fit.spec, found.outcome, outcome_state, "--outcome-state"
-            )
-    return asked
+    Raises:
+        QueryError: the fit was saved without it.
+    """
+    if fit.table is None:
+        raise QueryError("--selection: this fit holds no table; compare by pyromix select DATA")
+    return fit.table

@@ -111,6 +111,8 @@ class IdentifiabilityReport:
         head = f"{self.asked} with {self.spec.n_sources} sources: {self.verdict.upper()}"
         return "\n  ".join([head, *(line for text in self.reasons for line in text.splitlines())])
 
+    __repr__ = __str__
+
 
 def check(
     model: Any,

@@ -163,6 +163,8 @@ class PredictiveCheck:
             lines += [f"  {c}" for c in (bad[:PRINTED] or found[:1])]
         return "\n".join([*lines, *self.notes])
 
+    __repr__ = __str__
+
 
 def worst_first(found: Sequence[PairCheck | BlockCheck]) -> list[int]:
     """Places by adjusted, then by plain p-value; of equals those of the first variables first.

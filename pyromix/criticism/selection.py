@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,12 +106,14 @@ class Selection:
         ranks: estimated numbers of sources by rank tests; empty where no blocks can be tested.
         level: of the rank tests.
         notes: sentences.
+        fits: of the candidates; none where there were no rows.
     """
 
     candidates: tuple[Candidate, ...]
     ranks: tuple[RankEstimate, ...]
     level: float
     notes: tuple[str, ...]
+    fits: tuple[Fit, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def choices(self) -> dict[str, int]:
@@ -200,6 +202,8 @@ class Selection:
         verdict = RANKS_ONLY if self.by_ranks_alone else verdict
         misfit = [] if self.reproduced else [NOT_REPRODUCED]
         return "\n".join([*lines, f"chosen: {said}", verdict, *misfit, *self.notes])
+
+    __repr__ = __str__
 
     @property
     def rank_at_limit(self) -> bool:
@@ -296,7 +300,7 @@ def select_n_sources(
         _candidate(found, mean, error, ranks)
         for found, mean, error in zip(fits, means, errors, strict=True)
     ]
-    return Selection(tuple(table), ranks, level, sentences(notes))
+    return Selection(tuple(table), ranks, level, sentences(notes), tuple(fits))
 
 
 def _candidates(candidates: Iterable[int]) -> list[int]:

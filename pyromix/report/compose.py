@@ -13,15 +13,19 @@ from pyromix.criticism.selection import Selection
 from pyromix.errors import PyromixWarning, QueryError
 from pyromix.fitting.record import Fit
 from pyromix.model.arguments import flag, path_of, shown
+from pyromix.report.advice import PYTHON, Advice
 from pyromix.report.document import Report, check_ending
 from pyromix.report.facts.question import find_question
+from pyromix.report.letter.write import write_letter
+from pyromix.report.numbers import count
 from pyromix.report.sections.answers import effect_section, sensitivity_section
 from pyromix.report.sections.fitting import data_section, k_section, starts_section
+from pyromix.report.sections.glossary import glossary_section
 from pyromix.report.sections.identification import plan_section, signal_section
 from pyromix.report.sections.record import predictive_section, reproducibility_section
 from pyromix.report.sections.sources import sources_section
 from pyromix.report.sections.verdict import verdict_section
-from pyromix.report.subject import look_at
+from pyromix.report.subject import Subject, look_at
 
 SECTIONS = (
     verdict_section,
@@ -35,6 +39,7 @@ SECTIONS = (
     sensitivity_section,
     predictive_section,
     reproducibility_section,
+    glossary_section,
 )
 
 
@@ -49,12 +54,13 @@ def make_report(
     selection: Selection | None = None,
     sensitivity: bool = True,
     show: bool | None = None,
+    advice: Advice = PYTHON,
 ) -> Report:
-    """Report on this fit: verdict first, then what it rests on, what it says, how it fits.
+    """Report on this fit: the answer as a letter, then everything it rests on.
 
     Args:
         fit: who is reported on.
-        path: a file ending in ``.html``, one page that needs nothing else, or in ``.txt``.
+        path: a file ending in ``.html``, one page that needs nothing else, in ``.md`` or ``.txt``.
         treatment: by default the model's one exposure; without any there is no effect.
         outcome: by default the model's one outcome.
         contrast: ``(from, to)`` states of the treatment; the first and the last when left out.
@@ -62,9 +68,11 @@ def make_report(
         selection: of ``px.select_n_sources``, for the table over k.
         sensitivity: also fit what ``sensitivity`` varies, a few times the work of the fit.
         show: whether the text is printed; by default where no path is given.
+        advice: how to go on, in the words of the door that was used.
 
     Returns:
-        The report: ``str(report)``, ``.to_html()``, ``.save(path)``, ``.summary()``.
+        The report: ``str(report)``, ``.to_html()``, ``.to_markdown()``, ``.save(path)``,
+        ``.summary()``.
 
     Raises:
         QueryError: a name or state is unknown.
@@ -83,19 +91,42 @@ def make_report(
     with warnings.catch_warnings(record=True) as caught:
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
         warnings.simplefilter("always", PyromixWarning)
-        subject = look_at(fit, question, selection, vary=sensitivity)
+        subject = look_at(fit, question, selection, vary=sensitivity, advice=advice)
     said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
     subject = replace(subject, notes=tuple(dict.fromkeys(said)))
     with warnings.catch_warnings():
         # Of the profile of sources: it describes, and answers nothing.
         warnings.simplefilter("ignore", PyromixWarning)
-        sections = tuple(section(subject) for section in SECTIONS)
-    title = f"pyromix report: {fit.spec.n_variables} variables, {fit.spec.n_sources} sources"
-    if question is not None:
-        title += f"; effect of {question.treatment} on {question.outcome}"
-    report = Report(title, sections, subject.fit, question, subject.check)
+        letter = write_letter(subject).reworded(advice.words)
+        sections = tuple(section(subject).reworded(advice.words) for section in SECTIONS)
+    report = Report(
+        _title(subject),
+        _about(subject),
+        letter,
+        sections,
+        subject.fit,
+        question,
+        subject.effects,
+        subject.check,
+    )
     if path is not None:
         report.save(path)
     if path is None if show is None else show:
         sys.stdout.write(f"{report}\n")
     return report
+
+
+def _title(subject: Subject) -> str:
+    if (question := subject.question) is not None:
+        return f"Effect of {question.treatment} on {question.outcome}"
+    spec = subject.fit.spec
+    if spec.n_sources == 1:
+        return f"A network of {spec.n_variables} variables"
+    return f"{spec.n_sources} hidden groups in {spec.n_variables} variables"
+
+
+def _about(subject: Subject) -> str:
+    spec, fit = subject.fit.spec, subject.fit
+    rows = "exact probabilities" if fit.exact else f"{count(fit.n_rows)} rows"
+    hidden = f", {spec.n_sources} states of the hidden {spec.source}" * (spec.n_sources > 1)
+    return f"pyromix report: {spec.n_variables} variables{hidden}, {rows}"

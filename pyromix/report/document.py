@@ -1,4 +1,4 @@
-"""What a report is: sections made once, printed as text or as a page."""
+"""What a report is: a letter and sections made once, printed as text, as Markdown or as a page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from pyromix.fitting.record import Fit
 from pyromix.formats.disk import write_files
 from pyromix.model.arguments import path_of
 from pyromix.model.spec import near_matches
+from pyromix.report.facts.effects import Effects
 from pyromix.report.facts.question import Question
-from pyromix.report.parts import Section
+from pyromix.report.markdown import markdown
+from pyromix.report.parts import Letter, Section
 from pyromix.report.text import text
 
-TEXT, PAGE = (".txt",), (".html", ".htm")
+TEXT, MARKDOWN, PAGE = (".txt",), (".md",), (".html", ".htm")
 """Endings of files that a report is written to."""
+
+ENDINGS = (*PAGE, *MARKDOWN, *TEXT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,16 +31,22 @@ class Report:
 
     Attributes:
         title: what it is about.
-        sections: verdict first.
+        about: one line on what was fitted.
+        letter: the answer, and what it leans on, on one page.
+        sections: everything else.
         fit: who is reported on; plots of the page ask it.
         question: the effect, where there is one.
+        effects: of the question, as far as data determine it.
         check: the predictive check, where there is one.
     """
 
     title: str
+    about: str
+    letter: Letter
     sections: tuple[Section, ...]
     fit: Fit
     question: Question | None
+    effects: Effects | None
     check: PredictiveCheck | None
 
     def section(self, key: str) -> Section:
@@ -53,33 +63,41 @@ class Report:
         return found[key]
 
     def summary(self) -> dict[str, Any]:
-        """Plain numbers and texts by section, ready for JSON."""
-        return {section.key: dict(section.numbers) for section in self.sections}
+        """Plain numbers and texts by section, the letter's first, ready for JSON."""
+        sections = {section.key: dict(section.numbers) for section in self.sections}
+        return {"letter": dict(self.letter.numbers), **sections}
 
     def to_html(self) -> str:
         """Return one page that needs nothing else: no scripts, no network, plots as SVG."""
         from pyromix.report.html import page  # imports matplotlib
 
-        return page(self.title, self.sections, self.fit, self.question, self.check)
+        return page(self)
+
+    def to_markdown(self) -> str:
+        """Return the same without plots as Markdown."""
+        return markdown(self.title, self.about, self.letter, self.sections)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the page (``.html``) or the text (``.txt``), whole or not at all.
+        """Write page (``.html``), Markdown (``.md``) or text (``.txt``), whole or not at all.
 
         Raises:
             FileError: another ending, or the path cannot be written to.
         """
         path = path_of(path)
         ending = check_ending(path)
-        content = self.to_html() if ending in PAGE else f"{self}\n"
+        if ending in PAGE:
+            content = self.to_html()
+        else:
+            content = f"{self.to_markdown() if ending in MARKDOWN else self}\n"
         write_files({path: content.encode()}, lambda _: None)
 
     def __str__(self) -> str:
         """The text."""
-        return text(self.title, self.sections)
+        return text(self.title, self.about, self.letter, self.sections)
 
     def __repr__(self) -> str:
         return (
-            f"<Report, {self.title}: {len(self.sections)} sections; print(report), "
+            f"<Report, {self.title}: a letter and {len(self.sections)} sections; print(report), "
             "report.to_html(), report.save(path), report.summary()>"
         )
 
@@ -91,9 +109,9 @@ def check_ending(path: Path) -> str:
         FileError: another ending, or a folder that does not exist.
     """
     ending = path.suffix.lower()
-    if ending not in (*TEXT, *PAGE):
+    if ending not in ENDINGS:
         raise FileError(
-            f"a report is written to a file that ends in one of {[*PAGE, *TEXT]}, found "
+            f"a report is written to a file that ends in one of {list(ENDINGS)}, found "
             f"{str(path)!r}"
         )
     if not path.parent.is_dir():

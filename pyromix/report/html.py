@@ -5,43 +5,47 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import jinja2
 import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.errors import PyromixError, PyromixWarning
-from pyromix.fitting.record import Fit
-from pyromix.report.facts.question import Question
-from pyromix.report.parts import Drawing, Section
+from pyromix.report.facts.headline import find_headline
+from pyromix.report.parts import Drawing
+from pyromix.report.plots.canvas import Sheet, wrap_texts
 from pyromix.report.plots.draw import draw
+from pyromix.report.plots.effect import draw_effect
+from pyromix.report.plots.headline import draw_headline
 
-FIGURE_WIDTH = 720
-"""Pixels that a plot is wide at most."""
+if TYPE_CHECKING:
+    from pyromix.report.document import Report
 
-PIXELS = 96 / 72
-"""Of a browser per point of a drawing."""
+SHEETS = {"wide": Sheet(8.0), "narrow": Sheet(3.8)}
+"""Every plot is drawn twice, for a desk or paper and for a telephone: letters keep their size."""
+
+PIXELS = 96
+"""Of a browser per inch."""
 
 
-def page(
-    title: str,
-    sections: Sequence[Section],
-    fit: Fit,
-    question: Question | None,
-    check: PredictiveCheck | None,
-) -> str:
-    """Print the sections of a report as HTML.
+@dataclass(frozen=True)
+class Picture:
+    """A drawing as it stands in the page.
 
-    Args:
-        title: of the page.
-        sections: in order.
-        fit: who is asked for the plots.
-        question: the effect that plots are about, where there is one.
-        check: the predictive check, where there is one.
+    Attributes:
+        caption: under it.
+        pictures: SVG by the name of the sheet it was drawn for.
     """
+
+    caption: str
+    pictures: dict[str, Markup]
+
+
+def page(report: Report) -> str:
+    """Print a report as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pyromix.report"),
         autoescape=True,
@@ -49,40 +53,65 @@ def page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    drawing = report.letter.drawing
+    drawn = {
+        section.key: _drawn(report, section.drawings, section.key) for section in report.sections
+    }
+    return environment.get_template("page.html").render(
+        report=report,
+        letter=report.letter,
+        headline=_drawn(report, () if drawing is None else (drawing,), "letter"),
+        drawn=drawn,
+    )
 
-    def axes(kind: str) -> Axes:
-        return draw(kind, fit, question, check=check)
 
-    drawn = {section.key: _drawn(section, axes) for section in sections}
-    return environment.get_template("page.html").render(title=title, sections=sections, drawn=drawn)
-
-
-def _drawn(section: Section, axes_of: Callable[[str], Axes]) -> list[tuple[Drawing, Markup]]:
-    """The plots of a section; one that cannot be drawn is left out, its section says why."""
+def _drawn(report: Report, drawings: tuple[Drawing, ...], key: str) -> list[Picture]:
+    """The plots of a part; one that cannot be drawn is left out, its section says why."""
     found = []
-    for drawing in section.drawings:
+    for drawing in drawings:
+        pictures = {}
         try:
             with warnings.catch_warnings():
                 # The sections have said it.
                 warnings.simplefilter("ignore", PyromixWarning)
-                axes = axes_of(drawing.kind)
+                for name, sheet in SHEETS.items():
+                    axes = _axes(report, drawing.kind, sheet)
+                    wrap_texts(axes, sheet.width)
+                    pictures[name] = svg(axes, f"{key}-{drawing.kind}-{name}", sheet)
         except PyromixError:
             continue
-        found.append((drawing, svg(axes, f"{section.key}-{drawing.kind}")))
+        found.append(Picture(drawing.caption, pictures))
     return found
 
 
-def svg(axes: Axes, prefix: str) -> Markup:
+def _axes(report: Report, kind: str, sheet: Sheet) -> Axes:
+    """Draw, from what the report has worked out already."""
+    fit, question, effects = report.fit, report.question, report.effects
+    if question is not None and effects is not None:
+        if kind == "headline":
+            return draw_headline(question, find_headline(fit.spec, effects), sheet)
+        if kind == "effect":
+            return draw_effect(fit, question, sheet, effects.found)
+    return draw(kind, fit, question, sheet, report.check)
+
+
+def svg(axes: Axes, prefix: str, sheet: Sheet) -> Markup:
     """Return the figure of some axes as an SVG element to stand inside a page.
 
     Args:
         axes: drawn on.
         prefix: of every id, so that no two figures of a page share one.
+        sheet: what it was drawn for; a wider figure keeps its width and is scrolled.
     """
     figure, stream = axes.get_figure(root=True), io.StringIO()
     assert figure is not None
-    # A fixed salt makes the same figure the same text; the setting ends with the block.
-    with matplotlib.rc_context({"svg.hashsalt": prefix}):
+    # A fixed salt makes the same figure the same text; letters stay letters, in the reader's own
+    # font: any script, and not a path each. The settings end with the block.
+    with (
+        matplotlib.rc_context({"svg.hashsalt": prefix, "svg.fonttype": "none"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
@@ -91,7 +120,9 @@ def svg(axes: Axes, prefix: str) -> Markup:
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = text.replace('href="#', f'href="#{prefix}-').replace("url(#", f"url(#{prefix}-")
-    width = min(FIGURE_WIDTH, round(figure.get_figwidth() * 72 * PIXELS))
-    head = rf'<svg viewBox="\1" width="{width}" aria-hidden="true">'
+    width, least = figure.get_figwidth(), ""
+    if width > sheet.width:
+        least = f' style="min-width: {round(width * PIXELS)}px"'
+    head = rf'<svg viewBox="\1" aria-hidden="true"{least}>'
     text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', head, text, count=1)
     return Markup(text.strip())

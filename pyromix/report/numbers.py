@@ -27,6 +27,16 @@ def between(low: Number, high: Number, form: str = "+z.3f") -> str:
     return f"[{low:{form}}, {high:{form}}]"
 
 
+def points(value: Number) -> str:
+    """A difference of probabilities in percentage points."""
+    return f"{100 * value:+z.1f}"
+
+
+def points_between(low: Number, high: Number) -> str:
+    """An interval in percentage points."""
+    return f"{points(low)} to {points(high)}"
+
+
 def small(value: Number) -> str:
     """A figure of any size, three digits; rounding noise is zero."""
     return "0" if abs(value) < 1e-9 else f"{value:.3g}"

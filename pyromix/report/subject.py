@@ -15,6 +15,7 @@ from pyromix.fitting.record import Fit
 from pyromix.identify.stage import MomentStage
 from pyromix.identify.verdict import Findings
 from pyromix.model.query import settings
+from pyromix.report.advice import PYTHON, Advice
 from pyromix.report.facts.effects import Effects, find_effects
 from pyromix.report.facts.moments import find_stage
 from pyromix.report.facts.question import Question
@@ -33,6 +34,7 @@ class Subject:
         selection: over k, if one was handed in.
         sensitivity: of P(outcome | do(treatment)) in both arms, if wanted.
         check: of the predictions, where there is a table.
+        advice: how to go on, at the door the report was asked at.
         notes: why something is missing, and warnings on the way.
     """
 
@@ -44,6 +46,7 @@ class Subject:
     selection: Selection | None
     sensitivity: Sensitivity | None
     check: PredictiveCheck | None
+    advice: Advice = PYTHON
     notes: tuple[str, ...] = ()
 
 
@@ -53,6 +56,7 @@ def look_at(
     selection: Selection | None,
     *,
     vary: bool,
+    advice: Advice = PYTHON,
 ) -> Subject:
     """Work out what the sections of a report tell.
 
@@ -61,6 +65,7 @@ def look_at(
         question: the effect, where there is one.
         selection: over k.
         vary: whether the fit is varied.
+        advice: of the door.
     """
     try:
         stage = find_stage(fit)
@@ -86,6 +91,7 @@ def look_at(
         selection=selection,
         sensitivity=varied,
         check=None if no_table else predictive_check(fit),
+        advice=advice,
     )
 
 

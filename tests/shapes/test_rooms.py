@@ -241,6 +241,7 @@ def test_commands_read_and_answer(short, frame, tmp_path, capsys):
     for line in (
         ["do", path, "--query", "Y", "--do", "X=1", "--require", "none"],
         ["simulate", path, "-n", "5"],
+        ["effect", path, "--treatment", "X", "--outcome", "Y", "--require", "none", "-q"],
     ):
         with pytest.raises(SystemExit) as stopped:
             main(line)

@@ -13,6 +13,8 @@ from pyromix.answers.intervals import Method
 from pyromix.errors import NotCertifiedError, PositivityError, QueryError, SpecError
 from pyromix.fitting.record import Fit
 from pyromix.model.query import Certainty
+from pyromix.model.ties import ROUNDING, first_largest
+from pyromix.report.advice import PYTHON
 from pyromix.report.facts.question import Question
 
 
@@ -88,14 +90,27 @@ def required_effect(fit: Fit, question: Question | None) -> Effect:
     return effects.found
 
 
-def interval_source(fit: Fit, effect: Effect) -> str:
-    """Where intervals come from, in words; empty where there are none."""
+def told_state(effect: Effect) -> int:
+    """The outcome state that figures are about: the headline, else the one that changes most."""
+    if effect.headline >= 0:
+        return effect.headline
+    return first_largest(abs(effect.do.values).tolist(), ROUNDING)
+
+
+def interval_source(fit: Fit, effect: Effect, refused: str = PYTHON.refused) -> str:
+    """Where intervals come from, in words; empty where there are none.
+
+    Args:
+        fit: who was asked.
+        effect: the effect.
+        refused: who refuses a weak answer.
+    """
     if not effect.do.has_interval:
         return ""
     found = effect.do.interval_report()
     if fit.sampled is not None and Method.DRAWS in found.methods:
         return f"{fit.sampled.n} draws, {fit.sampled}"
-    marked = " (weak: fit.effect refuses this answer)" if effect.certainty is Certainty.WEAK else ""
+    marked = f" (weak: {refused})" if effect.certainty is Certainty.WEAK else ""
     return f"{found.words}{marked}"
 
 

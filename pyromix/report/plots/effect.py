@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from pyromix.answers.difference import Difference
+from pyromix.answers.effect import Effect
 from pyromix.fitting.record import Fit
 from pyromix.report.facts.effects import interval_source, required_effect
 from pyromix.report.facts.question import Question
@@ -17,19 +18,20 @@ GAP = 0.16
 """Distance between the states of an outcome within one row."""
 
 
-def draw_effect(fit: Fit, question: Question | None, ax: Any) -> Axes:
+def draw_effect(fit: Fit, question: Question | None, ax: Any, effect: Effect | None = None) -> Axes:
     """Draw the differences that an effect compares, a row each.
 
     Args:
         fit: who is asked.
         question: which effect.
         ax: where to draw.
+        effect: the same, where it is known already.
 
     Raises:
         QueryError: there is no treatment or outcome.
         NotCertifiedError, PositivityError: data do not determine the effect.
     """
-    effect, spec = required_effect(fit, question), fit.spec
+    effect, spec = effect or required_effect(fit, question), fit.spec
     rows: list[tuple[str, Difference, str, str]] = [
         ("naive\n(seen)", effect.naive, GREY, "o"),
         ("do\n(set)", effect.do, VERMILION, "D"),

@@ -23,6 +23,9 @@ MANY = 16
 ACROSS, DOWN = 1.35, 0.95
 """Inches per unit of the layout."""
 
+CLOSEST = 0.95
+"""Inches between vertices below which their names would overlap."""
+
 BEND = 0.3
 """Layers above and below its bend that an edge runs straight."""
 
@@ -45,7 +48,8 @@ def draw_network(fit: Fit, question: Question | None, ax: Any) -> Axes:
     places.setdefault(SOURCE, (0.0, -1.25 * DOWN))
     ys = [y for _, y in places.values()]
     width = min(WIDEST, max(5.0, (layout.size[0] + 1.2) * ACROSS))
-    ax = axes_of(ax, width, max(ys) - min(ys) + 1.7)
+    least = min(WIDEST, (layout.size[0] + 1.2) * CLOSEST)
+    ax = axes_of(ax, width, max(ys) - min(ys) + 1.7, least)
     boxes = {v: _box(ax, fit, v, place, views, marks) for v, place in places.items()}
     for edge in graph.edges:
         hidden = edge[0] == SOURCE

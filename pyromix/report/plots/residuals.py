@@ -11,13 +11,19 @@ from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.prediction import predictive_check
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
-from pyromix.report.plots.canvas import axes_of
+from pyromix.report.plots.canvas import axes_of, scale_beside, width_of
 
 LEAST_SCALE = 4.0
 """Standard errors at the ends of the scale, at least: small residuals shall look small."""
 
 NAMES_WRITTEN = 14
 """Variables up to which every residual is written."""
+
+MARGIN = 1.2
+"""Inches beside a heat map that names and scale take."""
+
+CELL = 0.34
+"""Inches that a written residual needs."""
 
 
 def draw_residuals(fit: Fit, ax: Any = None, check: PredictiveCheck | None = None) -> Axes:
@@ -46,8 +52,10 @@ def draw_residuals(fit: Fit, ax: Any = None, check: PredictiveCheck | None = Non
     side = 1.8 + (0.55 if n <= NAMES_WRITTEN else 0.22) * n
     ax = axes_of(ax, side + 1.4, side)
     limit = max(LEAST_SCALE, float(np.nanmax(np.abs(table))))
-    image = ax.imshow(table, cmap="PuOr", vmin=-limit, vmax=limit)
-    if n <= NAMES_WRITTEN:
+    image = ax.imshow(
+        table, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto", interpolation="none"
+    )
+    if n <= NAMES_WRITTEN and (width_of(ax) - MARGIN) / n >= CELL:
         for (i, j), value in np.ndenumerate(table):
             if np.isfinite(value):
                 colour = "white" if abs(value) > 0.6 * limit else "black"
@@ -63,6 +71,5 @@ def draw_residuals(fit: Fit, ax: Any = None, check: PredictiveCheck | None = Non
     ax.set_xlabel("variable")
     ax.set_ylabel("variable")
     ax.spines[:].set_visible(False)
-    bar = ax.get_figure(root=True).colorbar(image, ax=ax, shrink=0.8)  # pyright: ignore
-    bar.set_label("largest cell residual, in standard errors")
+    scale_beside(ax, image, "largest cell residual, in standard errors")
     return ax

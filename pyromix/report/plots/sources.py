@@ -9,13 +9,19 @@ from matplotlib.axes import Axes
 
 from pyromix.fitting.record import Fit
 from pyromix.report.facts.profile import margins
-from pyromix.report.plots.canvas import axes_of
+from pyromix.report.plots.canvas import axes_of, scale_beside, width_of
 
 VARIABLES_DRAWN = 12
 """Variables drawn, those that differ most between sources."""
 
 ROWS = 24
 """Rows drawn: a state each, of binary variables the second one only."""
+
+MARGIN = 2.0
+"""Inches beside the map that names and scale take."""
+
+CELL, WITH_ENDS = 0.3, 0.8
+"""Inches that a written probability needs, and one with its interval."""
 
 DARK = 0.5
 """Probability from which on the map is light and the text on it dark."""
@@ -39,8 +45,13 @@ def draw_sources(fit: Fit, ax: Any = None) -> Axes:
             )
     labels, values, texts = labels[:ROWS], values[:ROWS], texts[:ROWS]
     ax = axes_of(ax, 2.6 + 1.25 * spec.n_sources, 1.2 + 0.42 * len(labels))
-    image = ax.imshow(np.stack(values), cmap="cividis", vmin=0, vmax=1, aspect="auto")
-    for i, row in enumerate(texts):
+    image = ax.imshow(
+        np.stack(values), cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="none"
+    )
+    room = (width_of(ax) - MARGIN) / spec.n_sources
+    if room < WITH_ENDS:
+        texts = [[text.split("\n")[0] for text in row] for row in texts]
+    for i, row in enumerate(texts if room >= CELL else []):
         for u, text in enumerate(row):
             colour = "black" if values[i][u] >= DARK else "white"
             ax.text(u, i, text, ha="center", va="center", color=colour, fontsize=8)
@@ -53,8 +64,7 @@ def draw_sources(fit: Fit, ax: Any = None) -> Axes:
     ax.set_xlabel(f"source {spec.source} (share of the rows)")
     ax.set_ylabel("state, what differs most first")
     ax.set_title("What each source looks like")
-    bar = ax.get_figure(root=True).colorbar(image, ax=ax, shrink=0.8)  # pyright: ignore
-    bar.set_label(f"P(state | {spec.source})")
+    scale_beside(ax, image, f"P(state | {spec.source})")
     return ax
 
 

@@ -56,7 +56,7 @@ def _starts(fit: Fit, ax: Any) -> Axes:
     if not math.isnan(fit.log_likelihood_moments) and first:
         gap = fit.log_likelihood_moments - float(ends.max())
         ax.plot([], [], " ", label=f"moments before EM: {gap:+.1f} nats")
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="best")
     bare(ax)
     return ax
 

@@ -8,7 +8,8 @@ from pyromix.answers.answer import Answer
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
 from pyromix.model.ties import ROUNDING, first_largest
-from pyromix.report.facts.effects import Effects, interval_source, why_no_interval
+from pyromix.report.facts.doubts import assumed
+from pyromix.report.facts.effects import Effects, interval_source, told_state, why_no_interval
 from pyromix.report.numbers import between, share, signed
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
@@ -21,9 +22,10 @@ def effect_section(subject: Subject) -> Section:
         return Section(
             "effect",
             title,
+            "No effect was asked about.",
             words=(
                 "No treatment and outcome were named, and the model declares none: "
-                "fit.report(treatment=..., outcome=...).",
+                f"{subject.advice.ask}.",
             ),
         )
     spec, question = subject.fit.spec, effects.question
@@ -32,11 +34,12 @@ def effect_section(subject: Subject) -> Section:
         return Section(
             "effect",
             title,
+            "Refused: data do not determine it.",
             facts=(("Question", str(question)),),
             words=tuple(words),
             numbers={"refusals": list(effects.refusals)},
         )
-    intervals = interval_source(subject.fit, effect)
+    intervals = interval_source(subject.fit, effect, subject.advice.refused)
     facts = [("Question", str(question)), ("Certainty", effect.certainty.value)]
     if intervals:
         facts.append(("95% intervals", intervals))
@@ -52,15 +55,17 @@ def effect_section(subject: Subject) -> Section:
     outcome_states = spec.states_of(effect.outcome)
     shown = [effect.headline] if effect.headline >= 0 else range(len(outcome_states))
     tables = tuple(_table(subject, effects, effect, s) for s in shown)
+    lead = "Weak: only the interval is to be believed." if effects.weak else (
+        f"The difference naive and under the do, {effect.certainty.value}ly identified."
+    )  # fmt: skip
     return Section(
         "effect",
         title,
+        lead,
         facts=tuple(facts),
         words=tuple(words),
         tables=tables,
-        drawings=(
-            Drawing("effect", "Differences: naive, under the do, and under the do per source."),
-        ),
+        drawings=(Drawing("effect", _caption(subject, effect)),) if effect.source_arms else (),
         numbers={
             "treatment": question.treatment,
             "outcome": question.outcome,
@@ -71,6 +76,16 @@ def effect_section(subject: Subject) -> Section:
             "per_source": [_numbers(d) for d in effect.per_source] if effect.source_arms else [],
             "refusals": list(effects.refusals),
         },
+    )
+
+
+def _caption(subject: Subject, effect: Effect) -> str:
+    """What the plot shows that the letter does not: the effect within each source."""
+    x, y = (subject.fit.spec.name(v) for v in (effect.treatment, effect.outcome))
+    bars = "; bars are 95% intervals" if effect.do.has_interval else ""
+    return (
+        f"Differences of {y} that {x} makes: naive, under the do, and under the do within each "
+        f"state of {subject.fit.spec.source}{bars}."
     )
 
 
@@ -94,14 +109,20 @@ def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Ta
         kinds.append((f"do, {spec.source}={u}", arms, effect.per_source[number]))
     for kind, arms, difference in kinds:
         cells = [share(float(arm.values[state])) for arm in arms]
-        rows.append(
-            (kind, *cells, signed(float(difference.values[state])), _ends(difference, state))
-        )
-    rows.append(
-        ("naive less do", "", "", signed(float(effect.confounding.values[state])),
-         _ends(effect.confounding, state))
-    )  # fmt: skip
-    return Table((f"P({name}={label})", one, other, "difference", "95% interval"), tuple(rows))
+        cells.append(signed(float(difference.values[state])))
+        if effects.weak and difference is not effect.naive:
+            cells = ["-"] * 3  # the number of a weak effect means nothing
+        rows.append((kind, *cells, _ends(difference, state)))
+    less = "-" if effects.weak else signed(float(effect.confounding.values[state]))
+    rows.append(("naive less do", "", "", less, _ends(effect.confounding, state)))
+    shares = "" if effects.raw is None else " in the rows,"
+    within = f", and within each state of {spec.source}" if effect.source_arms else ""
+    said = (
+        f"The probability of {name} = {label} with {one} and with {other}:{shares} as the fit "
+        f"sees it, and under the do{within}."
+    )
+    header = (f"P({name}={label})", one, other, "difference", "95% interval")
+    return Table(said, header, tuple(rows))
 
 
 def _ends(difference: Difference, state: int) -> str:
@@ -127,30 +148,35 @@ def sensitivity_section(subject: Subject) -> Section:
         why = "Not computed: " + (
             "there is no effect to vary."
             if question is None
-            else "sensitivity=False, or the fit holds no table."
+            else f"{subject.advice.no_sensitivity}, or the fit holds no table."
         )
-        return Section("sensitivity", title, words=(why,))
+        return Section("sensitivity", title, "Not computed.", words=(why,))
     first = found.variations[0].answer.values
     state = _headline(subject, first[1] - first[0])
     rows, numbers = [], []
     for v in found.variations:
         if v.found:
             one, other = (float(v.answer.values[arm, state]) for arm in (0, 1))
-            rows.append((v.words, share(one), share(other), signed(other - one)))
+            rows.append((assumed(v), share(one), share(other), signed(other - one)))
             numbers.append({"kind": v.kind, "words": v.words, "difference": other - one})
         else:
-            rows.append((v.words, "-", "-", "-"))
+            rows.append((assumed(v), "-", "-", "-"))
             numbers.append({"kind": v.kind, "words": v.words, "difference": None})
     x, (low, high) = question.treatment, question.contrast
     spec = subject.fit.spec
     label = spec.states_of(spec.vertex(question.outcome))[state]
     header = (f"P({question.outcome}={label} | do)", f"{x}={low}", f"{x}={high}", "difference")
+    said = (
+        f"The probability of {question.outcome} = {label} under the do, and the effect, if one "
+        "assumption is changed at a time."
+    )
     return Section(
         "sensitivity",
         title,
+        f"The effect under other assumptions; the largest change is {share(found.largest_change)}.",
         facts=(("Largest change", f"{share(found.largest_change)} of any probability"),),
-        words=tuple(f"{v.words}: {v.note}" for v in found.variations if v.note),
-        tables=(Table(header, tuple(rows)),),
+        words=tuple(f"{assumed(v)}: {v.note}" for v in found.variations if v.note),
+        tables=(Table(said, header, tuple(rows)),),
         numbers={"largest_change": found.largest_change, "variations": numbers},
     )
 
@@ -158,6 +184,6 @@ def sensitivity_section(subject: Subject) -> Section:
 def _headline(subject: Subject, differences: np.ndarray) -> int:
     """The state that the effect is about; else the one that changes most."""
     effect = None if subject.effects is None else subject.effects.found
-    if effect is not None and effect.headline >= 0:
-        return effect.headline
+    if effect is not None:
+        return told_state(effect)
     return first_largest(abs(differences).tolist(), ROUNDING)

@@ -6,7 +6,9 @@ import math
 from dataclasses import asdict
 
 from pyromix.estimate.result import SAME_OPTIMUM
+from pyromix.fitting.description import starts_in_words
 from pyromix.fitting.journal import ABOUT_DATA
+from pyromix.fitting.record import Fit
 from pyromix.model.note import NoteKind, sentences
 from pyromix.report.numbers import count, finite, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
@@ -17,13 +19,14 @@ def data_section(subject: Subject) -> Section:
     """Rows, patterns, what is missing, dropped, read otherwise."""
     fit, title = subject.fit, "Data accounting"
     if fit.exact:
-        return Section("data", title, words=("Fitted to a population: exact moments, no rows.",))
+        said = "Fitted to a population: exact moments, no rows."
+        return Section("data", title, said)
     if fit.table is None:
         return Section(
             "data",
             title,
+            "The fit was saved without its table.",
             facts=(("Total weight", count(fit.n_rows)),),
-            words=("The fit was saved without its table.",),
             numbers={"n_rows": fit.n_rows},
         )
     report = fit.counts.report
@@ -48,11 +51,14 @@ def data_section(subject: Subject) -> Section:
         facts.append(("Columns unused", ", ".join(report.unused)))
     added = sentences(n for n in fit.notes if n.kind is NoteKind.ADDED_SOURCE)
     read = [*report.repairs, *added]
+    told = tuple(dict.fromkeys(read))
     return Section(
         "data",
         title,
+        f"{kept:,} rows of {report.n_variables:,} variables were used; "
+        + ("see what was read otherwise." if told else "nothing was renamed, repaired or added."),
         facts=tuple(facts),
-        words=tuple(dict.fromkeys(read)) or ("Nothing was renamed, repaired or added.",),
+        words=told,
         numbers=asdict(report),
     )
 
@@ -65,6 +71,7 @@ def k_section(subject: Subject) -> Section:
         return Section(
             "n_sources",
             title,
+            f"k = {fit.spec.n_sources} was given, not chosen.",
             facts=(
                 (
                     f"k = {fit.spec.n_sources}",
@@ -73,8 +80,8 @@ def k_section(subject: Subject) -> Section:
                 ),
             ),
             words=(
-                "k was given, not chosen: px.select_n_sources(model, data) puts numbers of sources "
-                "side by side, and fit.report(selection=...) prints its table here.",
+                f"{subject.advice.choose} puts numbers of sources side by side, and "
+                f"{subject.advice.show_choice} prints its table here.",
             ),
             numbers=own,
         )
@@ -111,6 +118,10 @@ def k_section(subject: Subject) -> Section:
         if found.agree
         else "The criteria disagree: compare the answers under each."
     )
+    said = (
+        "Each number of sources, a line each: of BIC and ICL the least is best, of the held-out "
+        "log-likelihood per row the largest; small p-values contradict that k."
+    )
     other = (
         (f"This fit has {fit.spec.n_sources}; BIC chooses {found.best}.",)
         if found.best != fit.spec.n_sources
@@ -119,9 +130,10 @@ def k_section(subject: Subject) -> Section:
     return Section(
         "n_sources",
         title,
+        verdict,
         facts=(("Chosen", chosen),),
-        words=(verdict, *other, *found.notes),
-        tables=(Table(header, tuple(rows), n_left=2),),
+        words=(*other, *found.notes),
+        tables=(Table(said, header, tuple(rows), n_left=2),),
         numbers={
             **own,
             "choices": found.choices,
@@ -139,16 +151,18 @@ def starts_section(subject: Subject) -> Section:
     method = fit.diagnostics.method
     ends = [e for e in climb.log_likelihoods if math.isfinite(e)]
     facts = [("Method", method), ("Prior", prior.words)]
+    n_starts, n_lower = len(climb.log_likelihoods), 0
     if ends:
         best = max(ends)
         facts.append(
             (
                 "Starts",
-                f"{len(climb.log_likelihoods)}, best optimum reached by {climb.n_best}",
+                f"{starts_in_words(fit)}, best optimum reached by {climb.n_best}",
             )
         )
         same = SAME_OPTIMUM * fit.n_rows if math.isfinite(fit.n_rows) else SAME_OPTIMUM
         lower = [best - e for e in ends if best - e > same]
+        n_lower = len(lower)
         if lower:
             facts.append(
                 ("Next optimum", f"{small(min(lower))} nats lower ({len(lower)} starts below)")
@@ -171,21 +185,28 @@ def starts_section(subject: Subject) -> Section:
     if bound := climb.bound if fit.sampled is None else fit.sampled.bound:
         facts.append(("Bound of SVI", f"{bound[-1]:,.2f} after {len(bound)} steps"))
     told = sentences(n for n in fit.notes if n.kind not in ABOUT_DATA)
+    lead, caption = _lead(n_starts, climb.n_best, n_lower), _caption(fit, n_lower)
     priors = tuple((name, f"{value:.4f}") for name, value in prior.held_out)
     tables = (
-        (Table(("prior", "held-out logL/row"), priors, title="Priors on held-out rows"),)
+        (
+            Table(
+                "Priors were compared by the log-likelihood of rows that had been held out, in "
+                "nats per row; the largest is best.",
+                ("prior", "held-out logL/row"),
+                priors,
+            ),
+        )
         if priors
         else ()
     )
     return Section(
         "starts",
         "Starts and convergence",
+        lead,
         facts=tuple(facts),
         words=tuple(sentence for sentence in told if sentence != str(sampling)),
         tables=tables,
-        drawings=(
-            (Drawing("trace", "Log-likelihood of every start, or of every draw."),) if ends else ()
-        ),
+        drawings=((Drawing("trace", caption),) if caption else ()),
         numbers={
             "method": method,
             "prior": prior.words,
@@ -196,3 +217,21 @@ def starts_section(subject: Subject) -> Section:
             "log_likelihood": finite(fit.log_likelihood),
         },
     )
+
+
+def _lead(n_starts: int, n_best: int, n_lower: int) -> str:
+    """Where the starts ended, in a sentence; where all agree it takes the place of a plot."""
+    if n_starts == 1:
+        return "One start was made."
+    if not n_lower:
+        return f"All {n_starts} starts ended at the same optimum."
+    return f"{n_best} of {n_starts} starts reached the best optimum, {n_lower} ended lower."
+
+
+def _caption(fit: Fit, n_lower: int) -> str:
+    """Of the plot of starts or draws; empty where it would say nothing."""
+    if fit.sampled is not None and fit.table is not None:
+        return f"Log-likelihood of the table under each of {fit.sampled.n} draws."
+    if not n_lower:
+        return ""
+    return "How far below the best log-likelihood each start ended; those at zero agree."

@@ -6,7 +6,7 @@ import math
 
 from pyromix.identify.stage import MomentStage, RunReport
 from pyromix.model.note import sentences
-from pyromix.report.facts.plan import plan_lines
+from pyromix.report.facts.plan import find_views, plan_lines
 from pyromix.report.numbers import braces, count, finite, ordinal, small
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
@@ -18,19 +18,37 @@ VALUES_WRITTEN = 8
 def plan_section(subject: Subject) -> Section:
     """The plan in words and drawn."""
     words = plan_lines(subject.fit, subject.identified) or subject.identified.reasons
+    has_plan = find_views(subject.fit) is not None
     return Section(
         "plan",
         "Plan: how the graph shows the source",
+        _plan_lead(subject, has_plan=has_plan),
         words=tuple(line for text in words for line in text.splitlines()),
-        drawings=(
-            Drawing(
-                "network",
-                f"The graph. {subject.fit.spec.source} is dashed; the views of the plan and what is"
-                " conditioned on are filled and named; treatment and outcome have a thick border.",
-            ),
-        ),
+        drawings=(Drawing("network", _network_caption(subject, has_plan=has_plan)),),
         numbers={"plan": list(words)},
     )
+
+
+def _plan_lead(subject: Subject, *, has_plan: bool) -> str:
+    source = subject.fit.spec.source
+    if subject.fit.spec.n_sources == 1:
+        return "One source: nothing hidden has to be shown."
+    if has_plan:
+        return f"Three groups of variables, the views, each show {source} by themselves."
+    return f"The graph has no three groups of variables that each show {source} by themselves."
+
+
+def _network_caption(subject: Subject, *, has_plan: bool) -> str:
+    """What of the drawing is there in this fit."""
+    spec = subject.fit.spec
+    parts = [f"The graph; {spec.source}, dashed, is not observed"]
+    if has_plan:
+        parts.append("the views are filled and named")
+        if views := find_views(subject.fit):
+            parts[-1] += ", and so is what is conditioned on" if views.given else ""
+    if subject.question is not None:
+        parts.append("treatment and outcome have a thick border")
+    return "; ".join(parts) + "."
 
 
 def signal_section(subject: Subject) -> Section:
@@ -42,22 +60,17 @@ def signal_section(subject: Subject) -> Section:
             if subject.fit.spec.n_sources == 1
             else "There are no moments to look at: no three views of the source, or no table."
         )
-        return Section("signal", title, words=(why,))
+        return Section("signal", title, why)
     k = subject.fit.spec.n_sources
     tables = tuple(_views(run, k, subject) for run in stage.runs)
     return Section(
         "signal",
         title,
+        _signal_lead(stage.runs[0], k),
         facts=tuple(fact for run in stage.runs for fact in _facts(run, k)),
         words=(*_links(stage), *sentences(stage.notes)),
         tables=tables,
-        drawings=(
-            Drawing(
-                "spectrum",
-                f"Singular values of the first two views. {k} sources show where the {ordinal(k)} "
-                "stands above the hatched noise.",
-            ),
-        ),
+        drawings=_spectrum(stage.runs[0], k),
         numbers={
             "status": stage.status.name,
             "runs": [
@@ -74,6 +87,25 @@ def signal_section(subject: Subject) -> Section:
             ],
         },
     )
+
+
+def _signal_lead(run: RunReport, k: int) -> str:
+    """One sentence; where two views have k states each it takes the place of the plot."""
+    value, floor = small(run.signal), small(run.noise_floor)
+    against = "stands above" if run.signal > run.noise_floor else "does NOT stand above"
+    return f"The {ordinal(k)} singular value, {value}, {against} the noise, up to {floor}."
+
+
+def _spectrum(run: RunReport, k: int) -> tuple[Drawing, ...]:
+    """The plot, where there is a value that should be noise to compare with."""
+    if len(run.singular_values) <= k:
+        return ()
+    stands = "stands" if run.signal > run.noise_floor else "does not stand"
+    said = (
+        f"Singular values of the first two views: {k} sources show where the {ordinal(k)} stands "
+        f"above the hatched noise; here it {stands} above it."
+    )
+    return (Drawing("spectrum", said),)
 
 
 def _views(run: RunReport, k: int, subject: Subject) -> Table:
@@ -94,7 +126,8 @@ def _views(run: RunReport, k: int, subject: Subject) -> Table:
         (str(n), braces(view), count(math.prod(spec.card(spec.vertex(x)) for x in view)), part)
         for n, (view, part) in enumerate(zip(run.views, parts, strict=False), 1)
     ]
-    return Table(("view", "variables", "joint states", "part"), tuple(rows), n_left=4)
+    said = "Each view with its variables, how many joint states these have, and what it is for."
+    return Table(said, ("view", "variables", "joint states", "part"), tuple(rows), n_left=4)
 
 
 def _facts(run: RunReport, k: int) -> list[tuple[str, str]]:

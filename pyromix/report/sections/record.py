@@ -17,6 +17,9 @@ from pyromix.report.subject import Subject
 PAIRS = 5
 """Pairs written, the worst."""
 
+NOTABLE = 2.0
+"""Standard errors that some pair must be off for the plot of all to say anything."""
+
 PACKAGES = ("pyromix", "torch", "numpy", "scipy")
 
 
@@ -24,7 +27,7 @@ def predictive_section(subject: Subject) -> Section:
     """Pair margins and ranks of blocks against the table."""
     title = "Predictive checks"
     if (found := subject.check) is None:
-        return Section("checks", title, words=("The fit holds no table to compare with.",))
+        return Section("checks", title, "The fit holds no table to compare with.")
     rows = tuple(
         (
             ", ".join(pair.names),
@@ -37,20 +40,31 @@ def predictive_section(subject: Subject) -> Section:
         for pair in found.pairs[:PAIRS]
     )
     header = ("pair", "cell", "observed", "expected", "std errors", "adjusted p")
-    tables = [Table(header, rows, n_left=2, title="Pair margins that deviate most")] if rows else []
+    said = (
+        "Pairs of variables whose table the fit misses most: the cell that is furthest off, its "
+        "share of the rows and under the fit, and how far apart these are."
+    )
+    tables = [Table(said, header, rows, n_left=2)] if rows else []
     blocks = tuple(
         (block.pair, f"{block.statistic:.1f}", str(block.dof),
          p_value(block.adjusted))
         for block in found.blocks[:PAIRS]
     )  # fmt: skip
     if blocks:
-        said = f"Blocks whose table should have rank {found.n_sources} at most"
-        tables.append(Table(("blocks", "chi-square", "df", "adjusted p"), blocks, title=said))
+        said = (
+            f"Blocks of variables whose joint table should have rank {found.n_sources} at most if "
+            "graph and k are right; a small p-value says that it has not."
+        )
+        tables.append(Table(said, ("blocks", "chi-square", "df", "adjusted p"), blocks))
     bad = sum(pair.adjusted < found.level for pair in found.pairs)
     bad_blocks = sum(block.adjusted < found.level for block in found.blocks)
+    verdict = "The model reproduces the table, as far as pairs and blocks of variables show."
+    if not found.fits:
+        verdict = f"The model does NOT reproduce the table: {bad + bad_blocks} comparisons fail."
     return Section(
         "checks",
         title,
+        verdict,
         facts=(
             ("Pair margins", f"{bad} of {len(found.pairs)} contradict the model"),
             ("Ranks of blocks", f"{bad_blocks} of {len(found.blocks)} contradict the model"),
@@ -65,7 +79,7 @@ def predictive_section(subject: Subject) -> Section:
                     "Of every pair of variables the cell that deviates most, in standard errors.",
                 ),
             )
-            if rows
+            if any(abs(pair.residual) >= NOTABLE for pair in found.pairs)
             else ()
         ),
         numbers={
@@ -95,6 +109,7 @@ def reproducibility_section(subject: Subject) -> Section:
     return Section(
         "reproducibility",
         "Reproducibility",
+        "Versions, seed and hashes: what somebody else needs to get the same figures.",
         facts=(
             ("Versions", ", ".join(f"{name} {found}" for name, found in versions.items())),
             ("random_state", seed),

@@ -20,7 +20,7 @@ def sources_section(subject: Subject) -> Section:
     fit, spec = subject.fit, subject.fit.spec
     title = "Sources"
     if spec.n_sources == 1:
-        return Section("sources", title, words=("One source: an ordinary network.",))
+        return Section("sources", title, "One source: an ordinary network.")
     found = margins(fit, TABLES_SHOWN)
     tables = table_differences(fit)
     weights = fit.mixture.weights.tolist()
@@ -32,13 +32,20 @@ def sources_section(subject: Subject) -> Section:
     header = ("P(state | source)", *(f"{spec.source}={u}" for u in spec.source_states), "distance")
     drawn = all(margin.interval is not None for margin in found)
     with_ends = ", with 95% intervals" if drawn else ""
-    drawings = [Drawing("sources", f"Share of each state within each source{with_ends}.")]
+    drawings = [
+        Drawing(
+            "sources",
+            f"Share of each state within each source{with_ends}, what differs most on top.",
+        )
+    ]
     if fit.table is not None:
         said = "Largest P(source | row): 1 where a row's source is certain."
         drawings.append(Drawing("responsibilities", said))
     return Section(
         "sources",
         title,
+        f"{spec.n_sources} groups, the largest {max(weights):.0%} of the rows, the smallest "
+        f"{min(weights):.0%}; most apart in {spec.name(found[0].vertex)}.",
         facts=(
             (
                 "Entropy",
@@ -46,13 +53,18 @@ def sources_section(subject: Subject) -> Section:
             ),
         ),
         tables=(
-            Table((f"source {spec.source}", "share", "rows"), sizes, title="Sizes"),
-            Table(header, _margin_rows(fit, found), title="Margins that differ most"),
+            Table("How large each source is.", (f"source {spec.source}", "share", "rows"), sizes),
             Table(
+                "How often a state occurs within each source, what differs most first; the "
+                "distance is total variation.",
+                header,
+                _margin_rows(fit, found),
+            ),
+            Table(
+                "Conditional tables (CPT) that differ most between sources: total variation, "
+                "averaged over the rows of a table as data use them, and the largest.",
                 ("table", "distance", "largest", "in the row"),
                 tuple(_difference_row(fit, t) for t in shown),
-                title="Tables that differ most between sources (total variation, averaged over the "
-                "rows of a table as data use them)",
             ),
         ),
         drawings=tuple(drawings),

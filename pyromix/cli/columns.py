@@ -1,0 +1,77 @@
+"""Flags that say what the columns of a table mean: ``--bins``, ``--states``."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Annotated
+
+import typer
+
+from pyromix.data.bins import binned
+from pyromix.data.reading import RawTable
+from pyromix.errors import QueryError
+from pyromix.model.schema import near_matches
+
+Bins = Annotated[
+    list[str] | None,
+    typer.Option("--bins", metavar="COLUMN=EDGES", help="age=50,60,70: intervals; repeatable."),
+]
+States = Annotated[
+    list[str] | None,
+    typer.Option("--states", metavar="COLUMN=STATES", help="Y=no,yes: in this order; repeatable."),
+]
+
+
+def as_told(
+    table: RawTable, bins: Sequence[str] | None, states: Sequence[str] | None
+) -> tuple[RawTable, dict[str, tuple[Hashable, ...]]]:
+    """Bin columns and read the states that are told.
+
+    Args:
+        table: as it was read.
+        bins: texts ``COLUMN=EDGE,EDGE``.
+        states: texts ``COLUMN=STATE,STATE``.
+
+    Returns:
+        The table, and the states of the columns that were told of.
+
+    Raises:
+        QueryError: a text is not of this form, or a column is told of twice.
+        DataError: a column cannot be binned.
+    """
+    edges = {
+        name: [_number(name, part) for part in parts]
+        for name, parts in _parted(table, bins, "--bins").items()
+    }
+    told = _parted(table, states, "--states")
+    if both := sorted(edges.keys() & told.keys()):
+        raise QueryError(f"--bins and --states both tell of {both}; bins have states of their own")
+    table, found = binned(table, edges)
+    return table, {**found, **{name: tuple(parts) for name, parts in told.items()}}
+
+
+def _parted(table: RawTable, texts: Sequence[str] | None, flag: str) -> dict[str, list[str]]:
+    """Columns with what is said of them; names of columns may hold the sign between."""
+    found: dict[str, list[str]] = {}
+    for text in texts or ():
+        parts = text.split("=")
+        heads = ["=".join(parts[:i]) for i in range(1, len(parts))]
+        if not heads:
+            raise QueryError(f"{flag} expects COLUMN=VALUE,VALUE, found {text!r}")
+        known = [head for head in heads if head in table.columns]
+        if not known:
+            raise QueryError(
+                f"{flag}: unknown column {heads[0]!r}{near_matches(heads[0], table.columns)}; the "
+                f"columns are {table.columns[:12]}"
+            )
+        if known[0] in found:
+            raise QueryError(f"{flag} tells of {known[0]!r} twice")
+        found[known[0]] = [part.strip() for part in text[len(known[0]) + 1 :].split(",")]
+    return found
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise QueryError(f"--bins: expected numbers for {name!r}, found {text!r}") from None
