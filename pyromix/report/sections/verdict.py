@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pyromix.criticism.discrepancy import PredictiveCheck
+from pyromix.fitting.description import starts_in_words
 from pyromix.model.query import Certainty
 from pyromix.report.facts.doubts import find_doubts, first_run
 from pyromix.report.facts.effects import Effects, interval_source, told_state
@@ -24,13 +25,12 @@ BADGES = {
 def verdict_section(subject: Subject) -> Section:
     """Identifiability, fit, effect and check."""
     fit, climb = subject.fit, subject.fit.climb
-    starts = len(climb.log_likelihoods)
     facts: list[tuple[str, str | Badged]] = [
         ("Identifiability", _identifiability(subject)),
         (
             "Fit",
             f"k = {fit.spec.n_sources}, logL/row {fit.log_likelihood_per_row:.4f}, best of "
-            f"{starts} start{'s' * (starts != 1)} reached by {climb.n_best}, entropy R2 "
+            f"{starts_in_words(fit)} reached by {climb.n_best}, entropy R2 "
             f"{fit.entropy_r2:.2f}",
         ),
     ]
