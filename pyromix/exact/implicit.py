@@ -1,0 +1,245 @@
+"""The observed information of large models: solved with, never formed.
+
+Per row of a CPT complete rows have the information ``n (diag(p) - p p')``. In coordinates in which
+that is one, the observed information has eigenvalues between 0 and 1: what is left of it with U and
+missing cells unseen, one minus the rate of EM. Conjugate gradients (``solving``) take some tens of
+steps there, each a product (``curvature``) at the price of a few E-steps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.exact.curvature import Curvature
+from pyromix.exact.information import HIDDEN, LOOSE, SEEN, law_of, of_probabilities
+from pyromix.exact.solving import solve
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.spec import SOURCE
+
+FAINT = 1e-2
+"""Expected rows behind a direction of a CPT row below which a cell is on its way to zero."""
+
+NEGLIGIBLE = 1e-3
+"""Share of a variance that directions on their way to zero may have and be taken as seen."""
+
+QUADRATURE = 8
+"""Solutions that the share of loose directions takes, where it might matter."""
+
+KEPT = 64
+"""Solutions that are kept: an answer, its differences and its checks ask for the same ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImplicitInformation:
+    """Observed information at an estimate, with pseudo-counts, as ``Information`` but not formed.
+
+    Attributes:
+        curvature: its products with vectors.
+        known: solutions and variances found so far, by gradient.
+    """
+
+    curvature: Curvature
+    known: dict[bytes, tuple[Tensor, float]] = field(default_factory=dict)
+
+    @property
+    def mixture(self) -> BayesNetMixture:
+        """The estimate."""
+        return self.curvature.mixture
+
+    def solve(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+        """The inverse times gradients, as far as steps went where they did not converge."""
+        return torch.stack([x for x, _ in self._solved(gradients)])
+
+    def variances(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Variance of functions by the delta method.
+
+        Args:
+            gradients: of each function in the log-odds.
+
+        Returns:
+            Infinite where a function moves in a direction that nothing is known of, and where the
+            steps do not converge: it then moves in one that hardly anything is known of.
+        """
+        return gradients.new_tensor([variance for _, variance in self._solved(gradients)])
+
+    def loose_shares(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Share of each variance from directions that the rows hardly determine.
+
+        Let nu be how the variance is distributed over the principal axes of the covariance of the
+        free probabilities (``Information.loose_shares``), by the variance of each. Its mean is the
+        squared length of the change of all probabilities along the answer's direction, one standard
+        error long; by Markov's inequality the share beyond ``LOOSE`` is at most that over LOOSE^2.
+        This bound is returned where it is below a half. Elsewhere Gauss' quadrature takes
+        ``QUADRATURE`` steps of Lanczos with the covariance, a solution each.
+
+        Args:
+            gradients: of each function in the log-odds.
+
+        Returns:
+            One where a variance is infinite.
+        """
+        shares = []
+        for gradient, (x, variance) in zip(gradients, self._solved(gradients), strict=True):
+            if not 0 < variance < math.inf:
+                shares.append(1.0 if variance else 0.0)
+                continue
+            moved = of_probabilities(self.mixture, x[:, None])
+            most = float(moved.square().sum()) / variance / LOOSE**2
+            shares.append(most if most < 0.5 else self._by_quadrature(gradient, x, variance))
+        return gradients.new_tensor(shares)
+
+    def _by_quadrature(
+        self, gradient: Float[Tensor, " p"], x: Float[Tensor, " p"], variance: float
+    ) -> float:
+        """Lanczos in the inner product of the information, which it sees through solutions.
+
+        The covariance of the probabilities is P I^-1 P, symmetric P: I^-1 P^2 has its eigenvalues.
+        """
+        scale = variance**-0.5
+        vectors, images = [x * scale], [gradient * scale]
+        diagonal, beside = [], []
+        for _ in range(QUADRATURE):
+            moved = of_probabilities(self.mixture, vectors[-1][:, None])
+            diagonal.append(float(moved.square().sum()))
+            twice = of_probabilities(self.mixture, moved)[:, 0]
+            following = self._solutions(twice[None])[0][0]
+            # Against all before, twice: rounding would bring them back.
+            for _ in range(2):
+                for vector, image in zip(vectors, images, strict=True):
+                    part = following @ image
+                    following, twice = following - part * vector, twice - part * image
+            length = float(following @ twice)
+            if not length > 1e-12 * diagonal[0] ** 2:
+                break
+            beside.append(length**0.5)
+            vectors.append(following / beside[-1])
+            images.append(twice / beside[-1])
+        n = len(diagonal)
+        matrix = torch.diag(gradient.new_tensor(diagonal))
+        above = gradient.new_tensor(beside[: n - 1])
+        matrix += torch.diag(above, 1) + torch.diag(above, -1)
+        values, basis = torch.linalg.eigh(matrix)
+        return float(basis[0, values > LOOSE**2].square().sum())
+
+    # -- solutions -------------------------------------------------------------------------------
+
+    @cached_property
+    def _coordinates(self) -> RowCoordinates:
+        return RowCoordinates.of(self.curvature, SEEN)
+
+    @cached_property
+    def _inner(self) -> RowCoordinates:
+        """Without cells on their way to zero, where an unfinished climb may be bent upwards."""
+        return RowCoordinates.of(self.curvature, FAINT)
+
+    def _solved(self, gradients: Float[Tensor, "n p"]) -> list[tuple[Tensor, float]]:
+        """Solutions and variances, each found once."""
+        keys = [row.cpu().numpy().tobytes() for row in gradients]
+        new = {key: i for i, key in enumerate(keys) if key not in self.known}
+        if new:
+            found = self._solutions(gradients[list(new.values())])
+            spare = [key for key in self.known if key not in keys]
+            for key in spare[: max(0, len(self.known) + len(new) - KEPT)]:
+                del self.known[key]
+            self.known.update(zip(new, found, strict=True))
+        return [self.known[key] for key in keys]
+
+    def _solutions(self, gradients: Float[Tensor, "n p"]) -> list[tuple[Tensor, float]]:
+        """Solutions and variances; once more, without cells near zero, where A was flat."""
+        found, flat = self._within(self._coordinates, gradients)
+        if bool(flat.any()):
+            again, _ = self._within(self._inner, gradients[flat])
+            for i, one in zip(flat.nonzero().flatten().tolist(), again, strict=True):
+                found[i] = one
+        return found
+
+    def _within(
+        self, rows: RowCoordinates, gradients: Float[Tensor, "n p"]
+    ) -> tuple[list[tuple[Tensor, float]], Tensor]:
+        right = rows.back(gradients)
+        solved = solve(lambda y: rows.back(self.curvature(rows.out(y))), right)
+        variances = (right * solved.solutions).sum(-1)
+        unseen, faint = rows.left_out(gradients)
+        lost = (unseen > HIDDEN * gradients.square().sum(-1)) | (faint > NEGLIGIBLE * variances)
+        known = solved.converged & ~lost
+        variances = torch.where(known, variances + faint, torch.inf)
+        pairs = zip(rows.out(solved.solutions), variances.tolist(), strict=True)
+        return list(pairs), solved.flat
+
+
+@dataclass(frozen=True, eq=False)
+class RowCoordinates:
+    """Per CPT row the eigenvectors of the information of complete rows, scaled to one.
+
+    Attributes:
+        curvature: of the table.
+        least: information, in rows, from which on a direction is one of the coordinates.
+        vectors: per table ``(rows, free, free)``, eigenvectors as columns.
+        values: per table ``(rows, free)``, their eigenvalues.
+    """
+
+    curvature: Curvature
+    least: float
+    vectors: tuple[Float[Tensor, "rows free free"], ...]
+    values: tuple[Float[Tensor, "rows free"], ...]
+
+    @staticmethod
+    def of(curvature: Curvature, least: float) -> RowCoordinates:
+        """Coordinates at an estimate."""
+        mixture, axis = curvature.mixture, curvature.axis
+        values, vectors = [], []
+        pairs = zip(mixture.tables, curvature.masses, curvature.learned, strict=True)
+        for v, (table, mass, learned) in enumerate(pairs, SOURCE):
+            if v == SOURCE:
+                table, mass = table[None], mass.reshape(1)
+            else:
+                shared = v in mixture.spec.uninfluenced
+                table = table[: axis.copies(v)]
+                mass = mass.sum(0) if shared else mass
+            law = law_of(table).flatten(0, 1) * (mass.flatten() + learned)[:, None, None]
+            found = torch.linalg.eigh(law)
+            values.append(found.eigenvalues)
+            vectors.append(found.eigenvectors)
+        return RowCoordinates(curvature, least, tuple(vectors), tuple(values))
+
+    @cached_property
+    def _scaled(self) -> tuple[Float[Tensor, "rows free free"], ...]:
+        roots = (torch.where(e < self.least, torch.inf, e).rsqrt() for e in self.values)
+        return tuple(q * s.unsqueeze(1) for q, s in zip(self.vectors, roots, strict=True))
+
+    def out(self, points: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+        """Log-odds of points in these coordinates."""
+        return self._times(self._scaled, points, "rij,nrj->nri")
+
+    def back(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+        """Gradients in these coordinates; zero in those left out."""
+        return self._times(self._scaled, gradients, "rij,nri->nrj")
+
+    def left_out(self, gradients: Float[Tensor, "n p"]) -> tuple[Tensor, Tensor]:
+        """Squared part of gradients along which nothing is known; variance of the rest left out.
+
+        The variance is that with U seen, of directions with less information than ``least``.
+        """
+        parts = self._times(self.vectors, gradients, "rij,nri->nrj").square()
+        values = torch.cat([e.flatten() for e in self.values])
+        nothing = values < SEEN
+        faint = ~nothing & (values < self.least)
+        return parts[:, nothing].sum(-1), (parts[:, faint] / values[faint]).sum(-1)
+
+    def _times(
+        self, blocks: tuple[Tensor, ...], rows: Float[Tensor, "n p"], equation: str
+    ) -> Float[Tensor, "n p"]:
+        parts = rows.split(self.curvature.axis.sizes, 1)
+        return torch.cat(
+            [
+                torch.einsum(equation, block, part.reshape(len(rows), *block.shape[:2])).flatten(1)
+                for block, part in zip(blocks, parts, strict=True)
+            ],
+            1,
+        )
