@@ -34,6 +34,11 @@ def scenarios(spec: MixtureSpec, query: DoQuery) -> list[str]:
     ]
 
 
+def tables_in_words(spec: MixtureSpec, names: Sequence[str]) -> str:
+    """Tables as one writes them, ``P(U), P(Y | ...)``, from names of vertices and the source."""
+    return ", ".join(f"P({n})" if n == spec.source else f"P({n} | ...)" for n in names)
+
+
 def interval_title(level: float) -> str:
     """The title of a column of intervals, e.g. ``95% interval``."""
     return f"{100 * level:g}% interval"
@@ -43,6 +48,8 @@ def certainty_line(certainty: Certainty) -> str:
     """Return the line under a printed answer that says how certain it is."""
     if certainty is Certainty.NONE:
         return "certainty: none (nobody certified that data determine this answer)"
+    if certainty is Certainty.UNCHECKED:
+        return "certainty: unchecked (nobody knows whether data determine this answer)"
     if certainty is Certainty.WEAK:
         return "certainty: weak (graph or rank would do, the table does not show it)"
     return f"certainty: {certainty.value}"

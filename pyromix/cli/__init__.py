@@ -78,7 +78,7 @@ def in_flags(text: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code.
 
-    0 fine, 1 usage or data error, 2 not identified, 3 not converged.
+    0 fine, 1 usage or data error, 2 not identified or not shown to be, 3 not converged.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():

@@ -33,9 +33,9 @@ def do(
     query: Annotated[list[str], typer.Option(help="Outcome variable, repeatable.")],
     do: Do = None,
     evidence: Evidence = None,
-    require: Annotated[str, typer.Option(help="Least certainty: graphical, local, weak, none.")] = (
-        "local"
-    ),
+    require: Annotated[
+        str, typer.Option(help="Least certainty: graphical, local, weak, unchecked, none.")
+    ] = "local",
     engine: Annotated[str, typer.Option(help="auto, elimination or pyro.")] = "auto",
     level: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     source: Source = "U",

@@ -91,16 +91,11 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
 
 def _check_size(spec: MixtureSpec) -> None:
     if spec.n_parameters > MAX_CERTIFIED_PARAMETERS:
-        raise size_error(spec)
-
-
-def size_error(spec: MixtureSpec) -> SpecError:
-    """What to say where the certificate is too large to be taken."""
-    return SpecError(
-        "the local certificate of this model needs the rank of a Jacobian in "
-        f"{spec.n_parameters} parameters, more than {MAX_CERTIFIED_PARAMETERS}: it is not "
-        'computed; answers need require="none", or a model of an ancestral part of the network'
-    )
+        raise SpecError(
+            f"the null space of the Jacobian is that of at most {MAX_CERTIFIED_PARAMETERS:,} "
+            f"parameters, found {spec.n_parameters:,}: px.check(model) says what the distribution "
+            "determines without it"
+        )
 
 
 def _triangle(scores: Float[Tensor, "m p"]) -> Float[Tensor, "rows p"]:

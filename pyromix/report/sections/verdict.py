@@ -7,6 +7,7 @@ import math
 from pyromix.answers.gate import figures
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.sensitivity import N_SOURCES, VIEW
+from pyromix.errors import NotCertifiedError
 from pyromix.identify.stage import RunReport
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
@@ -21,6 +22,7 @@ BADGES = {
     Certainty.GRAPHICAL: ("PASS", "pass"),
     Certainty.LOCAL: ("PASS, locally", "pass"),
     Certainty.WEAK: ("WEAK", "weak"),
+    Certainty.UNCHECKED: ("NOT CHECKED", "weak"),
     Certainty.NONE: ("FAIL", "fail"),
 }
 """How each level of certainty is headed, and shown on the page."""
@@ -101,6 +103,9 @@ def _first_run(subject: Subject) -> RunReport | None:
 
 def _effect(subject: Subject, effects: Effects) -> str:
     if (effect := effects.found) is None:
+        last = effects.errors[-1]
+        if isinstance(last, NotCertifiedError) and last.found == Certainty.UNCHECKED.value:
+            return "refused: nobody knows whether data determine it, see below"
         return "refused: data do not determine it, see below"
     s = effect.headline
     if s < 0:
@@ -161,6 +166,9 @@ def _doubts(subject: Subject) -> list[str]:
     doubts = []
     if verdict.weak:
         doubts.append(f"the sources are weak: {'; '.join(figures(verdict))}")
+    if verdict.level is Certainty.UNCHECKED:
+        doubts.append("nobody knows whether the sources are identified: "
+            f"{'; '.join(subject.identified.reasons)}")
     if verdict.level is Certainty.NONE:
         doubts.append(f"the sources are not identified: {'; '.join(subject.identified.reasons)}")
     if verdict.level is Certainty.LOCAL:
