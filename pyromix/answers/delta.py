@@ -12,7 +12,7 @@ from scipy.special import expit, logit, ndtri
 from torch import Tensor
 
 from pyromix.errors import QueryError
-from pyromix.exact.information import Information
+from pyromix.exact.information import Known
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class Delta:
     """
 
     gradients: Float[Tensor, "values p"]
-    information: Information
+    information: Known
 
     @cached_property
     def standard_errors(self) -> np.ndarray:

@@ -48,6 +48,14 @@ class Curvature:
         """Positions of the log-odds."""
         return ParameterAxis(self.mixture.spec)
 
+    @property
+    def n_numbers(self) -> int:
+        """Numbers that a product with one vector reads, about."""
+        spec, index = self.mixture.spec, self.index
+        completed = len(index.open.completions.columns)
+        cells = index.n_rows * spec.n_variables + completed + index.axis.n_cells
+        return cells * spec.n_sources
+
     @cached_property
     def masses(self) -> tuple[Float[Tensor, ...], ...]:
         """Labelled rows, pseudo-counts among them, behind P(U) and every CPT row."""

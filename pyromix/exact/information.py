@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -50,6 +51,22 @@ HIDDEN = 1e-12
 LOOSE = 0.15
 """Standard error of a free probability along a direction, from which on the direction is hardly
 determined: the normal approximation means little there (THEORY section 15.3)."""
+
+
+class Known(Protocol):
+    """What is known at an estimate: ``Information``, or ``implicit.ImplicitInformation``."""
+
+    def solve(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+        """The inverse times gradients."""
+        ...
+
+    def variances(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Variances of functions by the delta method."""
+        ...
+
+    def loose_shares(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Shares of these from directions that the rows hardly determine."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,15 +172,15 @@ def observed_information(
     spec, p = mixture.spec, mixture.spec.n_parameters
     if p > MAX_INFORMATION_PARAMETERS:
         raise SpecError(
-            f"standard errors need the information matrix of {p} parameters, more than "
-            f"{MAX_INFORMATION_PARAMETERS}: take fit.bootstrap() for an interval"
+            f"the information matrix is that of at most {MAX_INFORMATION_PARAMETERS:,} "
+            f"parameters, found {p:,}: fit.implicit_information has standard errors without it"
         )
     sizes = n_completions(spec, rows)
     if float(sizes.sum()) > MAX_COMPLETIONS:
         raise DataError(
-            "standard errors with missing cells list the completions of every row, expected at "
-            f"most {MAX_COMPLETIONS:,} of them, found {float(sizes.sum()):.3g}; take "
-            "fit.bootstrap() for an interval"
+            "the information matrix lists the completions of every row with missing cells, "
+            f"expected at most {MAX_COMPLETIONS:,} of them, found {float(sizes.sum()):.3g}: "
+            "fit.implicit_information has standard errors without it"
         )
     total = mixture.weights.new_zeros(p, p)
     sources = torch.zeros_like(mixture.weights)
