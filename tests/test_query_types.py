@@ -195,4 +195,5 @@ def test_certainty_is_ordered_from_none_to_graphical():
 
 
 def test_certainty_is_named_as_in_the_argument_require():
-    assert [Certainty(name) for name in ("none", "weak", "local", "graphical")] == list(Certainty)
+    levels = ("none", "unchecked", "weak", "local", "graphical")
+    assert [Certainty(name) for name in levels] == list(Certainty)

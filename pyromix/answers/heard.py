@@ -150,7 +150,8 @@ def _known(fit: Fit) -> tuple[Known | None, str, str]:
     if fit.table is None:
         if fit.exact:
             return None, "the distribution is exact, there are no rows", ""
-        return None, "the fit holds no table: it was saved without", "save(include_data=True) keeps it"
+        why = "the fit holds no table: it was saved without"
+        return None, why, "fit.save(path, include_data=True) keeps it"
     if fit.course.moments_alone:
         # The information is that of a maximum of the likelihood.
         why = "the estimate is that of moments alone, which is no maximum of the likelihood"
@@ -182,9 +183,7 @@ def _n_complete(spec: MixtureSpec, table: Counts) -> float:
     return float(n_completions(spec, table.rows).sum())
 
 
-def _loose(
-    fit: Fit, queries: Sequence[DoQuery], information: Known | None
-) -> tuple[float, float]:
+def _loose(fit: Fit, queries: Sequence[DoQuery], information: Known | None) -> tuple[float, float]:
     """Share of the largest variance from directions that only seeing U would determine; its root.
 
     A row of a table with few rows of data is hardly determined, too, but that is no fault of U's:

@@ -322,9 +322,9 @@ def _sketched(found: Verdict) -> str:
         )
     if found.ground is Ground.UNSETTLED:
         return (
-            f"the local certificate is not settled: with {size}, {shown} leave {found.residual:.2g} "
-            "of the direction that was looked at, and more cells or steps might leave less: nothing "
-            "is known"
+            f"the local certificate is not settled: among {size}, {shown} leave "
+            f"{found.residual:.2g} of the direction that was looked at, and more of them might "
+            "leave less: nothing is known"
         )
     if found.ground is Ground.ALL_SEEN:
         return (
@@ -336,11 +336,10 @@ def _sketched(found: Verdict) -> str:
             f"{shown} leave {found.residual:.1g} of the direction in which the answer moves, among "
             f"{size}: no continuum of other answers fits as well"
         )
-    moved = "moves the answer" if found.ground is Ground.MOVED else "no cell shows"
-    return (
-        f"a direction among {size} that the joint distribution leaves free, mostly in {tables}, "
-        f"{moved} (share {found.residual:.2g} of what was looked at)"
-    )
+    free = f"a direction among {size} that the joint distribution leaves free, mostly in {tables},"
+    if found.ground is Ground.MOVED:
+        return f"{free} moves the answer (share {found.residual:.2g} of how it moves)"
+    return f"{free} is a share of {found.residual:.2g} of a random one"
 
 
 def _plan_text(facts: GraphFacts) -> list[str]:

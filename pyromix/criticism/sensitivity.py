@@ -277,7 +277,9 @@ def _refitted(
         asked = DoQuery.from_names(spec, *question_)
         verdict = judge(spec, (asked,))
         if verdict.structural is Certainty.UNCHECKED:
-            return Variation(kind, words, None, "not checked: nobody knows whether it is identified")
+            return Variation(
+                kind, words, None, "not checked: nobody knows whether it is identified"
+            )
         if not verdict.structural.at_least(Certainty.LOCAL):
             note = "not identified" + (", so the answer leans on it" if kind == VIEW else "")
             return Variation(kind, words, None, note, identified=False)

@@ -27,6 +27,7 @@ from pyromix.model.parameters import ParameterAxis
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import SOURCE
 
+
 @dataclass(frozen=True, eq=False)
 class Curvature:
     """Minus the second derivative of a log-likelihood, with pseudo-counts, as a linear map.
@@ -71,7 +72,6 @@ class Curvature:
     @torch.no_grad()
     def __call__(self, vectors: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
         """The information times vectors."""
-        spec = self.mixture.spec
         moved = self.axis.padded(vectors)
         logs = [
             z - (table * z).sum(-1, keepdim=True)

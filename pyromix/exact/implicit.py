@@ -12,8 +12,10 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 from pyromix.exact.curvature import Curvature
@@ -28,8 +30,11 @@ FAINT = 1e-2
 NEGLIGIBLE = 1e-3
 """Share of a variance that directions on their way to zero may have and be taken as seen."""
 
-QUADRATURE = 8
-"""Solutions that the share of loose directions takes, where it might matter."""
+MAX_QUADRATURE = 24
+"""Solutions at most for the share of loose directions, where it might matter."""
+
+SETTLED = 0.02
+"""Width of the bounds on that share within which it is told."""
 
 KEPT = 64
 """Solutions that are kept: an answer, its differences and its checks ask for the same ones."""
@@ -75,8 +80,10 @@ class ImplicitInformation:
         free probabilities (``Information.loose_shares``), by the variance of each. Its mean is the
         squared length of the change of all probabilities along the answer's direction, one standard
         error long; by Markov's inequality the share beyond ``LOOSE`` is at most that over LOOSE^2.
-        This bound is returned where it is below a half. Elsewhere Gauss' quadrature takes
-        ``QUADRATURE`` steps of Lanczos with the covariance, a solution each.
+        This bound is returned where it is below a half. Elsewhere Gauss' quadrature takes steps of
+        Lanczos with the covariance, a solution each, until the inequalities of Chebyshev, Markov
+        and Stieltjes leave a width of ``SETTLED``, or after ``MAX_QUADRATURE``; the upper bound is
+        returned.
 
         Args:
             gradients: of each function in the log-odds.
@@ -103,29 +110,27 @@ class ImplicitInformation:
         """
         scale = variance**-0.5
         vectors, images = [x * scale], [gradient * scale]
-        diagonal, beside = [], []
-        for _ in range(QUADRATURE):
+        diagonal, beside, most = [], [], 1.0
+        for _ in range(MAX_QUADRATURE):
             moved = of_probabilities(self.mixture, vectors[-1][:, None])
             diagonal.append(float(moved.square().sum()))
-            twice = of_probabilities(self.mixture, moved)[:, 0]
-            following = self._solutions(twice[None])[0][0]
+            least, most = _beyond(diagonal, beside, LOOSE**2)
+            if most - least < SETTLED:
+                break
+            image = of_probabilities(self.mixture, moved)[:, 0]
+            vector = self._solutions(image[None])[0][0]
             # Against all before, twice: rounding would bring them back.
             for _ in range(2):
-                for vector, image in zip(vectors, images, strict=True):
-                    part = following @ image
-                    following, twice = following - part * vector, twice - part * image
-            length = float(following @ twice)
-            if not length > 1e-12 * diagonal[0] ** 2:
-                break
+                for old, its_image in zip(vectors, images, strict=True):
+                    part = vector @ its_image
+                    vector, image = vector - part * old, image - part * its_image
+            length = float(vector @ image)
+            if not length > 1e-12 * diagonal[0] ** 2:  # no more axes in sight: the nodes are exact
+                return _share(diagonal, beside, LOOSE**2)
             beside.append(length**0.5)
-            vectors.append(following / beside[-1])
-            images.append(twice / beside[-1])
-        n = len(diagonal)
-        matrix = torch.diag(gradient.new_tensor(diagonal))
-        above = gradient.new_tensor(beside[: n - 1])
-        matrix += torch.diag(above, 1) + torch.diag(above, -1)
-        values, basis = torch.linalg.eigh(matrix)
-        return float(basis[0, values > LOOSE**2].square().sum())
+            vectors.append(vector / beside[-1])
+            images.append(image / beside[-1])
+        return most
 
     # -- solutions -------------------------------------------------------------------------------
 
@@ -171,6 +176,26 @@ class ImplicitInformation:
         variances = torch.where(known, variances + faint, torch.inf)
         pairs = zip(rows.out(solved.solutions), variances.tolist(), strict=True)
         return list(pairs), solved.flat
+
+
+def _nodes(diagonal: list[float], beside: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes, ascending, and weights of Gauss' quadrature, from Lanczos' tridiagonal matrix."""
+    n = len(diagonal)
+    values, basis = eigh_tridiagonal(np.array(diagonal), np.array(beside[: n - 1]))
+    return values, basis[0] ** 2
+
+
+def _share(diagonal: list[float], beside: list[float], limit: float) -> float:
+    """Weight of nodes beyond a limit."""
+    nodes, weights = _nodes(diagonal, beside)
+    return float(weights[nodes > limit].sum())
+
+
+def _beyond(diagonal: list[float], beside: list[float], limit: float) -> tuple[float, float]:
+    """Bounds on how much of a distribution lies beyond a limit: a node on either side is open."""
+    nodes, weights = _nodes(diagonal, beside)
+    first = int((nodes <= limit).sum())
+    return float(weights[first + 1 :].sum()), float(weights[max(first - 1, 0) :].sum())
 
 
 @dataclass(frozen=True, eq=False)

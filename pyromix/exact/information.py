@@ -123,9 +123,7 @@ class Information:
         return torch.where(total > 0, loose / total, 0.0)
 
 
-def of_probabilities(
-    mixture: BayesNetMixture, odds: Float[Tensor, "p r"]
-) -> Float[Tensor, "p r"]:
+def of_probabilities(mixture: BayesNetMixture, odds: Float[Tensor, "p r"]) -> Float[Tensor, "p r"]:
     """How free probabilities move with log-odds, to first order: ``diag(p) - p p'`` per row.
 
     Args:

@@ -55,10 +55,10 @@ def remainder(
     u = vector / length
     v = back(u)
     alpha = float(v.norm())
-    solution, n = torch.zeros_like(v), 0
+    solution, n, largest = torch.zeros_like(v), 0, alpha
     if alpha > 0:
         v = v / alpha
-        ahead, left, bar, largest = v, length, alpha, alpha
+        ahead, left, bar = v, length, alpha
         while n < max_steps:
             n += 1
             u = times(v) - alpha * u

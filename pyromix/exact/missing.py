@@ -85,9 +85,7 @@ class OpenComponents:
             changes: of the cells, ``(direction, k)`` columns.
             log_table: log-probabilities of the cells.
         """
-        found = [
-            (share * moved).sum(1) for share, moved in self._moved(changes, log_table)
-        ]
+        found = [(share * moved).sum(1) for share, moved in self._moved(changes, log_table)]
         return torch.cat(found).flatten(1)
 
     def cell_changes(
@@ -119,7 +117,7 @@ class OpenComponents:
 
     def _moved(
         self, changes: Float[Tensor, "cells columns"], log_table: Float[Tensor, "cells k"]
-    ) -> list[tuple[Float[Tensor, "units completions 1 k"], Float[Tensor, "..."]]]:
+    ) -> list[tuple[Float[Tensor, "units completions 1 k"], Float[Tensor, ...]]]:
         """Shares of the completions of each unit, and how their logarithms move."""
         terms = self.completions.gather_sums(changes).unflatten(1, (-1, log_table.shape[-1]))
         runs = terms.split([n * size for n, size in self.sizes])

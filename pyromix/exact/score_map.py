@@ -59,12 +59,13 @@ class ScoreMap:
 
     def squares(self) -> Float[Tensor, " p"]:
         """Of every parameter the sum of its squared scores; sources apart where they share it."""
-        sources, cells = self._summed(self._shares.square())
+        _, cells = self._summed(self._shares.square())
+        sources = (self._shares - self.mixture.weights).square().sum(0)
         found = [
             n * (1 - 2 * table) + table.square() * n.sum(-1, keepdim=True)
-            for n, table in zip((sources, *cells), self.mixture.tables, strict=True)
+            for n, table in zip(cells, self.mixture.cpts, strict=True)
         ]
-        return self.axis.gradients([table[None] for table in found])[0]
+        return self.axis.gradients([table[None] for table in (sources, *found)])[0]
 
     def _summed(
         self, shares: Float[Tensor, "m k"]

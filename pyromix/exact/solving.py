@@ -76,8 +76,9 @@ def solve(product: Callable[[Tensor], Tensor], right: Float[Tensor, "b q"]) -> S
         turn = new / size[active]
         ahead[active] = left_over[active] + turn[:, None] * direction
         size[active] = new
-        for i, step in zip(active.tolist(), zip(length.tolist(), turn.tolist()), strict=True):
-            steps[i].append(step)
+        taken = torch.stack([length, turn], 1).tolist()
+        for i, (one, other) in zip(active.tolist(), taken, strict=True):
+            steps[i].append((one, other))
         if n % CHECKED == 0 or bool((turn < CLOSE).any()):
             value = (right[active] * solutions[active]).sum(-1)
             least = value.new_tensor([_least(steps[i]) for i in active.tolist()])

@@ -30,8 +30,9 @@ def generic_mixture(spec: MixtureSpec, generator: torch.Generator) -> BayesNetMi
 def cells(spec: MixtureSpec, generator: torch.Generator) -> Iterator[Int[Tensor, "m n"]]:
     """All cells of the joint table where they are few, else samples without end.
 
-    A CPT row met less often than it has parameters would make these seem free: in a sample every CPT row has rows of its own, one more than its parameters, that go through the
-    states of its vertex; the other variables are uniform.
+    A CPT row met less often than it has parameters would make these seem free: in a sample every
+    row has rows of its own, one more than its parameters, that go through the states of its vertex;
+    the other variables are uniform.
     """
     device, axis = generator.device, ParameterAxis(spec)
     cards = spec.joint_shape(range(spec.n_variables))

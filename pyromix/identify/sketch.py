@@ -133,36 +133,42 @@ class Sketch:
         return torch.cat(found)
 
     @cached_property
-    def _scores(self) -> ScoreMap:
-        return self._of_cells(self._rows)
-
-    @cached_property
     def _scale(self) -> Float[Tensor, " p"]:
         """Of every parameter the root of its squared scores, inverse: columns of length one."""
-        return self._scores.squares().clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+        return (
+            self._of_cells(self._rows).squares().clamp_min(torch.finfo(torch.float64).tiny).rsqrt()
+        )
 
     def _of_cells(self, rows: Int[Tensor, "m n"]) -> ScoreMap:
         return ScoreMap(self.point, CellIndex(self.point.spec, rows))
 
     def _sight(self, direction: Float[Tensor, " p"], close: float) -> Sight:
         """Least squares, with more cells where further ones see what is left."""
-        rows, scores = self._rows, self._scores
-        for _ in range(MORE + 1):
-            left = self._remainder(scores, direction, close)
-            if left.share <= close:
-                return Sight(left.share, settled=True)
-            moved = tables_moved(self.point.spec, left.vector)
-            more = next(self._samples, None)
-            if left.slope > ORTHOGONAL:
-                break
-            if more is None:  # all cells there are have been looked at
-                return Sight(left.share, settled=True, moved=moved)
-            seen = self._of_cells(more).times(left.vector * self._scale).norm()
-            if float(seen / left.vector.norm()) <= FURTHER:
-                return Sight(left.share, settled=True, moved=moved)
-            rows = torch.cat([rows, more])
-            scores = self._of_cells(rows)
-        return Sight(left.share, settled=False, moved=moved)
+        rows = self._rows
+        for _ in range(MORE):
+            found, further = self._looked(direction, close, rows)
+            if found.settled or further is None:
+                return found
+            rows = torch.cat([rows, further])
+        return self._looked(direction, close, rows)[0]
+
+    def _looked(
+        self, direction: Float[Tensor, " p"], close: float, rows: Int[Tensor, "m n"]
+    ) -> tuple[Sight, Int[Tensor, "m n"] | None]:
+        """What some cells show, and further ones that show more; None where that is no help."""
+        left = self._remainder(self._of_cells(rows), direction, close)
+        if left.share <= close:
+            return Sight(left.share, settled=True), None
+        moved = tables_moved(self.point.spec, left.vector)
+        if left.slope > ORTHOGONAL:
+            return Sight(left.share, settled=False, moved=moved), None
+        further = next(self._samples, None)
+        if further is not None:
+            seen = self._of_cells(further).times(left.vector * self._scale).norm()
+            if float(seen / left.vector.norm()) > FURTHER:
+                return Sight(left.share, settled=False, moved=moved), further
+        # Neither further cells nor, where there are none, all cells see it.
+        return Sight(left.share, settled=True, moved=moved), None
 
     def _remainder(
         self, scores: ScoreMap, direction: Float[Tensor, " p"], close: float

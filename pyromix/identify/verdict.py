@@ -281,7 +281,8 @@ def _by_part(open_: Verdict) -> Verdict:
     if part is not None:
         spec, asked = part
         found = sketch(spec)
-        if found.whole.seen or (sight := found.of(asked)).seen:
-            residual = found.whole.share if found.whole.seen else sight.share
-            return replace(open_, residual=residual).decided(Certainty.LOCAL, Ground.UNMOVED)
+        sight = found.whole if found.whole.seen else found.of(asked)
+        if sight.seen:
+            seen = replace(open_, residual=sight.share)
+            return seen.decided(Certainty.LOCAL, Ground.UNMOVED)
     return open_.decided(Certainty.UNCHECKED, Ground.TOO_LARGE)
