@@ -72,6 +72,17 @@ def test_products_and_standard_errors_are_those_of_the_matrix(seed, share):
     torch.testing.assert_close(implicit.solve(gradients), dense.solve(gradients), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_one_source_and_variables_of_one_state_are_nothing_special(k):
+    states = {"A": (0, 1), "B": ("only",), "C": (0, 1, 2), "D": (0, 1)}
+    spec = px.MixtureSpec.from_parents(states, {"C": ["A", "B"], "D": ["B"]}, k)
+    mixture = px.random_mixture(spec, 0)
+    counts = px.Counts.from_codes(spec, sample(mixture, 200, 0)[0])
+    dense, implicit = both(mixture, counts, PseudoCounts.of(spec, 30.0))
+    gradients = gradients_of(mixture)
+    torch.testing.assert_close(implicit.variances(gradients), dense.variances(gradients))
+
+
 @pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 def test_a_table_at_the_boundary_has_the_same_standard_errors():
     """Cells that no row has: their log-odds say nothing, and the rest is told."""

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.exact.incidence import Incidence
 from pyromix.exact.information import law_of
 from pyromix.exact.likelihood import log_joint
 from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.parameters import ParameterAxis
 from pyromix.model.prior import PseudoCounts
-from pyromix.model.spec import SOURCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,40 +58,78 @@ class Curvature:
         return cells * spec.n_sources
 
     @cached_property
-    def masses(self) -> tuple[Float[Tensor, ...], ...]:
-        """Labelled rows, pseudo-counts among them, behind P(U) and every CPT row."""
-        return tuple(
-            seen + more for seen, more in zip(self._row_masses, self._pseudo_rows, strict=True)
-        )
+    def masses(self) -> tuple[Float[Tensor, ""], Float[Tensor, "cells k"]]:
+        """Labelled rows, pseudo-counts among them, behind P(U), and behind the row of each cell."""
+        prior, spec = self.prior, self.mixture.spec
+        cells = self.index.cell_counts(self._unit_counts, self._logs)
+        pseudo = self.index.axis.stack(prior.cpts)
+        learned = torch.zeros_like(pseudo)
+        for v, t in enumerate(self.learned):
+            learned[self._of_vertex(v)] = t
+        more = (self._spread(self._row_sums(pseudo)) - learned).clamp_min(0.0)
+        # Those of an uninfluenced vertex count once, not once for every source.
+        more[self.index.axis.uninfluenced(self.index.device)] /= spec.n_sources
+        sources = self.row_weights.sum() + prior.weights.sum()
+        return sources, self._spread(self._row_sums(cells)) + more
 
     @cached_property
     def learned(self) -> tuple[float, ...]:
-        """Pseudo-counts of a row that lie at a learned place; of P(U) none."""
-        return (0.0, *(self.prior.learned or (0.0,) * self.mixture.spec.n_variables))
+        """Pseudo-counts of a row of each vertex that lie at a learned place."""
+        return self.prior.learned or (0.0,) * self.mixture.spec.n_variables
 
     @torch.no_grad()
     def __call__(self, vectors: Float[Tensor, "b p"]) -> Float[Tensor, "b p"]:
         """The information times vectors."""
-        moved = self.axis.padded(vectors)
-        logs = [
-            z - (table * z).sum(-1, keepdim=True)
-            for z, table in zip(moved, self.mixture.tables, strict=True)
-        ]
-        sources, cells = self._count_changes(logs)
-        changes = [sources, *self.index.axis.unstack(cells)]
-        found = []
-        for t, change, table, mass in zip(
-            logs, changes, self.mixture.tables, self.masses, strict=True
-        ):
-            # P(U) is one row, that of a CPT one per source and parent states.
-            shift = change.sum(-1, keepdim=True)
-            found.append(table * (t * mass.unsqueeze(-1) + shift) - change)
-        total = self.axis.gradients(found)
-        for v, t in enumerate(self.learned, SOURCE):
+        b = len(vectors)
+        head, table = self.mixture.weights, self._table
+        padded = torch.cat([vectors, vectors.new_zeros(b, 1)], 1).T
+        to_head, to_cells = self._places
+        z = padded[to_head].T
+        logs = z - (head * z).sum(-1, keepdim=True)
+        z = padded[to_cells].movedim(-1, 1)
+        cells = z - self._spread(self._row_sums(table * z))
+        sources, change = self._count_changes(logs, cells)
+        behind, rows_behind = self.masses
+        shift = self._spread(self._row_sums(change))
+        of_cells = table * (cells * rows_behind.unsqueeze(1) + shift) - change
+        of_head = head * (logs * behind + sources.sum(-1, keepdim=True)) - sources
+        total = torch.zeros_like(padded).index_add_(0, to_head, of_head.T)
+        flat = of_cells.movedim(1, -1).reshape(-1, b)
+        total = total.index_add_(0, to_cells.flatten(), flat)[:-1].T
+        for v, t in enumerate(self.learned):
             if t > 0:
                 part = self.axis.block(v)
                 total[:, part] += self._drawn_together(v, t, vectors[:, part])
         return total
+
+    # -- the axis of cells -----------------------------------------------------------------------
+
+    @cached_property
+    def _places(self) -> tuple[Int[Tensor, " k"], Int[Tensor, "cells k"]]:
+        """Of P(U) and of every cell the position of its log-odds; behind all, of last states."""
+        size = self.axis.size
+        numbers = torch.arange(size, dtype=torch.float64, device=self.index.device) - size
+        head, *cpts = self.axis.padded(numbers)
+        return head.long() + size, self.index.axis.stack(cpts).long() + size
+
+    @cached_property
+    def _table(self) -> Float[Tensor, "cells 1 k"]:
+        return self.index.axis.stack(self.mixture.cpts).unsqueeze(1)
+
+    @cached_property
+    def _cpt_rows(self) -> Incidence:
+        return self.index.axis.rows(self.index.device)
+
+    def _row_sums(self, cells: Float[Tensor, "cells ..."]) -> Float[Tensor, "rows ..."]:
+        found = self._cpt_rows.scatter_sums(cells.flatten(1))
+        return found.unflatten(1, cells.shape[1:])
+
+    def _spread(self, rows: Float[Tensor, "rows ..."]) -> Float[Tensor, "cells ..."]:
+        return self._cpt_rows.gather_sums(rows.flatten(1)).unflatten(1, rows.shape[1:])
+
+    def _of_vertex(self, v: int) -> slice:
+        start = self.index.axis.offsets[v]
+        return slice(start, start + self.index.axis.sizes[v])
 
     # -- the rows --------------------------------------------------------------------------------
 
@@ -113,33 +151,18 @@ class Curvature:
             counts += block.scatter_sums(shares)
         return counts
 
-    @cached_property
-    def _row_masses(self) -> tuple[Float[Tensor, ...], ...]:
-        cells = self.index.cell_counts(self._unit_counts, self._logs)
-        tables = self.index.axis.unstack(cells)
-        return (self.row_weights.sum(), *(table.sum(-1) for table in tables))
-
-    @cached_property
-    def _pseudo_rows(self) -> tuple[Float[Tensor, ...], ...]:
-        """Of an uninfluenced vertex, what each source would bring of rows that count once."""
-        spec, found = self.mixture.spec, []
-        for v, (table, t) in enumerate(zip(self.prior.tables, self.learned, strict=True), SOURCE):
-            rows = (table.sum(-1) - t).clamp_min(0.0)
-            found.append(rows / spec.n_sources if v in spec.uninfluenced else rows)
-        return tuple(found)
-
     def _count_changes(
-        self, logs: list[Float[Tensor, "b k ..."]]
+        self, logs: Float[Tensor, "b k"], moved_cells: Float[Tensor, "cells b k"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "cells b k"]]:
-        """How expected counts move where logarithms of cells do."""
-        index, (b, k) = self.index, logs[0].shape
-        cells = index.axis.stack(logs[1:])
+        """How expected counts move where logarithms of P(U) and of cells do."""
+        index, (b, k) = self.index, logs.shape
+        cells = moved_cells.flatten(1)
         units = index.unit_changes(cells, self._logs)
         counts = torch.zeros_like(units)
-        sources = torch.zeros_like(logs[0])
+        sources = torch.zeros_like(logs)
         sizes = [block.n_rows for block in index.blocks]
         for block, share in zip(index.blocks, self._shares.split(sizes), strict=True):
-            moved = block.gather_sums(units).view(-1, b, k) + logs[0]
+            moved = block.gather_sums(units).view(-1, b, k) + logs
             share = share[:, None]
             weight = share.sum(-1, keepdim=True).clamp_min(torch.finfo(share.dtype).tiny)
             mean = (share * moved).sum(-1, keepdim=True) / weight

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
@@ -199,72 +199,90 @@ def _beyond(diagonal: list[float], beside: list[float], limit: float) -> tuple[f
 
 
 @dataclass(frozen=True, eq=False)
+class _Rows:
+    """All CPT rows with equally many states.
+
+    Attributes:
+        places: positions of their parameters.
+        vectors: eigenvectors of the information of complete rows, as columns.
+        values: its eigenvalues.
+    """
+
+    places: Int[Tensor, "rows free"]
+    vectors: Float[Tensor, "rows free free"]
+    values: Float[Tensor, "rows free"]
+
+
+@dataclass(frozen=True, eq=False)
 class RowCoordinates:
     """Per CPT row the eigenvectors of the information of complete rows, scaled to one.
 
     Attributes:
-        curvature: of the table.
+        groups: the rows.
         least: information, in rows, from which on a direction is one of the coordinates.
-        vectors: per table ``(rows, free, free)``, eigenvectors as columns.
-        values: per table ``(rows, free)``, their eigenvalues.
     """
 
-    curvature: Curvature
+    groups: tuple[_Rows, ...]
     least: float
-    vectors: tuple[Float[Tensor, "rows free free"], ...]
-    values: tuple[Float[Tensor, "rows free"], ...]
 
     @staticmethod
     def of(curvature: Curvature, least: float) -> RowCoordinates:
         """Coordinates at an estimate."""
         mixture, axis = curvature.mixture, curvature.axis
-        values, vectors = [], []
-        pairs = zip(mixture.tables, curvature.masses, curvature.learned, strict=True)
-        for v, (table, mass, learned) in enumerate(pairs, SOURCE):
-            if v == SOURCE:
-                table, mass = table[None], mass.reshape(1)
-            else:
-                shared = v in mixture.spec.uninfluenced
-                table = table[: axis.copies(v)]
-                mass = mass.sum(0) if shared else mass
-            law = law_of(table).flatten(0, 1) * (mass.flatten() + learned)[:, None, None]
-            found = torch.linalg.eigh(law)
-            values.append(found.eigenvalues)
-            vectors.append(found.eigenvectors)
-        return RowCoordinates(curvature, least, tuple(vectors), tuple(values))
+        spec, cells = mixture.spec, curvature.index.axis
+        sources, masses = curvature.masses
+        found: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        behind = [sources.reshape(1, 1), *(m[..., 0] for m in cells.unstack(masses))]
+        learned = (0.0, *curvature.learned)
+        tables = (mixture.weights[None], *mixture.cpts)
+        for v, (table, mass) in enumerate(zip(tables, behind, strict=True), SOURCE):
+            if spec.card(v) == 1:  # nothing moves
+                continue
+            if v in spec.uninfluenced:
+                table, mass = table[:1], mass.sum(0)
+            law = law_of(table).flatten(0, 1) * (mass.flatten() + learned[v + 1])[:, None, None]
+            part, free = axis.block(v), spec.card(v) - 1
+            numbers = torch.arange(part.start, part.stop, device=law.device).view(-1, free)
+            found.setdefault(free, []).append((numbers, law))
+        groups = []
+        for parts in found.values():
+            places, laws = (torch.cat(column) for column in zip(*parts, strict=True))
+            eigen = torch.linalg.eigh(laws)
+            groups.append(_Rows(places, eigen.eigenvectors, eigen.eigenvalues))
+        return RowCoordinates(tuple(groups), least)
 
     @cached_property
     def _scaled(self) -> tuple[Float[Tensor, "rows free free"], ...]:
-        roots = (torch.where(e < self.least, torch.inf, e).rsqrt() for e in self.values)
-        return tuple(q * s.unsqueeze(1) for q, s in zip(self.vectors, roots, strict=True))
+        return tuple(
+            g.vectors * torch.where(g.values < self.least, torch.inf, g.values).rsqrt()[:, None]
+            for g in self.groups
+        )
 
     def out(self, points: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
         """Log-odds of points in these coordinates."""
-        return self._times(self._scaled, points, "rij,nrj->nri")
+        return self._times(points, "rij,nrj->nri")
 
     def back(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
         """Gradients in these coordinates; zero in those left out."""
-        return self._times(self._scaled, gradients, "rij,nri->nrj")
+        return self._times(gradients, "rij,nri->nrj")
 
     def left_out(self, gradients: Float[Tensor, "n p"]) -> tuple[Tensor, Tensor]:
         """Squared part of gradients along which nothing is known; variance of the rest left out.
 
         The variance is that with U seen, of directions with less information than ``least``.
         """
-        parts = self._times(self.vectors, gradients, "rij,nri->nrj").square()
-        values = torch.cat([e.flatten() for e in self.values])
-        nothing = values < SEEN
-        faint = ~nothing & (values < self.least)
-        return parts[:, nothing].sum(-1), (parts[:, faint] / values[faint]).sum(-1)
+        unseen = torch.zeros_like(gradients[:, 0])
+        faint = unseen.clone()
+        for g in self.groups:
+            parts = torch.einsum("rij,nri->nrj", g.vectors, gradients[:, g.places]).square()
+            nothing = g.values < SEEN
+            some = ~nothing & (g.values < self.least)
+            unseen += parts[:, nothing].sum(-1)
+            faint += (parts[:, some] / g.values[some]).sum(-1)
+        return unseen, faint
 
-    def _times(
-        self, blocks: tuple[Tensor, ...], rows: Float[Tensor, "n p"], equation: str
-    ) -> Float[Tensor, "n p"]:
-        parts = rows.split(self.curvature.axis.sizes, 1)
-        return torch.cat(
-            [
-                torch.einsum(equation, block, part.reshape(len(rows), *block.shape[:2])).flatten(1)
-                for block, part in zip(blocks, parts, strict=True)
-            ],
-            1,
-        )
+    def _times(self, rows: Float[Tensor, "n p"], equation: str) -> Float[Tensor, "n p"]:
+        found = torch.empty_like(rows)
+        for group, block in zip(self.groups, self._scaled, strict=True):
+            found[:, group.places] = torch.einsum(equation, block, rows[:, group.places])
+        return found
