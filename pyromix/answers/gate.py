@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pyromix.answers.wording import question, tables_in_words
+from pyromix.answers.wording import addition_in_words, question, tables_in_words
 from pyromix.errors import NotCertifiedError, QueryError
 from pyromix.exact.information import LOOSE
+from pyromix.identify.advice import smallest
 from pyromix.identify.signal import SIGNAL_LEVEL
 from pyromix.identify.sketch import MAX_SKETCHED_PARAMETERS
 from pyromix.identify.verdict import APART, Doubt, Ground, Verdict
 from pyromix.model.query import Certainty
 from pyromix.model.spec import MixtureSpec
+
+MAX_ADVISED = 150
+"""Parameters up to which a refusal looks for what would help."""
 
 LISTED = 12
 """Variables that a refusal names."""
@@ -66,10 +70,21 @@ def refusal(verdict: Verdict) -> str:
     return (
         f"expected the joint distribution of {_listed(spec.variables)} to determine {asked}; found "
         f"that it does not.{seen} A direction that it leaves free, mostly in {tables}, moves the "
-        f"answer (relative residual {verdict.residual:.2g}, where 0 is no move). What to try: one "
-        f"more observed variable that depends on {spec.source!r} and is independent of the others "
-        f"given {spec.source!r}; a sparser graph, if it can be justified; or fewer sources. "
+        f"answer (relative residual {verdict.residual:.2g}, where 0 is no move). What to try: "
+        f"{_advice(verdict)}; a sparser graph, if it can be justified; or fewer sources. "
         'require="none" returns the number at this one optimum all the same'
+    )
+
+
+def _advice(verdict: Verdict) -> str:
+    """The smallest addition that would do, where looking for it is quick."""
+    spec = verdict.spec
+    one = smallest(spec, verdict.queries) if spec.n_parameters <= MAX_ADVISED else None
+    if one is not None:
+        return addition_in_words(spec.source, one)
+    return (
+        f"one more observed variable that depends on {spec.source!r} and is independent of the "
+        f"others given {spec.source!r}"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pyromix.identify.advice import Addition
 from pyromix.model.query import Certainty, DoQuery, DoValue
 from pyromix.model.spec import MixtureSpec
 
@@ -86,3 +87,33 @@ def _setting(spec: MixtureSpec, vertex: int, value: DoValue) -> str:
         return f"={states[int(value.argmax())]!r}"
     shares = (f"{state!r}: {p:.4g}" for state, p in zip(states, value.tolist(), strict=True))
     return "~{" + ", ".join(shares) + "}"
+
+
+def addition_in_words(source: str, one: Addition) -> str:
+    """A change as one would say it.
+
+    Args:
+        source: name of U.
+        one: the change.
+    """
+    if one.absent:
+        (edge,) = one.absent
+        return f"no edge {edge[0]} -> {edge[1]}, if that can be justified"
+    sizes = sorted(v.n_states for v in one.measured)
+    if len(sizes) > 1:
+        alike = len(set(sizes)) == 1
+        states = f"{sizes[0]} states each" if alike else f"{' and '.join(map(str, sizes))} states"
+        return (
+            f"{len(sizes)} more variables that depend on {source}, and on nothing else given "
+            f"{source}, of {states}"
+        )
+    (new,) = one.measured
+    if new.parents:
+        return (
+            f"one more variable of {new.n_states} states that depends on {source} and may depend "
+            f"on {', '.join(new.parents)}"
+        )
+    return (
+        f"one more variable of {new.n_states} states that depends on {source}, and on nothing "
+        f"else given {source}"
+    )

@@ -156,7 +156,7 @@ def check(
     findings: Findings | None = None
     if data is None:
         structure = structure_of(model, n_sources)
-        spec = _spec(structure, n_sources, state_names, notes)
+        spec = spec_without_data(structure, n_sources, state_names, notes)
     else:
         taken, said = take_in(
             model,
@@ -225,10 +225,10 @@ def report_on(
     queries = _queries(spec, outcome, treatment, evidence)
     found = judge(spec, queries, findings)
     reasons = [*_reasons(found), *_of_data(found), *notes]
-    return IdentifiabilityReport(found, _asked(spec, queries, treatment), tuple(reasons))
+    return IdentifiabilityReport(found, asked_in_words(spec, queries, treatment), tuple(reasons))
 
 
-def _spec(
+def spec_without_data(
     structure: Structure,
     n_sources: int | None,
     state_names: Mapping[str, Sequence[Hashable]] | None,
@@ -263,7 +263,8 @@ def _queries(
     return settings(spec, outcome, treatment, evidence)
 
 
-def _asked(spec: MixtureSpec, queries: Sequence[DoQuery], treatment: str | None) -> str:
+def asked_in_words(spec: MixtureSpec, queries: Sequence[DoQuery], treatment: str | None) -> str:
+    """What is asked, for all states of a treatment at once; of nothing, P(U, V)."""
     if not queries:
         return f"P({spec.source}, V)"
     first = question(spec, queries[0])
