@@ -15,6 +15,7 @@ from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
 from pyromix.coins.door import fit_iid
 from pyromix.coins.moments import identify_iid
 from pyromix.coins.result import IIDFit
+from pyromix.criticism.advising import Additions, measure_next
 from pyromix.criticism.checking import IdentifiabilityReport, check
 from pyromix.criticism.selection import Selection, select_n_sources
 from pyromix.data.counts import Counts
@@ -81,6 +82,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AddedSourceWarning",
+    "Additions",
     "Answer",
     "BayesNetMixture",
     "Certainty",
@@ -135,6 +137,7 @@ __all__ = [
     "identify_iid",
     "load",
     "match_sources",
+    "measure_next",
     "mixture_from_pgmpy",
     "population",
     "query",

@@ -195,7 +195,8 @@ def test_certainty_is_ordered_from_none_to_graphical():
 
 
 def test_certainty_is_named_as_in_the_argument_require():
-    assert [Certainty(name) for name in ("none", "weak", "local", "graphical")] == list(Certainty)
+    levels = ("none", "unchecked", "weak", "local", "graphical")
+    assert [Certainty(name) for name in levels] == list(Certainty)
 
 
 @pytest.mark.parametrize("soft", [{"none": 0.5, "high": 0.5}, [0.5, 0.0, 0.5], {"none", "low"},

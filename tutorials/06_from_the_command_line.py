@@ -160,7 +160,7 @@ print("".join((HERE / "treated.csv").open(encoding="utf-8").readlines()[:4]))
 # |---|---|
 # | 0 | fine |
 # | 1 | usage or data error |
-# | 2 | not identified: `check` says "not identified" or "weak", or an answer was refused |
+# | 2 | not shown: `check` says "not identified", "weak", "not checked"; an answer was refused |
 # | 3 | the fit did not converge |
 #
 # Data go to standard output and messages to standard error, so a pipe holds data only. A slip of

@@ -168,7 +168,7 @@ class Answer:
             inquiry=None if self.heard is None else self.heard.inquiry,
             refused=nothing
             if self.heard is None
-            else f"{self.title} has no interval: {self.heard.refused}",
+            else f"{self.title} has no interval: {self.heard.missing}",
         )
 
     def prob(self, /, **states: Hashable) -> float:

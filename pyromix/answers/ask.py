@@ -43,9 +43,10 @@ def query(
         do: per variable a state name, a mapping from states to probabilities, or a list of
             either (scenarios).
         evidence: per variable a state name.
-        require: least certainty, ``"graphical"``, ``"local"``, ``"weak"`` or ``"none"``. A table
-            that does not show what the graph promises makes an answer weak; its interval is then
-            by profile likelihood, with a limit that holds there.
+        require: least certainty, ``"graphical"``, ``"local"``, ``"weak"``, ``"unchecked"`` (graph
+            and certificate do not say) or ``"none"``. A table that does not show what the graph
+            promises makes an answer weak; its interval is then by profile likelihood, with a limit
+            that holds there.
         engine: ``"elimination"`` contracts the tables; ``"pyro"`` runs the Pyro program under
             ``pyro.do`` and ``pyro.condition`` with every site enumerated, and holds about 60
             sites; ``"auto"`` is elimination.
@@ -56,8 +57,7 @@ def query(
     Raises:
         QueryError: a name, state or option is unknown.
         DataError, SpecError: an interval was asked for that cannot be had.
-        SpecError: the graph does not suffice, and the model is too large for the certificate; or
-            neither a mixture nor a fit was given.
+        SpecError: neither a mixture nor a fit was given.
         NotCertifiedError: the certainty falls short of ``require``.
         PositivityError: the evidence is impossible under the do, or every world of the answer
             uses rows no data reached.

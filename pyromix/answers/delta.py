@@ -11,7 +11,7 @@ from jaxtyping import Float
 from scipy.special import expit, logit, ndtri
 from torch import Tensor
 
-from pyromix.exact.information import Information
+from pyromix.exact.information import Known
 from pyromix.model.arguments import level_of
 
 
@@ -25,7 +25,7 @@ class Delta:
     """
 
     gradients: Float[Tensor, "values p"]
-    information: Information
+    information: Known
 
     @cached_property
     def standard_errors(self) -> np.ndarray:

@@ -148,7 +148,7 @@ class Difference:
             inquiry=None if self.heard is None else self.heard.inquiry,
             refused=nothing
             if self.heard is None
-            else f"this difference has no interval: {self.heard.refused}",
+            else f"this difference has no interval: {self.heard.missing}",
         )
 
     def __float__(self) -> float:

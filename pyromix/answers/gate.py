@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pyromix.answers.wording import question
+from pyromix.answers.wording import addition_in_words, question, tables_in_words
 from pyromix.errors import NotCertifiedError
 from pyromix.exact.information import LOOSE
-from pyromix.identify.certify import size_error
+from pyromix.identify.advice import smallest
 from pyromix.identify.signal import SIGNAL_LEVEL
+from pyromix.identify.sketch import MAX_SKETCHED_PARAMETERS
 from pyromix.identify.verdict import APART, Doubt, Ground, Verdict
 from pyromix.model.arguments import one_of
 from pyromix.model.query import Certainty
-from pyromix.model.spec import SOURCE, MixtureSpec
+from pyromix.model.spec import MixtureSpec
+
+MAX_ADVISED = 150
+"""Parameters up to which a refusal looks for what would help."""
 
 LISTED = 12
 """Variables that a refusal names."""
@@ -30,14 +34,11 @@ def admit(verdict: Verdict, require: str) -> Certainty:
     Raises:
         QueryError: no such level.
         NotCertifiedError: the certainty falls short of it.
-        SpecError: the local certificate is needed and the model too large for it.
     """
     levels = {c.value: c for c in Certainty}
     require = one_of("require", require, levels)
     if verdict.level.at_least(levels[require]):
         return verdict.level
-    if verdict.ground is Ground.TOO_LARGE:
-        raise size_error(verdict.spec)
     raise NotCertifiedError(refusal(verdict), required=require, found=verdict.level.value)
 
 
@@ -57,9 +58,9 @@ def refusal(verdict: Verdict) -> str:
             "that it is determined locally: no continuum of other answers fits as well, but a "
             'second, isolated one might. Pass require="local" to accept that'
         )
-    tables = ", ".join(
-        f"P({name})" if name == spec.name(SOURCE) else f"P({name} | ...)" for name in verdict.moved
-    )
+    if verdict.structural is Certainty.UNCHECKED:
+        return _unchecked(verdict, asked)
+    tables = tables_in_words(spec, verdict.moved)
     seen = ""
     if (local := verdict.certificate) is not None:
         seen = (
@@ -72,6 +73,28 @@ def refusal(verdict: Verdict) -> str:
         f"answer (relative residual {verdict.residual:.2g}, where 0 is no move). What to try: "
         f"{cure(verdict)}. "
         'require="none" returns the number at this one optimum all the same'
+    )
+
+
+def _unchecked(verdict: Verdict, asked: str) -> str:
+    """Why an answer is refused of which nobody knows whether it is determined."""
+    size = f"{verdict.spec.n_parameters:,} parameters"
+    if verdict.ground is Ground.UNSETTLED:
+        found = (
+            f"that {verdict.residual:.2g} of the direction in which it moves is left by the cells "
+            f"looked at, and more of them might leave less ({size})"
+        )
+    else:
+        found = (
+            f"that graph and ancestral parts do not tell, and that {size} are more than the "
+            f"{MAX_SKETCHED_PARAMETERS:,} of a local certificate"
+        )
+    return (
+        f"expected the joint distribution of {_listed(verdict.spec.variables)} to determine "
+        f"{asked}; found {found}: nobody knows. What to try: a graph of the variables that matter "
+        "to the question, with their ancestors; or one more observed variable that depends on "
+        f"{verdict.spec.source!r} and is independent of the others given {verdict.spec.source!r}. "
+        'require="unchecked" returns the answer all the same'
     )
 
 
@@ -129,13 +152,22 @@ def cure(verdict: Verdict) -> str:
     """What would help where the graph, or the table, falls short."""
     source = verdict.spec.source
     if verdict.level is Certainty.NONE:
-        return (
-            f"one more observed variable that depends on {source!r} and is independent of the "
-            f"others given {source!r}; a sparser graph, if it can be justified; or fewer sources"
-        )
+        return f"{_addition(verdict)}; a sparser graph, if it can be justified; or fewer sources"
     return (
         f"one more observed variable that depends on {source!r}, strongly, and is independent of "
         f"the others given {source!r}; more rows, where views do carry signal; or fewer sources"
+    )
+
+
+def _addition(verdict: Verdict) -> str:
+    """The smallest addition that would do, where looking for it is quick."""
+    spec = verdict.spec
+    one = smallest(spec, verdict.queries) if spec.n_parameters <= MAX_ADVISED else None
+    if one is not None:
+        return addition_in_words(spec.source, one)
+    return (
+        f"one more observed variable that depends on {spec.source!r} and is independent of the "
+        f"others given {spec.source!r}"
     )
 
 

@@ -19,7 +19,7 @@ from pyromix.exact.completions import n_completions
 from pyromix.exact.information import (
     MAX_COMPLETIONS,
     MAX_INFORMATION_PARAMETERS,
-    Information,
+    Known,
 )
 from pyromix.exact.seen import variance_if_seen
 from pyromix.fitting.record import Fit
@@ -30,7 +30,13 @@ from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 CHEAP_INFORMATION = 2**31
-"""Rows times squared parameters up to which standard errors are worked out unasked: a second."""
+"""Rows times squared parameters up to which the information matrix is formed: a second."""
+
+CHEAP_PRODUCT = 2**25
+"""Numbers of a product with the information up to which it is solved with unasked: seconds."""
+
+ASKED_FOR = "interval=True asks for it"
+"""What to try where time alone stands against an interval."""
 
 AS_GOOD = chi_square_limit(0.95) / 2
 """Nats below the best within which a start fits about as well."""
@@ -48,15 +54,23 @@ class Hearing:
 
     Attributes:
         verdict: after the table was heard.
-        inquiry: to ask the likelihood; None where the fit holds no table, or it is too large.
+        inquiry: to ask the likelihood; None where the fit holds no table, or it is too large for
+            what the verdict would ask.
         information: for standard errors; None where it is too costly unasked.
         refused: why there is no interval, where there is none; a clause.
+        advice: what would give one, in Python; a clause, perhaps empty.
     """
 
     verdict: Verdict
     inquiry: Inquiry | None
-    information: Information | None
+    information: Known | None
     refused: str
+    advice: str = ""
+
+    @property
+    def missing(self) -> str:
+        """Why there is no interval, and what would give one."""
+        return f"{self.refused}; {self.advice}" if self.advice else self.refused
 
 
 def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing:
@@ -72,18 +86,19 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
         DataError, SpecError: an interval is wanted that cannot be had.
     """
     verdict = judge(fit.spec, queries)
-    information, refused = _information(fit, interval)
+    known, refused, advice = _known(fit)
+    searches = known is not None and _dense(fit)
     models = _MODELS.setdefault(fit, ReducedModels())
-    affordable = fit.table is not None and not too_costly(fit)
     if verdict.leans_on_source:
         p_reduced = math.nan
-        if fit.signal is None and affordable and not verdict.facts.plans:
+        if fit.signal is None and searches and not verdict.facts.plans:
             tried = Inquiry(fit, verdict, models)
             if tried.excess is not None:
                 p_reduced = tried.excess.p_value
+        if interval and known is None:
+            known = fit.implicit_information
         # What is refused must not hang on whether an interval is wanted.
-        cheap = fit.information if interval is False and affordable else information
-        loose, error = _loose(fit, queries, cheap)
+        loose, error = _loose(fit, queries, known)
         findings = Findings(
             signal=fit.signal,
             stage=fit.moments,
@@ -98,8 +113,16 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
     if _labelled(queries) and not verdict.level.at_least(Certainty.LOCAL):
         # What fits about as well gives the sources other names: there is no "within" to follow.
         return Hearing(verdict, None, None, WITHIN)
-    wanted = interval is not False and (affordable or bool(interval)) and fit.table is not None
-    return Hearing(verdict, Inquiry(fit, verdict, models) if wanted else None, information, refused)
+    if interval is False:
+        return Hearing(verdict, None, None, "interval=False asked for none")
+    if interval and known is None:
+        known = fit.implicit_information
+    if fit.table is None or known is None:
+        return Hearing(verdict, None, None, refused, advice)
+    searches |= bool(interval) and formable(fit)
+    if not searches and not verdict.level.at_least(Certainty.LOCAL):
+        return Hearing(verdict, None, None, *_unsearched(fit))
+    return Hearing(verdict, Inquiry(fit, verdict, models, searches), known, "")
 
 
 def _labelled(queries: Sequence[DoQuery]) -> bool:
@@ -107,42 +130,49 @@ def _labelled(queries: Sequence[DoQuery]) -> bool:
     return any(SOURCE in (*q.outcomes, *q.evidence, *q.do) for q in queries)
 
 
-def too_costly(fit: Fit) -> str:
-    """Why standard errors are not worked out unasked; empty where they are."""
-    table, p = fit.table, fit.n_parameters
-    if table is None:
-        return (
-            "the distribution is exact, there are no rows"
-            if fit.exact
-            else "the fit holds no table: it was saved with include_data=False"
-        )
+def formable(fit: Fit) -> bool:
+    """Whether the information matrix of a fit with a table is within its limits."""
+    return (
+        fit.n_parameters <= MAX_INFORMATION_PARAMETERS
+        and _n_complete(fit.spec, fit.counts) <= MAX_COMPLETIONS
+    )
+
+
+def _dense(fit: Fit) -> bool:
+    """Whether the information matrix is formed unasked, and the likelihood searched."""
+    work = _n_complete(fit.spec, fit.counts) * fit.n_parameters**2
+    return formable(fit) and work <= CHEAP_INFORMATION
+
+
+def _known(fit: Fit) -> tuple[Known | None, str, str]:
+    """What standard errors need, where it is to be had unasked; else why not, and what to try."""
+    if fit.table is None:
+        if fit.exact:
+            return None, "the distribution is exact, there are no rows", ""
+        why = "the fit holds no table: it was saved without"
+        return None, why, "fit.save(path, include_data=True) keeps it"
     if fit.course.moments_alone:
         # The information is that of a maximum of the likelihood.
-        return "the estimate is that of moments alone: fit.refine() takes it to a maximum"
-    if p > MAX_INFORMATION_PARAMETERS:
-        return f"{p:,} parameters, more than {MAX_INFORMATION_PARAMETERS:,}: take fit.bootstrap()"
-    complete = _n_complete(fit.spec, table)
-    if complete > MAX_COMPLETIONS:
-        return (
-            f"rows with missing cells have {complete:.3g} completions, more than "
-            f"{MAX_COMPLETIONS:,}: take fit.bootstrap()"
-        )
-    if complete * p**2 > CHEAP_INFORMATION:
-        return (
-            f"{complete:,.0f} distinct rows and {p:,} parameters take more than a moment: pass "
-            "interval=True"
-        )
-    return ""
+        why = "the estimate is that of moments alone, which is no maximum of the likelihood"
+        return None, why, "fit.refine() takes it to one"
+    if _dense(fit):
+        return fit.information, "", ""
+    if fit.implicit_information.curvature.n_numbers <= CHEAP_PRODUCT:
+        return fit.implicit_information, "", ""
+    rows = f"{fit.counts.n_patterns:,} distinct rows of {fit.spec.n_variables:,} variables"
+    return None, f"{rows} take more than a moment, and none was asked for", ASKED_FOR
 
 
-def _information(fit: Fit, interval: bool | None) -> tuple[Information | None, str]:
-    """What standard errors need, where it is wanted or cheap; else why not."""
-    if interval is False:
-        return None, "interval=False asked for none"
-    why = too_costly(fit)
-    if why and not interval:
-        return None, why
-    return fit.information, ""
+def _unsearched(fit: Fit) -> tuple[str, str]:
+    """Why an answer that the delta method does not cover has no interval, and what to try."""
+    of = f"{fit.n_parameters:,} parameters and {_n_complete(fit.spec, fit.counts):,.0f} rows"
+    searches = "what the table leaves open takes searches of the likelihood"
+    if formable(fit):
+        return f"{searches}, of {of} more than a moment", ASKED_FOR
+    return (
+        f"{searches}, of at most {MAX_INFORMATION_PARAMETERS:,} parameters and "
+        f"{MAX_COMPLETIONS:,} rows, completions of missing cells among them; this fit has {of}"
+    ), ""
 
 
 def _n_complete(spec: MixtureSpec, table: Counts) -> float:
@@ -152,9 +182,7 @@ def _n_complete(spec: MixtureSpec, table: Counts) -> float:
     return float(n_completions(spec, table.rows).sum())
 
 
-def _loose(
-    fit: Fit, queries: Sequence[DoQuery], information: Information | None
-) -> tuple[float, float]:
+def _loose(fit: Fit, queries: Sequence[DoQuery], information: Known | None) -> tuple[float, float]:
     """Share of the largest variance from directions that only seeing U would determine; its root.
 
     A row of a table with few rows of data is hardly determined, too, but that is no fault of U's:

@@ -9,7 +9,7 @@ Which limit c the profile likelihood is cut at depends on what is known (THEORY 
     weak                                what k sources gain over the model in which views without
                                         signal are silent (``excess``), no prior: it would be the
                                         prior that answers;
-    not identified                      chi-square(1) quantile, no prior: T is zero on the whole
+    not identified, or not checked      chi-square(1) quantile, no prior: T is zero on the whole
                                         set of answers that fit as well (14.6).
 """
 
@@ -85,11 +85,13 @@ class Inquiry:
         fit: with its table.
         verdict: on the question, after the table was heard.
         models: reduced models of the fit, shared by its questions.
+        searches: whether searches can be afforded; else the likelihood is only looked at.
     """
 
     fit: Fit
     verdict: Verdict
     models: ReducedModels = field(default_factory=ReducedModels)
+    searches: bool = True
 
     @property
     def limit(self) -> Limit:
@@ -99,10 +101,10 @@ class Inquiry:
         known = self.verdict.structural.at_least(Certainty.LOCAL)
         return Limit.ORDINARY if known else Limit.SET
 
-    @property
+    @cached_property
     def surface(self) -> Surface:
         """The log-likelihood of the table, with the prior of the estimate."""
-        return self._start[0]
+        return Surface.of(self.fit.spec, self.counts, self.fit.prior)
 
     def ends(
         self,
@@ -143,8 +145,7 @@ class Inquiry:
     @cached_property
     def _start(self) -> tuple[Surface, Start, float]:
         """The estimate, with its prior."""
-        fit = self.fit
-        surface = Surface.of(fit.spec, self.counts, fit.prior)
+        fit, surface = self.fit, self.surface
         odds = surface.odds(batch_of(fit.mixture))
         best = float(surface(odds)[0][0])
         return surface, Start(odds, self._map(fit.mixture)[None]), best

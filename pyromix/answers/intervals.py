@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -16,6 +16,7 @@ from pyromix.answers.inquiry import Inquiry, Limit
 from pyromix.answers.profile import Reach
 from pyromix.answers.trust import Targets, is_curved, leans_on_few
 from pyromix.errors import QueryError
+from pyromix.exact.information import MAX_INFORMATION_PARAMETERS
 from pyromix.model.arguments import level_of, one_of
 
 MAX_SEARCHED = 24
@@ -26,6 +27,7 @@ class Method(StrEnum):
     """How an interval was found, in words."""
 
     DELTA = "delta method"
+    ROUGH = "delta method, rough here (few rows, or a bent likelihood)"
     DRAWS = "quantiles of draws"
     PROFILE = "profile likelihood"
     FEW_ROWS = "profile likelihood, limit for few rows"
@@ -98,8 +100,8 @@ class Basis:
 
     @property
     def searchable(self) -> bool:
-        """Whether the likelihood can be asked."""
-        return self.targets is not None and self.inquiry is not None
+        """Whether searches of the likelihood can be afforded."""
+        return self.targets is not None and self.inquiry is not None and self.inquiry.searches
 
     @property
     def doubted(self) -> bool:
@@ -132,8 +134,8 @@ class Basis:
         ):
             if self.inquiry is None or not self.searchable:
                 raise QueryError(
-                    "an interval by profile likelihood asks the table of a fit, found none: ask a "
-                    "fit that holds its table"
+                    "an interval by profile likelihood searches the table of a fit of at most "
+                    f"{MAX_INFORMATION_PARAMETERS:,} parameters; found no table, or a larger model"
                 )
             limits = [self.inquiry.limit] * n
             if self.inquiry.limit is Limit.ORDINARY:
@@ -153,9 +155,13 @@ class Basis:
         errors = self.delta.standard_errors
         low, high = self.normal(self.values, errors, level)
         found = Interval(low, high, level, (Method.DELTA,) * n, (None,) * n)
-        if method == "delta" or not self.searchable or n > MAX_SEARCHED:
+        if method == "delta" or n > MAX_SEARCHED:
             return found
-        return self._mended(found, self._untrusted())
+        limits = self._untrusted()
+        if not self.searchable:
+            methods = tuple(Method.DELTA if limit is None else Method.ROUGH for limit in limits)
+            return replace(found, methods=methods)
+        return self._mended(found, limits)
 
     # -- by likelihood -------------------------------------------------------------------------
 

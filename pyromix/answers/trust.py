@@ -99,9 +99,8 @@ def is_curved(
         targets: the answers.
         scale: of each answer, on which its interval is normal.
     """
-    information, errors = delta.information, delta.standard_errors
-    values, basis = information.values.clamp_min(1e-9), information.basis
-    ahead = (delta.gradients @ basis / values) @ basis.T
+    errors = delta.standard_errors
+    ahead = delta.information.solve(delta.gradients)
     step = torch.as_tensor(errors, device=ahead.device).clamp_min(1e-300)
     ahead = WIDE * ahead / step[:, None]
     origin = ParameterAxis(mixture.spec).log_odds(mixture.tables)

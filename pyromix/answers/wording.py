@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pyromix.identify.advice import Addition
 from pyromix.model.query import Certainty, DoQuery, DoValue
 from pyromix.model.spec import MixtureSpec
 
@@ -34,6 +35,11 @@ def scenarios(spec: MixtureSpec, query: DoQuery) -> list[str]:
     ]
 
 
+def tables_in_words(spec: MixtureSpec, names: Sequence[str]) -> str:
+    """Tables as one writes them, ``P(U), P(Y | ...)``, from names of vertices and the source."""
+    return ", ".join(f"P({n})" if n == spec.source else f"P({n} | ...)" for n in names)
+
+
 def interval_title(level: float) -> str:
     """The title of a column of intervals, e.g. ``95% interval``."""
     return f"{100 * level:g}% interval"
@@ -43,6 +49,8 @@ def certainty_line(certainty: Certainty) -> str:
     """Return the line under a printed answer that says how certain it is."""
     if certainty is Certainty.NONE:
         return "certainty: none (nobody certified that data determine this answer)"
+    if certainty is Certainty.UNCHECKED:
+        return "certainty: unchecked (nobody knows whether data determine this answer)"
     if certainty is Certainty.WEAK:
         return "certainty: weak (graph or rank would do, the table does not show it)"
     return f"certainty: {certainty.value}"
@@ -79,3 +87,33 @@ def _setting(spec: MixtureSpec, vertex: int, value: DoValue) -> str:
         return f"={states[int(value.argmax())]!r}"
     shares = (f"{state!r}: {p:.4g}" for state, p in zip(states, value.tolist(), strict=True))
     return "~{" + ", ".join(shares) + "}"
+
+
+def addition_in_words(source: str, one: Addition) -> str:
+    """A change as one would say it.
+
+    Args:
+        source: name of U.
+        one: the change.
+    """
+    if one.absent:
+        (edge,) = one.absent
+        return f"no edge {edge[0]} -> {edge[1]}, if that can be justified"
+    sizes = sorted(v.n_states for v in one.measured)
+    if len(sizes) > 1:
+        alike = len(set(sizes)) == 1
+        states = f"{sizes[0]} states each" if alike else f"{' and '.join(map(str, sizes))} states"
+        return (
+            f"{len(sizes)} more variables that depend on {source}, and on nothing else given "
+            f"{source}, of {states}"
+        )
+    (new,) = one.measured
+    if new.parents:
+        return (
+            f"one more variable of {new.n_states} states that depends on {source} and may depend "
+            f"on {', '.join(new.parents)}"
+        )
+    return (
+        f"one more variable of {new.n_states} states that depends on {source}, and on nothing "
+        f"else given {source}"
+    )

@@ -54,8 +54,8 @@ app.callback()(version.pyromix)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code.
 
-    0 fine, 1 usage or data error, 2 not identified, 3 not converged; 130 interrupted, 141 nobody
-    reads on.
+    0 fine, 1 usage or data error, 2 not identified or not shown to be, 3 not converged; 130
+    interrupted, 141 nobody reads on.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():

@@ -26,7 +26,9 @@ Contrast = Annotated[
 ]
 OutcomeState = Annotated[str | None, typer.Option(help="State of the outcome that counts.")]
 Level = Annotated[float, typer.Option(help="Of the intervals, between 0 and 1.")]
-Require = Annotated[str, typer.Option(help="Least certainty: graphical, local, weak, none.")]
+Require = Annotated[
+    str, typer.Option(help="Least certainty: graphical, local, weak, unchecked, none.")
+]
 Interval = Annotated[
     bool | None,
     typer.Option(

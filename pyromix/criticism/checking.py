@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from pyromix.answers.gate import cure, figures
 from pyromix.answers.heard import hear
-from pyromix.answers.wording import question
+from pyromix.answers.wording import question, tables_in_words
 from pyromix.bridges.pgmpy import structure_of
 from pyromix.data.asking import Asked
 from pyromix.data.weights import COUNTS
@@ -19,10 +19,10 @@ from pyromix.errors import PlanError, QueryError
 from pyromix.fitting import engine
 from pyromix.fitting.inputs import declared_states, take_in
 from pyromix.formats.structure import Structure
-from pyromix.identify.certify import most_parameters
 from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.signal import SIGNAL_LEVEL, signal_of
+from pyromix.identify.sketch import MAX_SKETCHED_PARAMETERS
 from pyromix.identify.start import start_from_moments
 from pyromix.identify.verdict import Findings, Ground, Verdict, judge
 from pyromix.identify.views.splits import candidate_splits
@@ -58,7 +58,8 @@ class IdentifiabilityReport:
 
         ``"identified"`` (a plan recovers it for almost all parameters), ``"locally identified"``
         (no continuum of other answers fits as well, but a second isolated one might), ``"weak"``
-        (the graph would do, these data do not show it), or ``"not identified"``.
+        (the graph would do, these data do not show it), ``"not checked"`` (the graph does not say,
+        and the certificate is too large or did not settle it), or ``"not identified"``.
         """
         return self.found.word
 
@@ -157,7 +158,7 @@ def check(
     findings: Findings | None = None
     if data is None:
         structure = structure_of(model, n_sources)
-        spec = _spec(structure, n_sources, state_names, notes)
+        spec = spec_without_data(structure, n_sources, state_names, notes)
     else:
         taken, said = take_in(
             model,
@@ -226,10 +227,10 @@ def report_on(
     queries = _queries(spec, outcome, treatment, evidence)
     found = judge(spec, queries, findings)
     reasons = [*_reasons(found), *_of_data(found), *notes]
-    return IdentifiabilityReport(found, _asked(spec, queries, treatment), tuple(reasons))
+    return IdentifiabilityReport(found, asked_in_words(spec, queries, treatment), tuple(reasons))
 
 
-def _spec(
+def spec_without_data(
     structure: Structure,
     n_sources: int | None,
     state_names: Mapping[str, Sequence[Hashable]] | None,
@@ -264,7 +265,8 @@ def _queries(
     return settings(spec, outcome, treatment, evidence)
 
 
-def _asked(spec: MixtureSpec, queries: Sequence[DoQuery], treatment: str | None) -> str:
+def asked_in_words(spec: MixtureSpec, queries: Sequence[DoQuery], treatment: str | None) -> str:
+    """What is asked, for all states of a treatment at once; of nothing, P(U, V)."""
     if not queries:
         return f"P({spec.source}, V)"
     first = question(spec, queries[0])
@@ -288,11 +290,7 @@ def _reasons(found: Verdict) -> list[str]:
     if found.ground is Ground.GRAPH:
         return reasons
     if local is None:
-        return [
-            *reasons,
-            f"the local certificate is not computed: {spec.n_parameters} parameters, more than "
-            f"{most_parameters(spec)}",
-        ]
+        return [*reasons, _sketched(found)]
     counted = (
         f"the joint distribution of the observed variables fixes {local.rank} of "
         f"{local.n_parameters} parameter directions"
@@ -306,12 +304,45 @@ def _reasons(found: Verdict) -> list[str]:
             f"{found.residual:.1g})"
         )
     if found.ground is Ground.MOVED:
-        moved = ", ".join(f"P({n})" if n == spec.source else f"P({n} | ...)" for n in found.moved)
+        moved = tables_in_words(spec, found.moved)
         reasons.append(
             f"a direction that it leaves free, mostly in {moved}, moves the answer (relative "
             f"residual {found.residual:.2g})"
         )
     return reasons
+
+
+def _sketched(found: Verdict) -> str:
+    """What a sketch says of a model that is too large for a rank."""
+    size = f"{found.spec.n_parameters:,} parameters"
+    shown = "cells of the joint distribution of the observed variables"
+    tables = tables_in_words(found.spec, found.moved)
+    if found.ground is Ground.TOO_LARGE:
+        return (
+            f"the local certificate is not computed: {size}, more than "
+            f"{MAX_SKETCHED_PARAMETERS:,}, and no part closed under parents that it was computed "
+            "for determines the answer: nothing is known"
+        )
+    if found.ground is Ground.UNSETTLED:
+        return (
+            f"the local certificate is not settled: among {size}, {shown} leave "
+            f"{found.residual:.2g} of the direction that was looked at, and more of them might "
+            "leave less: nothing is known"
+        )
+    if found.ground is Ground.ALL_SEEN:
+        return (
+            f"{shown} leave {found.residual:.1g} of a random direction of all {size}: no continuum "
+            "of other mixtures fits as well"
+        )
+    if found.ground is Ground.UNMOVED:
+        return (
+            f"{shown} leave {found.residual:.1g} of the direction in which the answer moves, among "
+            f"{size}: no continuum of other answers fits as well"
+        )
+    free = f"a direction among {size} that the joint distribution leaves free, mostly in {tables},"
+    if found.ground is Ground.MOVED:
+        return f"{free} moves the answer (share {found.residual:.2g} of how it moves)"
+    return f"{free} is a share of {found.residual:.2g} of a random one"
 
 
 def _plan_text(facts: GraphFacts) -> list[str]:

@@ -27,7 +27,7 @@ from pyromix.fitting.inputs import take_in, without_edges
 from pyromix.fitting.record import Fit
 from pyromix.identify.network.ranks import network_rank
 from pyromix.identify.product.rank import RankEstimate, product_rank
-from pyromix.identify.verdict import Ground, judge
+from pyromix.identify.verdict import judge
 from pyromix.model.arguments import level_of, listed, real, whole
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
@@ -397,6 +397,6 @@ def _rank_p_value(ranks: Sequence[RankEstimate], k: int) -> float:
 
 def _identified(spec: MixtureSpec) -> str:
     found = judge(spec)
-    if found.ground is Ground.TOO_LARGE:
+    if found.structural is Certainty.UNCHECKED:
         return "unknown"
     return "yes" if found.structural.at_least(Certainty.LOCAL) else "no"

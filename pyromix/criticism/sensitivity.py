@@ -278,7 +278,12 @@ def _refitted(
     """Fit another spec to the same rows and ask."""
     try:
         asked = DoQuery.from_names(spec, *question_)
-        if not judge(spec, (asked,)).structural.at_least(Certainty.LOCAL):
+        verdict = judge(spec, (asked,))
+        if verdict.structural is Certainty.UNCHECKED:
+            return Variation(
+                kind, words, None, "not checked: nobody knows whether it is identified"
+            )
+        if not verdict.structural.at_least(Certainty.LOCAL):
             note = "not identified" + (", so the answer leans on it" if kind == VIEW else "")
             return Variation(kind, words, None, note, identified=False)
         prior = _prior_of(fit)

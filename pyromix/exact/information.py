@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -44,9 +45,28 @@ NUMBERS_OF_SCORES = 2**24
 SEEN = 1e-9
 """A direction with less information than this, in rows, is one nothing is known of."""
 
+HIDDEN = 1e-12
+"""Share of a squared gradient along which nothing may be known and the rest still be told."""
+
 LOOSE = 0.15
 """Standard error of a free probability along a direction, from which on the direction is hardly
 determined: the normal approximation means little there (THEORY section 15.3)."""
+
+
+class Known(Protocol):
+    """What is known at an estimate: ``Information``, or ``implicit.ImplicitInformation``."""
+
+    def solve(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+        """The inverse times gradients."""
+        ...
+
+    def variances(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Variances of functions by the delta method."""
+        ...
+
+    def loose_shares(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
+        """Shares of these from directions that the rows hardly determine."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +83,10 @@ class Information:
     values: Float[Tensor, " p"]
     basis: Float[Tensor, "p p"]
 
+    def solve(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
+        """The inverse times gradients; directions that nothing is known of have ``SEEN`` rows."""
+        return (gradients @ self.basis / self.values.clamp_min(SEEN)) @ self.basis.T
+
     def variances(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
         """Variance of functions by the delta method.
 
@@ -74,7 +98,7 @@ class Information:
         """
         parts = (gradients @ self.basis).square()
         unseen = self.values < SEEN
-        floor = 1e-12 * parts.sum(-1, keepdim=True)
+        floor = HIDDEN * parts.sum(-1, keepdim=True)
         hidden = (parts > floor) & unseen
         each = torch.where(unseen, 0.0, parts / self.values.clamp_min(SEEN))
         return torch.where(hidden.any(-1), torch.inf, each.sum(-1))
@@ -93,24 +117,30 @@ class Information:
         roots = self.values.clamp_min(SEEN).rsqrt()
         parts = (gradients @ self.basis) * roots
         few = roots > 2 * LOOSE
-        axes = linalg.svd(self._of_probabilities(self.basis[:, few] * roots[few]))
+        axes = linalg.svd(of_probabilities(self.mixture, self.basis[:, few] * roots[few]))
         loose = torch.where(axes.values > LOOSE, (parts[:, few] @ axes.vh.mT).square(), 0.0).sum(-1)
         total = parts.square().sum(-1)
         return torch.where(total > 0, loose / total, 0.0)
 
-    def _of_probabilities(self, odds: Float[Tensor, "p r"]) -> Float[Tensor, "p r"]:
-        """How free probabilities move with log-odds, to first order."""
-        axis = ParameterAxis(self.mixture.spec)
-        free = axis.free(self.mixture.tables)
-        found = torch.empty_like(odds)
-        for v in range(SOURCE, axis.spec.n_variables):
-            part, size = axis.block(v), axis.spec.card(v) - 1
-            if not size:  # one state: nothing moves
-                continue
-            p = free[part].reshape(-1, size, 1)
-            moved = odds[part].reshape(len(p), size, -1)
-            found[part] = (p * (moved - (p * moved).sum(1, keepdim=True))).reshape_as(odds[part])
-        return found
+
+def of_probabilities(mixture: BayesNetMixture, odds: Float[Tensor, "p r"]) -> Float[Tensor, "p r"]:
+    """How free probabilities move with log-odds, to first order: ``diag(p) - p p'`` per row.
+
+    Args:
+        mixture: without batch axes.
+        odds: changes of the log-odds, one per column.
+    """
+    axis = ParameterAxis(mixture.spec)
+    free = axis.free(mixture.tables)
+    found = torch.empty_like(odds)
+    for v in range(SOURCE, axis.spec.n_variables):
+        part, size = axis.block(v), axis.spec.card(v) - 1
+        if not size:  # one state: nothing moves
+            continue
+        p = free[part].reshape(-1, size, 1)
+        moved = odds[part].reshape(len(p), size, -1)
+        found[part] = (p * (moved - (p * moved).sum(1, keepdim=True))).reshape_as(odds[part])
+    return found
 
 
 def observed_information(
@@ -140,15 +170,15 @@ def observed_information(
     spec, p = mixture.spec, mixture.spec.n_parameters
     if p > MAX_INFORMATION_PARAMETERS:
         raise SpecError(
-            f"standard errors need the information matrix of {p} parameters, more than "
-            f"{MAX_INFORMATION_PARAMETERS}: take fit.bootstrap() for an interval"
+            f"the information matrix is that of at most {MAX_INFORMATION_PARAMETERS:,} "
+            f"parameters, found {p:,}: fit.implicit_information has standard errors without it"
         )
     sizes = n_completions(spec, rows)
     if float(sizes.sum()) > MAX_COMPLETIONS:
         raise DataError(
-            "standard errors with missing cells list the completions of every row, expected at "
-            f"most {MAX_COMPLETIONS:,} of them, found {float(sizes.sum()):.3g}; take "
-            "fit.bootstrap() for an interval"
+            "the information matrix lists the completions of every row with missing cells, "
+            f"expected at most {MAX_COMPLETIONS:,} of them, found {float(sizes.sum()):.3g}: "
+            "fit.implicit_information has standard errors without it"
         )
     total = mixture.weights.new_zeros(p, p)
     sources = torch.zeros_like(mixture.weights)
@@ -321,7 +351,7 @@ def _of_prior(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, "p
     for v, t in enumerate(learned):
         if t > 0:
             part = axis.block(v)
-            _draw_together(total[part, part], t * _law(mixture.cpts[v][: axis.copies(v)]))
+            _draw_together(total[part, part], t * law_of(mixture.cpts[v][: axis.copies(v)]))
     return total
 
 
@@ -357,18 +387,18 @@ def _curvature(
     spec, axis = mixture.spec, ParameterAxis(mixture.spec)
     total = mixture.weights.new_zeros(axis.size, axis.size)
     head = axis.block(SOURCE)
-    total[head, head] = sources * _law(mixture.weights[None, None])[0, 0]
+    total[head, head] = sources * law_of(mixture.weights[None, None])[0, 0]
     for v, (cpt, mass) in enumerate(zip(mixture.cpts, masses, strict=True)):
         part = axis.block(v)
         if v in spec.uninfluenced:
             mass = mass.sum(0, keepdim=True)
-        law = _law(cpt[: axis.copies(v)]).flatten(0, 1) * mass.flatten()[:, None, None]
+        law = law_of(cpt[: axis.copies(v)]).flatten(0, 1) * mass.flatten()[:, None, None]
         view = total[part, part].view(*law.shape[:2], *law.shape[:2])
         view.diagonal(dim1=0, dim2=2).copy_(law.permute(1, 2, 0))
     return total
 
 
-def _law(cpt: Float[Tensor, "groups *parents card"]) -> Float[Tensor, "groups rows free free"]:
+def law_of(cpt: Float[Tensor, "groups *parents card"]) -> Float[Tensor, "groups rows free free"]:
     """``diag(p) - p p'`` of every row of a table, its last state left out."""
     free = cpt.reshape(len(cpt), -1, cpt.shape[-1])[..., :-1]
     return torch.diag_embed(free) - free.unsqueeze(-1) * free.unsqueeze(-2)

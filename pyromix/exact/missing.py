@@ -76,6 +76,58 @@ class OpenComponents:
             shares.append(((run - total).exp_() * count[:, None]).flatten(0, 1))
         return self.completions.scatter_sums(torch.cat(shares))
 
+    def log_changes(
+        self, changes: Float[Tensor, "cells columns"], log_table: Float[Tensor, "cells k"]
+    ) -> Float[Tensor, "units columns"]:
+        """Return how ``log_prob`` moves where log-probabilities of cells do.
+
+        Args:
+            changes: of the cells, ``(direction, k)`` columns.
+            log_table: log-probabilities of the cells.
+        """
+        found = [(share * moved).sum(1) for share, moved in self._moved(changes, log_table)]
+        return torch.cat(found).flatten(1)
+
+    def cell_changes(
+        self,
+        unit_changes: Float[Tensor, "units columns"],
+        unit_counts: Float[Tensor, "units k"],
+        changes: Float[Tensor, "cells columns"],
+        log_table: Float[Tensor, "cells k"],
+    ) -> Float[Tensor, "cells columns"]:
+        """Return how ``cell_counts`` moves: with the counts of units, and with their completions.
+
+        Args:
+            unit_changes: how expected counts of units move.
+            unit_counts: expected counts of units.
+            changes: how log-probabilities of cells move, ``(direction, k)`` columns.
+            log_table: log-probabilities of the cells.
+        """
+        k, found = log_table.shape[-1], []
+        units = [n for n, _ in self.sizes]
+        for (share, moved), count, change in zip(
+            self._moved(changes, log_table),
+            unit_counts.split(units),
+            unit_changes.unflatten(1, (-1, k)).split(units),
+            strict=True,
+        ):
+            apart = moved - (share * moved).sum(1, keepdim=True)
+            found.append((share * (change[:, None] + count[:, None, None] * apart)).flatten(0, 1))
+        return self.completions.scatter_sums(torch.cat(found).flatten(1))
+
+    def _moved(
+        self, changes: Float[Tensor, "cells columns"], log_table: Float[Tensor, "cells k"]
+    ) -> list[tuple[Float[Tensor, "units completions 1 k"], Float[Tensor, ...]]]:
+        """Shares of the completions of each unit, and how their logarithms move."""
+        terms = self.completions.gather_sums(changes).unflatten(1, (-1, log_table.shape[-1]))
+        runs = terms.split([n * size for n, size in self.sizes])
+        found = []
+        for run, size, logs in zip(runs, self.sizes, self.completed(log_table), strict=True):
+            # A unit that a source cannot produce has shares of nothing: they are zero.
+            share = logs.softmax(1).nan_to_num(0.0)
+            found.append((share.unsqueeze(2), run.unflatten(0, size)))
+        return found
+
     def completed(
         self, log_table: Float[Tensor, "cells columns"]
     ) -> list[Float[Tensor, "units completions columns"]]:

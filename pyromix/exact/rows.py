@@ -139,6 +139,46 @@ class CellIndex:
             cells = cells + self.open.cell_counts(open_, log_table)
         return cells
 
+    def unit_changes(
+        self, changes: Float[Tensor, "cells columns"], log_table: Float[Tensor, "cells k"]
+    ) -> Float[Tensor, "units columns"]:
+        """Return how the log-probability of each unit moves where those of the CPT cells do.
+
+        Args:
+            changes: of the cells, several directions of one mixture: ``(direction, k)`` columns.
+            log_table: log-probabilities of the cells, for the posterior of missing cells.
+        """
+        parts = [changes]
+        if self.joint_cells.n_rows:
+            parts.append(self.joint_cells.gather_sums(changes))
+        if self.open.n_units:
+            parts.append(self.open.log_changes(changes, log_table))
+        return torch.cat(parts) if len(parts) > 1 else changes
+
+    def cell_changes(
+        self,
+        unit_changes: Float[Tensor, "units columns"],
+        unit_counts: Float[Tensor, "units k"],
+        changes: Float[Tensor, "cells columns"],
+        log_table: Float[Tensor, "cells k"],
+    ) -> Float[Tensor, "cells columns"]:
+        """Return how expected counts of cells move: the derivative of ``cell_counts``.
+
+        Args:
+            unit_changes: how those of the units move.
+            unit_counts: expected number of rows that have each unit.
+            changes: how log-probabilities of the cells move, as in ``unit_changes``.
+            log_table: log-probabilities of the cells.
+        """
+        sizes = (self.axis.n_cells, self.joint_cells.n_rows, self.open.n_units)
+        cells, joint, open_ = unit_changes.split(sizes)
+        if self.joint_cells.n_rows:
+            cells = cells + self.joint_cells.scatter_sums(joint)
+        if self.open.n_units:
+            behind = unit_counts[-self.open.n_units :]
+            cells = cells + self.open.cell_changes(open_, behind, changes, log_table)
+        return cells
+
     @cached_property
     def _joined(self) -> tuple[tuple[int, ...], ...]:
         return tuple(group for group in self.groups if len(group) > 1)

@@ -12,7 +12,10 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.errors import DataError, QueryError
 from pyromix.estimate.result import Ends
+from pyromix.exact.curvature import Curvature
+from pyromix.exact.implicit import ImplicitInformation
 from pyromix.exact.information import Information, observed_information
+from pyromix.exact.rows import CellIndex
 from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws, FitDiagnostics
 from pyromix.identify.signal import Signal, signal_of
 from pyromix.identify.stage import MomentStage
@@ -147,11 +150,22 @@ class Fit:
         """Observed information at the estimate, prior included.
 
         Raises:
-            DataError: the fit holds no table, or one with missing cells.
+            DataError: the fit holds no table, or one with too many missing cells.
             SpecError: too many parameters for the dense matrix.
         """
         counts = self.counts.to(self.mixture.device)
         return observed_information(self.mixture, counts.rows, counts.weights, self.prior)
+
+    @cached_property
+    def implicit_information(self) -> ImplicitInformation:
+        """The same, solved with and never formed: for models of any size.
+
+        Raises:
+            DataError: the fit holds no table.
+        """
+        counts = self.counts.to(self.mixture.device)
+        index = CellIndex(self.spec, counts.rows)
+        return ImplicitInformation(Curvature(self.mixture, index, counts.weights, self.prior))
 
     @property
     def draws(self) -> BayesNetMixture:

@@ -92,15 +92,21 @@ class Certificate:
         """
         spec = self.point.spec
         gradients = query_gradient(self.point, query)
-        unseen = (gradients @ self.null_space.T @ self.null_space).square().sum(0)
-        blocks = unseen.split(ParameterAxis(spec).sizes)
-        parts = {v: float(part.sum().sqrt()) for v, part in enumerate(blocks, SOURCE)}
-        largest = max(parts.values())
-        if largest <= RESIDUAL_TOLERANCE:
-            return ()
-        vertices = list(parts)
-        order = [vertices[i] for i in ordered([[-part] for part in parts.values()], EQUAL_PARTS)]
-        return tuple(spec.name(v) for v in order if parts[v] >= 0.1 * largest)
+        unseen = (gradients @ self.null_space.T @ self.null_space).norm(dim=0)
+        return tables_moved(spec, unseen) if float(unseen.norm()) > RESIDUAL_TOLERANCE else ()
+
+
+def tables_moved(spec: MixtureSpec, direction: Float[Tensor, " parameters"]) -> tuple[str, ...]:
+    """Names of tables that hold most of a direction, those with the largest part first.
+
+    Tables with less than a tenth of the largest part are left out; the source stands for P(U).
+    """
+    blocks = direction.split(ParameterAxis(spec).sizes)
+    parts = {v: float(part.norm()) for v, part in enumerate(blocks, SOURCE)}
+    vertices = list(parts)
+    order = [vertices[i] for i in ordered([[-part] for part in parts.values()], EQUAL_PARTS)]
+    least = 0.1 * max(parts.values())
+    return tuple(spec.name(v) for v in order if parts[v] >= least)
 
 
 def graph_covers(spec: MixtureSpec, graphical: frozenset[int], query: DoQuery) -> bool:

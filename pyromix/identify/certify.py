@@ -8,13 +8,11 @@ large,
 
 Full rank is local identification [T. J. Rothenberg, Identification in parametric models,
 Econometrica 39, 1971].
-Samples visit every CPT row: one met less often than it has parameters would make these seem free.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 
 import torch
@@ -25,9 +23,9 @@ from pyromix.errors import SpecError
 from pyromix.exact import linalg
 from pyromix.exact.information import scores
 from pyromix.identify.certificate import Certificate
+from pyromix.identify.generic import cells, generic_mixture
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.parameters import ParameterAxis
-from pyromix.model.randomness import RandomState, random_mixture, torch_generator
+from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec
 from pyromix.model.status import refuse
 
@@ -43,12 +41,6 @@ JACOBIAN_TOLERANCE = 1e-9
 
 NEW_TOLERANCE = 1e-6
 """Largest share of further scores in the null space that counts as none; others show over 1e-4."""
-
-ALL_CELLS = 4096
-"""Joint tables up to this size are never sampled."""
-
-EXTRA_CELLS = 64
-"""Cells sampled without regard to any CPT, for the weights."""
 
 POWER_STEPS = 20
 """Steps of power iteration: the condition number to within a few per cent."""
@@ -71,11 +63,7 @@ def certify(spec: MixtureSpec, random_state: int = 0) -> Certificate:
     """
     _check_size(spec)
     generator = torch_generator(random_state)
-    drawn = random_mixture(spec, generator)
-    # Halfway to uniform, so that no direction is faint merely because a cell is rare.
-    weights, *cpts = drawn.tables
-    halfway = [(c + 1 / c.shape[-1]) / 2 for c in cpts]
-    return certify_at(BayesNetMixture.from_tables(spec, [weights, *halfway]), generator)
+    return certify_at(generic_mixture(spec, generator), generator)
 
 
 def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certificate:
@@ -92,7 +80,7 @@ def certify_at(point: BayesNetMixture, random_state: RandomState = 0) -> Certifi
     spec = point.spec
     _check_size(spec)
     generator = torch_generator(random_state)
-    samples = _cells(spec, generator)
+    samples = cells(spec, generator)
     seen = _triangle(scores(point, next(samples)))
     found = _certificate(point, seen, generator)
     while not found.locally_identified and (more := next(samples, None)) is not None:
@@ -112,17 +100,12 @@ def most_parameters(spec: MixtureSpec) -> int:
 
 
 def _check_size(spec: MixtureSpec) -> None:
-    if spec.n_parameters > most_parameters(spec):
-        raise size_error(spec)
-
-
-def size_error(spec: MixtureSpec) -> SpecError:
-    """What to say where the certificate is too large to be taken."""
-    return SpecError(
-        "the local certificate of this model needs the rank of a Jacobian in "
-        f"{spec.n_parameters} parameters, more than {most_parameters(spec)}: it is not "
-        'computed; answers need require="none", or a model of an ancestral part of the network'
-    )
+    if spec.n_parameters > (most := most_parameters(spec)):
+        raise SpecError(
+            f"the null space of the Jacobian is that of at most {most:,} "
+            f"parameters, found {spec.n_parameters:,}: px.check(model) says what the distribution "
+            "determines without it"
+        )
 
 
 def _triangle(scores: Float[Tensor, "m p"]) -> Float[Tensor, "rows p"]:
@@ -172,31 +155,3 @@ def _condition(triangle: Float[Tensor, "p p"], generator: torch.Generator) -> fl
         smallest = smallest / shrunk
     condition = float((grown * shrunk).sqrt())
     return condition if math.isfinite(condition) else math.inf
-
-
-def _cells(spec: MixtureSpec, generator: torch.Generator) -> Iterator[Int[Tensor, "m n"]]:
-    """All cells of the joint table where they are few, else samples without end.
-
-    In a sample every CPT row has rows of its own, one more than its parameters, that go through the
-    states of its vertex; the other variables are uniform.
-    """
-    device, axis = generator.device, ParameterAxis(spec)
-    cards = spec.joint_shape(range(spec.n_variables))
-    n_each = [axis.copies(v) * (card - 1) + 1 for v, card in enumerate(cards)]
-    sizes = [n * spec.n_joint(parents) for n, parents in zip(n_each, spec.parents, strict=True)]
-    n = sum(sizes) + EXTRA_CELLS
-    if spec.n_cells <= max(n, ALL_CELLS):
-        codes = torch.arange(spec.n_cells, device=device)
-        yield torch.stack(torch.unravel_index(codes, cards), -1)
-        return
-    while True:
-        columns = [torch.randint(c, (n,), generator=generator, device=device) for c in cards]
-        rows = torch.stack(columns, -1)
-        for v, own in enumerate(rows.split([*sizes, EXTRA_CELLS])[:-1]):
-            number = torch.arange(len(own), device=device)
-            own[:, v] = number % n_each[v] % cards[v]
-            number = number // n_each[v]
-            for p in reversed(spec.parents[v]):
-                own[:, p] = number % cards[p]
-                number = number // cards[p]
-        yield rows

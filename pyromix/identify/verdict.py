@@ -20,10 +20,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pyromix.identify.certificate import RESIDUAL_TOLERANCE, Certificate, graph_covers
-from pyromix.identify.certify import certify, most_parameters
+from pyromix.identify.certify import certify
 from pyromix.identify.graphical import GraphFacts, graph_facts
 from pyromix.identify.observed import observed_suffice
 from pyromix.identify.signal import SIGNAL_LEVEL, Signal
+from pyromix.identify.sketch import MAX_SKETCHED_PARAMETERS, ancestral_part, sketch
 from pyromix.identify.stage import MomentStage
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
@@ -38,6 +39,9 @@ LEAST_SPREAD = 0.02
 APART = 3.0
 """Standard errors by which sources must differ where a view of few states tells them apart."""
 
+MAX_FACTORISED_PARAMETERS = 1500
+"""Parameters up to which the Jacobian is factorised, in seconds; larger models are sketched."""
+
 EQUAL_QUERY_RESIDUALS = 1e-9
 """Relative residuals up to which the answers to two queries are moved alike."""
 
@@ -45,6 +49,7 @@ WORDS = {
     Certainty.GRAPHICAL: "identified",
     Certainty.LOCAL: "locally identified",
     Certainty.WEAK: "weak",
+    Certainty.UNCHECKED: "not checked",
     Certainty.NONE: "not identified",
 }
 """What ``px.check`` calls the levels."""
@@ -57,6 +62,7 @@ class Ground(StrEnum):
     GRAPH = "graph"
     OBSERVED = "observed"
     TOO_LARGE = "too large"
+    UNSETTLED = "unsettled"
     ALL_SEEN = "all parameters seen"
     UNMOVED = "answer unmoved"
     MOVED = "answer moved"
@@ -141,9 +147,11 @@ class Verdict:
         level: the same, WEAK where a table does not show what the graph promises.
         ground: what decided ``structural``.
         facts: what the graph alone says.
-        certificate: the local one; None where it was not needed or is too large.
-        residual: largest share of a query's gradient in directions that the law does not show;
-            0 where no certificate was asked.
+        certificate: the local one, of models of up to ``MAX_FACTORISED_PARAMETERS``; None where it
+            was not needed, and of larger ones, which are sketched.
+        residual: largest share of a query's gradient in directions that the law does not show; of
+            a sketch, of a random combination of gradients, parameters scaled by their scores, or
+            of a random direction; 0 where nobody looked.
         moved: names of tables whose unseen directions move the answer most, the source for P(U).
         findings: what a table showed; None where nobody looked.
         doubts: what of it makes the answer weak.
@@ -160,6 +168,16 @@ class Verdict:
     moved: tuple[str, ...] = ()
     findings: Findings | None = None
     doubts: tuple[Doubt, ...] = ()
+
+    @staticmethod
+    def of(spec: MixtureSpec, queries: tuple[DoQuery, ...], facts: GraphFacts) -> Verdict:
+        """The verdict before anybody looked."""
+        nothing = Certainty.UNCHECKED
+        return Verdict(spec, queries, nothing, nothing, Ground.TOO_LARGE, facts)
+
+    def decided(self, structural: Certainty, ground: Ground) -> Verdict:
+        """The verdict once graph and rank have spoken."""
+        return replace(self, structural=structural, level=structural, ground=ground)
 
     @property
     def word(self) -> str:
@@ -201,42 +219,70 @@ def judge(
         findings: what a table showed, where somebody looked.
 
     Returns:
-        The verdict; its ground is ``TOO_LARGE`` where the graph does not suffice and the local
-        certificate would need more parameters than ``most_parameters``.
+        The verdict; its ground is ``TOO_LARGE`` where the graph does not suffice and no part of it
+        that can be looked at does, ``UNSETTLED`` where a sketch did not settle it.
 
     Raises:
         ContractionSizeError: a query is too large for an exact sum.
     """
     asked, facts = tuple(queries), graph_facts(spec)
-    structural, ground, certificate, residual, moved = _by_structure(spec, asked, facts)
-    found = Verdict(
-        spec, asked, structural, structural, ground, facts, certificate, residual, moved
-    )
-    return found.hearing(findings)
+    return _by_structure(Verdict.of(spec, asked, facts)).hearing(findings)
 
 
-def _by_structure(
-    spec: MixtureSpec, queries: tuple[DoQuery, ...], facts: GraphFacts
-) -> tuple[Certainty, Ground, Certificate | None, float, tuple[str, ...]]:
+def _by_structure(open_: Verdict) -> Verdict:
     """Level and ground by graph and rank, with their witnesses."""
+    spec, queries, facts = open_.spec, open_.queries, open_.facts
     if spec.n_sources == 1:
-        return Certainty.GRAPHICAL, Ground.ONE_SOURCE, None, 0.0, ()
+        return open_.decided(Certainty.GRAPHICAL, Ground.ONE_SOURCE)
     if queries and all(observed_suffice(spec, query) for query in queries):
-        return Certainty.GRAPHICAL, Ground.OBSERVED, None, 0.0, ()
-    covered = facts.everything or (
+        return open_.decided(Certainty.GRAPHICAL, Ground.OBSERVED)
+    if facts.everything or (
         bool(queries) and all(graph_covers(spec, facts.vertices, q) for q in queries)
-    )
-    if covered:
-        return Certainty.GRAPHICAL, Ground.GRAPH, None, 0.0, ()
-    if spec.n_parameters > most_parameters(spec):
-        return Certainty.NONE, Ground.TOO_LARGE, None, 0.0, ()
+    ):
+        return open_.decided(Certainty.GRAPHICAL, Ground.GRAPH)
+    if spec.n_parameters > MAX_SKETCHED_PARAMETERS:
+        return _by_part(open_)
+    if spec.n_parameters > MAX_FACTORISED_PARAMETERS:
+        return _by_sketch(open_)
     local = certify(spec)
+    open_ = replace(open_, certificate=local)
     if local.locally_identified:
-        return Certainty.LOCAL, Ground.ALL_SEEN, local, 0.0, ()
+        return open_.decided(Certainty.LOCAL, Ground.ALL_SEEN)
     if not queries:
-        return Certainty.NONE, Ground.DIRECTIONS, local, 0.0, ()
+        return open_.decided(Certainty.NONE, Ground.DIRECTIONS)
     worst = queries[first_largest(map(local.residual, queries), EQUAL_QUERY_RESIDUALS)]
     residual = local.residual(worst)
     if residual <= RESIDUAL_TOLERANCE:
-        return Certainty.LOCAL, Ground.UNMOVED, local, residual, ()
-    return Certainty.NONE, Ground.MOVED, local, residual, local.moved_by(worst)
+        return replace(open_, residual=residual).decided(Certainty.LOCAL, Ground.UNMOVED)
+    found = replace(open_, residual=residual, moved=local.moved_by(worst))
+    return found.decided(Certainty.NONE, Ground.MOVED)
+
+
+def _by_sketch(open_: Verdict) -> Verdict:
+    """By what sampled cells show, without a rank."""
+    found = sketch(open_.spec)
+    if found.whole.seen:
+        seen = replace(open_, residual=found.whole.share)
+        return seen.decided(Certainty.LOCAL, Ground.ALL_SEEN)
+    asked = open_.queries
+    sight = found.of(asked) if asked else found.whole
+    open_ = replace(open_, residual=sight.share, moved=sight.moved)
+    if not sight.settled:
+        return open_.decided(Certainty.UNCHECKED, Ground.UNSETTLED)
+    if sight.seen:
+        return open_.decided(Certainty.LOCAL, Ground.UNMOVED)
+    return open_.decided(Certainty.NONE, Ground.MOVED if asked else Ground.DIRECTIONS)
+
+
+def _by_part(open_: Verdict) -> Verdict:
+    """By the law of an ancestral part: what that determines, P(V) does; the converse is unknown."""
+    queries = open_.queries
+    part = ancestral_part(open_.spec, queries, MAX_SKETCHED_PARAMETERS) if queries else None
+    if part is not None:
+        spec, asked = part
+        found = sketch(spec)
+        sight = found.whole if found.whole.seen else found.of(asked)
+        if sight.seen:
+            seen = replace(open_, residual=sight.share)
+            return seen.decided(Certainty.LOCAL, Ground.UNMOVED)
+    return open_.decided(Certainty.UNCHECKED, Ground.TOO_LARGE)

@@ -164,6 +164,12 @@ class ParameterAxis:
 
         return self._filled(odds, complete)
 
+    def padded(self, vector: Float[Tensor, "*lead size"]) -> tuple[Float[Tensor, ...], ...]:
+        """Return one number per cell of all tables, zero for the last state of every row."""
+        return self._filled(
+            vector, lambda part: torch.cat([part, part.new_zeros(*part.shape[:-1], 1)], -1)
+        )
+
     def _filled(self, vector: Tensor, complete: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
         """Split a vector, complete its rows, and repeat what sources share."""
         lead = vector.shape[:-1]

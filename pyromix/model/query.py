@@ -25,10 +25,12 @@ class Certainty(Enum):
 
     ``GRAPHICAL``: a plan recovers it, for almost all parameters, from the graph alone; ``LOCAL``:
     no continuum of other answers fits as well; ``WEAK``: graph or rank would do, and the table does
-    not show it; ``NONE``: other answers fit as well, or nobody certified it.
+    not show it; ``UNCHECKED``: the graph does not say, and the local certificate is too large to be
+    computed, or did not settle it; ``NONE``: other answers fit as well, or nobody certified it.
     """
 
     NONE = "none"
+    UNCHECKED = "unchecked"
     WEAK = "weak"
     LOCAL = "local"
     GRAPHICAL = "graphical"

@@ -28,6 +28,11 @@ def find_doubts(subject: Subject) -> list[str]:
     doubts = []
     if verdict.weak:
         doubts.append(f"the sources are weak: {'; '.join(figures(verdict))}")
+    if verdict.level is Certainty.UNCHECKED:
+        doubts.append(
+            "nobody knows whether the sources are identified: "
+            f"{'; '.join(subject.identified.reasons)}"
+        )
     if verdict.level is Certainty.NONE:
         doubts.append(f"the sources are not identified: {'; '.join(subject.identified.reasons)}")
     if verdict.level is Certainty.LOCAL:

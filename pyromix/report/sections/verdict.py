@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pyromix.criticism.discrepancy import PredictiveCheck
+from pyromix.errors import NotCertifiedError
 from pyromix.fitting.description import starts_in_words
 from pyromix.model.query import Certainty
 from pyromix.report.facts.doubts import find_doubts, first_run
@@ -17,6 +18,7 @@ BADGES = {
     Certainty.GRAPHICAL: ("PASS", "pass"),
     Certainty.LOCAL: ("PASS, locally", "pass"),
     Certainty.WEAK: ("WEAK", "weak"),
+    Certainty.UNCHECKED: ("NOT CHECKED", "weak"),
     Certainty.NONE: ("FAIL", "fail"),
 }
 """How each level of certainty is headed, and shown on the page."""
@@ -72,6 +74,9 @@ def _identifiability(subject: Subject) -> Badged:
 
 def _effect(subject: Subject, effects: Effects) -> str:
     if (effect := effects.found) is None:
+        last = effects.errors[-1]
+        if isinstance(last, NotCertifiedError) and last.found == Certainty.UNCHECKED.value:
+            return "refused: nobody knows whether data determine it, see below"
         return "refused: data do not determine it, see below"
     s = told_state(effect)
     outcome = subject.fit.spec.states_of(effect.outcome)[s]
