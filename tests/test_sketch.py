@@ -76,7 +76,7 @@ def test_sketches_say_what_the_dense_jacobian_says():
     from sketches import random_structure
 
     rng, seen = random.Random(100), []
-    for _ in range(14):
+    for _ in range(10):
         spec = random_structure(rng)
         dense, fast = certify(spec), sketch(spec)
         assert fast.whole.settled
@@ -86,7 +86,7 @@ def test_sketches_say_what_the_dense_jacobian_says():
         assert fast.of(asked).settled
         assert fast.of(asked).seen == expected
         seen += [dense.locally_identified, expected]
-    assert 5 < sum(seen) < 23
+    assert 3 < sum(seen) < 17
 
 
 def test_forty_vertices_of_three_parents_are_certified():
@@ -95,8 +95,13 @@ def test_forty_vertices_of_three_parents_are_certified():
     assert report.verdict == "locally identified"
     assert report.found.certificate is None
     assert "a random direction of all 6,074 parameters" in str(report)
-    alone = dense_graph(32, uninfluenced=[f"V{i:03d}" for i in range(2, 32)])
-    report = px.check(alone, outcome="V001", treatment="V000")
+
+
+def test_a_direction_that_moves_the_answer_is_named(monkeypatch):
+    """A chain of three: the last edge moves with what nobody sees."""
+    monkeypatch.setattr(verdict, "MAX_FACTORISED_PARAMETERS", 1)
+    spec = px.MixtureSpec.from_parents(dict.fromkeys("ABC", (0, 1)), {"B": ["A"], "C": ["B"]}, 2)
+    report = px.check(spec, outcome="C", treatment="B")
     assert report.verdict == "not identified"
     assert report.found.ground is Ground.MOVED
     assert "moves the answer" in str(report)

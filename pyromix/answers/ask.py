@@ -51,7 +51,8 @@ def query(
             ``pyro.do`` and ``pyro.condition`` with every site enumerated, and holds about 60
             sites; ``"auto"`` is elimination.
         interval: whether a point estimate's answer comes with standard errors (draws always
-            give an interval); by default where the information matrix is cheap.
+            give an interval); by default where they take seconds, however many parameters there
+            are.
         level: of the interval that is printed, and that ``interval()`` gives unless told.
 
     Raises:

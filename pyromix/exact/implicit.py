@@ -12,17 +12,18 @@ import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
+from pyromix.errors import SpecError
+from pyromix.exact import linalg
 from pyromix.exact.curvature import Curvature
 from pyromix.exact.information import HIDDEN, LOOSE, SEEN, law_of, of_probabilities
 from pyromix.exact.solving import solve
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import SOURCE
+from pyromix.model.status import refuse
 
 FAINT = 1e-2
 """Expected rows behind a direction of a CPT row below which a cell is on its way to zero."""
@@ -178,11 +179,12 @@ class ImplicitInformation:
         return list(pairs), solved.flat
 
 
-def _nodes(diagonal: list[float], beside: list[float]) -> tuple[np.ndarray, np.ndarray]:
+def _nodes(diagonal: list[float], beside: list[float]) -> tuple[Tensor, Tensor]:
     """Nodes, ascending, and weights of Gauss' quadrature, from Lanczos' tridiagonal matrix."""
-    n = len(diagonal)
-    values, basis = eigh_tridiagonal(np.array(diagonal), np.array(beside[: n - 1]))
-    return values, basis[0] ** 2
+    above = torch.tensor(beside[: len(diagonal) - 1], dtype=torch.float64)
+    matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    found = linalg.eigh(matrix + torch.diag(above, 1) + torch.diag(above, -1))
+    return found.values, found.vectors[0].square()
 
 
 def _share(diagonal: list[float], beside: list[float], limit: float) -> float:
@@ -227,7 +229,11 @@ class RowCoordinates:
 
     @staticmethod
     def of(curvature: Curvature, least: float) -> RowCoordinates:
-        """Coordinates at an estimate."""
+        """Coordinates at an estimate.
+
+        Raises:
+            SpecError: a table or a weight is not finite.
+        """
         mixture, axis = curvature.mixture, curvature.axis
         spec, cells = mixture.spec, curvature.index.axis
         sources, masses = curvature.masses
@@ -247,8 +253,14 @@ class RowCoordinates:
         groups = []
         for parts in found.values():
             places, laws = (torch.cat(column) for column in zip(*parts, strict=True))
-            eigen = torch.linalg.eigh(laws)
-            groups.append(_Rows(places, eigen.eigenvectors, eigen.eigenvalues))
+            eigen = linalg.eigh(laws)
+            refuse(
+                eigen.status.max(),
+                SpecError,
+                "rows of tables whose information has eigenvalues, for standard errors",
+                "look for nan in the tables of the estimate and in the weights of the rows",
+            )
+            groups.append(_Rows(places, eigen.vectors, eigen.values))
         return RowCoordinates(tuple(groups), least)
 
     @cached_property

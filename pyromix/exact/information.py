@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -53,6 +53,7 @@ LOOSE = 0.15
 determined: the normal approximation means little there (THEORY section 15.3)."""
 
 
+@runtime_checkable
 class Known(Protocol):
     """What is known at an estimate: ``Information``, or ``implicit.ImplicitInformation``."""
 

@@ -36,6 +36,10 @@ class ScoreMap:
     def _shares(self) -> Float[Tensor, "m k"]:
         return log_joint(self.mixture, self.index).softmax(-1)
 
+    @cached_property
+    def _logs(self) -> Float[Tensor, "cells k"]:
+        return self.index.axis.stack(self.mixture.cpts).log()
+
     def times(self, direction: Float[Tensor, " p"]) -> Float[Tensor, " m"]:
         """How the log-probability of every row moves along a direction."""
         padded = self.axis.padded(direction[None])
@@ -44,7 +48,7 @@ class ScoreMap:
             for z, table in zip(padded, self.mixture.tables, strict=True)
         ]
         cells = self.index.axis.stack(moved[1:])
-        units = self.index.unit_changes(cells, cells)
+        units = self.index.unit_changes(cells, self._logs)
         rows = torch.cat([block.gather_sums(units) for block in self.index.blocks])
         return ((rows + moved[0]) * self._shares).sum(-1)
 
@@ -75,4 +79,5 @@ class ScoreMap:
         sizes = [block.n_rows for block in self.index.blocks]
         for block, part in zip(self.index.blocks, shares.split(sizes), strict=True):
             units += block.scatter_sums(part)
-        return shares.sum(0), self.index.axis.unstack(self.index.cell_counts(units, units))
+        cells = self.index.cell_counts(units, self._logs)
+        return shares.sum(0), self.index.axis.unstack(cells)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.linalg import eigvalsh_tridiagonal
 from torch import Tensor
+
+from pyromix.exact import linalg
 
 CLOSE = 1e-10
 """Relative error of ``b' A^-1 b`` at which steps end."""
@@ -25,8 +24,8 @@ CLOSE = 1e-10
 MAX_STEPS = 500
 """Steps at most; so many resolve a matrix whose eigenvalues differ by some 2,000 times."""
 
-CHECKED = 5
-"""The least eigenvalue is looked at every so many steps."""
+CHECKED = 8
+"""The least eigenvalue is looked at whenever steps have become an eighth more, and so many."""
 
 ROUNDING = 1e-12
 """A direction along which A is less, relative to one, is one along which it is nothing."""
@@ -59,8 +58,8 @@ def solve(product: Callable[[Tensor], Tensor], right: Float[Tensor, "b q"]) -> S
     solutions, left_over, ahead = torch.zeros_like(right), right.clone(), right.clone()
     size = right.square().sum(-1)
     converged, flat = size == 0, torch.zeros_like(size, dtype=torch.bool)
-    steps: list[list[tuple[float, float]]] = [[] for _ in right]
-    active, n = (~converged).nonzero().squeeze(1), 0
+    lengths, turns = [], []
+    active, n, looked = (~converged).nonzero().squeeze(1), 0, 0
     while len(active) and n < MAX_STEPS:
         n += 1
         direction = ahead[active]
@@ -76,26 +75,24 @@ def solve(product: Callable[[Tensor], Tensor], right: Float[Tensor, "b q"]) -> S
         turn = new / size[active]
         ahead[active] = left_over[active] + turn[:, None] * direction
         size[active] = new
-        taken = torch.stack([length, turn], 1).tolist()
-        for i, (one, other) in zip(active.tolist(), taken, strict=True):
-            steps[i].append((one, other))
-        if n % CHECKED == 0 or bool((turn < CLOSE).any()):
+        lengths.append(torch.ones_like(size).index_copy_(0, active, length))
+        turns.append(torch.zeros_like(size).index_copy_(0, active, turn))
+        if n >= looked + max(CHECKED, looked // 8) or bool((turn < CLOSE).any()):
+            looked = n
             value = (right[active] * solutions[active]).sum(-1)
-            least = value.new_tensor([_least(steps[i]) for i in active.tolist()])
+            least = _least(torch.stack(lengths, 1)[active], torch.stack(turns, 1)[active])
             done = new <= CLOSE * value * least
             converged[active[done]] = True
             active = active[~done]
     return Solved(solutions, converged, flat, n)
 
 
-def _least(steps: list[tuple[float, float]]) -> float:
-    """Least eigenvalue of the tridiagonal matrix of some steps, (length, turn) each."""
-    diagonal = [1 / steps[0][0]]
-    beside = []
-    for (length, turn), (following, _) in pairwise(steps):
-        diagonal.append(1 / following + turn / length)
-        beside.append(turn**0.5 / length)
-    found = eigvalsh_tridiagonal(
-        np.array(diagonal), np.array(beside), select="i", select_range=(0, 0)
-    )
-    return max(float(found[0]), ROUNDING)
+def _least(lengths: Float[Tensor, "b n"], turns: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """Least eigenvalues of the tridiagonal matrices of some steps."""
+    diagonal = 1 / lengths
+    diagonal[:, 1:] += turns[:, :-1] / lengths[:, :-1]
+    beside = turns[:, :-1].sqrt() / lengths[:, :-1]
+    matrices = torch.diag_embed(diagonal)
+    matrices += torch.diag_embed(beside, 1) + torch.diag_embed(beside, -1)
+    found = linalg.eigvalsh(matrices).value[:, 0]
+    return torch.where(found.isfinite(), found, 0.0).clamp_min(ROUNDING)
