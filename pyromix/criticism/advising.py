@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyromix.answers.wording import addition_in_words
 from pyromix.bridges.pgmpy import structure_of
+from pyromix.data.frames import to_pandas
 from pyromix.criticism.checking import asked_in_words, spec_without_data
 from pyromix.identify.advice import Addition, additions
 from pyromix.identify.verdict import WORDS, judge
@@ -50,9 +51,7 @@ class Additions:
 
     def to_frame(self) -> pd.DataFrame:
         """One row per change: what to measure, of how many states, and what that gives."""
-        import pandas as pd
-
-        return pd.DataFrame(
+        return to_pandas(
             {
                 "change": [addition_in_words(self.spec.source, one) for one in self.found],
                 "n_measured": [len(one.measured) for one in self.found],

@@ -155,7 +155,8 @@ def pooled_prior(
     """
     pooling = Pooling(mixture.spec, mixture.device)
     place, learned = pooling.learned(expected_cells_of(counts, mixture))
-    own = pooling.pseudo_counts(pooling.drawn_to(place, strength * learned))[0]
+    own = pooling.pseudo_counts(pooling.drawn_to(place, strength * learned))
+    own = own.map_tables(lambda table: table[0])
     return replace(own, learned=tuple((strength * learned[:, 0]).tolist()))
 
 
