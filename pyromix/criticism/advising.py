@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyromix.answers.wording import addition_in_words
 from pyromix.bridges.pgmpy import structure_of
-from pyromix.data.frames import to_pandas
 from pyromix.criticism.checking import asked_in_words, spec_without_data
+from pyromix.data.frames import to_pandas
 from pyromix.identify.advice import Addition, additions
 from pyromix.identify.verdict import WORDS, judge
 from pyromix.model.query import Certainty, DoQuery, settings
