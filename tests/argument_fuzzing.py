@@ -213,6 +213,8 @@ def doors(folder: Path, *, light: bool = False) -> list[Door]:
         Door("check", px.check, {"model": spec, "n_sources": 2, "data": None, "outcome": "Y",
                                  "treatment": "X", "evidence": {"A": "no"}, "random_state": 0,
                                  **read}),
+        Door("measure_next", px.measure_next, {"model": spec, "n_sources": 2, "outcome": "Y",
+                                               "treatment": "X", "evidence": {"A": "no"}}),
         Door("check with data", px.check, {"model": spec, "n_sources": 2, "data": frame,
                                            "outcome": "Y", "treatment": "X", "evidence": None,
                                            "random_state": 0, **read}),

@@ -604,7 +604,6 @@ def test_masks_of_the_wrong_shape_are_refused_by_name():
     ("query", "match"),
     [
         (DoQuery((5,)), "from -1 .* to 4, found 5"),
-        (DoQuery((Y,), {-2: 0}), "found -2"),
         (DoQuery((Y,), {}, {X: 3}), "'X' from 0 to 2, found 3"),
         (DoQuery((Y,), {}, {X: -1}), "'X' from 0 to 2, found -1"),
         (DoQuery((Y,), {SOURCE: 3}), "'U' from 0 to 2, found 3"),
@@ -627,6 +626,11 @@ def test_numbers_that_the_mixture_does_not_have_are_refused(query, match):
     for ask in (marginal, log_evidence, lambda m, q: unsupported_mass(m, q, masks)):
         with pytest.raises(QueryError, match=match):
             ask(mixture, query)
+
+
+def test_a_vertex_that_no_mixture_has_is_refused_in_the_question():
+    with pytest.raises(QueryError, match="found -2"):
+        DoQuery((Y,), {-2: 0})
 
 
 # -- devices and real networks ---------------------------------------------------------------------

@@ -667,8 +667,8 @@ def good_arguments():
     ("change", "message"),
     [
         ({"max_iter": 0}, "max_iter must be an integer >= 1, found 0"),
-        ({"tol": 0.0}, "tol must be a positive number"),
-        ({"tol": math.nan}, "tol must be a positive number"),
+        ({"tol": 0.0}, "tol must be a finite number > 0"),
+        ({"tol": math.nan}, "tol must be a finite number > 0"),
         (
             {"prior": 0.0},
             "prior must be None or a positive pseudo-count \\(rows per cell\\), found 0.0",

@@ -251,13 +251,14 @@ def test_many_tables_that_fit_one_by_one_are_refused_together(tmp_path):
 
 
 def test_a_source_of_many_states_is_refused_where_every_table_would_be_held_for_each(tmp_path):
-    many = 20_000
-    states = ", ".join(f"s{i}" for i in range(many))
-    numbers = ", ".join(["0.00005"] * many)
     text = "".join(
-        f"variable {name} {{ type discrete [ {many} ] {{ {states} }}; {more} }}\n"
-        f"probability ( {name} ) {{ table {numbers}; }}\n"
-        for name, more in (("U", "property roles = 'latents';"), ("Y", ""))
+        f"variable {name} {{ type discrete [ {many} ] "
+        f"{{ {', '.join(f's{i}' for i in range(many))} }}; {more} }}\n"
+        f"probability ( {name} ) {{ table {', '.join([f'{1 / many:g}'] * many)}; }}\n"
+        for name, many, more in (
+            ("U", 4000, "property roles = 'latents';"),
+            ("Y", 20_000, ""),
+        )
     )
     (tmp_path / "net.bif").write_text(text)
     assert refused(tmp_path / "net.bif", "the largest, of 'Y'") < 200 * MIB

@@ -262,5 +262,5 @@ def test_levels_order_intervals_and_methods_are_checked():
     with pytest.raises(px.QueryError, match="level must be a number between 0 and 1"):
         answer.interval(95)
     bare = px.query(px.random_mixture(answer.spec, 0), "Y")
-    with pytest.raises(px.QueryError, match="asks the table of a fit"):
+    with pytest.raises(px.QueryError, match="searches the table of a fit"):
         bare.interval(method="profile")

@@ -288,7 +288,7 @@ def test_no_rows_are_a_table_without_rows():
         ({"do": {X: torch.eye(3).double()}}, QueryError, r"do\(X\) is a list of 3 scenarios"),
         ({"evidence": {X: -1}}, QueryError, "'X' from 0 to 2, found -1"),
         ({"do": {X: 0}, "evidence": {X: 0}}, QueryError, r"\['X'\] stand in both"),
-        ({"random_state": True}, SpecError, "found bool"),
+        ({"random_state": True}, SpecError, "found True"),
         ({"evidence": {W: 0}, "memory_limit": 64}, ContractionSizeError, "at most 64 bytes"),
     ],
 )

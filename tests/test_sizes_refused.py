@@ -12,7 +12,7 @@ import torch
 from argument_fuzzing import EM, SPEC, limits, rows
 
 import pyromix as px
-from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS, most_parameters
+from pyromix.identify.certify import MAX_CERTIFIED_PARAMETERS, certify, most_parameters
 from pyromix.model.memory import DEFAULT_LIMIT, LIMIT_VARIABLE, in_words, memory_limit
 
 SMALL = px.MixtureSpec.from_parents(dict.fromkeys("AB", (0, 1)), {}, 2)
@@ -108,11 +108,13 @@ def test_a_graph_is_checked_whatever_its_tables_would_take():
 
 
 @pytest.mark.filterwarnings("ignore::pyromix.PyromixWarning")
-def test_more_parameters_than_cells_are_certified_up_to_a_smaller_number():
+def test_more_parameters_than_cells_have_a_dense_certificate_up_to_a_smaller_number():
     found = px.check(star(11), 2)
     assert found.verdict == "not identified"
-    assert any("4119 parameters, more than 2500" in reason for reason in found.reasons)
-    assert most_parameters(SPEC) == MAX_CERTIFIED_PARAMETERS
+    assert any("a direction among 4,119 parameters" in reason for reason in found.reasons)
+    assert most_parameters(found.spec) < 4119 < most_parameters(SPEC) == MAX_CERTIFIED_PARAMETERS
+    with pytest.raises(px.SpecError, match=r"at most 2,500 parameters, found 4,119"):
+        certify(found.spec)
 
 
 def test_numbers_of_bytes_in_words():

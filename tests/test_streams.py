@@ -15,11 +15,14 @@ from pyromix.cli import app, main
 from pyromix.cli.streams import standard_input
 from pyromix.errors import FileError
 from pyromix.report.document import Report
+from pyromix.report.parts import Letter
 
 COMMANDS = {
     "demo": "demo",
     "check": "check --edge U->A --edge U->B --edge U->C --edge U->D",
     "fit": "fit data.csv --model net.bif --prior none --n-init 1 --method em -q",
+    "effect": "effect fit.pyromix --treatment C --outcome D --require none --quiet",
+    "lca": "lca data.csv -k 1 -q",
     "do": "do net.bif --query D --do C=yes",
     "select": "select data.csv --n-sources 1 --n-init 1 --n-folds 2 -q",
     "report": "report fit.pyromix --no-sensitivity",
@@ -61,9 +64,12 @@ def speak(say) -> dict[str, float]:
     return {}
 
 
-def make(fit, **_) -> Report:
+def make(fit, path=None, **_) -> Report:
     """In place of a report, which takes a second."""
-    return Report("hello", (), fit, None, None)
+    made = Report("hello", "", Letter("hello", (), (), (), "", None), (), fit, None, None, None)
+    if path is not None:
+        made.save(path)
+    return made
 
 
 @pytest.fixture

@@ -231,7 +231,7 @@ def test_states_of_an_unknown_variable_are_refused_with_near_matches():
         ({"uninfluenced": frozenset({"W"})}, "'W'"),
         ({"roles": {"outcomes": ("W",)}}, "'W'"),
         ({"source": "X"}, "'X'"),
-        ({"n_sources": 0}, "at least 1"),
+        ({"n_sources": 0}, "integer >= 1"),
     ],
 )
 def test_an_unusable_structure_cannot_be_built(changes, message):

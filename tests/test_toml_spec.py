@@ -83,7 +83,7 @@ def test_text_that_is_no_toml_is_a_file_error_with_a_line():
         ("variables = []", "at least one observed variable"),
         ('edges = ["A -> B"]\nlatent = 3', "latent must be a name"),
         ('edges = ["A -> B"]\nlatent = "U"\nn_sources = true', "n_sources must be an integer"),
-        ('edges = ["A -> B"]\nlatent = "U"\nn_sources = 0', "at least 1"),
+        ('edges = ["A -> B"]\nlatent = "U"\nn_sources = 0', "integer >= 1"),
         ('edges = ["A -> B"]\nlatent = "U"\nstates = 3', "states must be a table"),
         ('edges = ["A -> B"]\n[states]\nC = ["a", "b"]', "states: 'C' is not among"),
         ('edges = ["A -> B"]\n[states]\nA = "ab"', "states of 'A' must be a list"),

@@ -46,7 +46,7 @@ def test_an_effect_that_the_fit_refuses_is_refused_at_every_door(pair):
     assert [h.level for h in letter.headlines] == ["fail", "aside"]
     assert letter.headlines[0].value == "not determined"
     assert letter.numbers["do"] is None
-    assert letter.cure.startswith("one more observed variable that depends on 'U'")
+    assert letter.cure.startswith("2 more variables that depend on U, ")
 
 
 def test_a_fit_passed_to_a_function_is_asked_as_the_fit(group):

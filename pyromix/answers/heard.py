@@ -25,6 +25,7 @@ from pyromix.exact.seen import variance_if_seen
 from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import query_gradient
 from pyromix.identify.verdict import Findings, Verdict, judge
+from pyromix.model.arguments import flag
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -85,6 +86,8 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
     Raises:
         DataError, SpecError: an interval is wanted that cannot be had.
     """
+    if interval is not None:
+        flag("interval", interval)
     verdict = judge(fit.spec, queries)
     known, refused, advice = _known(fit)
     searches = known is not None and _dense(fit)
