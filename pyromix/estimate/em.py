@@ -15,6 +15,8 @@ from torch import Tensor
 from pyromix.data.moments import schema_of
 from pyromix.errors import DataError, SpecError
 from pyromix.estimate.ascent import (
+    FINEST,
+    FINISH,
     Ascent,
     Options,
     Progress,
@@ -63,6 +65,7 @@ def climb(
     accelerate: bool = True,
     check_saddle: bool = True,
     leave_behind: bool = False,
+    finish: bool = True,
     progress: Progress | None = None,
 ) -> EMResult:
     """Maximise the likelihood of a table over mixtures, from given starts, without a word.
@@ -92,6 +95,7 @@ def climb(
         check_saddle: whether to jitter the best point; costs up to 120 steps of a single start.
         leave_behind: stop a start, as not converged, that at its present pace would still be
             ``result.NEAR_BEST`` nats below the best after ``ascent.HOPELESS`` steps.
+        finish: whether the start that is chosen among several climbs on to a tighter tolerance.
         progress: told after each round.
 
     Returns:
@@ -124,9 +128,52 @@ def climb(
             if escaped is not None:
                 saddle, found = True, found.put(best, escaped)
         best = found.best(em.total_weight)
-        if len(starts.weights) > 1:
+        if finish and len(starts.weights) > 1:
             found = found.put(best, finished(em, found.only(best), options))
     return replace(_result(em, found, best, saddle), n_identified=n_identified)
+
+
+def polished(
+    counts: WeightedRows,
+    result: EMResult,
+    *,
+    max_iter: int = 2000,
+    tol: float = 1e-9,
+    prior: PseudoCounts | None = None,
+) -> EMResult:
+    """Climb on from an estimate that was chosen among several, to a tighter tolerance.
+
+    Args:
+        counts: as for ``climb``.
+        result: what was chosen, not finished.
+        max_iter: as for ``climb``.
+        tol: as for ``climb``.
+        prior: as for ``climb``.
+    """
+    left = max_iter - result.n_iter
+    tighter = max(FINISH * tol, FINEST)
+    if not result.converged or left < 1 or tighter >= tol:
+        return result
+    options = {"max_iter": left, "tol": tighter, "prior": prior, "check_saddle": False}
+    onwards = climb(counts, batch_of(result.mixture), **options)
+    place = (result.start_objectives == result.objective).nonzero().flatten()[:1]
+    ends = result.start_log_likelihoods, result.start_objectives
+    reached = onwards.start_log_likelihoods, onwards.start_objectives
+    likelihoods, objectives = (
+        all_.index_copy(0, place, one[: len(place)])
+        for all_, one in zip(ends, reached, strict=True)
+    )
+    return replace(
+        onwards,
+        n_iter=onwards.n_iter + result.n_iter,
+        converged=result.converged,
+        start_log_likelihoods=likelihoods,
+        start_objectives=objectives,
+        n_identified=result.n_identified,
+        saddle=result.saddle,
+        ends=result.ends,
+        n_raced=result.n_raced,
+    )
 
 
 def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:

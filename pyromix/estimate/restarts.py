@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from pyromix.estimate.em import climb
+from pyromix.estimate.em import climb, polished
 from pyromix.estimate.race import ENTRANTS, FINALISTS, race
 from pyromix.estimate.result import SAME_OPTIMUM, EMResult, joined, warned
 from pyromix.estimate.starts import batch_of
@@ -56,12 +56,12 @@ def climb_until_confirmed(
         DataError: as ``climb``.
         RefinementError: as ``climb``.
     """
-    options = {"leave_behind": True, **options}
+    options = {"leave_behind": True, "finish": False, **options}
     result = climb(counts, starts, **options)
     options["n_identified"] = 0
     while not _confirmed(result) and len(result.start_objectives) < MOST:
         result = joined(result, climb(counts, draw(STARTS_AT_ONCE), **options))
-    return warned(result)
+    return warned(_polished(counts, result, options))
 
 
 def climb_raced(
@@ -88,7 +88,7 @@ def climb_raced(
         DataError: as ``climb``.
         RefinementError: as ``climb``.
     """
-    options = {"leave_behind": True, **options}
+    options = {"leave_behind": True, "finish": False, **options}
     n = FINALISTS_BESIDE_MOMENTS if options.get("n_identified") else FINALISTS
     first = race(heat, draw(ENTRANTS), n)
     starts = first if given is None else batch_of(given, first)
@@ -98,7 +98,15 @@ def climb_raced(
         more = climb(counts, race(heat, draw(ENTRANTS)), **options)
         result = joined(result, replace(more, n_raced=ENTRANTS - FINALISTS))
         entered += ENTRANTS
-    return warned(result)
+    return warned(_polished(counts, result, options))
+
+
+def _polished(counts: WeightedRows, result: EMResult, options: Mapping[str, Any]) -> EMResult:
+    """The chosen one of several starts, climbed on from once, after all rounds."""
+    if len(result.start_objectives) == 1:
+        return result
+    passed = {name: options[name] for name in ("max_iter", "tol", "prior") if name in options}
+    return polished(counts, result, **passed)
 
 
 def _confirmed(result: EMResult) -> bool:
