@@ -163,7 +163,7 @@ def test_where_the_graph_has_no_three_views_the_likelihood_tells():
     assert report.found.structural is px.Certainty.LOCAL
     assert report.verdict == "weak"
     assert report.found.findings.p_reduced > 1e-4
-    effect = px.fit(spec, frame).effect("C", "D", require="weak", level=0.9)
+    effect = px.fit(spec, frame, n_init=6).effect("C", "D", require="weak", level=0.9)
     low, high = (float(end[1]) for end in effect.interval())
     assert low <= float(px.effect(alone, "C", "D").do) <= high
 

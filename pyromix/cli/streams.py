@@ -28,7 +28,7 @@ class OutputLost(Exception):  # noqa: N818 - told by an exit code where the read
 class Guarded:
     """A text stream whose failures are named, or swallowed where there is nobody left to tell."""
 
-    def __init__(self, stream: TextIO, *, named: bool) -> None:
+    def __init__(self, stream: Any, *, named: bool) -> None:
         self._stream, self._named = stream, named
         self._lost: OutputLost | None = None
 

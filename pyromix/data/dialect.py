@@ -5,10 +5,9 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
-from typing import TextIO
 
 from pyromix.errors import DataError
 
@@ -109,7 +108,7 @@ def separator_of(text: str, ending: str) -> str:
     return next(s for score, s in scores if score == best) if best else promised or ","
 
 
-def rows_of(file: TextIO, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+def rows_of(file: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """Number of the last line of every row, from 1, and its cells; blank lines are no rows."""
     if dialect.separator == " ":
         for number, line in enumerate(file, 1):

@@ -146,7 +146,10 @@ class MixtureSpec(Schema):
         number = {name: v for v, name in enumerate(order)}
         return MixtureSpec(
             variables=tuple(order),
-            states=tuple(states[name] for name in order),
+            states=tuple(
+                tuple(listed(f"states of {name!r}", states[name], "names of states"))
+                for name in order
+            ),
             parents=tuple(tuple(number[p] for p in parents.get(name, ())) for name in order),
             n_sources=n_sources,
             source=source,

@@ -178,6 +178,7 @@ def test_products_and_graphs_are_checked(spec, frame):
     px.fit_product(frame, 2, n_init=2, prior=None)
     px.check(spec)
     px.check(nx.DiGraph([("X", "Y")]), 2)
+    px.measure_next(nx.DiGraph([("X", "Y")]), 2, outcome="Y", treatment="X").to_frame()
 
 
 def test_coins_are_found(capsys):
