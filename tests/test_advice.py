@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import networkx as nx
 import pytest
 
 import pyromix as px
+from pyromix.cli import main
 from pyromix.errors import QueryError
 from pyromix.identify.advice import NewVariable, changed_graph
 from pyromix.model.query import Certainty
@@ -123,7 +125,7 @@ def test_every_piece_of_advice_certifies_and_the_smallest_comes_first():
         assert again is one.certainty
         assert again.at_least(Certainty.LOCAL)
     frame = found.to_frame()
-    assert len(frame) == len(found)
+    assert frame.to_dict("records") == found.to_records()
     assert set(frame["verdict"]) <= {"identified", "locally identified"}
 
 
@@ -152,3 +154,21 @@ def test_a_refusal_names_the_smallest_addition():
         fit = px.fit(spec, table, n_init=2, prior=None, show_progress=False)
     with pytest.raises(px.NotCertifiedError, match=r"2 more variables .* of 2 states each"):
         fit.effect("X", "Y")
+
+
+EDGES = ["--edge", "U->X", "--edge", "U->Y", "--edge", "X->Y"]
+EFFECT = ["--treatment", "X", "--outcome", "Y"]
+
+
+def test_the_command_line_advises(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", *EDGES, *EFFECT, "--advise"])
+    assert stopped.value.code == 2
+    assert "would be certified by one of these:\n  2 more variables" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["check", *EDGES, *EFFECT, "--advise", "--json"])
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["measure_next"][0]["states"] == [2, 2]
+    with pytest.raises(SystemExit):
+        main(["check", *EDGES, "--advise"])
+    assert "give --treatment and --outcome" in capsys.readouterr().err

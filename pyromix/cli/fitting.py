@@ -66,6 +66,10 @@ def check(
         typer.Option(help="Also fit, simulate from the fit, and see whether it is recovered."),
     ] = False,
     n_simulations: Annotated[int, typer.Option(help="Tables to simulate.")] = N_TIMES,
+    advise: Annotated[
+        bool,
+        typer.Option(help="Also say what to measure next, where the effect is not identified."),
+    ] = False,
     bins: Bins = None,
     states: States = None,
     sample_weight: Weight = None,
@@ -90,6 +94,8 @@ def check(
         raise typer.BadParameter("--simulate fits a table first: give DATA")
     if data is None and (bins or states):
         raise typer.BadParameter("--bins and --states tell of the columns of a table: give DATA")
+    if advise and (treatment is None or outcome is None):
+        raise typer.BadParameter("--advise is about an effect: give --treatment and --outcome")
     table, told = None, {}
     if data is not None:
         table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
@@ -111,8 +117,11 @@ def check(
                     fitted, treatment, outcome, n_times=n_simulations, random_state=random_state
                 )
                 rehearsals.append(found)
+    advice = [px.measure_next(report.spec, **effect) for report in reports if advise]
     if as_json:
         content = [report.summary() for report in reports]
+        for one, found in zip(content, advice, strict=False):
+            one["measure_next"] = found.to_records()
         for one, rehearsal in zip(content, rehearsals, strict=False):
             one["rehearsal"] = rehearsal.summary()
         typer.echo(json.dumps(content, indent=1))
@@ -120,6 +129,8 @@ def check(
         typer.echo("\n".join(_table(reports)))
         for number, report in enumerate(reports):
             typer.echo(in_flags(f"\n{report}"))
+            for found in advice[number : number + 1]:
+                typer.echo(f"\n{found}")
             for rehearsal in rehearsals[number : number + 1]:
                 typer.echo(in_flags(f"  {rehearsal}"))
     if not reports[-1].found.level.at_least(Certainty.LOCAL):

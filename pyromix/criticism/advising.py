@@ -49,18 +49,24 @@ class Additions:
         """One change."""
         return self.found[place]
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """One mapping per change, of plain texts and numbers, ready for JSON."""
+        return [
+            {
+                "change": addition_in_words(self.spec.source, one),
+                "states": [v.n_states for v in one.measured],
+                "depends_on": [list(v.parents) for v in one.measured],
+                "absent": [list(edge) for edge in one.absent],
+                "verdict": WORDS[one.certainty],
+            }
+            for one in self.found
+        ]
+
     def to_frame(self) -> pd.DataFrame:
         """One row per change: what to measure, of how many states, and what that gives."""
-        return to_pandas(
-            {
-                "change": [addition_in_words(self.spec.source, one) for one in self.found],
-                "n_measured": [len(one.measured) for one in self.found],
-                "states": [tuple(v.n_states for v in one.measured) for one in self.found],
-                "depends_on": [tuple(v.parents for v in one.measured) for one in self.found],
-                "absent": [one.absent for one in self.found],
-                "verdict": [WORDS[one.certainty] for one in self.found],
-            }
-        )
+        records = self.to_records()
+        names = ("change", "states", "depends_on", "absent", "verdict")
+        return to_pandas({name: [one[name] for one in records] for name in names})
 
     def __str__(self) -> str:
         """The question, then a line per change."""
