@@ -3,77 +3,174 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from pyromix import datasets
-from pyromix.answers.answer import Answer
-from pyromix.answers.ask import effect, query
-from pyromix.answers.effect import Effect
-from pyromix.answers.simulate import simulate
-from pyromix.api import MixtureFit, fit, fit_product, load
-from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
-from pyromix.coins.door import fit_iid
-from pyromix.coins.moments import identify_iid
-from pyromix.coins.result import IIDFit
-from pyromix.criticism.advising import Additions, measure_next
-from pyromix.criticism.checking import IdentifiabilityReport, check
-from pyromix.criticism.selection import Selection, select_n_sources
-from pyromix.data.counts import Counts
-from pyromix.data.moments import MomentSource, Rows
-from pyromix.data.population import Population, population
-from pyromix.errors import (
-    AddedSourceWarning,
-    ContractionSizeError,
-    ConvergenceWarning,
-    DataError,
-    DataRepairWarning,
-    DimensionLimitError,
-    FileError,
-    IdentificationError,
-    NoModelError,
-    NotCertifiedError,
-    NumericalWarning,
-    PlanError,
-    PositivityError,
-    PyromixError,
-    PyromixWarning,
-    QueryError,
-    RankError,
-    RefinementError,
-    SamplingWarning,
-    SeparationError,
-    SpecError,
-    StartsDisagreeWarning,
-    StateNameError,
-    UnsupportedRowsWarning,
-    WeakIdentificationWarning,
-)
-from pyromix.formats.files import read, write
-from pyromix.identify.certificate import Certificate
-from pyromix.model.match import match_sources
-from pyromix.model.mixture import BayesNetMixture, ProductMixture
-from pyromix.model.query import Certainty, DoQuery
-from pyromix.model.randomness import random_mixture
-from pyromix.model.schema import Schema
-from pyromix.model.spec import MixtureSpec
-from pyromix.model.status import Status
-
 if TYPE_CHECKING:
+    from pyromix import datasets
+    from pyromix.answers.answer import Answer
+    from pyromix.answers.ask import effect, query
+    from pyromix.answers.effect import Effect
+    from pyromix.answers.simulate import simulate
+    from pyromix.api import MixtureFit, fit, fit_product, load
+    from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
     from pyromix.bridges.pyro import from_pyro, to_pyro
+    from pyromix.coins.door import fit_iid
+    from pyromix.coins.moments import identify_iid
+    from pyromix.coins.result import IIDFit
+    from pyromix.criticism.advising import Additions, measure_next
+    from pyromix.criticism.checking import IdentifiabilityReport, check
+    from pyromix.criticism.selection import Selection, select_n_sources
+    from pyromix.data.counts import Counts
+    from pyromix.data.moments import MomentSource, Rows
+    from pyromix.data.population import Population, population
+    from pyromix.errors import (
+        AddedSourceWarning,
+        ContractionSizeError,
+        ConvergenceWarning,
+        DataError,
+        DataRepairWarning,
+        DimensionLimitError,
+        FileError,
+        IdentificationError,
+        NoModelError,
+        NotCertifiedError,
+        NumericalWarning,
+        PlanError,
+        PositivityError,
+        PyromixError,
+        PyromixWarning,
+        QueryError,
+        RankError,
+        RefinementError,
+        SamplingWarning,
+        SeparationError,
+        SpecError,
+        StartsDisagreeWarning,
+        StateNameError,
+        UnsupportedRowsWarning,
+        WeakIdentificationWarning,
+    )
     from pyromix.estimator import MixtureEstimator
+    from pyromix.formats.files import read, write
+    from pyromix.identify.certificate import Certificate
+    from pyromix.model.match import match_sources
+    from pyromix.model.mixture import BayesNetMixture, ProductMixture
+    from pyromix.model.query import Certainty, DoQuery
+    from pyromix.model.randomness import random_mixture
+    from pyromix.model.schema import Schema
+    from pyromix.model.spec import MixtureSpec
+    from pyromix.model.status import Status
 
-_LAZY = {
-    "MixtureEstimator": "pyromix.estimator",  # a pgmpy class
-    "from_pyro": "pyromix.bridges.pyro",
-    "to_pyro": "pyromix.bridges.pyro",
+_NAMES = {
+    "answers.answer": ("Answer",),
+    "answers.ask": (
+        "effect",
+        "query",
+    ),
+    "answers.effect": ("Effect",),
+    "answers.simulate": ("simulate",),
+    "api": (
+        "MixtureFit",
+        "fit",
+        "fit_product",
+        "load",
+    ),
+    "bridges.pgmpy": (
+        "from_pgmpy",
+        "mixture_from_pgmpy",
+        "to_pgmpy",
+    ),
+    "bridges.pyro": (
+        "from_pyro",
+        "to_pyro",
+    ),
+    "coins.door": ("fit_iid",),
+    "coins.moments": ("identify_iid",),
+    "coins.result": ("IIDFit",),
+    "criticism.advising": (
+        "Additions",
+        "measure_next",
+    ),
+    "criticism.checking": (
+        "IdentifiabilityReport",
+        "check",
+    ),
+    "criticism.selection": (
+        "Selection",
+        "select_n_sources",
+    ),
+    "data.counts": ("Counts",),
+    "data.moments": (
+        "MomentSource",
+        "Rows",
+    ),
+    "data.population": (
+        "Population",
+        "population",
+    ),
+    "errors": (
+        "AddedSourceWarning",
+        "ContractionSizeError",
+        "ConvergenceWarning",
+        "DataError",
+        "DataRepairWarning",
+        "DimensionLimitError",
+        "FileError",
+        "IdentificationError",
+        "NoModelError",
+        "NotCertifiedError",
+        "NumericalWarning",
+        "PlanError",
+        "PositivityError",
+        "PyromixError",
+        "PyromixWarning",
+        "QueryError",
+        "RankError",
+        "RefinementError",
+        "SamplingWarning",
+        "SeparationError",
+        "SpecError",
+        "StartsDisagreeWarning",
+        "StateNameError",
+        "UnsupportedRowsWarning",
+        "WeakIdentificationWarning",
+    ),
+    "estimator": ("MixtureEstimator",),
+    "formats.files": (
+        "read",
+        "write",
+    ),
+    "identify.certificate": ("Certificate",),
+    "model.match": ("match_sources",),
+    "model.mixture": (
+        "BayesNetMixture",
+        "ProductMixture",
+    ),
+    "model.query": (
+        "Certainty",
+        "DoQuery",
+    ),
+    "model.randomness": ("random_mixture",),
+    "model.schema": ("Schema",),
+    "model.spec": ("MixtureSpec",),
+    "model.status": ("Status",),
 }
+"""By module; each is imported when one of its names is first asked for (PEP 562): importing pyromix
+costs nothing, and names that need pgmpy or Pyro import them alone."""
+
+_HOME = {name: f"pyromix.{module}" for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Names whose modules import pgmpy or Pyro at their top (PEP 562)."""
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'pyromix' has no attribute {name!r}")
+    """Import a name, or the module of that name, when it is first asked for."""
+    if name not in _HOME:
+        if name.startswith("_") or find_spec(f"pyromix.{name}") is None:
+            raise AttributeError(f"module 'pyromix' has no attribute {name!r}")
+        return import_module(f"pyromix.{name}")
+    found = getattr(import_module(_HOME[name]), name)
+    globals()[name] = found
+    return found
 
 
 def __dir__() -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import pyromix as px
+from pyromix import __main__ as entry
 from pyromix.cli import app, main
 from pyromix.cli.streams import standard_input
 from pyromix.errors import FileError
@@ -194,3 +195,18 @@ def test_an_interruption_in_the_middle_of_a_file_leaves_nothing(at, monkeypatch,
         code, _ = call(WRITERS[command], monkeypatch, io.StringIO())
     assert code == 130
     assert sorted(os.listdir(at)) == before
+
+
+def test_an_interruption_while_the_command_line_is_imported_says_nothing(monkeypatch, capsys):
+    class Interrupting:
+        def find_spec(self, name, *_):
+            if name == "pyromix.cli":
+                raise KeyboardInterrupt
+
+    for name in [n for n in sys.modules if n.split(".")[:2] == ["pyromix", "cli"]]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as stopped:
+        entry.main()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == ""

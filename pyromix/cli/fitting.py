@@ -117,7 +117,11 @@ def check(
                     fitted, treatment, outcome, n_times=n_simulations, random_state=random_state
                 )
                 rehearsals.append(found)
-    advice = [px.measure_next(report.spec, **effect) for report in reports if advise]
+    advice = []
+    if treatment is not None and outcome is not None and advise:
+        advice = [
+            px.measure_next(report.spec, treatment=treatment, outcome=outcome) for report in reports
+        ]
     if as_json:
         content = [report.summary() for report in reports]
         for one, found in zip(content, advice, strict=False):
