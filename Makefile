@@ -53,8 +53,8 @@ docs: .venv/docs-ready
 
 # The lowest and the newest versions that pyproject.toml allows, in throw-away environments.
 versions: .venv/ready
-	$(BIN)/python tests/scripts/versions.py lowest $(TORCH)
-	$(BIN)/python tests/scripts/versions.py newest $(TORCH)
+	$(BIN)/python tests/studies/versions.py lowest $(TORCH)
+	$(BIN)/python tests/studies/versions.py newest $(TORCH)
 
 clean:
 	rm -rf .venv dist build site

@@ -1,6 +1,6 @@
 """Try the lowest and the newest versions that pyproject.toml allows, each in a throw-away venv.
 
-    python tests/scripts/versions.py lowest [TORCH]      or newest
+    python tests/studies/versions.py lowest [TORCH]      or newest
 
 Every declared dependency is pinned to its minimum, or left to pip; TORCH replaces the requirement
 of torch, as in ``torch==2.13.0``, where the build for CPUs of the minimum cannot be had. Then a
