@@ -27,6 +27,13 @@ CONFIRMED = 3
 UNSEEN = 0.05
 """Probability up to which the next start may end in an optimum that no start has reached yet."""
 
+NOTHING_GAINED = 0.05
+"""Nats over all rows within which two ends count as one while starts are added: along a flat valley
+every start ends at a hair of its own, and what a further one could gain nobody can tell."""
+
+SAMPLE = 100.0
+"""Rows from which that holds; a population has the weight of one."""
+
 FINALISTS_BESIDE_MOMENTS = 2
 """Starts that a race leaves beside a start from moments that determine the mixture."""
 
@@ -112,8 +119,10 @@ def _polished(counts: WeightedRows, result: EMResult, options: Mapping[str, Any]
 def _confirmed(result: EMResult) -> bool:
     if result.identified_is_best or result.mixture.n_sources == 1:
         return True
+    alike = SAME_OPTIMUM * result.total_weight
+    if result.total_weight >= SAMPLE:
+        alike = max(alike, NOTHING_GAINED)
     ends = result.start_objectives.sort().values
-    apart = ends.diff() > SAME_OPTIMUM * result.total_weight
-    optimum = torch.cat([apart.new_zeros(1), apart]).cumsum(0)
-    once = int((optimum.bincount() == 1).sum())
-    return result.n_best >= CONFIRMED and once <= UNSEEN * len(ends)
+    optimum = torch.cat([ends.new_zeros(1), ends.diff() > alike]).cumsum(0).long()
+    reached = optimum.bincount()
+    return int(reached[-1]) >= CONFIRMED and int((reached == 1).sum()) <= UNSEEN * len(ends)
