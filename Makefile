@@ -7,7 +7,10 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/pyromix demo
 
-test: lint types contracts shapes tests tutorials
+# Two at a time where neither keeps both cores of a small machine busy.
+test: .venv/ready
+	$(MAKE) --jobs=2 --output-sync=target lint types contracts tutorials
+	$(MAKE) shapes tests
 
 bench: .venv/ready
 	$(BIN)/pytest tests/benchmarks --benchmark-only -o addopts= -s -p no:xdist

@@ -39,8 +39,8 @@ FIELDS = (
 
 N_STARTS = 10
 
-PLAIN = {"accelerate": False, "check_saddle": False, "tol": 1e-7}
-"""EM as one would write it: no acceleration, and an end that is no finer than needed."""
+PLAIN = {"accelerate": False, "check_saddle": False, "tol": 1e-9}
+"""EM as one would write it, to the tolerance of a fit."""
 
 WORSE = 1e-3
 """Nats per row below the best known that count as missed."""
