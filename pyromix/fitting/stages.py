@@ -138,6 +138,7 @@ def _stage_to_json(stage: MomentStage) -> dict[str, Any]:
         "weakest_link": stage.weakest_link,
         "n_links": stage.n_links,
         "n_links_inconsistent": stage.n_links_inconsistent,
+        "n_drawn": stage.n_drawn,
     }
 
 

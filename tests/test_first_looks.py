@@ -1,0 +1,68 @@
+"""First looks at part of a table: what they decide is what all rows decide, and what they leave out
+is said, kept, and made up for where they do not suffice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from network_cases import numbered, rows_of
+
+import pyromix as px
+from pyromix.exact.likelihood import log_prob
+from pyromix.identify import start as starting
+from pyromix.identify.network import runs
+
+SPEC = numbered(11, [(0, 1), (2, 3), (4, 5), (6, 7)], 2, card=3)
+QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
+
+
+@pytest.fixture(scope="module")
+def table():
+    counts = rows_of(px.random_mixture(SPEC, 4, separation=0.4), 4000, 1)
+    assert counts.n_patterns > 1800  # twice what the tests below draw
+    return counts
+
+
+@QUIET
+def test_moments_of_some_rows_lead_to_the_optimum_and_say_how_many_they_were(
+    table, monkeypatch, tmp_path
+):
+    whole = px.fit(SPEC, table, prior=None, random_state=0)
+    monkeypatch.setattr(starting, "ROWS_OF_A_START", 900)
+    part = px.fit(SPEC, table, prior=None, random_state=0)
+    assert (whole.moments.n_drawn, part.moments.n_drawn) == (0, 900)
+    assert "(900 rows drawn)" in str(part.moments)
+    assert part.log_likelihood == pytest.approx(whole.log_likelihood, abs=1e-3)
+    part.save(tmp_path / "fit.pyromix")
+    assert px.load(tmp_path / "fit.pyromix").moments.n_drawn == 900
+
+
+@QUIET
+def test_the_likelihood_of_that_start_is_of_all_rows(table, monkeypatch):
+    monkeypatch.setattr(starting, "ROWS_OF_A_START", 900)
+    found = starting.start_for_em(table, SPEC, 0)
+    by_hand = float(table.weights @ log_prob(found.mixture, table.rows))
+    assert found.stage.log_likelihood == pytest.approx(by_hand, rel=1e-12)
+
+
+@QUIET
+def test_where_some_rows_determine_nothing_all_are_asked(table, monkeypatch):
+    monkeypatch.setattr(starting, "ROWS_OF_A_START", 12)
+    found = starting.start_for_em(table, SPEC, 0)
+    expected = starting.start_from_moments(table, 0, spec=SPEC)
+    assert found.stage.n_drawn == 0
+    assert found.stage.status is expected.stage.status is px.Status.OK
+
+
+@QUIET
+def test_the_plan_that_a_first_look_prefers_is_solved_on_all_rows(table, monkeypatch):
+    monkeypatch.setattr(runs, "ROWS_OF_A_FIRST_LOOK", 400)
+    monkeypatch.setattr(runs, "ROWS_PER_ASSIGNMENT", 50)
+    found = starting.start_from_moments(table, 0, spec=SPEC)
+    assert found.stage.ok
+    best = px.fit(SPEC, table, prior=None, random_state=0).mixture
+    order = px.match_sources(best, found.mixture)
+    pairs = zip(best.cpts, found.mixture.relabel(order).cpts, strict=True)
+    # Within the error of moments, and far from the other labels: sources are .4 apart.
+    assert max(float((a - b).abs().mean()) for a, b in pairs) < 0.05
+    assert torch.allclose(best.weights, found.mixture.relabel(order).weights, atol=0.05)
