@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -115,7 +116,7 @@ class DoQuery:
         do, evidence = mapping_of(spec, "do", do), mapping_of(spec, "evidence", evidence)
         if not names:
             raise QueryError("expected at least one outcome variable, found none")
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
+        if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
             raise QueryError(f"outcome variables {repeated} are given more than once")
         for first, second, one, other in (
             ("variables", "do", names, do),
