@@ -206,7 +206,7 @@ def effect(
             f"{both} stand in `evidence` and are treatment or outcome; an effect compares them, so "
             "they cannot be fixed"
         )
-    pair = _contrast(spec, x, contrast)
+    pair = contrast_of(spec, x, contrast)
     arms = [spec.states_of(x)[s] for s in pair]
     headline = 1 if spec.card(y) == 2 else -1
     if outcome_state is not ...:
@@ -269,10 +269,19 @@ def effect(
     )
 
 
-def _contrast(
+def contrast_of(
     spec: MixtureSpec, vertex: int, contrast: Sequence[Hashable] | None
 ) -> tuple[int, int]:
-    """Numbers of the two states to compare."""
+    """Numbers of the two states to compare.
+
+    Args:
+        spec: the structure.
+        vertex: the treatment.
+        contrast: ``(from, to)`` states; may be left out for two states.
+
+    Raises:
+        QueryError: missing, or no pair of different states.
+    """
     name, states = spec.name(vertex), list(spec.states_of(vertex))
     if contrast is None:
         if len(states) != 2:

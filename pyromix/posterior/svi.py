@@ -128,10 +128,10 @@ def svi(
         RefinementError: the bound is not finite.
     """
     check_start(counts, mixture)
-    _check(guide, num_steps, learning_rate, num_samples, num_particles, batch_size)
+    _check(guide, num_steps, num_samples, num_particles, batch_size)
     spec, device = mixture.spec, mixture.device
     check_draws(spec, num_samples, "take a smaller num_samples")
-    check_steps(num_steps)
+    learning_rate = real("learning_rate", learning_rate, 0.0)
     generator = own_generator(random_state, device)
     parts = _parts(counts, batch_size, generator)
     named = site_concentrations(spec, prior.concentrations)
@@ -274,12 +274,17 @@ def _draws(
 def _check(
     guide: Guide,
     num_steps: int,
-    learning_rate: float,
     num_samples: int,
     num_particles: int,
     batch_size: int | None,
 ) -> None:
-    if guide not in GUIDES if isinstance(guide, str) else not callable(guide):
+    if isinstance(guide, str):
+        known = guide in GUIDES
+    elif isinstance(guide, type):
+        known = issubclass(guide, torch.nn.Module)  # as Pyro's automatic guides are
+    else:
+        known = callable(guide)
+    if not known:
         raise QueryError(
             f"guide must be one of {list(GUIDES)}, or a guide, found {shown(guide)}"
             f"{near_matches(guide, GUIDES) if isinstance(guide, str) else ''}"
@@ -290,7 +295,7 @@ def _check(
         "num_particles": (num_particles, 1),
     }
     check_whole(whole if batch_size is None else {**whole, "batch_size": (batch_size, 1)})
-    real("learning_rate", learning_rate, 0.0)
+    check_steps(num_steps * num_particles)
 
 
 def _mean(values: tuple[float, ...]) -> float:

@@ -11,7 +11,7 @@ from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.errors import FileError, QueryError
 from pyromix.fitting.record import Fit
 from pyromix.formats.disk import write_files
-from pyromix.model.arguments import path_of
+from pyromix.model.arguments import path_of, shown
 from pyromix.model.spec import near_matches
 from pyromix.report.facts.effects import Effects
 from pyromix.report.facts.question import Question
@@ -56,9 +56,9 @@ class Report:
             QueryError: there is none of this name.
         """
         found = {section.key: section for section in self.sections}
-        if key not in found:
+        if not isinstance(key, str) or key not in found:
             raise QueryError(
-                f"unknown section {key!r}{near_matches(key, found)}; they are {list(found)}"
+                f"unknown section {shown(key)}{near_matches(key, found)}; they are {list(found)}"
             )
         return found[key]
 

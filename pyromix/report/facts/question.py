@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pyromix.answers.effect import contrast_of
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
 from pyromix.model.spec import MixtureSpec
@@ -68,16 +69,11 @@ def find_question(
     spec.vertex(other)
     if one == other:
         raise QueryError(f"treatment and outcome must differ, found {one!r} for both")
-    pair = (states[0], states[-1]) if contrast is None else tuple(contrast)
-    if isinstance(contrast, str) or len(pair) != 2:
-        raise QueryError(
-            f"contrast must be a pair (from, to) of states of {one!r}, found {contrast!r}"
-        )
-    for state in pair:
-        spec.state(spec.vertex(one), state)
+    ends = (states[0], states[-1]) if contrast is None else contrast
+    first, second = contrast_of(spec, spec.vertex(one), ends)
     if outcome_state is not ...:
         spec.state(spec.vertex(other), outcome_state)
-    return Question(one, other, (pair[0], pair[1]), outcome_state)
+    return Question(one, other, (states[first], states[second]), outcome_state)
 
 
 def _role(spec: MixtureSpec, role: str) -> str | None:
