@@ -15,8 +15,14 @@ from pyromix.errors import DataError, SpecError
 from pyromix.exact import missing as missing_cells
 from pyromix.exact import rows as cell_index
 from pyromix.exact.cells import CellAxis
-from pyromix.exact.incidence import Incidence
-from pyromix.exact.likelihood import expected_counts, log_joint, log_prob, responsibilities
+from pyromix.exact.incidence import Incidence, _transposed, _transposed_by_sorting
+from pyromix.exact.likelihood import (
+    _weighted_logs,
+    expected_counts,
+    log_joint,
+    log_prob,
+    responsibilities,
+)
 from pyromix.exact.rows import CellIndex, join_families
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import random_mixture
@@ -205,6 +211,28 @@ def test_incidence_equals_the_dense_matrix():
     left, right = torch.rand(5, 3, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64)
     torch.testing.assert_close(incidence.gather_sums(left), dense @ left)
     torch.testing.assert_close(incidence.scatter_sums(right), dense.T @ right)
+    for one, other in zip(_transposed(incidence), _transposed_by_sorting(incidence), strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("n_rows", [1, 15, 16, 37])
+@pytest.mark.parametrize("weight", ["one", "equal", "unequal"])
+def test_logs_of_rows_of_one_weight_are_shared(n_rows, weight):
+    totals = 1 + 4095 * torch.rand(n_rows, 3, dtype=torch.float64)
+    weights = {
+        "one": torch.ones(n_rows, 1),
+        "equal": torch.full((n_rows, 1), 2.5),
+        "unequal": torch.arange(1.0, n_rows + 1)[:, None],
+    }[weight].to(torch.float64)
+    found = _weighted_logs(totals, weights)
+    torch.testing.assert_close(found, (weights * totals.log()).sum(0), rtol=1e-12, atol=0)
+
+
+def test_a_row_that_no_source_gives_is_not_hidden_by_those_beside_it():
+    totals = torch.full((32, 1), 3.0, dtype=torch.float64)
+    totals[5] = 0.0
+    assert _weighted_logs(totals, torch.ones(32, 1, dtype=torch.float64)) == -torch.inf
 
 
 # -- missing cells -------------------------------------------------------------------------------
@@ -414,6 +442,16 @@ def test_state_numbers_are_checked_at_both_ends(state, shift):
         assert CellIndex(spec, rows).n_rows == 2
         return
     with pytest.raises(DataError, match=f"'{spec.name(2)}' has states 0..{spec.cards[2] - 1}"):
+        CellIndex(spec, rows)
+
+
+@pytest.mark.parametrize("row", [0, 255, 256, 511, 512, 599])
+@pytest.mark.parametrize("state", [-2, 9])
+def test_state_numbers_of_long_tables_are_checked_in_every_row(row, state):
+    spec = random_spec(1, 3, 2)
+    rows = torch.zeros(600, 3, dtype=torch.int8)
+    rows[row, 1] = state
+    with pytest.raises(DataError, match=f"state numbers {min(state, 0)}..{max(state, 0)}"):
         CellIndex(spec, rows)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
+import scipy.sparse
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -55,14 +57,8 @@ class Incidence:
 
     @cached_property
     def _by_column(self) -> Tensor:
-        # A stable radix sort of one block of 32-bit keys; sorting a whole table at once is slower
-        # and needs several times its memory.
-        order = self.columns.argsort(stable=True)
-        starts = _starts(torch.bincount(self.columns, minlength=self.n_columns))
-        row_of_one = torch.repeat_interleave(
-            torch.arange(self.n_rows, dtype=torch.int32, device=order.device), self.starts.diff()
-        )
-        return _compressed(starts, row_of_one[order], (self.n_columns, self.n_rows))
+        transpose = _transposed if self.columns.device.type == "cpu" else _transposed_by_sorting
+        return _compressed(*transpose(self), (self.n_columns, self.n_rows))
 
     def gather_sums(self, dense: Float[Tensor, "n_columns width"]) -> Float[Tensor, "rows width"]:
         """Return for every row of the matrix the sum of ``dense`` over its ones.
@@ -96,8 +92,32 @@ def _starts(counts: Int[Tensor, " rows"]) -> Int[Tensor, " starts"]:
     return torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
 
 
+def _transposed(incidence: Incidence) -> tuple[Tensor, Tensor]:
+    """The same ones by columns: scipy counts them into place, in half the time of a sort."""
+    starts, columns = incidence.starts.numpy(), incidence.columns.numpy()
+    nothing = np.zeros(len(columns), np.int8)
+    shape = (incidence.n_rows, incidence.n_columns)
+    found = scipy.sparse.csr_array((nothing, columns, starts), shape).tocsc()
+    return torch.from_numpy(found.indptr), torch.from_numpy(found.indices)
+
+
+def _transposed_by_sorting(incidence: Incidence) -> tuple[Tensor, Tensor]:
+    """The same, on any device."""
+    order = incidence.columns.argsort(stable=True)
+    starts = _starts(torch.bincount(incidence.columns, minlength=incidence.n_columns))
+    rows = torch.arange(incidence.n_rows, dtype=torch.int32, device=order.device)
+    return starts, torch.repeat_interleave(rows, incidence.starts.diff())[order]
+
+
+@lru_cache(maxsize=8)
+def _ones(size: int, device: torch.device) -> Tensor:
+    """Ones that matrices of about one size share: in the cache, they cost no memory traffic."""
+    return torch.ones(size, dtype=torch.float64, device=device)
+
+
 def _compressed(starts: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:
-    ones = torch.ones(len(columns), dtype=torch.float64, device=columns.device)
+    room = 1 << max(len(columns) - 1, 0).bit_length()
+    ones = _ones(room, columns.device)[: len(columns)]
     with warnings.catch_warnings():
         # PyTorch announces once per process that compressed tensors are in beta.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -56,7 +56,7 @@ class CellIndex:
             )
         if not len(rows):
             return
-        low, high = rows.amin(0).tolist(), rows.amax(0).tolist()
+        low, high = _ranges(rows)
         for v, card in enumerate(spec.joint_shape(range(spec.n_variables))):
             if low[v] < -1 or high[v] >= card:
                 raise DataError(
@@ -186,9 +186,10 @@ class CellIndex:
     def _units(self, start: int) -> Int[Tensor, "block slots"]:
         """Units of a block of rows, -1 where a slot is not used."""
         block = slice(start, start + ROWS_PER_BLOCK)
-        states = self.rows[block].T.to(torch.int32).contiguous()
+        rows = self.rows[block]
+        states = rows.T.to(torch.int32, memory_format=torch.contiguous_format)
         base, slots = self.axis.n_cells, []
-        gaps = bool((states < 0).any())
+        gaps = bool(rows.amin() < 0)
         for group in self.groups:
             scope = _scope(self.axis, group)
             if len(group) == 1:
@@ -236,6 +237,20 @@ def join_families(spec: MixtureSpec, limit: int) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(group) for group in groups)
 
 
+def _ranges(rows: Int[Tensor, "rows variables"]) -> tuple[list[int], list[int]]:
+    """Smallest and largest state number of each variable.
+
+    Reducing over rows is slow where they are short: 256 at a time are one long row first.
+    """
+    full = len(rows) // 256 * 256
+    long = rows[:full].reshape(-1, 256 * rows.shape[1])
+    low, high = (
+        torch.cat([extreme(long, 0).view(256, -1), rows[full:]]) if full else rows
+        for extreme in (torch.amin, torch.amax)
+    )
+    return low.amin(0).tolist(), high.amax(0).tolist()
+
+
 def _scope(axis: CellAxis, group: Sequence[int]) -> list[int]:
     """The variables of the families of a group."""
     return sorted({u for v in group for u in axis.families[v]})
@@ -253,7 +268,10 @@ def _number(
     states: Tensor | dict[int, Tensor], steps: dict[int, int], offset: int, gaps: bool
 ) -> Int[Tensor, " configurations"]:
     """Position of each configuration in a row-major table; -1 where one of its cells is missing."""
-    number = reduce(torch.add, (states[u] * step for u, step in steps.items())) + offset
+    first, *others = steps.items()
+    number = states[first[0]] * first[1] + offset
+    for u, step in others:
+        number = number.add_(states[u], alpha=step)
     if not gaps:
         return number
     missing = torch.stack([states[u] < 0 for u in steps]).any(0)
