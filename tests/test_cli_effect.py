@@ -60,6 +60,18 @@ def test_effect_prints_what_the_fit_answers(folder, fit):
     )
 
 
+def test_effect_is_asked_among_a_group(folder, fit):
+    asked = ("effect", folder / "fit.pyromix", *ASKED, "--among")
+    code, out, _ = call(*asked, "X=treated", "--among", "Z1=high")
+    assert code == 0
+    assert out == f"{fit.effect('X', 'Y', among={'X': 'treated', 'Z1': 'high'})}\n"
+    found = json.loads(call(*asked, "X=treated", "--json")[1])
+    assert found["among"] == {"X": "treated"}
+    code, _, err = call(*asked, "Y=better")
+    assert code == 1
+    assert "names the outcome 'Y'" in err
+
+
 def test_effect_has_intervals_of_replicates_or_none(folder, fit):
     arguments = ("effect", folder / "fit.pyromix", *ASKED, "--json")
     drawn = json.loads(call(*arguments, "--bootstrap", 20)[1])

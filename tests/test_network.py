@@ -28,11 +28,11 @@ import pyromix as px
 from pyromix.estimate.em import climb
 from pyromix.estimate.starts import batch_of
 from pyromix.exact.elimination import marginal
+from pyromix.identify.network.covering import Conditioned
 from pyromix.identify.network.layers import regress_layer
 from pyromix.identify.network.recover import assemble, family, laws_within, outside
 from pyromix.identify.network.runs import solve_plans
 from pyromix.identify.network.search import find_plan, find_plans
-from pyromix.identify.network.separation import dependence
 from pyromix.identify.network.solver import identify_network
 from pyromix.identify.start import start_from_moments
 from pyromix.model.mixture import BayesNetMixture
@@ -266,7 +266,7 @@ def test_components_may_differ_inside_the_graph():
 def a_run(truth):
     moments = px.population(truth)
     run = solve_plans(moments, find_plans(truth.spec), np.random.default_rng(0))
-    return moments, run, dependence(truth.spec, run.run.conditioning)
+    return moments, run, Conditioned(truth.spec, run.run.conditioning)
 
 
 def by_loops(truth, run):

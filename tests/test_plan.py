@@ -30,8 +30,9 @@ from network_cases import (
 
 import pyromix as px
 from pyromix.identify.network import plan as plan_module
+from pyromix.identify.network.covering import complete_plan
 from pyromix.identify.network.plan import Plan
-from pyromix.identify.network.search import complete_plan, find_plan, find_plans
+from pyromix.identify.network.search import find_plan, find_plans
 from pyromix.identify.network.separation import rank_bound
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -407,7 +408,10 @@ def test_long_lists_are_cut_and_say_how_much_is_missing():
     assert "they cover all of 30 CPTs" in text
 
 
-@pytest.mark.parametrize("module", ["plan", "separation", "search"])
+PLANNING = ["plan", "separation", "covering", "growing", "smallest", "search"]
+
+
+@pytest.mark.parametrize("module", PLANNING)
 def test_planning_sees_no_data(module):
     source = Path(plan_module.__file__).with_name(f"{module}.py").read_text()
     imported = [

@@ -11,6 +11,7 @@ from pyromix.answers import effect as plain_effect
 from pyromix.answers.answer import Answer
 from pyromix.answers.effect import Effect
 from pyromix.answers.gate import admit
+from pyromix.answers.group import group_of
 from pyromix.answers.heard import hear
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
@@ -89,6 +90,7 @@ def effect(
     *,
     contrast: Sequence[Hashable] | None = None,
     evidence: Mapping[str, Hashable] | None = None,
+    among: Mapping[str, Hashable] | None = None,
     per_source: bool = False,
     require: str = "local",
     interval: bool | None = None,
@@ -103,6 +105,9 @@ def effect(
         outcome: the variable looked at; by default the model's one outcome.
         contrast: ``(from, to)`` states of the treatment; may be left out for two states.
         evidence: conditions of both arms.
+        among: the group whose effect it is, per variable a state: the treatment that they have by
+            themselves (``{"X": "treated"}`` asks what it did for those who took it), and variables
+            that the treatment does not influence; everybody when left out.
         per_source: also ask within each source, which data determine less often.
         require: least certainty, as in ``query``, of all arms under the do.
         interval: as in ``query``.
@@ -110,9 +115,10 @@ def effect(
         **options: ``outcome_state`` and ``engine``, as in ``px.effect``.
 
     Raises:
-        QueryError: a name, state or option is unknown.
+        QueryError: a name, state or option is unknown, or the group is told by something that the
+            treatment influences.
         NotCertifiedError: the certainty falls short of ``require``.
-        PositivityError: an arm has no support.
+        PositivityError: an arm has no support, or the group is empty.
     """
     spec, level = mixture_of(mixture).spec, level_of(level)
     per_source = flag("per_source", per_source)
@@ -121,10 +127,12 @@ def effect(
     if not isinstance(mixture, Fit):
         bare = mixture_of(mixture)
         options |= {"contrast": contrast, "evidence": evidence, "per_source": per_source}
+        options["among"] = among
         options["level"] = level
         return plain_effect.effect(bare, treatment, outcome, **options)
     fit = mixture
-    asked = settings(spec, outcome, treatment, evidence)
+    natural, given = group_of(spec, treatment, outcome, among, evidence)
+    asked = settings(spec, outcome, treatment, given, natural)
     heard = hear(fit, asked, interval)
     admit(heard.verdict, require)
     within = None
@@ -140,12 +148,13 @@ def effect(
         outcome,
         contrast=contrast,
         evidence=evidence,
+        among=among,
         per_source=per_source,
         reached=fit.reached,
         point=fit.mixture,
         heard=heard,
         heard_within=within,
-        heard_naive=hear(fit, _seen(spec, outcome, treatment, evidence), interval),
+        heard_naive=hear(fit, _seen(spec, outcome, treatment, given), interval),
         level=level,
         **options,
     )

@@ -32,6 +32,7 @@ def query(
     evidence: Mapping[str, Hashable] | None = None,
     engine: str = "auto",
     *,
+    natural: Mapping[str, Hashable] | None = None,
     certainty: Certainty = Certainty.NONE,
     reached: Sequence[Tensor] | None = None,
     point: BayesNetMixture | None = None,
@@ -47,6 +48,7 @@ def query(
         do: per variable a state name, a mapping from states to probabilities, or a list of
             either (scenarios, walked through together).
         evidence: per variable a state name.
+        natural: per variable under the do the state that it has by itself in the group asked about.
         engine: ``"elimination"`` contracts the tables; ``"pyro"`` runs the Pyro program under
             ``pyro.do`` and ``pyro.condition`` with every site enumerated, and holds about 60
             sites; ``"auto"`` is elimination.
@@ -66,7 +68,7 @@ def query(
     """
     mixture = mixture_of(mixture)
     spec, level = mixture.spec, level_of(level)
-    asked = DoQuery.from_names(spec, variables, do, evidence)
+    asked = DoQuery.from_names(spec, variables, do, evidence, natural)
     kept = _possible(mixture, asked, point)
     whole = bool(kept.all())
     mixture = mixture if whole else mixture[kept]
@@ -117,7 +119,7 @@ def _possible(
     """In which draws the evidence can be; the estimate must allow it. All of them, mostly."""
     size = draws.batch_shape.numel() if len(draws.batch_shape) == 1 else 0
     every = torch.ones(size, dtype=torch.bool, device=draws.device)
-    if point is None or not query.evidence or not size:
+    if point is None or not (query.evidence or query.natural) or not size:
         return every
     mass = elimination.log_evidence(draws, query).reshape(size, -1)
     kept = (mass > -torch.inf).all(1)
@@ -135,10 +137,9 @@ def _check_support(
     spec: MixtureSpec, query: DoQuery, reached: Sequence[Tensor], worst: float
 ) -> None:
     """Say, or refuse, that an answer rests on rows of tables that no data reached."""
-    relevant = spec.ancestors((*query.outcomes, *query.evidence), removed=query.do.keys())
     unreached = [
         f"{spec.name(v)!r} ({int((~reached[v]).sum())} of {reached[v].numel()})"
-        for v in sorted(relevant - query.do.keys())
+        for v in sorted(query.relevant(spec))
         if not bool(reached[v].all())
     ]
     where = f"rows that no data reached, in the tables of {', '.join(unreached)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +13,13 @@ from torch import Tensor
 from pyromix.answers.answer import Answer, doubt_lines, interval_lines
 from pyromix.answers.difference import Difference, difference_of
 from pyromix.answers.do import query
+from pyromix.answers.group import group_of
 from pyromix.answers.heard import Hearing
 from pyromix.answers.wording import certainty_line, columns_of_text, interval_title
 from pyromix.errors import QueryError
 from pyromix.model.arguments import listed, shown
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
-from pyromix.model.query import Certainty, mapping_of
+from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 
@@ -39,6 +40,7 @@ class Effect:
         source_arms: P(outcome | do(treatment), U = u, evidence) for every source; empty unless
             asked for.
         level: of the intervals that are printed.
+        group: whose effect it is, as numbers of states; empty for everybody.
     """
 
     spec: MixtureSpec
@@ -50,6 +52,7 @@ class Effect:
     do_arms: tuple[Answer, Answer]
     source_arms: tuple[tuple[Answer, Answer], ...]
     level: float = 0.95
+    group: Mapping[int, int] = field(default_factory=dict)
 
     @cached_property
     def naive(self) -> Difference:
@@ -104,7 +107,9 @@ class Effect:
         kinds = {"naive": self.naive_arms, "do": self.do_arms}
         for u, arms in zip(spec.source_states, self.source_arms, strict=False):
             kinds[f"do, {spec.source}={u!r}"] = arms
-        lines = [f"Effect of {low} -> {high} on {outcome}"]
+        group = [f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in self.group.items()]
+        among = f", among {', '.join(group)}" if group else ""
+        lines = [f"Effect of {low} -> {high} on {outcome}{among}"]
         shown = [self.headline] if self.headline >= 0 else range(spec.card(self.outcome))
         for state in shown:
             header = [f"P({outcome}={spec.states_of(self.outcome)[state]!r})", low, high]
@@ -155,6 +160,7 @@ def effect(
     *,
     contrast: Sequence[Hashable] | None = None,
     evidence: Mapping[str, Hashable] | None = None,
+    among: Mapping[str, Hashable] | None = None,
     outcome_state: Any = ...,
     per_source: bool = False,
     engine: str = "auto",
@@ -176,6 +182,8 @@ def effect(
         contrast: ``(from, to)`` states of the treatment; a binary one goes from its first to its
             second state unless told.
         evidence: conditions of every arm, per variable a state name.
+        among: the group whose effect it is: the treatment that they have by themselves, variables
+            that it does not influence; everybody when left out.
         outcome_state: state that headline figures are about; the second one of a binary outcome
             unless told.
         per_source: also ask within each source.
@@ -191,13 +199,14 @@ def effect(
 
     Raises:
         QueryError: an unknown name or state, treatment and outcome not distinct, one of them in
-            the evidence, or a contrast that is missing or no pair of different states.
-        PositivityError: an arm conditions on something of probability zero, or rests entirely on
-            rows that no data reached.
+            the evidence, a contrast that is missing or no pair of different states, or a group told
+            by something that the treatment influences.
+        PositivityError: nobody is in the group, an arm conditions on something of probability
+            zero, or rests entirely on rows that no data reached.
     """
     mixture = mixture_of(mixture)
     spec = mixture.spec
-    evidence = mapping_of(spec, "evidence", evidence)
+    natural, evidence = group_of(spec, treatment, outcome, among, evidence)
     x, y = spec.vertex(treatment), spec.vertex(outcome)
     if x == y:
         raise QueryError(f"treatment and outcome must differ, found {treatment!r} for both")
@@ -229,6 +238,7 @@ def effect(
                 {treatment: state},
                 given,
                 engine,
+                natural=natural,
                 certainty=certainty,
                 reached=reached,
                 point=point,
@@ -266,6 +276,7 @@ def effect(
             if per_source
         ),
         level=level,
+        group={spec.vertex(n): spec.state(spec.vertex(n), s) for n, s in (among or {}).items()},
     )
 
 

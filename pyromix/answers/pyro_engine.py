@@ -50,7 +50,7 @@ def marginal(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, ...]:
         PositivityError: the evidence has probability zero under the do.
     """
     spec, batch = mixture.spec, tuple(mixture.batch_shape)
-    check_numbers(spec, query.do, query.evidence, query.outcomes)
+    check_numbers(spec, query.do, query.evidence, query.outcomes, query.natural)
     program = _relevant_program(mixture, query)
     plates = {f"batch_{i}": size for i, size in enumerate(batch)}
     if query.n_scenarios is not None:
@@ -77,7 +77,7 @@ def marginal(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, ...]:
     axes = tuple(range(len(plates), len(shape)))
     log_evidence = log_joint.logsumexp(axes, keepdim=True)
     if bool((impossible := log_evidence == -torch.inf).any()):
-        raise positivity_error(spec, query.do.keys(), query.evidence, impossible)
+        raise positivity_error(spec, query.do.keys(), query.evidence, impossible, query.natural)
     return (log_joint - log_evidence).exp()
 
 
@@ -86,28 +86,39 @@ def _name(vertex: int) -> str:
     return "U" if vertex == SOURCE else f"V{vertex}"
 
 
+def _natural(vertex: int) -> str:
+    """Site of the natural value of a vertex under the do."""
+    return f"{_name(vertex)}*"
+
+
 def _relevant_program(mixture: BayesNetMixture, query: DoQuery) -> PyroProgram:
     """The program of U, the outcomes, the evidence and their ancestors under the do.
 
     A vertex under the do becomes a root. Its natural value, which ``pyro.do`` leaves in the
-    program, is uniform and has no influence.
+    program, is uniform and has no influence; where the question names that value, a site of its own
+    has it, with the vertex's parents and no children.
     """
     spec, batch = mixture.spec, mixture.batch_shape
-    asked = (*query.outcomes, *query.evidence)
+    halves = sorted(query.natural.keys() - {SOURCE})
+    asked = (*query.outcomes, *query.evidence, *(p for v in halves for p in spec.parents[v]))
     relevant = sorted(spec.ancestors(asked, removed=query.do.keys())) or [0]
     number = {v: i for i, v in enumerate(relevant)}
     parents = [() if v in query.do else spec.parents[v] for v in relevant]
+    parents += [spec.parents[v] for v in halves]
+    every = [*relevant, *halves]
     sub_spec = MixtureSpec(
-        variables=tuple(map(_name, relevant)),
-        states=tuple(spec.states[v] for v in relevant),
+        variables=(*map(_name, relevant), *map(_natural, halves)),
+        states=tuple(spec.states[v] for v in every),
         parents=tuple(tuple(number[p] for p in of_v) for of_v in parents),
         n_sources=spec.n_sources,
         source=_name(SOURCE),
         uninfluenced=frozenset(
-            i for i, v in enumerate(relevant) if v in query.do or v in spec.uninfluenced
+            i
+            for i, v in enumerate(every)
+            if v in spec.uninfluenced or (v in query.do and i < len(relevant))
         ),
     )
-    tables = [mixture.table(v) for v in (SOURCE, *relevant)]
+    tables = [mixture.table(v) for v in (SOURCE, *every)]
     for i, v in enumerate(relevant, 1):
         if v in query.do:
             shape = (*batch, spec.n_sources, spec.card(v))
@@ -127,7 +138,9 @@ def _enumerated_sites(
     spec, device = program.mixture.spec, program.mixture.device
     in_program = {spec.source, *spec.variables}
     do = {_name(v): value for v, value in query.do.items() if _name(v) in in_program}
-    evidence = {_name(v): torch.tensor(s, device=device) for v, s in query.evidence.items()}
+    seen = {_name(v): s for v, s in query.evidence.items()}
+    seen |= {_natural(v): s for v, s in query.natural.items() if v != SOURCE}
+    evidence = {name: torch.tensor(s, device=device) for name, s in seen.items()}
 
     def intervened() -> None:
         with ExitStack() as stack:

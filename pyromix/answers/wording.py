@@ -20,10 +20,12 @@ def question(spec: MixtureSpec, query: DoQuery) -> str:
 
 
 def conditions(spec: MixtureSpec, query: DoQuery) -> str:
-    """Return the interventions and the evidence of a query, separated by commas."""
+    """Return the interventions, the evidence and the group of a query, separated by commas."""
     done = ", ".join(f"{spec.name(v)}{_setting(spec, v, value)}" for v, value in query.do.items())
     seen = [f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in query.evidence.items()]
-    return ", ".join(([f"do({done})"] if done else []) + seen)
+    group = [f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in query.natural.items()]
+    among = [f"among {', '.join(group)}"] if group else []
+    return ", ".join(([f"do({done})"] if done else []) + seen + among)
 
 
 def scenarios(spec: MixtureSpec, query: DoQuery) -> list[str]:

@@ -34,6 +34,13 @@ def effect(
     contrast: Contrast = None,
     outcome_state: OutcomeState = None,
     evidence: Evidence = None,
+    among: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VARIABLE=STATE",
+            help="Group whose effect it is, repeatable: the treatment they have, what was before.",
+        ),
+    ] = None,
     per_source: Annotated[bool, typer.Option(help="Also within each source.")] = False,
     require: Require = "local",
     interval: Interval = None,
@@ -53,12 +60,14 @@ def effect(
     fit = fit_at(fitted, source)
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state, needed=True)
     given = assignments(fit.spec, evidence, "--evidence")
+    group = assignments(fit.spec, among, "--among")
     with working("asking the fit", quiet=quiet):
         if bootstrap:
             fit = fit.bootstrap(n=bootstrap, random_state=random_state)
         found = fit.effect(
             **asked,
             evidence=given,
+            among=group,
             per_source=per_source,
             require=require,
             interval=interval,
@@ -82,6 +91,7 @@ def in_numbers(effect: Effect) -> dict[str, Any]:
         "treatment": spec.name(effect.treatment),
         "outcome": spec.name(effect.outcome),
         "contrast": [str(states[s]) for s in effect.contrast],
+        "among": {spec.name(v): str(spec.states_of(v)[s]) for v, s in effect.group.items()},
         "certainty": effect.certainty.value,
         "level": effect.level,
         "interval": method,

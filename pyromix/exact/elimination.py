@@ -17,6 +17,7 @@ from pyromix.exact.contraction import (
     log_contract,
 )
 from pyromix.exact.mutilated import (
+    above_natural,
     at_states,
     check_numbers,
     fixed_states,
@@ -59,7 +60,7 @@ def marginal(
         PositivityError: the evidence has probability zero under the do.
         ContractionSizeError: an intermediate table would exceed the bound.
     """
-    check_numbers(mixture.spec, query.do, query.evidence, query.outcomes)
+    check_numbers(mixture.spec, query.do, query.evidence, query.outcomes, query.natural)
     values, _ = _sums(mixture, query, query.outcomes, memory_limit=memory_limit)
     total = values.sum(tuple(range(2, values.ndim)), keepdim=True)
     _check_possible(mixture.spec, query, total)
@@ -83,7 +84,7 @@ def log_evidence(
         QueryError: a vertex, a state or a distribution that the mixture does not have.
         ContractionSizeError: an intermediate table would exceed the bound.
     """
-    check_numbers(mixture.spec, query.do, query.evidence, query.outcomes)
+    check_numbers(mixture.spec, query.do, query.evidence, query.outcomes, query.natural)
     values, log_scale = _sums(mixture, query, (), memory_limit=memory_limit)
     return _with_axes_of(mixture, query, values.log() + log_scale)
 
@@ -117,7 +118,7 @@ def unsupported_mass(
         PositivityError: the evidence has probability zero under the do.
         ContractionSizeError: an intermediate table would exceed the bound.
     """
-    check_numbers(mixture.spec, query.do, query.evidence, query.outcomes)
+    check_numbers(mixture.spec, query.do, query.evidence, query.outcomes, query.natural)
     masks = _masks(mixture, query, reached)
     total, log_total = _sums(mixture, query, (), memory_limit=memory_limit)
     _check_possible(mixture.spec, query, total)
@@ -149,8 +150,10 @@ def _sums(
     """
     spec = mixture.spec
     asked = {*kept, *query.evidence, *(v for m in masks for v in m.scope if v >= SOURCE)}
+    asked |= above_natural(spec, query.natural)
     vertices = relevant_vertices(spec, query.do.keys(), asked)
-    factors = [*network_factors(mixture, query.do, query.evidence, vertices), *masks]
+    factors = network_factors(mixture, query.do, query.evidence, vertices, query.natural)
+    factors += masks
     if not factors:  # an empty product
         return mixture.weights.new_ones(1, 1), mixture.weights.new_zeros(1, 1)
     axes = (BATCH, SCENARIO, *kept)
@@ -179,9 +182,8 @@ def _masks(
             f"{len(reached)}"
         )
     fixed = fixed_states(query.do, query.evidence)
-    relevant = spec.ancestors((*query.outcomes, *query.evidence), removed=query.do.keys())
     masks = []
-    for v in sorted(relevant - query.do.keys()):
+    for v in sorted(query.relevant(spec)):
         rows, found = spec.joint_shape((SOURCE, *spec.parents[v])), tuple(reached[v].shape)
         shape = (*batch, *rows) if len(found) > len(rows) else rows
         if not _broadcasts(found, shape):
@@ -206,7 +208,7 @@ def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 
 def _check_possible(spec: MixtureSpec, query: DoQuery, total: Tensor) -> None:
     if bool((impossible := total == 0).any()):
-        raise positivity_error(spec, query.do.keys(), query.evidence, impossible)
+        raise positivity_error(spec, query.do.keys(), query.evidence, impossible, query.natural)
 
 
 def _with_axes_of(mixture: BayesNetMixture, query: DoQuery, values: Tensor) -> Tensor:

@@ -29,11 +29,23 @@ def relevant_vertices(
     return tuple(sorted(source | observed))
 
 
+def above_natural(spec: MixtureSpec, natural: Collection[int]) -> set[int]:
+    """Vertices that natural values bear on directly: their parents, the source among them."""
+    found: set[int] = set()
+    for v in natural:
+        if v == SOURCE or v not in spec.uninfluenced:
+            found.add(SOURCE)
+        if v != SOURCE:
+            found.update(spec.parents[v])
+    return found
+
+
 def network_factors(
     mixture: BayesNetMixture,
     do: Mapping[int, DoValue],
     evidence: Mapping[int, int],
     vertices: Collection[int],
+    natural: Mapping[int, int] | None = None,
 ) -> list[Factor]:
     """List the factors of the truncated factorisation over a set of vertices.
 
@@ -46,24 +58,31 @@ def network_factors(
         do: states or distributions of intervened vertices.
         evidence: states of observed vertices.
         vertices: which to include, closed under parents in the sense of ``relevant_vertices``.
+        natural: states that vertices under the do take before they are set; their parents must be
+            among the vertices.
 
     Returns:
-        One factor for each vertex but those with a state under the do. The batch axes of the
-        mixture are one axis, of length one where it has none; distributions lack it.
+        One factor for each vertex but those with a state under the do, and one for each natural
+        state: it bears on the vertex's parents, and its children do not see it. The batch axes of
+        the mixture are one axis, of length one where it has none; distributions lack it.
     """
     spec, batch = mixture.spec, mixture.batch_shape.numel()
     fixed = fixed_states(do, evidence)
-    factors = []
+
+    def of_cpt(v: int, states: Mapping[int, int]) -> Factor:
+        family = (SOURCE,) if v == SOURCE else (SOURCE, *spec.parents[v], v)
+        table = mixture.table(v).reshape(batch, *spec.joint_shape(family))
+        one = {**states, SOURCE: 0} if v in spec.uninfluenced else states
+        return at_states(Factor((BATCH, *family), table), one)
+
+    factors = [of_cpt(v, {**fixed, v: state}) for v, state in (natural or {}).items()]
     for v in sorted(vertices):
         setting = do.get(v)
         if isinstance(setting, Tensor):
             scope = (SCENARIO, v) if setting.ndim == 2 else (v,)
             factors.append(Factor(scope, setting.to(mixture.device)))
         elif setting is None:
-            family = (SOURCE,) if v == SOURCE else (SOURCE, *spec.parents[v], v)
-            table = mixture.table(v).reshape(batch, *spec.joint_shape(family))
-            states = {**fixed, SOURCE: 0} if v in spec.uninfluenced else fixed
-            factors.append(at_states(Factor((BATCH, *family), table), states))
+            factors.append(of_cpt(v, fixed))
     return factors
 
 
@@ -89,6 +108,7 @@ def check_numbers(
     do: Mapping[int, DoValue],
     evidence: Mapping[int, int],
     outcomes: Collection[int] = (),
+    natural: Mapping[int, int] | None = None,
 ) -> None:
     """Check that vertices, states and distributions are those of a spec.
 
@@ -99,7 +119,7 @@ def check_numbers(
     for v in (*outcomes, *do, *evidence):
         if not SOURCE <= v < n:
             raise QueryError(f"expected vertices from {SOURCE} (the source) to {n - 1}, found {v}")
-    for v, state in fixed_states(do, evidence).items():
+    for v, state in (*fixed_states(do, evidence).items(), *(natural or {}).items()):
         if not 0 <= state < spec.card(v):
             raise QueryError(
                 f"expected a state of {spec.name(v)!r} from 0 to {spec.card(v) - 1}, found {state}"
@@ -118,12 +138,22 @@ def positivity_error(
     do: Collection[int],
     evidence: Mapping[int, int],
     impossible: Bool[Tensor, ...],
+    natural: Mapping[int, int] | None = None,
 ) -> PositivityError:
     """Return the error for impossible evidence; it names the evidence, the do and the elements."""
-    seen = ", ".join(f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in evidence.items())
+    group = (natural or {}).items()
+    seen = ", ".join(
+        f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in (*evidence.items(), *group)
+    )
     done = f" under do({', '.join(map(spec.name, do))})" if do else ""
     n, of = int(impossible.sum()), impossible.numel()
     where = f" in {n} of {of} batch elements and scenarios" if of > 1 else ""
+    if natural:
+        return PositivityError(
+            f"expected a group with somebody in it, found probability 0 for {seen}{where}; an "
+            "effect among nobody is not defined. Name another group, or fit with a prior so that "
+            "no probability is zero"
+        )
     return PositivityError(
         f"expected evidence of positive probability, found probability 0 for {seen}{done}{where}; "
         "drop a piece of the evidence, or fit with a prior so that no probability is zero"

@@ -12,8 +12,8 @@ from pyromix.fitting.record import Fit
 from pyromix.fitting.typed import checked, typed
 from pyromix.identify.boundary.plan import BoundaryPlan
 from pyromix.identify.boundary.search import plan_boundaries
+from pyromix.identify.network.covering import complete_plan
 from pyromix.identify.network.plan import Link, Plan, Run
-from pyromix.identify.network.search import complete_plan
 from pyromix.identify.stage import MomentStage, RunReport
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind

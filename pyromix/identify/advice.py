@@ -104,15 +104,7 @@ def smallest(spec: MixtureSpec, queries: Sequence[DoQuery]) -> Addition | None:
 
 def renumbered(spec: MixtureSpec, other: MixtureSpec, query: DoQuery) -> DoQuery:
     """A question in the vertex numbers of another graph over the same variables and more."""
-
-    def there(v: int) -> int:
-        return other.vertex(spec.name(v))
-
-    return DoQuery(
-        tuple(there(v) for v in query.outcomes),
-        {there(v): value for v, value in query.do.items()},
-        {there(v): state for v, state in query.evidence.items()},
-    )
+    return query.renumbered(lambda v: other.vertex(spec.name(v)))
 
 
 @dataclass(eq=False)

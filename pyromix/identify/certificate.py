@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -117,11 +117,38 @@ def graph_covers(spec: MixtureSpec, graphical: frozenset[int], query: DoQuery) -
         graphical: vertices whose CPTs are, ``SOURCE`` for P(U).
         query: the question.
     """
-    asked = (*query.outcomes, *query.evidence)
-    relevant = spec.ancestors(asked, removed=query.do.keys()) - query.do.keys()
-    if SOURCE not in query.do and (SOURCE in asked or relevant - spec.uninfluenced):
+    query = without_group(spec, query)
+    asked, relevant = (*query.outcomes, *query.evidence), query.relevant(spec)
+    named = SOURCE in asked or SOURCE in query.natural
+    if named or (SOURCE not in query.do and relevant - spec.uninfluenced):
         relevant.add(SOURCE)
     return relevant <= graphical
+
+
+def without_group(spec: MixtureSpec, query: DoQuery) -> DoQuery:
+    """A question about everybody that P(V) answers if and only if it answers that about a group.
+
+    By consistency P(Y_x | X = x) = P(Y | X = x). And where X has the two states x and x',
+
+        P(Y_x) = P(X = x) P(Y | X = x) + P(X = x') P(Y_x | X = x'),
+
+    within strata of non-descendants of X, too, in which all but the last term are those of P(V) and
+    of P(Y_x) (THEORY section 16).
+
+    Args:
+        spec: the structure.
+        query: the question.
+
+    Returns:
+        The other question; the same one where there is none.
+    """
+    if len(query.do) != 1 or not query.natural:
+        return query
+    ((x, value),), state = query.do.items(), query.natural
+    if value == state[x]:
+        return DoQuery(query.outcomes, {}, {**query.evidence, x: state[x]})
+    before = not query.evidence.keys() & spec.descendants([x])
+    return replace(query, natural={}) if before and spec.card(x) == 2 else query
 
 
 def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "cells parameters"]:

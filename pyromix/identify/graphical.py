@@ -71,17 +71,11 @@ def graph_facts(spec: MixtureSpec) -> GraphFacts:
         plans = tuple(find_plans(spec))
     except PlanError as error:
         return GraphFacts(spec, (), error, frozenset())
-    return GraphFacts(spec, plans, None, _recovered(spec, plans[0], everything))
-
-
-def _recovered(spec: MixtureSpec, plan: Plan, everything: frozenset[int]) -> frozenset[int]:
-    """Vertices that the most promising plan recovers; none unless it aligns all labels."""
-    if plan.unlinked:
-        return frozenset()
-    covered = everything - set(plan.uncovered)
-    if not spec.uninfluenced:
-        return covered
-    return covered if _recovers(plan) else frozenset()
+    # A plan that covers more but leaves labels unaligned shows less.
+    linked = next((plan for plan in plans if not plan.unlinked), None)
+    if linked is None or (spec.uninfluenced and not _recovers(linked)):
+        return GraphFacts(spec, plans, None, frozenset())
+    return GraphFacts(spec, plans, None, everything - set(linked.uncovered))
 
 
 def _recovers(plan: Plan) -> bool:

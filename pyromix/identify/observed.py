@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyromix.identify.certificate import without_group
 from pyromix.model.query import DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -17,18 +18,21 @@ def observed_suffice(spec: MixtureSpec, query: DoQuery) -> bool:
 
     Back-door and front-door adjustment, and questions that no path from U touches, are special
     cases. With evidence this is sufficient: both P(outcomes, evidence | do) and P(evidence | do)
-    are then identified.
+    are then identified. So it is among a group whose natural value of X is x': X is then one more
+    vertex of D, with the value x' in its own factor and x in those of its children, which the
+    factor of S may hold as long as not both are in S.
 
     Args:
         spec: the graph; its number of sources does not matter.
         query: the question; one that names the source is never of this kind.
     """
+    query = without_group(spec, query)
     if SOURCE in (*query.outcomes, *query.do, *query.evidence):
         return False
-    done = query.do.keys()
-    involved = spec.ancestors((*query.outcomes, *query.evidence), removed=done) - done
     influenced = set(range(spec.n_variables)) - spec.uninfluenced
-    confounded = involved & influenced
+    confounded = query.relevant(spec) & influenced
+    if any(v in confounded and confounded & set(spec.children[v]) for v in query.natural):
+        return False
     above, stack = set(confounded), list(confounded)
     while stack:
         for p in spec.parents[stack.pop()]:

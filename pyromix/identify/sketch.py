@@ -226,12 +226,4 @@ def ancestral_part(
             room -= cost
     part = spec.without(set(range(spec.n_variables)) - kept)
     number = {v: part.vertex(spec.name(v)) if v >= 0 else v for v in (-1, *kept)}
-    asked = tuple(
-        DoQuery(
-            outcomes=tuple(number[v] for v in q.outcomes),
-            do={number[v]: value for v, value in q.do.items()},
-            evidence={number[v]: state for v, state in q.evidence.items()},
-        )
-        for q in queries
-    )
-    return part, asked
+    return part, tuple(q.renumbered(number.__getitem__) for q in queries)

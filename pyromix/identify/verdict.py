@@ -237,7 +237,8 @@ def _by_structure(open_: Verdict) -> Verdict:
     if queries and all(observed_suffice(spec, query) for query in queries):
         return open_.decided(Certainty.GRAPHICAL, Ground.OBSERVED)
     if facts.everything or (
-        bool(queries) and all(graph_covers(spec, facts.vertices, q) for q in queries)
+        bool(queries)
+        and all(graph_covers(spec, facts.vertices, q) or observed_suffice(spec, q) for q in queries)
     ):
         return open_.decided(Certainty.GRAPHICAL, Ground.GRAPH)
     if spec.n_parameters > MAX_SKETCHED_PARAMETERS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -50,21 +50,29 @@ class Certainty(Enum):
 
 @dataclass(frozen=True, eq=False)
 class DoQuery:
-    """P(outcomes | do, evidence) in vertex and state numbers.
+    """P(outcomes | do, evidence) in vertex and state numbers, perhaps among a group.
+
+    A vertex under the do may have a natural value besides, the one that it takes before it is set:
+    P(Y_x | X = x') asks for the outcome had X been x, of those in whom X is x'. In the single-world
+    graph [richardson13] X is split: its natural half has X's parents and no children, the half that
+    is set has X's children and no parents (THEORY section 16).
 
     Attributes:
         outcomes: vertices, ``SOURCE`` allowed, in the order of the answer's axes.
         do: intervened vertices; a state number, or float64 distributions ``(card,)`` or
             ``(scenarios, card)``.
         evidence: observed vertices and their state numbers.
+        natural: natural values of vertices under the do.
 
     Raises:
-        QueryError: no outcome, a repeated outcome, or a vertex in two of the three places.
+        QueryError: no outcome, a repeated outcome, a vertex in two of the three places, or a
+            natural value of a vertex that is not under the do.
     """
 
     outcomes: tuple[int, ...]
     do: Mapping[int, DoValue] = field(default_factory=dict)
     evidence: Mapping[int, int] = field(default_factory=dict)
+    natural: Mapping[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         number = "numbers of vertices"
@@ -73,7 +81,8 @@ class DoQuery:
         keep(self, "do", mapping("do", self.do, states, QueryError))
         keep(self, "evidence", mapping("evidence", self.evidence, states, QueryError))
         places = (*self.outcomes, *self.do, *self.evidence)
-        for place in (*places, *self.evidence.values()):
+        keep(self, "natural", mapping("natural", self.natural, states, QueryError))
+        for place in (*places, *self.evidence.values(), *self.natural.values()):
             whole("vertices and states of evidence", place, SOURCE)
         do = {v: _setting(setting) for v, setting in self.do.items()}
         keep(self, "do", do)
@@ -82,6 +91,11 @@ class DoQuery:
                 "expected at least one outcome, and every vertex in one place only, found outcomes "
                 f"{list(self.outcomes)}, do {list(self.do)}, evidence {list(self.evidence)}"
             )
+        if set(self.natural) - set(self.do):
+            raise QueryError(
+                "expected natural values of vertices under the do, found those of "
+                f"{list(self.natural)} with do {list(self.do)}"
+            )
 
     @property
     def n_scenarios(self) -> int | None:
@@ -89,12 +103,29 @@ class DoQuery:
         sizes = {d.shape[0] for d in self.do.values() if isinstance(d, Tensor) and d.ndim == 2}
         return sizes.pop() if sizes else None
 
+    def relevant(self, spec: MixtureSpec) -> set[int]:
+        """Vertices whose tables the answer depends on, but for the source."""
+        halves = (p for v in self.natural if v != SOURCE for p in spec.parents[v])
+        asked = (*self.outcomes, *self.evidence, *halves)
+        found = spec.ancestors(asked, removed=self.do.keys()) - self.do.keys()
+        return found | {v for v in self.natural if v != SOURCE}
+
+    def renumbered(self, number: Callable[[int], int]) -> DoQuery:
+        """The question in the vertex numbers of another graph."""
+        return DoQuery(
+            tuple(map(number, self.outcomes)),
+            {number(v): value for v, value in self.do.items()},
+            {number(v): state for v, state in self.evidence.items()},
+            {number(v): state for v, state in self.natural.items()},
+        )
+
     @staticmethod
     def from_names(
         spec: MixtureSpec,
         variables: str | Sequence[str],
         do: Mapping[str, Any] | None = None,
         evidence: Mapping[str, Hashable] | None = None,
+        natural: Mapping[str, Hashable] | None = None,
     ) -> DoQuery:
         """Translate names, checking each of them.
 
@@ -104,6 +135,7 @@ class DoQuery:
             do: per variable a state name, a mapping from state names to probabilities (a soft
                 intervention), or a list of either (scenarios, walked through together).
             evidence: per variable a state name, one; no distribution over states.
+            natural: per variable under the do the state in which the group has it.
 
         Raises:
             QueryError: ``do`` or ``evidence`` is no mapping, ``variables`` no name or sequence of
@@ -131,6 +163,10 @@ class DoQuery:
             outcomes=outcomes,
             do={v: _do_value(spec, v, d) for v, d in ((spec.vertex(n), d) for n, d in do.items())},
             evidence={v: _seen(spec, v, state) for v, state in seen.items()},
+            natural={
+                spec.vertex(name): _seen(spec, spec.vertex(name), state)
+                for name, state in mapping_of(spec, "natural", natural).items()
+            },
         )
         lengths = {
             spec.name(v): d.shape[0]
@@ -201,6 +237,7 @@ def settings(
     outcome: str | Sequence[str],
     treatment: str,
     evidence: Mapping[str, Hashable] | None = None,
+    natural: Mapping[str, Hashable] | None = None,
 ) -> tuple[DoQuery, ...]:
     """P(outcome | do(treatment = x), evidence) for every state x: what an effect is about.
 
@@ -209,12 +246,15 @@ def settings(
         outcome: outcome or outcomes.
         treatment: the variable intervened on.
         evidence: per variable a state name.
+        natural: the state in which a group has the treatment; empty for everybody.
 
     Raises:
         QueryError: as ``DoQuery.from_names``.
     """
     states = spec.states_of(spec.vertex(treatment))
-    return tuple(DoQuery.from_names(spec, outcome, {treatment: s}, evidence) for s in states)
+    return tuple(
+        DoQuery.from_names(spec, outcome, {treatment: s}, evidence, natural) for s in states
+    )
 
 
 def _seen(spec: MixtureSpec, vertex: int, state: Any) -> int:

@@ -307,13 +307,17 @@ class MixtureSpec(Schema):
         return seen
 
     def descendants(self, vertices: Iterable[int]) -> set[int]:
-        """The vertices and all their descendants."""
+        """The vertices and all their descendants, also of the source."""
         seen: set[int] = set()
         stack = list(vertices)
         while stack:
             v = stack.pop()
-            if v not in seen:
-                seen.add(v)
+            if v in seen:
+                continue
+            seen.add(v)
+            if v == SOURCE:
+                stack.extend(set(range(self.n_variables)) - self.uninfluenced)
+            else:
                 stack.extend(self.children[v])
         return seen
 

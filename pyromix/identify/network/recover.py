@@ -23,9 +23,8 @@ from torch import Tensor
 
 from pyromix.data.asking import Asked, asked
 from pyromix.data.moments import MomentSource, Rows
+from pyromix.identify.network.covering import Conditioned, apart
 from pyromix.identify.network.runs import SolvedRun
-from pyromix.identify.network.search import apart
-from pyromix.identify.network.separation import Neighbours
 from pyromix.identify.views.cover import cover
 from pyromix.identify.views.patterns import Patterns, all_assignments, patterns_of
 from pyromix.identify.views.solution import distribution_or_uniform
@@ -39,7 +38,7 @@ GROUP = 64
 
 
 def laws_within(
-    moments: MomentSource, run: SolvedRun, groups: Sequence[tuple[int, ...]], near: Neighbours
+    moments: MomentSource, run: SolvedRun, groups: Sequence[tuple[int, ...]], here: Conditioned
 ) -> tuple[dict[tuple[int, ...], Float[Tensor, "r k *cards"]], Float[Tensor, " r"]]:
     """P(group | u, z) of groups of vertices that the views cover, per assignment.
 
@@ -48,7 +47,7 @@ def laws_within(
         run: solved.
         groups: vertices outside Z, each group d-separated from one view that shows k sources, or
             from two; perhaps empty.
-        near: dependence given Z.
+        here: the graph given Z.
 
     Returns:
         Per group ``(r, k, *cards)``, and the largest move of a probability to reach the simplex.
@@ -64,7 +63,7 @@ def laws_within(
         if not group:
             found[group] = torch.ones(r, k, dtype=torch.float64, device=run.mass.device)
             continue
-        by_views.setdefault(apart(run.run.views, set(group), near)[:2], []).append(group)
+        by_views.setdefault(apart(run.run.views, group, here)[:2], []).append(group)
     for views, alike in by_views.items():
         step = GROUP if isinstance(moments, Rows) else 1
         for some in (alike[i : i + step] for i in range(0, len(alike), step)):

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from pyromix.data.asking import Asked, asked
 from pyromix.data.moments import MomentSource, Rows
+from pyromix.identify.network.covering import complete_plan
 from pyromix.identify.network.plan import Plan, Run
-from pyromix.identify.network.search import complete_plan
 from pyromix.identify.network.separation import rank_bound
 from pyromix.identify.product.search import (
     Trial,

@@ -1,7 +1,7 @@
-"""The search for a plan: small separators first, views grown greedily, ties by what they cover.
+"""The search for a plan: small separators first, large views, then the smallest; ties by cover.
 
 THEORY section 5.2: any three vertex sets without an edge of D_Z between them are views given Z
-(``separation.dependence``). They show k sources in the constructive case, two views with k joint
+(``separation``). They show k sources in the constructive case, two views with k joint
 states, of the condition min(k_A, k) + min(k_B, k) + min(k_C, k) >= 2 k + 2 of [kruskal77], where
 k_A is the number of joint states of view A (THEORY section 5.1).
 """
@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
-from collections.abc import Iterator, Sequence
 
 from pyromix.errors import PlanError
-from pyromix.identify.network.plan import Link, Plan, Run, Views
-from pyromix.identify.network.separation import Neighbours, dependence, rank_bound, tells
+from pyromix.identify.network.covering import Conditioned, complete_plan
+from pyromix.identify.network.growing import grown_views
+from pyromix.identify.network.plan import Plan, Views
+from pyromix.identify.network.separation import Separations, members, union
+from pyromix.identify.network.smallest import Ancestry, Outcome, smallest_views
 from pyromix.model.spec import MixtureSpec
 
 MAX_SEPARATOR = 3
@@ -29,9 +30,6 @@ SEPARATORS = 1500
 
 VERTICES_OF_A_SMALL_GRAPH = 20
 """Vertices up to which a refusal looks at conditioning sets of every size tried."""
-
-ORDERS = 6
-"""Orders in which views are grown from one conditioning set."""
 
 ENOUGH = 8
 """Complete plans after which the search stops."""
@@ -54,6 +52,8 @@ def find_plans(spec: MixtureSpec, limit: int = ENOUGH) -> list[Plan]:
     """Return plans, the most promising first, so that data may choose among them.
 
     Conditioning sets are tried by size; the first size that allows a complete plan ends the search.
+    Large views are grown first; where none of one size makes a complete plan, the smallest views
+    are gone through.
 
     Args:
         spec: the structure.
@@ -62,127 +62,67 @@ def find_plans(spec: MixtureSpec, limit: int = ENOUGH) -> list[Plan]:
     Raises:
         PlanError: there is none.
     """
-    found: dict[tuple[Views, tuple[int, ...]], Plan] = {}
-    sizes = range(max(0, min(MAX_SEPARATOR, spec.n_variables - 3)) + 1)
-    for given in itertools.chain.from_iterable(separators(spec, size) for size in sizes):
-        complete = [plan for plan in found.values() if plan.complete]
-        if complete and len(given) > min(len(p.runs[0].conditioning) for p in complete):
+    graph, ancestry, found = Separations(spec.parents), Ancestry(spec), _Found(max(limit, ENOUGH))
+    for size in range(max(0, min(MAX_SEPARATOR, spec.n_variables - 3)) + 1):
+        looked_at = []
+        for given in separators(spec, size):
+            if found.enough:
+                break
+            looked_at.append(here := Conditioned(spec, given, graph))
+            for views in grown_views(here):
+                found.add(here, views)
+        if found.complete:
             break
-        if len(complete) >= max(limit, ENOUGH):
+        for here in looked_at:
+            for views in smallest_views(here, ancestry, found.lacks):
+                found.add(here, views, grown=False)
+        if found.complete:
             break
-        near = dependence(spec, given)
-        for views in _views(spec, given, near):
-            if (views, given) not in found:
-                found[views, given] = complete_plan(spec, views, given, near)
-    if not found:
+    plans = found.plans if found.complete else found.plans | found.spare
+    if not plans:
         raise _no_plan(spec)
-    return sorted(found.values(), key=_merit, reverse=True)[:limit]
+    ordered = sorted(plans.values(), key=_merit, reverse=True)
+    # Of linked plans the first leaves the fewest CPTs uncovered: what the graph alone recovers.
+    linked = [plan for plan in ordered[limit:] if not plan.unlinked][:1]
+    if limit > 1 and linked and all(plan.unlinked for plan in ordered[:limit]):
+        return [*ordered[: limit - 1], *linked]
+    return ordered[:limit]
 
 
-def covers(
-    spec: MixtureSpec, given: Sequence[int], views: Views, near: Neighbours
-) -> tuple[int, ...]:
-    """Vertices whose family is covered by the views of a run (THEORY section 5.3).
+class _Found:
+    """Plans so far: the best of them say which ones are still worth while."""
 
-    What of the family lies outside Z must be d-separated from views that together can show k
-    sources. A vertex that U does not point at needs no run.
+    def __init__(self, limit: int) -> None:
+        """Nothing yet; after so many complete plans it is enough."""
+        self.plans: dict[tuple[Views, tuple[int, ...]], Plan] = {}
+        self.spare: dict[tuple[Views, tuple[int, ...]], Plan] = {}
+        self.complete: list[Plan] = []
+        self._limit, self._best, self._recovers = limit, Outcome(2**62, 0), 2**62
 
-    Args:
-        spec: the structure.
-        given: Z.
-        views: of the run.
-        near: dependence given Z.
-    """
-    found = []
-    for v, parents in enumerate(spec.parents):
-        outside = {v, *parents} - set(given)
-        witnesses = [w for i in apart(views, outside, near) for w in views[i]]
-        if (
-            v in spec.uninfluenced
-            or not outside
-            or (witnesses and rank_bound(spec, witnesses, given) >= spec.n_sources)
-        ):
-            found.append(v)
-    return tuple(found)
+    @property
+    def enough(self) -> bool:
+        return len(self.complete) >= self._limit
 
+    def lacks(self, outcome: Outcome) -> bool:
+        """Whether a plan with such an outcome would be news, or one more that is complete."""
+        if outcome == Outcome(0, 0):
+            return not self.enough
+        recovers = not outcome.unlinked and outcome.uncovered < self._recovers
+        return recovers or outcome < self._best
 
-def apart(views: Views, vertices: set[int], near: Neighbours) -> tuple[int, ...]:
-    """Numbers of the views that are d-separated from a set of vertices, and disjoint from it."""
-    return tuple(
-        i
-        for i, view in enumerate(views)
-        if vertices.isdisjoint(view) and not any(near[w] & vertices for w in view)
-    )
-
-
-def layers(spec: MixtureSpec, covered: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Vertices that known ancestors cover, round after round (see ``plan``).
-
-    Args:
-        spec: the structure.
-        covered: vertices whose CPT is known to begin with.
-    """
-    known, rounds = set(covered), []
-    ancestral = _ancestral(spec, known)
-    while True:
-        layer = [
-            v
-            for v, parents in enumerate(spec.parents)
-            if v not in known
-            and ancestral.issuperset(parents)
-            and len(ancestral) > len(parents)
-            and rank_bound(spec, ancestral.difference(parents), parents) >= spec.n_sources
-        ]
-        if not layer:
-            return tuple(rounds)
-        rounds.append(tuple(layer))
-        known.update(layer)
-        ancestral = _ancestral(spec, known)
-
-
-def _ancestral(spec: MixtureSpec, known: set[int]) -> set[int]:
-    """Known vertices all of whose ancestors are known."""
-    ancestral: set[int] = set()
-    for v, parents in enumerate(spec.parents):  # topological order
-        if v in known and ancestral.issuperset(parents):
-            ancestral.add(v)
-    return ancestral
-
-
-def complete_plan(
-    spec: MixtureSpec,
-    views: Views,
-    given: tuple[int, ...],
-    near: Neighbours | None = None,
-) -> Plan:
-    """Add to views and a conditioning set what they cover, the links, and the layers.
-
-    Args:
-        spec: the structure.
-        views: mutually d-separated given U and Z, the first two with k sources to show.
-        given: Z.
-        near: dependence given Z; computed when left out.
-    """
-    near = dependence(spec, given) if near is None else near
-    run = Run(views, given, covers(spec, given, views, near))
-    links = tuple(Link(0, z, _aligners(spec, run, near, z)) for z in given)
-    rounds = layers(spec, run.covers)
-    covered = {*run.covers, *(v for layer in rounds for v in layer)}
-    uncovered = tuple(v for v in range(spec.n_variables) if v not in covered)
-    return Plan(spec, (run,), links, rounds, uncovered)
-
-
-def _aligners(spec: MixtureSpec, run: Run, near: Neighbours, vertex: int) -> tuple[int, ...]:
-    """Vertices whose law given (u, z) is known from the run and does not depend on one z."""
-    rest = tuple(z for z in run.conditioning if z != vertex)
-    reached = dependence(spec, rest)[vertex]
-    informative = tells(spec, run.conditioning)
-    return tuple(w for w in known_alone(run.views, near) if w in informative and w not in reached)
-
-
-def known_alone(views: Views, near: Neighbours) -> tuple[int, ...]:
-    """Vertices whose own law within a source, given Z, two views cover that do not depend on it."""
-    return tuple(w for w in sorted(near) if len(apart(views, {w}, near)) >= 2)
+    def add(self, here: Conditioned, views: Views, *, grown: bool = True) -> None:
+        """Keep what three views make; where they are the smallest it may be a spare."""
+        if (views, here.given) in self.plans:
+            return
+        plan = complete_plan(here.spec, views, here.given, here)
+        kept = self.plans if grown or plan.complete else self.spare
+        kept[views, here.given] = plan
+        outcome = Outcome(len(plan.uncovered), len(plan.unlinked))
+        self._best = min(self._best, outcome)
+        if plan.complete:
+            self.complete.append(plan)
+        if not outcome.unlinked:
+            self._recovers = min(self._recovers, outcome.uncovered)
 
 
 def _merit(plan: Plan) -> tuple[int, ...]:
@@ -219,44 +159,6 @@ def separators(spec: MixtureSpec, size: int) -> list[tuple[int, ...]]:
     ]
 
 
-def _views(spec: MixtureSpec, given: tuple[int, ...], near: Neighbours) -> Iterator[Views]:
-    """Triples of views grown greedily in several orders: vertices with few neighbours first."""
-    informative = sorted(tells(spec, given))
-    if len(informative) < 3:
-        return
-    rng = random.Random(0)
-    for number in range(ORDERS):
-        key = {v: len(near[v]) * (rng.random() if number else 1.0) for v in informative}
-        order = sorted(informative, key=key.__getitem__)
-        sets = _grown(spec, order, near)
-        if sets is None:
-            continue
-        ranks = sorted(((rank_bound(spec, s, given), s) for s in sets), reverse=True)
-        if ranks[1][0] >= spec.n_sources and ranks[2][0] >= min(2, spec.n_sources):
-            one, two, three = (tuple(sorted(s)) for _, s in ranks)
-            yield one, two, three
-
-
-def _grown(spec: MixtureSpec, order: Sequence[int], near: Neighbours) -> list[list[int]] | None:
-    """Three sets without an edge of dependence between them; none where there are no seeds."""
-    seeds: list[int] = []
-    for v in order:
-        if len(seeds) < 3 and not near[v] & set(seeds):
-            seeds.append(v)
-    if len(seeds) < 3:
-        return None
-    sets = [[seed] for seed in seeds]
-    for v in order:
-        if v in seeds:
-            continue
-        touching = [s for s in sets if near[v] & set(s)]
-        if not touching:
-            touching = [min(sets, key=spec.n_joint)]
-        if len(touching) == 1:
-            touching[0].append(v)
-    return sets
-
-
 def _no_plan(spec: MixtureSpec) -> PlanError:
     """Say what there is instead of three views, and what would help."""
     k, source = spec.n_sources, spec.source
@@ -264,14 +166,14 @@ def _no_plan(spec: MixtureSpec) -> PlanError:
     most = MAX_SEPARATOR if spec.n_variables <= VERTICES_OF_A_SMALL_GRAPH else 1
     sizes = range(min(most, spec.n_variables - 1) + 1)
     for given in itertools.chain.from_iterable(separators(spec, size) for size in sizes):
-        near = dependence(spec, given)
+        here = Conditioned(spec, given)
         apart: list[list[int]] = []
-        seen: set[int] = set()
-        for v in sorted(tells(spec, given), key=lambda v: len(near[v])):
-            if v not in seen:
-                together = _component(v, near)
+        seen = 0
+        for v in sorted(members(here.informative), key=lambda v: here.near[v].bit_count()):
+            if not seen >> v & 1:
+                together = _component(v, here)
                 seen |= together
-                apart.append(sorted(together))
+                apart.append(list(members(together)))
         if len(apart) > best[0]:
             best = (len(apart), given, apart)
     n, given, apart = best
@@ -295,11 +197,10 @@ def _no_plan(spec: MixtureSpec) -> PlanError:
     )
 
 
-def _component(start: int, near: Neighbours) -> set[int]:
-    """Connected component of the graph of dependence."""
-    seen, stack = {start}, [start]
-    while stack:
-        for w in near[stack.pop()] - seen:
-            seen.add(w)
-            stack.append(w)
-    return seen
+def _component(start: int, here: Conditioned) -> int:
+    """Connected component of the graph of dependence, as bits."""
+    found, new = 0, 1 << start
+    while new:
+        found |= new
+        new = union(here.near, members(new)) & ~found
+    return found

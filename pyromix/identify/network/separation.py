@@ -1,13 +1,14 @@
 """Which vertices are dependent within each source, given a conditioning set.
 
 U is always conditioned on, so everything here is about the DAG without U, except for `tells`, which
-asks what a vertex says about U.
+asks what a vertex says about U. Sets of vertices are bits of an int, since plans ask for the
+dependence of thousands of conditioning sets.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import networkx as nx
 
@@ -17,37 +18,108 @@ Neighbours = dict[int, set[int]]
 """Per vertex outside the conditioning set, the vertices it is not d-separated from."""
 
 
+class Separations:
+    """Who is d-connected to whom in one DAG, for one conditioning set after the other.
+
+    v - w is an edge of the graph D_Z of THEORY section 5.2 when v and w are d-connected given
+    (Z, U). With An(Z) the ancestors of Z, Z included,
+
+        within An(Z) paths are those of the moral graph without Z, since every collider is open;
+        outside no collider is open, and no vertex has a descendant in An(Z).
+
+    So a path leaves An(Z) downwards and stays below, or comes up into it and goes where its
+    component of the moral graph leads.
+    """
+
+    def __init__(self, parents: Sequence[Sequence[int]]) -> None:
+        self.parents = parents
+        self._above: list[int] = []
+        self._below = [1 << v for v in range(len(parents))]
+        self._children = [0] * len(parents)
+        for v, found in enumerate(parents):  # topological order
+            self._above.append(1 << v | union(self._above, found))
+        for v in reversed(range(len(parents))):
+            for p in parents[v]:
+                self._below[p] |= self._below[v]
+                self._children[p] |= 1 << v
+
+    def near(self, given: Iterable[int]) -> list[int]:
+        """Per vertex the vertices that Z and U do not d-separate from it, as bits, itself left out.
+
+        Args:
+            given: Z; its own vertices have no neighbours.
+
+        Returns:
+            Bits of every vertex. Time n + edges, in operations on n bits.
+        """
+        given = tuple(given)
+        observed, ancestral = bits(given), union(self._above, given)
+        components: list[int] = []
+        for v in members(ancestral):
+            joined = (bits(self.parents[v]) | 1 << v) & ~observed
+            apart = [c for c in components if not c & joined]
+            components = [*apart, joined | union(components) & ~union(apart)]
+        reached = [0] * len(self.parents)
+        for component in components:
+            left = union(self._children, members(component)) & ~ancestral
+            everything = component | union(self._below, members(left))
+            for v in members(component):
+                reached[v] = everything
+        for v in members(~ancestral & ~(-1 << len(self.parents))):
+            reached[v] = self._below[v] | union(reached, self.parents[v])
+        return [found & ~(1 << v) for v, found in enumerate(reached)]
+
+
+def bits(vertices: Iterable[int]) -> int:
+    """A set of vertices as bits of an int."""
+    found = 0
+    for v in vertices:
+        found |= 1 << v
+    return found
+
+
+def members(found: int) -> Iterator[int]:
+    """Numbers of the bits that are set, ascending."""
+    while found:
+        lowest = found & -found
+        yield lowest.bit_length() - 1
+        found ^= lowest
+
+
+def union(sets: Sequence[int], chosen: Iterable[int] | None = None) -> int:
+    """Union of sets that are bits, or of the chosen ones among them."""
+    found = 0
+    for one in sets if chosen is None else (sets[i] for i in chosen):
+        found |= one
+    return found
+
+
 def dependence(spec: MixtureSpec, given: Collection[int]) -> Neighbours:
     """Return the graph D_Z of THEORY section 5.2: pairs that Z and U do not d-separate.
 
-    v - w is an edge when v and w are d-connected given (Z, U). d-separation satisfies composition
-    (A from B and A from C imply A from B and C together), so vertex sets without an edge between
-    them in this graph are d-separated as sets.
+    d-separation satisfies composition (A from B and A from C imply A from B and C together), so
+    vertex sets without an edge between them in this graph are d-separated as sets.
 
     Args:
         spec: the DAG.
         given: Z.
 
     Returns:
-        Neighbours of every vertex outside Z. Time n (n + edges).
+        Neighbours of every vertex outside Z.
     """
-    observed, above = set(given), spec.ancestors(given)
-    return {
-        v: _reached(spec.parents, spec.children, v, observed, above) - {v}
-        for v in range(spec.n_variables)
-        if v not in observed
-    }
+    near = Separations(spec.parents).near(given)
+    return {v: set(members(found)) for v, found in enumerate(near) if v not in given}
 
 
 def tells(spec: MixtureSpec, given: Collection[int]) -> set[int]:
     """Vertices outside Z that are d-connected to U given Z: only those say anything about U."""
     if not spec.uninfluenced:
         return set(range(spec.n_variables)) - set(given)
-    graph = spec.graph(with_source=True)
-    parents = {v: tuple(graph.predecessors(v)) for v in graph}
-    children = {v: tuple(graph.successors(v)) for v in graph}
-    above = set(given).union(*(nx.ancestors(graph, z) for z in given))
-    return _reached(parents, children, SOURCE, set(given), above) - {SOURCE}
+    # With U as the first vertex the others have one number more.
+    influenced = [() if v in spec.uninfluenced else (0,) for v in range(spec.n_variables)]
+    others = (tuple(p + 1 for p in found) for found in spec.parents)
+    parents = [(), *(a + b for a, b in zip(influenced, others, strict=True))]
+    return set(members(Separations(parents).near(z + 1 for z in given)[0] >> 1))
 
 
 def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -> int:
@@ -64,7 +136,7 @@ def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -
     """
     view, k = set(view), spec.n_sources
     if not view & spec.uninfluenced:
-        return min(k, spec.n_joint(view))
+        return min(k, math.prod(spec.cards[v] for v in view))
     graph = spec.graph(with_source=True)
     relevant = {SOURCE, *view, *given}
     relevant.update(*(nx.ancestors(graph, v) for v in relevant))
@@ -82,37 +154,3 @@ def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -
         flow.add_edge((v, "out"), "view")
     cut = nx.minimum_cut_value(flow, (SOURCE, "out"), "view")
     return min(k, round(math.exp(min(cut, math.log(k) + 1))))
-
-
-def _reached(
-    parents: dict[int, tuple[int, ...]] | tuple[tuple[int, ...], ...],
-    children: dict[int, tuple[int, ...]] | tuple[tuple[int, ...], ...],
-    start: int,
-    observed: set[int],
-    above: set[int],
-) -> set[int]:
-    """Vertices that an active path from ``start`` reaches.
-
-    Args:
-        parents: of every vertex.
-        children: of every vertex.
-        start: not observed.
-        observed: Z.
-        above: Z and its ancestors: a collider among them is open.
-    """
-    from_child, from_parent, found = {start}, set(), set()
-    stack = [(start, True)]
-    while stack:
-        v, upwards = stack.pop()
-        if v not in observed:
-            found.add(v)
-            for c in children[v]:
-                if c not in from_parent:
-                    from_parent.add(c)
-                    stack.append((c, False))
-        if (upwards and v not in observed) or (not upwards and v in above):
-            for p in parents[v]:
-                if p not in from_child:
-                    from_child.add(p)
-                    stack.append((p, True))
-    return found

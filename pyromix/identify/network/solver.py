@@ -23,6 +23,7 @@ from pyromix.data.moments import MomentSource, Rows
 from pyromix.errors import IdentificationError, RankError, SeparationError
 from pyromix.exact.likelihood import log_prob
 from pyromix.identify.align import Alignment, align
+from pyromix.identify.network.covering import Conditioned, layers
 from pyromix.identify.network.layers import regress_layer
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.network.recover import (
@@ -34,8 +35,8 @@ from pyromix.identify.network.recover import (
     without_sources,
 )
 from pyromix.identify.network.runs import SolvedRun, solve_plans
-from pyromix.identify.network.search import find_plans, layers
-from pyromix.identify.network.separation import Neighbours, dependence
+from pyromix.identify.network.search import find_plans
+from pyromix.identify.network.separation import dependence
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.randomness import RandomState, numpy_generator
@@ -120,10 +121,10 @@ def identify_network(
     spec = moments.spec
     rng = numpy_generator(random_state)
     run = solve_plans(moments, plans or find_plans(spec), rng)
-    near = dependence(spec, run.run.conditioning)
+    here = Conditioned(spec, run.run.conditioning)
     status, notes = _outcome(run)
-    alignment = _aligned(moments, run, near)
-    solution = _recovered(moments, run, near, alignment)
+    alignment = _aligned(moments, run, here)
+    solution = _recovered(moments, run, here, alignment)
     if run.plan.unlinked:
         names = ", ".join(spec.name(z) for z in run.plan.unlinked)
         notes = (
@@ -171,7 +172,7 @@ def _outcome(run: SolvedRun) -> tuple[Status, tuple[Note, ...]]:
     return (Status.OK if run.solved_mass >= ENOUGH_MASS else worst), (note,)
 
 
-def _aligned(moments: Asked, run: SolvedRun, near: Neighbours) -> Alignment:
+def _aligned(moments: Asked, run: SolvedRun, here: Conditioned) -> Alignment:
     """Labels joined by the variables that do not depend on what differs."""
     given, spec, k = run.run.conditioning, run.plan.spec, run.plan.spec.n_sources
     numbers = torch.where(run.diagnostics.projected.isnan(), 0.0, run.mass)
@@ -192,7 +193,7 @@ def _aligned(moments: Asked, run: SolvedRun, near: Neighbours) -> Alignment:
     for link in run.plan.links:
         if link.aligners and not set(link.aligners) & set(chosen):
             chosen.append(link.aligners[0])
-    laws, _ = laws_within(moments, run, [(w,) for w in chosen], near)
+    laws, _ = laws_within(moments, run, [(w,) for w in chosen], here)
     known = [w for w in chosen if (w,) in laws]
     keys = [boundary_code(run, w, [z for z in given if w in reached[z]]) for w in known]
     none = torch.zeros(len(run.mass), 0, dtype=torch.int64, device=run.mass.device)
@@ -207,13 +208,13 @@ def _aligned(moments: Asked, run: SolvedRun, near: Neighbours) -> Alignment:
 
 
 def _recovered(
-    moments: Asked, run: SolvedRun, near: Neighbours, alignment: Alignment
+    moments: Asked, run: SolvedRun, here: Conditioned, alignment: Alignment
 ) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
     """CPTs by the alignment; where it has several components, by the likeliest of their labels."""
     spec, given = run.plan.spec, run.run.conditioning
     covered = [v for v in run.run.covers if v not in spec.uninfluenced]
     groups = {v: outside(spec, v, given) for v in covered}
-    laws, _ = laws_within(moments, run, list(groups.values()), near)
+    laws, _ = laws_within(moments, run, list(groups.values()), here)
     laws = {
         group: without_sources(moments, run, group, law, alignment.component < 0)
         for group, law in laws.items()

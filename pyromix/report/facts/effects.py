@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,12 +30,15 @@ class Effects:
         errors: why something is refused: within each source, of all sources together.
         raw: P(outcome | treatment) of the rows themselves, ``(2, card)`` for the two arms; None
             without rows.
+        groups: the effect among those seen with each state of the contrast, where it is asked of
+            everybody and determined.
     """
 
     question: Question
     found: Effect | None
     errors: tuple[NotCertifiedError | PositivityError | SpecError, ...]
     raw: np.ndarray | None
+    groups: tuple[Effect, ...] = ()
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -68,8 +72,26 @@ def find_effects(fit: Fit, question: Question) -> Effects:
         except (NotCertifiedError, PositivityError, SpecError) as error:
             errors.append(error)
             continue
-        return Effects(question, effect, tuple(errors), _raw(fit, question))
+        groups = () if require == "weak" else _groups(fit, question)
+        return Effects(question, effect, tuple(errors), _raw(fit, question), groups)
     return Effects(question, None, tuple(errors), _raw(fit, question))
+
+
+def _groups(fit: Fit, question: Question) -> tuple[Effect, ...]:
+    """The effect among those who have the one state of the treatment, and the other."""
+    found = []
+    for state in question.contrast:
+        with suppress(NotCertifiedError, PositivityError, SpecError):
+            one = ask.effect(
+                fit,
+                question.treatment,
+                question.outcome,
+                contrast=question.contrast,
+                outcome_state=question.outcome_state,
+                among={question.treatment: state},
+            )
+            found.append(one)
+    return tuple(found)
 
 
 def required_effect(fit: Fit, question: Question | None) -> Effect:

@@ -52,6 +52,11 @@ def effect_section(subject: Subject) -> Section:
         "Naive compares those seen with one state and with the other; do compares what setting it "
         "makes of everybody. Their gap is what the source does."
     )
+    if effects.groups:
+        words.append(
+            "Among those seen with a state of the treatment: what it does for them, one of the two "
+            "arms being what happened to them."
+        )
     outcome_states = spec.states_of(effect.outcome)
     shown = [effect.headline] if effect.headline >= 0 else range(len(outcome_states))
     tables = tuple(_table(subject, effects, effect, s) for s in shown)
@@ -73,6 +78,11 @@ def effect_section(subject: Subject) -> Section:
             "certainty": effect.certainty.value,
             "naive": _numbers(effect.naive),
             "do": _numbers(effect.do),
+            "among": {
+                str(spec.states_of(v)[s]): _numbers(group.do)
+                for group in effects.groups
+                for v, s in group.group.items()
+            },
             "per_source": [_numbers(d) for d in effect.per_source] if effect.source_arms else [],
             "refusals": list(effects.refusals),
         },
@@ -107,6 +117,10 @@ def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Ta
     for number, arms in enumerate(effect.source_arms):
         u = spec.source_states[number]
         kinds.append((f"do, {spec.source}={u}", arms, effect.per_source[number]))
+    for group in effects.groups:
+        (seen,) = group.group.values()
+        who = f"do, among {x}={spec.states_of(effect.treatment)[seen]}"
+        kinds.append((who, group.do_arms, group.do))
     for kind, arms, difference in kinds:
         cells = [share(float(arm.values[state])) for arm in arms]
         cells.append(signed(float(difference.values[state])))
@@ -116,7 +130,8 @@ def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Ta
     less = "-" if effects.weak else signed(float(effect.confounding.values[state]))
     rows.append(("naive less do", "", "", less, _ends(effect.confounding, state)))
     shares = "" if effects.raw is None else " in the rows,"
-    within = f", and within each state of {spec.source}" if effect.source_arms else ""
+    within = f", within each state of {spec.source}" if effect.source_arms else ""
+    within += f", and among those seen with each state of {x}" if effects.groups else ""
     said = (
         f"The probability of {name} = {label} with {one} and with {other}:{shares} as the fit "
         f"sees it, and under the do{within}."
