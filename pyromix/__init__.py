@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pyromix.answers.simulate import simulate
     from pyromix.api import MixtureFit, fit, fit_product, load
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
-    from pyromix.bridges.pyro import from_pyro, to_pyro
+    from pyromix.bridges.pyro import to_pyro
+    from pyromix.bridges.pyro_sites import from_pyro
     from pyromix.coins.door import fit_iid
     from pyromix.coins.moments import identify_iid
     from pyromix.coins.result import IIDFit
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         SpecError,
         StartsDisagreeWarning,
         StateNameError,
+        UnmatchedSitesWarning,
         UnsupportedRowsWarning,
         WeakIdentificationWarning,
     )
@@ -81,10 +83,8 @@ _NAMES = {
         "mixture_from_pgmpy",
         "to_pgmpy",
     ),
-    "bridges.pyro": (
-        "from_pyro",
-        "to_pyro",
-    ),
+    "bridges.pyro": ("to_pyro",),
+    "bridges.pyro_sites": ("from_pyro",),
     "coins.door": ("fit_iid",),
     "coins.moments": ("identify_iid",),
     "coins.result": ("IIDFit",),
@@ -133,6 +133,7 @@ _NAMES = {
         "SpecError",
         "StartsDisagreeWarning",
         "StateNameError",
+        "UnmatchedSitesWarning",
         "UnsupportedRowsWarning",
         "WeakIdentificationWarning",
     ),
@@ -221,6 +222,7 @@ __all__ = [
     "StartsDisagreeWarning",
     "StateNameError",
     "Status",
+    "UnmatchedSitesWarning",
     "UnsupportedRowsWarning",
     "WeakIdentificationWarning",
     "check",

@@ -8,7 +8,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from pyromix.answers import ask, predict
 from pyromix.answers import profiles as portraits
@@ -30,6 +29,7 @@ from pyromix.report import compose, plotting
 
 if TYPE_CHECKING:
     from pyromix.bridges.pyro import PyroProgram
+    from pyromix.bridges.pyro_start import ProgramStart
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +98,33 @@ class MixtureFit(Fit):
 
         return pyro.to_pyro(self, **options)
 
-    def init_loc_fn(self) -> Callable[[Mapping[str, Any]], Tensor]:
+    def init_loc_fn(
+        self, for_model: Callable[..., Any] | None = None, *args: Any, **options: Any
+    ) -> ProgramStart:
         """Return an ``init_loc_fn`` for Pyro's autoguides and MCMC, at this estimate.
 
-        It sets the sites ``theta[NAME]`` of ``to_pyro(prior=...)``.
-        """
-        from pyromix.bridges import pyro  # imports Pyro
+        Args:
+            for_model: a Pyro program of your own, run as ``for_model(*args)`` to see which of its
+                Dirichlet and Beta sites holds which table, whatever their names and layout; the
+                program of ``to_pyro(prior=...)`` when left out.
+            *args: arguments of the program.
+            **options: ``sites={"X": "x_site"}`` for vertices that the program calls otherwise and
+                that its edges do not tell apart; the others are keyword arguments of the program.
 
-        return pyro.init_loc_fn(self.mixture)
+        Returns:
+            What Pyro calls; printed, it says which site got what and which none. Sites that got
+            none are warned of (UnmatchedSitesWarning), and start where Pyro puts them.
+
+        Raises:
+            SpecError: no site of the program gets anything.
+        """
+        from pyromix.bridges import pyro_start  # imports Pyro
+
+        if for_model is None:
+            return pyro_start.init_loc_fn(self.mixture)
+        return pyro_start.start_of(
+            for_model, self.mixture, *args, row_masses=self.row_masses, **options
+        )
 
     @property
     def certificate(self) -> Certificate:

@@ -190,6 +190,10 @@ class SamplingWarning(PyromixWarning):
     """Draws of a posterior are not yet to be relied on: chains disagree, diverge, or are few."""
 
 
+class UnmatchedSitesWarning(PyromixWarning):
+    """Sites of a Pyro program got no starting value from a fit."""
+
+
 class UnsupportedRowsWarning(PyromixWarning):
     """An answer uses rows of probability tables that no data reached."""
 

@@ -26,7 +26,8 @@ from posterior_cases import (
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 
 import pyromix as px
-from pyromix.bridges.pyro import init_loc_fn, to_pyro
+from pyromix.bridges.pyro import to_pyro
+from pyromix.bridges.pyro_start import init_loc_fn
 from pyromix.estimate.em import fit_em
 from pyromix.estimate.starts import batch_of
 from pyromix.exact.likelihood import log_prob

@@ -24,7 +24,8 @@ from pyro.infer.autoguide import AutoDelta
 from torch import Tensor
 
 from pyromix.bridges.alone import alone
-from pyromix.bridges.pyro import LEAST_STARTED, PyroProgram, to_pyro
+from pyromix.bridges.pyro import PyroProgram, to_pyro
+from pyromix.bridges.pyro_start import LEAST_STARTED
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, RefinementError
 from pyromix.estimate.progress import Tell, progress_bar
