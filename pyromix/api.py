@@ -12,7 +12,7 @@ import torch
 from pyromix.answers import ask, predict
 from pyromix.answers import profiles as portraits
 from pyromix.answers import simulate as simulation
-from pyromix.bridges import pgmpy
+from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
 from pyromix.criticism import sensitivity as variation
 from pyromix.data.weights import COUNTS
@@ -28,6 +28,8 @@ from pyromix.model.randomness import RandomState
 from pyromix.report import compose, plotting
 
 if TYPE_CHECKING:
+    from xarray import DataTree
+
     from pyromix.bridges.pyro import PyroProgram
     from pyromix.bridges.pyro_start import ProgramStart
 
@@ -124,6 +126,26 @@ class MixtureFit(Fit):
             return pyro_start.init_loc_fn(self.mixture)
         return pyro_start.start_of(
             for_model, self.mixture, *args, row_masses=self.row_masses, **options
+        )
+
+    def to_arviz(self) -> DataTree:
+        """Return the draws of this fit as today's ArviZ object, chains apart; extra ``arviz``.
+
+        The group ``posterior`` has one variable ``theta[NAME]`` per table, with state names; its
+        attributes say what drew them. Draws of the bootstrap and of SVI are one chain.
+
+        Raises:
+            QueryError: this is a point estimate, or ``arviz-base`` is not installed.
+            SpecError: a name has a slash, or is ``"chain"`` or ``"draw"``.
+        """
+        draws = self.draws
+        drawn = self.sampled
+        report = None if drawn is None else drawn.sampling
+        return arviz.to_arviz(
+            draws,
+            1 if report is None else report.n_chains,
+            inference_library="pyromix",
+            drawn_by="" if drawn is None else f"{drawn}",
         )
 
     @property

@@ -87,6 +87,15 @@ class Answer:
         return {spec.name(v): list(spec.states_of(v)) for v in self.query.outcomes}
 
     @property
+    def draws(self) -> np.ndarray:
+        """One answer per draw of the fit, ``(n, *values.shape)``, in probabilities.
+
+        Draws in which the evidence is impossible are left out. Those of a point estimate are the
+        estimate itself: ``n`` is then 1.
+        """
+        return self._draws().cpu().numpy()
+
+    @property
     def has_draws(self) -> bool:
         """Whether there are at least two draws, and so an interval."""
         return self._draws().shape[0] > 1

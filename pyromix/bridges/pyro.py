@@ -1,8 +1,8 @@
 """Mixtures as Pyro programs.
 
-This file and its neighbours ``pyro_sites`` and ``pyro_start``, ``answers/pyro_engine.py``,
-``posterior/svi.py`` and ``posterior/nuts.py`` import Pyro at their top, and ``posterior/draws.py``
-inside a function; all of them are imported lazily.
+This file, its neighbours ``pyro_probe``, ``pyro_sites`` and ``pyro_start``,
+``answers/pyro_engine.py``, ``posterior/svi.py`` and ``posterior/nuts.py`` import Pyro at their top,
+and ``posterior/draws.py`` inside a function; all of them are imported lazily.
 """
 
 from __future__ import annotations
