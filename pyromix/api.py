@@ -23,6 +23,7 @@ from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import Certificate
 from pyromix.identify.certify import certify
 from pyromix.identify.identifiers import Identifier
+from pyromix.model.printed import as_html, as_text
 from pyromix.model.prior import Prior
 from pyromix.model.randomness import RandomState
 from pyromix.report import compose, plotting
@@ -88,11 +89,9 @@ class MixtureFit(Fit):
 
     summary = description.in_numbers
 
-    def __str__(self) -> str:
-        """Three lines: size, fit, sources."""
-        return description.in_lines(self)
-
-    __repr__ = __str__
+    _printed = description.printed
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
     def to_pyro(self, **options: Any) -> PyroProgram:
         """Return a Pyro program, one site per vertex plus the source; as ``px.to_pyro``."""
