@@ -166,6 +166,10 @@ class PyromixWarning(UserWarning):
         return _cut(super().__str__())
 
 
+class LostFitWarning(PyromixWarning):
+    """Tables of a fit were taken without what the fit knows: certainty, intervals, its table."""
+
+
 class NumericalWarning(PyromixWarning):
     """A probability table was renormalised or projected by more than rounding explains."""
 
