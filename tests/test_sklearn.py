@@ -103,7 +103,8 @@ NOT_OURS = {
 def test_sklearns_own_checks_pass_where_they_apply():
     assert get_tags(px.MixtureEstimator(2)).input_tags.categorical
     found = check_estimator(
-        px.MixtureEstimator(2, n_init=1, prior=None, max_iter=9, method="em"), expected_failed_checks=NOT_OURS,
+        px.MixtureEstimator(2, n_init=1, prior=None, max_iter=9, method="em"),
+        expected_failed_checks=NOT_OURS,
         on_fail=None, on_skip=None,
     )  # fmt: skip
     failed = {
