@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pyromix.answers.simulate import simulate
     from pyromix.api import MixtureFit, fit, fit_product, load
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
-    from pyromix.bridges.pyro import from_pyro, to_pyro
+    from pyromix.bridges.pyro import to_pyro
+    from pyromix.bridges.pyro_sites import from_pyro
     from pyromix.coins.door import fit_iid
     from pyromix.coins.moments import identify_iid
     from pyromix.coins.result import IIDFit
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         DimensionLimitError,
         FileError,
         IdentificationError,
+        LostFitWarning,
         NoModelError,
         NotCertifiedError,
         NumericalWarning,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         SpecError,
         StartsDisagreeWarning,
         StateNameError,
+        UnmatchedSitesWarning,
         UnsupportedRowsWarning,
         WeakIdentificationWarning,
     )
@@ -81,10 +84,8 @@ _NAMES = {
         "mixture_from_pgmpy",
         "to_pgmpy",
     ),
-    "bridges.pyro": (
-        "from_pyro",
-        "to_pyro",
-    ),
+    "bridges.pyro": ("to_pyro",),
+    "bridges.pyro_sites": ("from_pyro",),
     "coins.door": ("fit_iid",),
     "coins.moments": ("identify_iid",),
     "coins.result": ("IIDFit",),
@@ -118,6 +119,7 @@ _NAMES = {
         "DimensionLimitError",
         "FileError",
         "IdentificationError",
+        "LostFitWarning",
         "NoModelError",
         "NotCertifiedError",
         "NumericalWarning",
@@ -133,6 +135,7 @@ _NAMES = {
         "SpecError",
         "StartsDisagreeWarning",
         "StateNameError",
+        "UnmatchedSitesWarning",
         "UnsupportedRowsWarning",
         "WeakIdentificationWarning",
     ),
@@ -196,6 +199,7 @@ __all__ = [
     "IIDFit",
     "IdentifiabilityReport",
     "IdentificationError",
+    "LostFitWarning",
     "MixtureEstimator",
     "MixtureFit",
     "MixtureSpec",
@@ -221,6 +225,7 @@ __all__ = [
     "StartsDisagreeWarning",
     "StateNameError",
     "Status",
+    "UnmatchedSitesWarning",
     "UnsupportedRowsWarning",
     "WeakIdentificationWarning",
     "check",

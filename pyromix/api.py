@@ -8,12 +8,11 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from pyromix.answers import ask, predict
 from pyromix.answers import profiles as portraits
 from pyromix.answers import simulate as simulation
-from pyromix.bridges import pgmpy
+from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
 from pyromix.criticism import sensitivity as variation
 from pyromix.data.weights import COUNTS
@@ -24,12 +23,16 @@ from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import Certificate
 from pyromix.identify.certify import certify
 from pyromix.identify.identifiers import Identifier
+from pyromix.model.printed import as_html, as_text
 from pyromix.model.prior import Prior
 from pyromix.model.randomness import RandomState
 from pyromix.report import compose, plotting
 
 if TYPE_CHECKING:
+    from xarray import DataTree
+
     from pyromix.bridges.pyro import PyroProgram
+    from pyromix.bridges.pyro_start import ProgramStart
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +89,9 @@ class MixtureFit(Fit):
 
     summary = description.in_numbers
 
-    def __str__(self) -> str:
-        """Three lines: size, fit, sources."""
-        return description.in_lines(self)
-
-    __repr__ = __str__
+    _printed = description.printed
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
     def to_pyro(self, **options: Any) -> PyroProgram:
         """Return a Pyro program, one site per vertex plus the source; as ``px.to_pyro``."""
@@ -98,14 +99,53 @@ class MixtureFit(Fit):
 
         return pyro.to_pyro(self, **options)
 
-    def init_loc_fn(self) -> Callable[[Mapping[str, Any]], Tensor]:
+    def init_loc_fn(
+        self, for_model: Callable[..., Any] | None = None, *args: Any, **options: Any
+    ) -> ProgramStart:
         """Return an ``init_loc_fn`` for Pyro's autoguides and MCMC, at this estimate.
 
-        It sets the sites ``theta[NAME]`` of ``to_pyro(prior=...)``.
-        """
-        from pyromix.bridges import pyro  # imports Pyro
+        Args:
+            for_model: a Pyro program of your own, run as ``for_model(*args)`` to see which of its
+                Dirichlet and Beta sites holds which table, whatever their names and layout; the
+                program of ``to_pyro(prior=...)`` when left out.
+            *args: arguments of the program.
+            **options: ``sites={"X": "x_site"}`` for vertices that the program calls otherwise and
+                that its edges do not tell apart; the others are keyword arguments of the program.
 
-        return pyro.init_loc_fn(self.mixture)
+        Returns:
+            What Pyro calls; printed, it says which site got what and which none. Sites that got
+            none are warned of (UnmatchedSitesWarning), and start where Pyro puts them.
+
+        Raises:
+            SpecError: no site of the program gets anything.
+        """
+        from pyromix.bridges import pyro_start  # imports Pyro
+
+        if for_model is None:
+            return pyro_start.init_loc_fn(self.mixture)
+        return pyro_start.start_of(
+            for_model, self.mixture, *args, row_masses=self.row_masses, **options
+        )
+
+    def to_arviz(self) -> DataTree:
+        """Return the draws of this fit as today's ArviZ object, chains apart; extra ``arviz``.
+
+        The group ``posterior`` has one variable ``theta[NAME]`` per table, with state names; its
+        attributes say what drew them. Draws of the bootstrap and of SVI are one chain.
+
+        Raises:
+            QueryError: this is a point estimate, or ``arviz-base`` is not installed.
+            SpecError: a name has a slash, or is ``"chain"`` or ``"draw"``.
+        """
+        draws = self.draws
+        drawn = self.sampled
+        report = None if drawn is None else drawn.sampling
+        return arviz.to_arviz(
+            draws,
+            1 if report is None else report.n_chains,
+            inference_library="pyromix",
+            drawn_by="" if drawn is None else f"{drawn}",
+        )
 
     @property
     def certificate(self) -> Certificate:

@@ -166,6 +166,10 @@ class PyromixWarning(UserWarning):
         return _cut(super().__str__())
 
 
+class LostFitWarning(PyromixWarning):
+    """Tables of a fit were taken without what the fit knows: certainty, intervals, its table."""
+
+
 class NumericalWarning(PyromixWarning):
     """A probability table was renormalised or projected by more than rounding explains."""
 
@@ -188,6 +192,10 @@ class ConvergenceWarning(PyromixWarning):
 
 class SamplingWarning(PyromixWarning):
     """Draws of a posterior are not yet to be relied on: chains disagree, diverge, or are few."""
+
+
+class UnmatchedSitesWarning(PyromixWarning):
+    """Sites of a Pyro program got no starting value from a fit."""
 
 
 class UnsupportedRowsWarning(PyromixWarning):

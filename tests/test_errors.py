@@ -45,7 +45,7 @@ DOORS = {
     "fit_product, iteration limit": lambda fit: px.fit_product(table(), 2, **FAST),
     "bootstrap": lambda fit: fit.bootstrap(n=3, max_iter=1),
     "gibbs": lambda fit: fit.refine(method="gibbs", num_samples=4, warmup_steps=0),
-    "svi": lambda fit: fit.refine(method="svi", num_steps=5, num_samples=3),
+    "svi": lambda fit: fit.refine(method="svi", num_steps=5, num_samples=3, random_state=2),
     "check, added source": lambda fit: px.check(GRAPH, 2, table()),
     "check, column of counts": lambda fit: px.check(SPEC, None, COUNTED),
     "select, column of counts": lambda fit: px.select_n_sources(SPEC, COUNTED, [1], n_init=1),

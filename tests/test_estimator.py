@@ -111,3 +111,14 @@ def test_contradicting_numbers_of_sources_are_refused(model, frame):
 def test_a_latent_card_of_another_vertex_is_refused(model, frame):
     with pytest.raises(px.SpecError, match="'W'"):
         model.fit(frame, estimator=px.MixtureEstimator(latent_card={"W": 2}))
+
+
+def test_a_network_of_a_fit_that_becomes_a_mixture_says_what_is_lost(model, frame):
+    estimator = px.MixtureEstimator(n_sources=2, n_init=1, prior=1.0)
+    model.fit(frame.head(500), estimator=estimator)
+    with pytest.warns(px.LostFitWarning, match=r"certainty.*estimator\.fit_"):
+        mixture = px.mixture_from_pgmpy(model)
+    np.testing.assert_allclose(mixture.weights, estimator.fit_.mixture.weights, atol=1e-12)
+    with pytest.warns(px.LostFitWarning):
+        px.mixture_from_pgmpy(estimator.fit_.to_pgmpy())
+    px.mixture_from_pgmpy(px.to_pgmpy(estimator.fit_.mixture))  # a mixture has nothing to lose

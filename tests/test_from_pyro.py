@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pyro.infer import config_enumerate
 from torch import Tensor
 
-from pyromix.bridges.pyro import from_pyro, to_pyro
+from pyromix.bridges.pyro import to_pyro
+from pyromix.bridges.pyro_sites import from_pyro
 from pyromix.errors import SpecError
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec

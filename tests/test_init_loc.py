@@ -10,7 +10,8 @@ from pyro.infer import SVI, Trace_ELBO
 from pyro.infer.autoguide import AutoDelta
 
 import pyromix as px
-from pyromix.bridges.pyro import init_loc_fn, to_pyro
+from pyromix.bridges.pyro import to_pyro
+from pyromix.bridges.pyro_start import init_loc_fn
 
 
 @pytest.mark.parametrize("uninfluenced", [False, True])

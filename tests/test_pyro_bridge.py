@@ -378,28 +378,63 @@ def test_counts_of_other_variables_are_refused():
         to_pyro(random_mixture(random_spec(8, 3, 2), 0))(counts=counts)
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda f: f, dict, lambda f: f.to_numpy(), lambda f: f.to_numpy().tolist(), str]
-)
-def test_a_table_in_place_of_a_tensor_is_refused_with_what_to_write(wrap):
-    mixture = px.read(px.datasets.read_card("hidden-group").folder / "network.bif")
-    program, frame = px.to_pyro(mixture), px.simulate(mixture, 20)
-    with pytest.raises(DataError, match=r"rows=px.Counts.from_frame\(...\).expand\(\)"):
+HIDDEN_GROUP = px.datasets.read_card("hidden-group").folder / "network.bif"
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f.to_numpy(), lambda f: f.to_numpy().tolist(), str])
+def test_what_is_no_table_is_refused(wrap):
+    program = px.to_pyro(px.read(HIDDEN_GROUP))
+    frame = px.simulate(program.mixture, 20)
+    with pytest.raises(px.PyromixError, match=r"expected a (pandas|path)"):
         program(rows=wrap(frame))
     with pytest.raises(DataError, match=r"px.Counts.from_frame\(table, program.mixture.spec\)"):
         program(counts=wrap(frame))
 
 
 def test_what_the_refusal_of_a_table_says_works():
-    mixture = px.read(px.datasets.read_card("hidden-group").folder / "network.bif")
-    program, table = px.to_pyro(mixture), px.simulate(mixture, 20)
+    program = px.to_pyro(px.read(HIDDEN_GROUP))
+    counts = px.Counts.from_frame(px.simulate(program.mixture, 20), program.mixture.spec)
+    with pytest.raises(DataError, match=r"program\(counts=...\), or observe rows=counts.expand"):
+        program(rows=counts)
     with pyro.poutine.trace():
-        assert program(counts=px.Counts.from_frame(table, program.mixture.spec)) == {}
-        seen = program(rows=px.Counts.from_frame(table, program.mixture.spec).expand())
-    name = mixture.spec.variables[0]
-    states = list(mixture.spec.states[0])
-    expected = sorted(states.index(cell) for cell in table[name])
-    assert sorted(seen[name].tolist()) == expected
+        assert program(counts=counts) == {}
+        assert len(program(rows=counts.expand())["U"]) == 20
+
+
+@pytest.mark.parametrize("columns", [dict, lambda f: f.to_dict("list"), lambda f: f])
+def test_rows_may_be_a_table_in_its_own_order_or_a_dict_of_its_columns(columns):
+    mixture = px.read(HIDDEN_GROUP)
+    frame = px.simulate(mixture, 20)
+    seen = px.to_pyro(mixture)(rows=columns(frame.iloc[:, ::-1]))
+    for name, states in zip(mixture.spec.variables, mixture.spec.states, strict=True):
+        assert [states[i] for i in seen[name].tolist()] == list(frame[name])
+
+
+def test_a_dict_of_tensors_holds_state_numbers_and_leaves_the_others_free():
+    program = px.to_pyro(px.read(HIDDEN_GROUP))
+    some = {"X": torch.tensor([1, 0, 1]), "Y": torch.tensor([1, -1, 0])}
+    trace = pyro.poutine.trace(program).get_trace(rows=some)
+    assert torch.equal(trace.nodes["X"]["value"], some["X"])
+    assert trace.nodes["X"]["is_observed"]
+    assert not trace.nodes["Z1"]["is_observed"]
+    assert trace.nodes["Y"]["value"][[0, 2]].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({}, "with rows"),
+        ({"U": torch.tensor([0])}, "none for 'U'"),
+        ({"X": torch.tensor([0, 1]), "Y": torch.tensor([0])}, "all of one length"),
+        ({"X": torch.tensor([[0]])}, "all of one length"),
+        ({"Q": torch.tensor([0])}, "unknown variable 'Q'"),
+        ({"X": torch.tensor([2])}, "'X' has state numbers 0..1"),
+        ({"X": ["treated", "control"], "Y": ["better"]}, "one length each"),
+    ],
+)
+def test_columns_that_are_no_rows_are_refused(rows, message):
+    with pytest.raises(px.PyromixError, match=message):
+        px.to_pyro(px.read(HIDDEN_GROUP))(rows=rows)
 
 
 def test_rows_and_counts_together_are_refused():

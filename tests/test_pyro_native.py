@@ -23,7 +23,8 @@ from pyro.infer import (
 from pyro.infer.autoguide import AutoDelta, init_to_value
 
 import pyromix as px
-from pyromix.bridges.pyro import init_loc_fn, to_pyro
+from pyromix.bridges.pyro import to_pyro
+from pyromix.bridges.pyro_start import init_loc_fn
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 
 import pyro
 import pyro.distributions as dist
@@ -25,13 +26,15 @@ from posterior_cases import (
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 
 import pyromix as px
-from pyromix.bridges.pyro import init_loc_fn, to_pyro
+from pyromix.bridges.pyro import to_pyro
+from pyromix.bridges.pyro_start import init_loc_fn
 from pyromix.estimate.em import fit_em
 from pyromix.estimate.starts import batch_of
 from pyromix.exact.likelihood import log_prob
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
 from pyromix.model.spec import MixtureSpec
+from pyromix.posterior.guides import LowRank, Normal
 from pyromix.posterior.svi import _parts, svi
 
 
@@ -123,20 +126,45 @@ def test_a_full_guide_is_near_quadrature():
     assert float((one**2).mean()) == pytest.approx(float(truth[1]), abs=0.03)
 
 
-def test_the_bound_is_below_the_evidence():
-    """k = 1: the evidence is a ratio of Beta functions."""
-    spec = MixtureSpec.from_parents({"X": "ab"}, {}, 1)
-    counts = weighted(spec, torch.tensor([[0], [1]]), torch.tensor([8.0, 12.0]))
+@pytest.mark.parametrize("guide", ["normal", "lowrank"])
+@pytest.mark.parametrize("rows", [(8.0, 12.0), (5.0, 9.0, 30.0)])
+def test_the_bound_is_below_the_evidence_and_its_weights_average_to_it(rows, guide):
+    """k = 1: the evidence is a ratio of Beta functions, whatever the guide."""
+    spec = MixtureSpec.from_parents({"X": range(len(rows))}, {}, 1)
+    counts = weighted(spec, torch.arange(len(rows))[:, None], torch.tensor(rows))
     found = svi(
-        counts, random_mixture(spec, 0), prior=flat_prior(spec, 1.0), num_steps=250,
-        learning_rate=0.1, num_particles=2,
+        counts, random_mixture(spec, 0), prior=flat_prior(spec, 1.0), num_steps=300, guide=guide,
+        learning_rate=0.1,
     )  # fmt: skip
 
-    def log_beta(a, b):
-        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    def log_beta(a):
+        return sum(math.lgamma(x) for x in a) - math.lgamma(sum(a))
 
-    evidence = log_beta(10, 14) - log_beta(2, 2)
+    evidence = log_beta([n + 2 for n in rows]) - log_beta([2] * len(rows))
     assert evidence - 0.1 < found.last < evidence + 0.02
+    weights = torch.tensor(found.elbo[100:], dtype=torch.float64)
+    assert float(weights.logsumexp(0)) - math.log(200) == pytest.approx(evidence, abs=0.02)
+
+
+@pytest.mark.parametrize("family", [Normal, partial(LowRank, generator=torch.Generator())])
+def test_a_family_knows_its_own_density(family):
+    """Against torch, at parameters of no particular kind."""
+    draw = torch.Generator().manual_seed(1)
+    given = family(torch.randn(7, dtype=torch.float64, generator=draw))
+    with torch.no_grad():
+        for parameter in given.parameters:
+            parameter += torch.randn(parameter.shape, dtype=torch.float64, generator=draw)
+    at, log_scale = given.parameters[:2]
+    factor = given.parameters[2] if len(given.parameters) > 2 else torch.zeros(7, 1).double()
+    covariance = torch.diag((2 * log_scale).exp()) + factor @ factor.T
+    oracle = torch.distributions.MultivariateNormal(at.detach(), covariance.detach())
+    z = torch.randn(4, 7, dtype=torch.float64, generator=draw).requires_grad_()
+    value, gradient = given.density(z)
+    torch.testing.assert_close(value, oracle.log_prob(z))
+    (truth,) = torch.autograd.grad(oracle.log_prob(z).sum(), z)
+    torch.testing.assert_close(gradient, truth)
+    drawn = given.draw(4000, draw).detach()
+    torch.testing.assert_close(drawn.T.cov(), covariance.detach(), rtol=0.2, atol=1.0)
 
 
 # -- guides --------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from pyromix.answers.heard import Hearing
 from pyromix.answers.intervals import Basis, Interval
 from pyromix.answers.wording import (
     certainty_line,
-    columns_of_text,
     interval_title,
     question,
     scenarios,
@@ -27,6 +26,7 @@ from pyromix.answers.wording import (
 from pyromix.errors import QueryError
 from pyromix.exact.elimination import marginal
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.printed import Grid, Printed, as_html, as_text
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
 
@@ -85,6 +85,15 @@ class Answer:
         """State names per outcome, in the order of the axes."""
         spec = self.spec
         return {spec.name(v): list(spec.states_of(v)) for v in self.query.outcomes}
+
+    @property
+    def draws(self) -> np.ndarray:
+        """One answer per draw of the fit, ``(n, *values.shape)``, in probabilities.
+
+        Draws in which the evidence is impossible are left out. Those of a point estimate are the
+        estimate itself: ``n`` is then 1.
+        """
+        return self._draws().cpu().numpy()
 
     @property
     def has_draws(self) -> bool:
@@ -238,8 +247,8 @@ class Answer:
             )
         return to_pandas(columns | numbers)
 
-    def __str__(self) -> str:
-        """The question, a table of its cells, and how certain the answer is."""
+    def _printed(self) -> Printed:
+        """Return the question, a table of its cells, and how certain the answer is."""
         cells, values = self._cells()[:PRINTED_CELLS], self.values.ravel()
         header = [*self._header(), "probability"]
         rows = [[*map(str, cell), f"{p:.4f}"] for cell, p in zip(cells, values, strict=False)]
@@ -248,16 +257,18 @@ class Answer:
             header.append(interval_title(self.level))
             for row, low, high in zip(rows, found.low, found.high, strict=False):
                 row.append(f"[{low:.4f}, {high:.4f}]")
-        lines = [self.title, *columns_of_text(header, rows, n_left=len(self._header()))]
+        lines = []
         if left := values.size - len(cells):
             lines.append(f"... {left} more cells, see to_frame()")
         worst = float(self.unsupported.max())
         if worst > SAID_UNSUPPORTED:
             lines.append(f"unsupported: up to {worst:.2g} rests on rows that no data reached")
         lines += interval_lines(self._basis, self.heard, self.level)
-        return "\n".join([*lines, certainty_line(self.certainty), *doubt_lines(self.heard)])
+        lines += [certainty_line(self.certainty), *doubt_lines(self.heard)]
+        return Printed(self.title, (Grid(header, rows, len(self._header())),), tuple(lines))
 
-    __repr__ = __str__
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
     def _draws(self) -> Tensor:
         """The draws along one first axis."""

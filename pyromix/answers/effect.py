@@ -15,10 +15,11 @@ from pyromix.answers.difference import Difference, difference_of
 from pyromix.answers.do import query
 from pyromix.answers.group import group_of
 from pyromix.answers.heard import Hearing
-from pyromix.answers.wording import certainty_line, columns_of_text, interval_title
+from pyromix.answers.wording import certainty_line, interval_title
 from pyromix.errors import QueryError
 from pyromix.model.arguments import listed, shown
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
+from pyromix.model.printed import Grid, Printed, as_html, as_text
 from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -99,8 +100,8 @@ class Effect:
         """
         return self.do.interval(level, method)
 
-    def __str__(self) -> str:
-        """A line per kind of difference, for the headline state or for all states."""
+    def _printed(self) -> Printed:
+        """Return a line per kind of difference, for the headline state or for all states."""
         spec = self.spec
         states, outcome = spec.states_of(self.treatment), spec.name(self.outcome)
         low, high = (f"{spec.name(self.treatment)}={states[s]!r}" for s in self.contrast)
@@ -109,7 +110,7 @@ class Effect:
             kinds[f"do, {spec.source}={u!r}"] = arms
         group = [f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in self.group.items()]
         among = f", among {', '.join(group)}" if group else ""
-        lines = [f"Effect of {low} -> {high} on {outcome}{among}"]
+        grids = []
         shown = [self.headline] if self.headline >= 0 else range(spec.card(self.outcome))
         for state in shown:
             header = [f"P({outcome}={spec.states_of(self.outcome)[state]!r})", low, high]
@@ -118,15 +119,16 @@ class Effect:
             if with_interval:
                 header.append(interval_title(self.level))
             rows = [self._row(kind, arms, state, with_interval) for kind, arms in kinds.items()]
-            lines += columns_of_text(header, rows, n_left=1)
-        lines += interval_lines(self.do._basis, self.do_arms[0].heard, self.level)
+            grids.append(Grid(header, rows))
+        lines = interval_lines(self.do._basis, self.do_arms[0].heard, self.level)
         lines.append(certainty_line(self.certainty))
         lines += doubt_lines(self.do_arms[0].heard)
         within = {arm.certainty for arms in self.source_arms for arm in arms}
         lines += [f"per source, {certainty_line(c)}" for c in within - {self.certainty}]
-        return "\n".join(lines)
+        return Printed(f"Effect of {low} -> {high} on {outcome}{among}", tuple(grids), tuple(lines))
 
-    __repr__ = __str__
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
     def _row(
         self, kind: str, arms: tuple[Answer, Answer], state: int, with_interval: bool

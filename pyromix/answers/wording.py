@@ -58,26 +58,6 @@ def certainty_line(certainty: Certainty) -> str:
     return f"certainty: {certainty.value}"
 
 
-def columns_of_text(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, n_left: int
-) -> list[str]:
-    """Return lines of aligned columns.
-
-    Args:
-        header: titles of the columns.
-        rows: as many cells each.
-        n_left: how many columns, from the left, are aligned to the left; numbers are not.
-    """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < n_left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in (header, *rows)
-    ]
-
-
 def _setting(spec: MixtureSpec, vertex: int, value: DoValue) -> str:
     """``='state'``, ``~{'state': p, ...}``, or ``=n scenarios``."""
     states = spec.states_of(vertex)

@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, SupportsIndex
+from weakref import finalize
 
 import networkx as nx
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.errors import SpecError
+from pyromix.errors import LostFitWarning, SpecError, warn
 from pyromix.formats.files import read_structure
 from pyromix.formats.network import Network, from_network, network_of
 from pyromix.formats.structure import (
@@ -118,12 +119,24 @@ def mixture_from_pgmpy(bn: DiscreteBayesianNetwork, source: str = "U") -> BayesN
     neither. States are matched by name: a CPD may list the states of a parent in another order
     than the parent does.
 
+    A network of tables has no certainty and no intervals. Where its CPDs are those that
+    ``to_pgmpy`` or ``MixtureEstimator`` made of a fit, a LostFitWarning says so: ask the fit, which
+    is ``estimator.fit_``.
+
     Raises:
         SpecError: a CPD is missing or contradicts the graph or the states of a parent, the source
             is no root, or a row is no distribution.
     """
     source = name_of("source", source)
-    return from_network(_network_from_pgmpy(bn), source)
+    mixture = from_network(_network_from_pgmpy(bn), source)
+    if any(id(cpd) in _of_fits for cpd in bn.cpds):
+        warn(
+            "these CPDs are those of a pyromix fit; a network of tables keeps neither its "
+            "certainty nor its intervals nor the data. Ask the fit for these: estimator.fit_ of a "
+            "MixtureEstimator, or the fit that to_pgmpy was called on",
+            LostFitWarning,
+        )
+    return mixture
 
 
 def to_pgmpy(mixture: BayesNetMixture | Fitted) -> DiscreteBayesianNetwork:
@@ -159,7 +172,15 @@ def to_pgmpy(mixture: BayesNetMixture | Fitted) -> DiscreteBayesianNetwork:
         )
     )
     model.check_model()
+    if not isinstance(mixture, BayesNetMixture):
+        for cpd in model.cpds:
+            finalize(cpd, _of_fits.discard, id(cpd)).atexit = False
+            _of_fits.add(id(cpd))
     return model
+
+
+_of_fits: set[int] = set()
+"""CPDs that were made of a fit and live."""
 
 
 def to_factor(

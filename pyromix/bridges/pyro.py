@@ -1,12 +1,13 @@
-"""Mixtures as Pyro programs, and Pyro programs of Categorical sites as specs.
+"""Mixtures as Pyro programs.
 
-This file, ``answers/pyro_engine.py``, ``posterior/svi.py`` and ``posterior/nuts.py`` import Pyro at
-their top, and ``posterior/draws.py`` inside a function; all of them are imported lazily.
+This file, its neighbours ``pyro_probe``, ``pyro_sites`` and ``pyro_start``,
+``answers/pyro_engine.py``, ``posterior/svi.py`` and ``posterior/nuts.py`` import Pyro at their top,
+and ``posterior/draws.py`` inside a function; all of them are imported lazily.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,27 +15,20 @@ from typing import Any
 import pyro
 import torch
 from jaxtyping import Float
-from pyro import poutine
-from pyro.distributions import Beta, Categorical, Dirichlet
-from pyro.infer.autoguide import init_to_value
-from pyro.infer.inspect import get_dependencies
+from pyro.distributions import Categorical, Dirichlet
 from pyro.ops.indexing import Vindex
 from pyro.poutine.runtime import InferDict
 from torch import Tensor
-from torch.distributions import Bernoulli
 
-from pyromix.bridges.alone import alone
 from pyromix.data.counts import Counts
+from pyromix.data.frames import encode, to_pandas
 from pyromix.errors import DataError, SpecError
 from pyromix.exact.likelihood import log_joint
 from pyromix.exact.rows import CellIndex
-from pyromix.model.arguments import name_of, numbers_as_tensor, shown, whole
+from pyromix.model.arguments import numbers_as_tensor, shown, whole
 from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
-from pyromix.model.spec import SOURCE, MixtureSpec, near_matches
-
-LEAST_STARTED = 1e-6
-"""Least probability of a start in unconstrained coordinates."""
+from pyromix.model.spec import SOURCE, MixtureSpec
 
 PARALLEL: InferDict = {"enumerate": "parallel"}
 """Every vertex site may be enumerated; handlers that do not enumerate pass over the mark."""
@@ -54,10 +48,10 @@ class PyroProgram:
     Three modes:
 
     - ``program(size=1)`` generates ``size`` rows.
-    - ``program(rows=rows)`` observes the cells of ``rows`` and leaves U, and missing cells, to be
-      enumerated or sampled. Under ``pyro.do`` the observed cells keep informing U: that is a
-      counterfactual of these rows, not P(Y | do(X)). (``compute_marginals`` of Pyro 1.9.2 needs two
-      rows or more.)
+    - ``program(rows=rows)`` observes the cells of ``rows``, a table or state numbers, and leaves U,
+      and missing cells, to be enumerated or sampled. Under ``pyro.do`` the observed cells keep
+      informing U: that is a counterfactual of these rows, not P(Y | do(X)).
+      (``compute_marginals`` of Pyro 1.9.2 needs two rows or more.)
     - ``program(counts=counts)`` scores weighted patterns by the one factor ``data``, with U and
       missing cells summed out; there are no vertex sites, and ``Trace_ELBO`` suffices. Scaling an
       enumerated site by weights would give another posterior (pyro issue 1897).
@@ -75,13 +69,16 @@ class PyroProgram:
     _last_index: dict[Counts, CellIndex] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(
-        self, size: int = 1, *, rows: Tensor | None = None, counts: Counts | None = None
+        self, size: int = 1, *, rows: Any = None, counts: Counts | None = None
     ) -> dict[str, Tensor]:
         """Run the program.
 
         Args:
             size: how many rows to generate; without meaning when rows or counts are given.
-            rows: ``(m, n_variables)`` state numbers, -1 where a cell is missing.
+            rows: a table with the states of every variable, whatever ``fit`` accepts or a mapping
+                of names to columns; or state numbers, -1 where a cell is missing: a tensor
+                ``(m, n_variables)``, or a mapping of names to tensors ``(m,)``, in which variables
+                that are not named are missing.
             counts: weighted patterns.
 
         Returns:
@@ -104,7 +101,7 @@ class PyroProgram:
                 pyro.factor("data", score.unsqueeze(-1) if batch else score)
                 return {}
             columns = _columns(self.mixture.spec, rows, self.mixture.device)
-            size = whole("size", size if rows is None else len(rows), 0, error=DataError)
+            size = whole("size", len(columns[0]) if columns else size, 0, error=DataError)
             if not size:
                 raise DataError("expected at least one row, found 0")
             numbers = size * sum(self.mixture.spec.cards)
@@ -217,104 +214,6 @@ def to_pyro(mixture: BayesNetMixture | Fitted, *, prior: Prior | None = None) ->
     )
 
 
-def init_loc_fn(mixture: BayesNetMixture) -> Callable[..., Tensor]:
-    """Return an ``init_loc_fn`` for Pyro's autoguides, or an ``init_strategy`` for NUTS.
-
-    It starts the sites ``theta[NAME]`` of ``to_pyro(mixture, prior=...)`` at the tables of the
-    mixture; other sites start as `init_to_value` starts them.
-
-    Args:
-        mixture: without batch axes; probabilities below ``LEAST_STARTED`` are lifted to it, since a
-            boundary point has no finite unconstrained coordinates.
-
-    Raises:
-        SpecError: the mixture has batch axes.
-    """
-    spec = mixture.spec
-    if mixture.batch_shape:
-        raise SpecError(
-            f"a start is one mixture, found a batch {tuple(mixture.batch_shape)}; pass mixture[0]"
-        )
-    values = {}
-    for v in range(SOURCE, spec.n_variables):
-        table = mixture.table(v)
-        table = (table[0] if v in spec.uninfluenced else table).clamp_min(LEAST_STARTED)
-        values[f"theta[{spec.name(v)}]"] = table / table.sum(-1, keepdim=True)
-    return init_to_value(values=values)
-
-
-def from_pyro(
-    model: Callable[..., Any], *args: Any, source: str = "U", **kwargs: Any
-) -> MixtureSpec:
-    """Read the structure of a program of Categorical and Bernoulli sites.
-
-    The program is run twice with fresh random numbers, its observations set free, in a copy of
-    the parameter store. Dirichlet and Beta sites above all of them are taken for probability
-    tables; the states of a Bernoulli site are 0 and 1. A dependence that runs through Python
-    control flow leaves no trace and is not seen.
-
-    Args:
-        model: a Pyro program, called as ``model(*args, **kwargs)``.
-        *args: its arguments.
-        source: name of the site that is the source U.
-        **kwargs: its keyword arguments.
-
-    Returns:
-        A spec with the sites in the order of the program; states and sources are numbered, the
-        parents of a vertex stand in the order of the program.
-
-    Raises:
-        SpecError: a site is of another kind, no site is named as the source, the source has
-            parents, or sites lie under different plates.
-    """
-    source = name_of("source", source)
-    if not callable(model) or isinstance(model, type):
-        raise SpecError(f"expected a Pyro program, which can be called, found {shown(model)}")
-    free = poutine.uncondition(model)
-    store = pyro.get_param_store()
-    with alone(), store.scope(store.get_state()), poutine.block():
-        with torch.random.fork_rng(), torch.no_grad():
-            trace = poutine.trace(free).get_trace(*args, **kwargs)
-        above: Any = get_dependencies(free, args, kwargs)["prior_dependencies"]
-    sites: dict[str, Any] = {
-        name: site
-        for name, site in dict[str, Any](trace.nodes).items()
-        if name in above and not site["infer"].get("_deterministic")
-    }
-    cards = {name: card for name, site in sites.items() if (card := _card(site["fn"]))}
-    tables = {
-        name
-        for name, site in sites.items()
-        if _is_table(site["fn"]) and not any(up in cards for up in above[name])
-    }
-    if other := {n: type(sites[n]["fn"]).__name__ for n in sites if n not in {*cards, *tables}}:
-        raise SpecError(
-            f"expected Categorical or Bernoulli sites, found {other}; discretise them first"
-        )
-    if source not in cards:
-        raise SpecError(
-            f"expected a site named {source!r} for the source{near_matches(source, cards)}, found "
-            f"{list(cards)}; name another one by source=..."
-        )
-    plates = {n: {f.name for f in sites[n]["cond_indep_stack"] if f.vectorized} for n in cards}
-    if apart := {n: sorted(p) for n, p in plates.items() if p != plates[source]}:
-        raise SpecError(
-            f"expected every site under the plates of {source!r}, {sorted(plates[source])}, since "
-            f"every row has its own source; found {apart}"
-        )
-    parents = {n: [up for up in cards if up in above[n] and up != n] for n in cards}
-    if parents[source]:
-        raise SpecError(f"the source {source!r} must be a root, found parents {parents[source]}")
-    variables = [name for name in cards if name != source]
-    return MixtureSpec.from_parents(
-        {name: range(cards[name]) for name in variables},
-        {name: [p for p in parents[name] if p != source] for name in variables},
-        cards[source],
-        source=source,
-        uninfluenced=[name for name in variables if source not in parents[name]],
-    )
-
-
 def _site(name: str, logits: Float[Tensor, "*shape card"], column: Tensor | None) -> Tensor:
     """The sample site of one vertex under the plate of rows.
 
@@ -336,21 +235,18 @@ def _site(name: str, logits: Float[Tensor, "*shape card"], column: Tensor | None
     return pyro.sample(name, Categorical(logits=logits), infer=PARALLEL)
 
 
-def _columns(spec: MixtureSpec, rows: Tensor | None, device: torch.device) -> dict[int, Tensor]:
-    """The cells of every vertex, checked."""
+def _columns(spec: MixtureSpec, rows: Any, device: torch.device) -> dict[int, Tensor]:
+    """The cells of every vertex as state numbers, checked; empty without rows."""
     if rows is None:
         return {}
-    if not isinstance(rows, Tensor) or rows.is_meta:
+    rows = _numbers(spec, rows)
+    if rows.is_meta or rows.ndim != 2 or rows.shape[1] != spec.n_variables:
         raise DataError(
-            f"expected rows as a tensor of state numbers, (m, {spec.n_variables}), found "
-            f"{shown(rows)}; of a table score counts=px.Counts.from_frame(table, "
-            "program.mixture.spec), or observe rows=px.Counts.from_frame(...).expand()"
+            f"expected rows as a table, or as state numbers (m, {spec.n_variables}), found a "
+            f"tensor {tuple(rows.shape)} on {rows.device}"
         )
-    if rows.ndim != 2 or rows.shape[1] != spec.n_variables or rows.is_floating_point():
-        raise DataError(
-            f"expected rows of shape (m, {spec.n_variables}) with integer state numbers, found "
-            f"{tuple(rows.shape)} of {rows.dtype}"
-        )
+    if rows.is_floating_point() or rows.is_complex():
+        raise DataError(f"expected rows of integer state numbers, found {rows.dtype}")
     rows = rows.to(device=device, dtype=torch.long)
     cards = torch.tensor(spec.joint_shape(range(spec.n_variables)), device=device)
     for v in ((rows < -1) | (rows >= cards)).any(0).nonzero().flatten().tolist():
@@ -359,6 +255,34 @@ def _columns(spec: MixtureSpec, rows: Tensor | None, device: torch.device) -> di
             f"missing; found {sorted(set(rows[:, v].tolist()))}"
         )
     return dict(enumerate(rows.unbind(1)))
+
+
+def _numbers(spec: MixtureSpec, rows: Any) -> Tensor:
+    """State numbers of the rows of a table, in its order."""
+    if isinstance(rows, Counts):
+        raise DataError(
+            "rows: expected a table or state numbers, found Counts; score them by "
+            "program(counts=...), or observe rows=counts.expand()"
+        )
+    if isinstance(rows, Tensor):
+        return rows
+    if not isinstance(rows, Mapping):
+        return encode(rows, spec).codes
+    if not rows or not all(isinstance(column, Tensor) for column in rows.values()):
+        try:
+            return encode(to_pandas(rows), spec).codes
+        except ValueError as error:
+            raise DataError(f"rows: expected columns of one length each, {error}") from error
+    numbers = {spec.vertex(name): column for name, column in rows.items()}
+    shapes = {name: tuple(column.shape) for name, column in rows.items()}
+    unequal = len(set(shapes.values())) > 1
+    if SOURCE in numbers or {len(shape) for shape in shapes.values()} != {1} or unequal:
+        raise DataError(
+            "rows: expected one tensor (m,) of state numbers per variable, all of one length and "
+            f"none for {spec.source!r}, found {shapes}"
+        )
+    missing = torch.full_like(next(iter(numbers.values())), -1)
+    return torch.stack([numbers.get(v, missing) for v in range(spec.n_variables)], 1)
 
 
 def _parents(spec: MixtureSpec, v: int) -> tuple[int, ...]:
@@ -390,17 +314,3 @@ def _concentration(mixture: BayesNetMixture, v: int, value: float | Tensor) -> T
             f"prior of {spec.name(v)!r}: expected a number or a tensor that broadcasts to the "
             f"table's {shape}, found {tuple(given.shape)}"
         ) from None
-
-
-def _card(fn: Any) -> int:
-    """How many states the site of a distribution has; 0 where it is no vertex."""
-    if isinstance(fn, Categorical):
-        return fn.logits.shape[-1]
-    return 2 if isinstance(fn, Bernoulli) else 0
-
-
-def _is_table(fn: Any) -> bool:
-    """Whether a distribution, joined over axes or not, is one of probabilities."""
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return isinstance(fn, Dirichlet | Beta)

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 import pyromix as px
-from pyromix.answers.wording import columns_of_text
 from pyromix.cli.columns import Bins, States, as_told
 from pyromix.cli.common import (
     NOT_CONVERGED,
@@ -46,6 +45,7 @@ from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
+from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 import pyromix as px
-from pyromix.answers.wording import columns_of_text
 from pyromix.api import MixtureFit
 from pyromix.cli.columns import Bins, States, as_told
 from pyromix.cli.common import (
@@ -31,6 +30,7 @@ from pyromix.cli.common import (
     writable,
 )
 from pyromix.cli.progress import working
+from pyromix.model.printed import columns_of_text
 from pyromix.model.ties import first_smallest
 from pyromix.report.facts.profile import Margin, margins
 

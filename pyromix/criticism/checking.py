@@ -27,6 +27,7 @@ from pyromix.identify.start import start_from_moments
 from pyromix.identify.verdict import Findings, Ground, Verdict, judge
 from pyromix.identify.views.splits import candidate_splits
 from pyromix.model.note import sentences
+from pyromix.model.printed import Printed, as_html, as_text
 from pyromix.model.query import Certainty, DoQuery, settings
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import MixtureSpec
@@ -107,12 +108,14 @@ class IdentifiabilityReport:
                 found["noise_floor"] = stage.runs[0].noise_floor
         return found
 
-    def __str__(self) -> str:
-        """The verdict first, then why."""
+    def _printed(self) -> Printed:
+        """Return the verdict first, then why."""
         head = f"{self.asked} with {self.spec.n_sources} sources: {self.verdict.upper()}"
-        return "\n  ".join([head, *(line for text in self.reasons for line in text.splitlines())])
+        why = (line for text in self.reasons for line in text.splitlines())
+        return Printed(head, lines=tuple(f"  {line}" for line in why))
 
-    __repr__ = __str__
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
 
 def check(

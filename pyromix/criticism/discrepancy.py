@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from pyromix.errors import QueryError
+from pyromix.model.printed import Printed, as_html, as_text
 from pyromix.model.ties import ordered
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class PredictiveCheck:
             columns[name] = [getattr(c, name) for c in self.pairs]
         return to_pandas(columns)
 
-    def __str__(self) -> str:
+    def _printed(self) -> Printed:
         """Verdict, and the worst of each kind."""
         lines = []
         for kind, found in (
@@ -161,9 +162,10 @@ class PredictiveCheck:
             verdict = f"{len(bad)} contradict the model" if bad else "none contradicts the model"
             lines.append(f"{kind}: {verdict} at level {self.level:g}" if found else f"{kind}")
             lines += [f"  {c}" for c in (bad[:PRINTED] or found[:1])]
-        return "\n".join([*lines, *self.notes])
+        return Printed(lines[0], lines=(*lines[1:], *self.notes))
 
-    __repr__ = __str__
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
 
 def worst_first(found: Sequence[PairCheck | BlockCheck]) -> list[int]:

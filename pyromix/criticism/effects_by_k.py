@@ -9,7 +9,7 @@ from typing import Any
 
 from pyromix.answers import ask
 from pyromix.answers.effect import Effect
-from pyromix.answers.wording import columns_of_text, interval_title
+from pyromix.answers.wording import interval_title
 from pyromix.criticism.selection import Selection
 from pyromix.errors import (
     NotCertifiedError,
@@ -18,6 +18,7 @@ from pyromix.errors import (
     QueryError,
     SpecError,
 )
+from pyromix.model.printed import columns_of_text
 from pyromix.model.ties import ROUNDING, first_largest
 
 

@@ -30,6 +30,7 @@ from pyromix.identify.product.rank import RankEstimate, product_rank
 from pyromix.identify.verdict import judge
 from pyromix.model.arguments import level_of, listed, real, whole
 from pyromix.model.note import sentences
+from pyromix.model.printed import Grid, Printed
 from pyromix.model.query import Certainty
 from pyromix.model.randomness import RandomState, check_seed, torch_generator
 from pyromix.model.spec import MAX_SOURCES, MixtureSpec
@@ -204,6 +205,16 @@ class Selection:
         return "\n".join([*lines, f"chosen: {said}", verdict, *misfit, *self.notes])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        rows = [
+            [value if isinstance(value, str) else f"{value:.6g}" for value in asdict(c).values()]
+            for c in self.candidates
+        ]
+        said = str(self).splitlines()[1 + len(rows) :]
+        grid = Grid(list(asdict(self.candidates[0])), rows, n_left=0)
+        return Printed("Numbers of sources", (grid,), tuple(said)).html()
 
     @property
     def rank_at_limit(self) -> bool:

@@ -16,7 +16,7 @@ import torch
 from pyromix.answers import ask
 from pyromix.answers.answer import Answer
 from pyromix.answers.do import query
-from pyromix.answers.wording import columns_of_text, question
+from pyromix.answers.wording import question
 from pyromix.data.counts import Counts
 from pyromix.errors import PyromixError, PyromixWarning, QueryError
 from pyromix.estimate.em import climb_replicates, random_starts
@@ -29,6 +29,7 @@ from pyromix.identify.graphical import graph_facts
 from pyromix.identify.verdict import judge
 from pyromix.model.arguments import real, whole
 from pyromix.model.match import match_sources
+from pyromix.model.printed import Grid, Printed, as_html, as_text
 from pyromix.model.prior import Prior
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState, check_seed, torch_generator
@@ -127,18 +128,18 @@ class Sensitivity:
         columns["note"] = [v.note for v in self.variations]
         return to_pandas(columns)
 
-    def __str__(self) -> str:
-        """The question, and a table with one line per variation."""
+    def _printed(self) -> Printed:
+        """Return the question, and a table with one line per variation."""
         header = self._header()[:CELLS]
         rows = []
         for v in self.variations:
             cells = [f"{p:.4f}" for p in v.answer.values.flat] if v.found else ["-"] * len(header)
             rows.append([v.words, *cells[: len(header)]])
-        lines = columns_of_text(["", *header], rows, n_left=1)
-        notes = [f"{v.words}: {v.note}" for v in self.variations if v.note]
-        return "\n".join([f"Sensitivity of {self.title}", *lines, *notes])
+        notes = tuple(f"{v.words}: {v.note}" for v in self.variations if v.note)
+        return Printed(f"Sensitivity of {self.title}", (Grid(["", *header], rows),), notes)
 
-    __repr__ = __str__
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
     def _header(self) -> list[str]:
         frame = self.variations[0].answer.to_frame()

@@ -5,25 +5,29 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pyromix.model.printed import Printed
+
 if TYPE_CHECKING:
     from pyromix.fitting.record import Fit
 
 
-def in_lines(fit: Fit) -> str:
-    """Size, fit, sources."""
+def printed(fit: Fit) -> Printed:
+    """Return three lines: size, fit, sources."""
     spec, climb = fit.spec, fit.climb
     weights = ", ".join(f"{w:.3f}" for w in fit.mixture.weights.tolist())
     draws = "" if fit.sampled is None else f"   {fit.sampled.n} draws"
     if fit.sampled is not None and (chains := fit.sampled.sampling) is not None:
         draws += f" (R-hat {chains.r_hat:.3f}, {chains.effective:.0f} effective)"
-    return (
+    return Printed(
         f"MixtureFit of {spec.n_variables} variables, {spec.n_sources} sources "
-        f"({fit.n_parameters} parameters, {fit.n_rows:g} rows)\n"
-        f"logL/row {fit.log_likelihood_per_row:.4f}   "
-        f"best of {starts_in_words(fit)} reached by {climb.n_best}   "
-        f"{'converged' if fit.converged else 'NOT converged'} after {fit.n_iter} iterations\n"
-        f"P({spec.source}) = [{weights}]   entropy R2 {fit.entropy_r2:.2f}   "
-        f"prior {fit.chosen_prior.words}{draws}"
+        f"({fit.n_parameters} parameters, {fit.n_rows:g} rows)",
+        lines=(
+            f"logL/row {fit.log_likelihood_per_row:.4f}   "
+            f"best of {starts_in_words(fit)} reached by {climb.n_best}   "
+            f"{'converged' if fit.converged else 'NOT converged'} after {fit.n_iter} iterations",
+            f"P({spec.source}) = [{weights}]   entropy R2 {fit.entropy_r2:.2f}   "
+            f"prior {fit.chosen_prior.words}{draws}",
+        ),
     )
 
 

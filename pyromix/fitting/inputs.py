@@ -151,6 +151,11 @@ def without_edges(
         return structure, data
     table = read_frame(data, missing_values)
     weight = sample_weight if isinstance(sample_weight, str) else None
+    if strange := [name for name in table.columns if not isinstance(name, str)]:
+        raise DataError(
+            f"expected columns named by texts, since each is a variable, found {strange[:12]}: "
+            "data.columns = data.columns.astype(str) names them"
+        )
     declared = declared_states(state_names)
     reasons: dict[Any, str] = {}
     for name in table.columns:

@@ -58,7 +58,7 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
         data: a table; the one of the fit when left out.
         method: ``"em"``; ``"gibbs"``, exact in the limit, at the cost of an EM step per draw;
             ``"nuts"``, the same posterior by Pyro's NUTS, with fewer draws better mixed, for up
-            to a thousand parameters; ``"svi"``, an approximation by Pyro's SVI.
+            to a thousand parameters; ``"svi"``, the best approximation of a given shape.
         **options: ``prior``, by default that of this fit, ``sample_weight`` and
             ``weights_are`` and ``missing_values`` (of ``data``, as in ``fit``), and
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from pyromix.answers.wording import columns_of_text
+from pyromix.model.printed import columns_of_text
 from pyromix.report.parts import Badged, Letter, Section, Table
 
 TEXT_WIDTH = 100
