@@ -32,6 +32,9 @@ Values = Callable[[BayesNetMixture], Tensor]
 ON = 1e-8
 """Length of the gaps below which a point has the law: a divergence of 1e-16."""
 
+NEAR = 1e-6
+"""The same on the way; ends are brought to the law itself."""
+
 DAMPING = 1e-10
 """Added to squared singular values of the Jacobian: directions below are not told from none."""
 
@@ -41,14 +44,17 @@ SETTLING = 60
 STEPS = 200
 """Steps of a walk."""
 
-HALTED = 1e-7
-"""A walk ends after ``LAST`` steps in a row that moved the answer by less."""
+HALTED = 1e-5
+"""A walk ends when its last ``LAST`` steps have moved the answer by less."""
 
-LAST = 3
-"""Small steps in a row that end a walk."""
+LAST = 10
+"""Steps that are looked back."""
 
 LONGEST = 0.5
 """Limit on the length of a step, in roots."""
+
+LONGER = 2.0
+"""How much longer than the last step the next one may be."""
 
 SHORTER = 0.3
 """Share of a step that is tried next, where one could not be kept."""
@@ -198,8 +204,11 @@ def _settled(law: LawMap, points: Tensor) -> tuple[Tensor, Tensor]:
     return points, sizes <= ON
 
 
-def _shortened(steps: Float[Tensor, "b size"], longest: float) -> Float[Tensor, "b size"]:
-    return steps * (longest / steps.norm(dim=-1, keepdim=True).clamp_min(longest))
+def _shortened(
+    steps: Float[Tensor, "b size"], longest: float | Float[Tensor, "b 1"]
+) -> Float[Tensor, "b size"]:
+    lengths = steps.norm(dim=-1, keepdim=True).clamp_min(1e-300)
+    return steps * (longest / lengths).clamp_max(1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +226,9 @@ class _Walk:
         which = torch.arange(n, device=points.device)
         reached, gradient, tangent = self._looked(points, which)
         memory = Memory.empty(10, *points.shape, points)
-        small = torch.zeros(n, dtype=torch.int64, device=points.device)
-        for _ in range(STEPS):
+        past = torch.full((LAST, n), torch.inf, dtype=reached.dtype, device=points.device)
+        radius = torch.full_like(reached, LONGEST)
+        for turn in range(STEPS):
             if not len(which):
                 break
             ahead = tangent.along(memory.direction(gradient[which], which))
@@ -226,20 +236,23 @@ class _Walk:
             # A direction that does not descend tells of a useless memory: the steepest one does.
             uphill = slope >= 0
             ahead = torch.where(uphill[:, None], -gradient[which], ahead)
-            ahead = _shortened(ahead, LONGEST)
+            ahead = _shortened(ahead, radius[which, None])
             slope = (ahead * gradient[which]).sum(-1)
-            before, turned, value = points[which], gradient[which], reached[which]
-            kept = self._step(points, reached, which, ahead, slope, tangent)
-            small[which[~kept]] = LAST
+            before, turned = points[which], gradient[which]
+            earlier, past[turn % LAST] = past[turn % LAST].clone(), reached
+            length = self._step(points, reached, which, ahead, slope, tangent)
+            kept = length > 0
             moved = which[kept]
+            # What had to be shortened is not tried as long again at once.
+            gone = (length * ahead.norm(dim=-1))[kept]
+            radius[moved] = (LONGER * gone).clamp_max(LONGEST)
             if not len(moved):
                 break
             reached[moved], gradient[moved], tangent = self._looked(points[moved], moved)
             memory.remember(moved, points[moved] - before[kept], gradient[moved] - turned[kept])
-            short = value[kept] - reached[moved] < HALTED
-            small[moved] = torch.where(short, small[moved] + 1, 0)
-            going = small[moved] < LAST
+            going = earlier[moved] - reached[moved] > HALTED
             which, tangent = moved[going], tangent[going]
+        points, _ = _settled(self.law, points)
         with torch.no_grad():
             return points, self.values(self.law.axis.mixtures(points))
 
@@ -261,12 +274,12 @@ class _Walk:
         ahead: Float[Tensor, "some size"],
         slope: Float[Tensor, " some"],
         tangent: _Tangent,
-    ) -> Bool[Tensor, " some"]:
-        """Go along each direction as far as law and answer allow, in place; which went."""
+    ) -> Float[Tensor, " some"]:
+        """Go along each direction as far as law and answer allow, in place; by which share."""
         start = points[which]
         length = torch.ones_like(slope)
         left = torch.arange(len(which), device=points.device)
-        kept = torch.zeros(len(which), dtype=torch.bool, device=points.device)
+        gone = torch.zeros_like(slope)
         for _ in range(TRIALS):
             there = self.law.axis.normalised(start[left] + length[left, None] * ahead[left])
             there, on = self._brought_back(there, tangent if len(left) == len(which) else tangent[left])
@@ -275,19 +288,19 @@ class _Walk:
             found = -(answers * self.aims[which[left]]).sum(-1)
             good = on & (found <= reached[which[left]] + PROMISED * length[left] * slope[left])
             points[which[left[good]]] = there[good]
-            kept[left[good]] = True
+            gone[left[good]] = length[left[good]]
             length[left] *= SHORTER
             left = left[~good]
             if not len(left):
                 break
-        return kept
+        return gone
 
     def _brought_back(self, points: Tensor, tangent: _Tangent) -> tuple[Tensor, Tensor]:
         """Correct steps by chords; which points then have the law."""
         gaps = self.law.gaps(points)
         sizes = gaps.norm(dim=-1)
         for _ in range(CHORDS):
-            left = (sizes > ON).nonzero().flatten()
+            left = (sizes > NEAR).nonzero().flatten()
             if not len(left):
                 break
             ahead = tangent[left].back(gaps[left])
@@ -302,4 +315,4 @@ class _Walk:
                 gaps.index_copy(0, kept, new[better]),
                 sizes.index_copy(0, kept, new[better].norm(dim=-1)),
             )
-        return points, sizes <= ON
+        return points, sizes <= NEAR

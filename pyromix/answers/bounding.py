@@ -1,0 +1,435 @@
+"""``bounds``: the range of an answer among mixtures that fit as well as the best."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.answers.bounds import Bounds, Range
+from pyromix.answers.delta import (
+    Delta,
+    difference_interval,
+    finite_gradients,
+    probability_interval,
+)
+from pyromix.answers.heard import Hearing, formable, hear
+from pyromix.answers.inquiry import Inquiry
+from pyromix.answers.intervals import Basis
+from pyromix.answers.natural import Pair, difference_of, natural_bounds
+from pyromix.answers.nearby import Nearby
+from pyromix.answers.ranges import Found, find_range, with_one_more
+from pyromix.answers.wording import conditions, question, scenarios
+from pyromix.data.counts import Counts
+from pyromix.data.population import Population, population
+from pyromix.errors import QueryError, SpecError
+from pyromix.estimate.em import climb_replicates
+from pyromix.estimate.starts import batch_of, random_starts
+from pyromix.exact.elimination import log_evidence, marginal
+from pyromix.exact.law import LawMap
+from pyromix.exact.likelihood import log_prob
+from pyromix.fitting.record import Fit
+from pyromix.identify.certificate import query_gradient
+from pyromix.identify.verdict import judge
+from pyromix.model.arguments import level_of, shown, whole
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
+from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.randomness import RandomState, check_seed
+from pyromix.model.spec import SOURCE, MixtureSpec
+
+MAX_WORK = 2**28
+"""Rows times roots times the smaller of both, of one look at a mixture, up to which one searches:
+a walk is hundreds of them, and there are dozens of walks."""
+
+MAX_CELLS = 2**12
+"""Cells of the joint table of a law that is searched without a table of rows."""
+
+MOST_STARTS = 10_000
+"""Starts that are taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Law:
+    """The law that all mixtures have, and one that has it.
+
+    Attributes:
+        rows: state numbers, -1 for a missing cell.
+        law: probability of each.
+        mixture: with the law, batch shape ``(1,)``.
+        log_likelihood: of the table, of that mixture; nan without a table.
+    """
+
+    rows: Tensor
+    law: Float[Tensor, " m"]
+    mixture: BayesNetMixture
+    log_likelihood: float = float("nan")
+
+    def map(self, spec: MixtureSpec) -> LawMap:
+        return LawMap(spec, self.rows, self.law)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """The values of a question as one searches them: of two that add up to a constant, one.
+
+    Attributes:
+        query: the question.
+        n_joint: joint states of the outcomes.
+    """
+
+    query: DoQuery
+    n_joint: int
+
+    @property
+    def n_arms(self) -> int:
+        """Scenarios."""
+        return self.query.n_scenarios or 1
+
+    @property
+    def halved(self) -> bool:
+        """Whether one value of two is searched."""
+        return self.n_joint == 2
+
+    @property
+    def n_cells(self) -> int:
+        """Searched values that are probabilities; differences come after them."""
+        return self.n_arms * (1 if self.halved else self.n_joint)
+
+    def cells(self, mixtures: BayesNetMixture) -> Float[Tensor, "b cells"]:
+        """All probabilities."""
+        return marginal(mixtures, self.query).flatten(1)
+
+    def differences(self, mixtures: BayesNetMixture) -> Float[Tensor, "b joint"]:
+        """Of two scenarios, the second less the first."""
+        arms = self.cells(mixtures).unflatten(1, (2, self.n_joint))
+        return arms[:, 1] - arms[:, 0]
+
+    def __call__(self, mixtures: BayesNetMixture) -> Float[Tensor, "b searched"]:
+        """What is searched."""
+        found = self.cells(mixtures).unflatten(1, (self.n_arms, self.n_joint))
+        if self.n_arms == 2:
+            found = torch.cat([found, found[:, 1:] - found[:, :1]], 1)
+        return (found[..., 1:] if self.halved else found).flatten(1)
+
+    def unfolded(self, low: Any, high: Any, *, differences: bool) -> Pair:
+        """Ends of all probabilities, or of all differences, from those that were searched."""
+        part = slice(self.n_cells, None) if differences else slice(0, self.n_cells)
+        low, high = np.asarray(low)[part], np.asarray(high)[part]
+        if not self.halved:
+            return low, high
+        total = 0.0 if differences else 1.0
+        return np.stack([total - high, low], -1).ravel(), np.stack([total - low, high], -1).ravel()
+
+    def counts(self, found: Found, *, differences: bool) -> tuple[np.ndarray, np.ndarray]:
+        """How many searches reached each end."""
+        part = slice(self.n_cells, None) if differences else slice(0, self.n_cells)
+        low, high = np.array(found.n_low)[part], np.array(found.n_high)[part]
+        if not self.halved:
+            return low, high
+        return np.stack([high, low], -1).ravel(), np.stack([low, high], -1).ravel()
+
+
+def bounds(
+    mixture: Fit | BayesNetMixture | Population,
+    outcome: str | Sequence[str],
+    do: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Hashable] | None = None,
+    *,
+    level: float = 0.95,
+    n_starts: int = 24,
+    random_state: RandomState = 0,
+) -> Bounds:
+    """Find between what P(outcome | do, evidence) lies, where data do not make it a point.
+
+    The range is that of all mixtures of this graph and k with the law that fits best, without the
+    prior's penalty; the same with k + 1 sources and that law; and the natural bounds of it, which
+    hold for any k [manski90]. Rows of tables that no data reach are free in it. With a table,
+    ``interval()`` adds what sampling leaves open: all answers whose log-likelihood is within half
+    the chi-square quantile of the best with k sources (THEORY 14.6), or, where the verdict is weak,
+    within the limit that holds there. Searches find ends from inside: how many reached each is
+    told, and more starts may find wider ones.
+
+    Args:
+        mixture: a fit; or a mixture or population, whose law is then known exactly. The graph and
+            k of a population may be others than those of its mixture.
+        outcome: outcome or outcomes.
+        do: as in ``query``; a list of two states of the treatment also has a ``difference``.
+        evidence: per variable a state name.
+        level: of the interval.
+        n_starts: from which ends are searched, beside the fit itself; rounded up to a multiple of
+            three.
+        random_state: of the starts.
+
+    Raises:
+        QueryError: a name, state or option is unknown, a variable is asked in two places, or the
+            source is one of them.
+        SpecError: neither a fit, a mixture nor a population, or one too large to be searched.
+        DataError: the mixture has batch axes.
+        PositivityError: the evidence is impossible under the do.
+    """
+    level = level_of(level)
+    n_starts = whole("n_starts", n_starts, 1, MOST_STARTS, QueryError)
+    check_seed(random_state)
+    if isinstance(mixture, BayesNetMixture):
+        mixture = population(mixture)
+    if not isinstance(mixture, Fit | Population):
+        raise SpecError(f"expected a fit, a mixture or a population, found {shown(mixture)}")
+    spec = mixture.spec
+    asked = _asked(spec, outcome, do, evidence)
+    if isinstance(mixture, Fit):
+        heard = hear(mixture, (asked,), _affordable(mixture))
+        certainty = heard.verdict.level
+        law = _law_of_fit(mixture, heard)
+    else:
+        heard, certainty = None, judge(spec, (asked,)).level
+        law = _law_of_population(mixture, random_state)
+    more = spec.with_n_sources(spec.n_sources + 1)
+    _check_size(law.map(more), certainty)
+    log_evidence(law.mixture, asked)
+    values = _Values(asked, prod(spec.cards[v] for v in asked.outcomes))
+    found = find_range(law.map(spec), values, law.mixture, n_starts, random_state)
+    known = batch_of(law.mixture, found.extreme)
+    next_found = find_range(
+        law.map(more), values, with_one_more(known, more), n_starts, random_state
+    )
+    near = refused = None
+    if heard is None or heard.inquiry is None or not heard.inquiry.searches:
+        refused = "the law is known, there are no rows" if heard is None else heard.missing
+    else:
+        heard = replace(heard, inquiry=replace(heard.inquiry, further=found.extreme))
+        near = Nearby(mixture.counts.to(law.mixture.device), law.log_likelihood, next_found.extreme)
+    ranges = _Ranges(spec, values, law.mixture, heard, near, refused or "")
+    return _assembled(ranges, found, next_found, certainty, level)
+
+
+def _asked(spec: MixtureSpec, outcome: Any, do: Any, evidence: Any) -> DoQuery:
+    """The question in numbers.
+
+    Raises:
+        QueryError: as ``DoQuery.from_names``, or the source is named.
+    """
+    asked = DoQuery.from_names(spec, outcome, do, evidence)
+    if SOURCE in (*asked.outcomes, *asked.do, *asked.evidence):
+        raise QueryError(
+            f"expected a question about observed variables, found {spec.source!r} in it: mixtures "
+            "that fit as well give its states other names, and nothing bounds what is within one"
+        )
+    return asked
+
+
+def _affordable(fit: Fit) -> bool | None:
+    return True if fit.table is not None and formable(fit) else None
+
+
+def _law_of_fit(fit: Fit, heard: Hearing) -> _Law:
+    """The law that fits the table best, at its rows; of a fit without one, its own law."""
+    if fit.table is None:
+        return _law_at_cells(Population(fit.spec, fit.mixture))
+    starts = [fit.mixture] if fit.ends is None else [fit.mixture, fit.ends.mixtures]
+    inquiry = Inquiry(fit, heard.verdict)
+    _, climbed, likelihoods = inquiry.climbed(batch_of(*starts))
+    best = int(likelihoods.argmax())
+    mixture = climbed[best : best + 1]
+    rows = inquiry.counts.rows
+    law = log_prob(mixture[0], rows).exp()
+    return _Law(rows, law, mixture, float(likelihoods[best]))
+
+
+def _law_of_population(given: Population, random_state: RandomState) -> _Law:
+    """The law of a population; where the graph and k asked for do not have it, the nearest."""
+    own, spec = given.mixture.spec, given.spec
+    same = (own.variables, own.states, own.parents, own.uninfluenced) == (
+        spec.variables,
+        spec.states,
+        spec.parents,
+        spec.uninfluenced,
+    )
+    if same and own.n_sources <= spec.n_sources:
+        mixture = batch_of(given.mixture)
+        for k in range(own.n_sources + 1, spec.n_sources + 1):
+            mixture = with_one_more(mixture, spec.with_n_sources(k))
+        return _law_at_cells(Population(spec, mixture[0]))
+    _check_cells(spec)
+    counts = given.as_counts()
+    starts = random_starts(spec, 20, random_state, counts=counts).to(given.device)
+    ends = climb_replicates(
+        counts,
+        starts,
+        counts.weights[:, None].expand(-1, 20),
+        prior=PseudoCounts.of(spec, None, given.device),
+        tol=1e-13,
+    )
+    return _law_at_cells(Population(spec, ends.mixtures[int(ends.objectives.argmax())]))
+
+
+def _law_at_cells(given: Population) -> _Law:
+    _check_cells(given.spec)
+    counts: Counts = given.as_counts()
+    return _Law(counts.rows, counts.weights, batch_of(given.mixture))
+
+
+def _check_cells(spec: MixtureSpec) -> None:
+    if spec.n_cells > MAX_CELLS:
+        raise SpecError(
+            f"bounds of a law without rows look at every cell of the joint table: expected at most "
+            f"{MAX_CELLS:,}, found {spec.n_cells:,}; take a graph of the variables that matter to "
+            "the question, with their ancestors"
+        )
+
+
+def _check_size(law: LawMap, certainty: Certainty) -> None:
+    m, n = len(law.law), law.axis.size
+    if m * n * min(m, n) > MAX_WORK:
+        point = ""
+        if certainty.at_least(Certainty.LOCAL):
+            point = "; this answer is determined and needs none: ask for it as a query"
+        raise SpecError(
+            f"bounds search the mixtures of a law: expected distinct rows times probabilities times "
+            f"the smaller of both to be at most {MAX_WORK:,}, found {m:,} rows and {n:,} "
+            f"probabilities{point or '; take a graph of the variables that matter to the question'}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Ranges:
+    """What ranges of probabilities and of differences are made of."""
+
+    spec: MixtureSpec
+    values: _Values
+    mixture: BayesNetMixture
+    heard: Hearing | None
+    near: Nearby | None
+    refused: str
+
+    def own(self, found: Found, *, differences: bool, shape: tuple[int, ...]) -> Range:
+        """With as many sources as the fit."""
+        basis = None if self.near is None else self._basis(differences)
+
+        def sampling(level: float) -> Pair:
+            assert basis is not None
+            interval = basis.interval(level)
+            return interval.low.reshape(shape), interval.high.reshape(shape)
+
+        return self._range(found, self.spec.n_sources, sampling, differences, shape)
+
+    def next(
+        self, own: Range, found: Found, *, differences: bool, shape: tuple[int, ...]
+    ) -> Range:
+        """With one more; whatever k sources can be, k + 1 can."""
+
+        def sampling(level: float) -> Pair:
+            assert self.near is not None
+            low, high = self.near.ends(self.values, self.values.n_cells, level)
+            low, high = self.values.unfolded(low, high, differences=differences)
+            least, most = own.interval(level)
+            return np.minimum(low.reshape(shape), least), np.maximum(high.reshape(shape), most)
+
+        return self._range(found, self.spec.n_sources + 1, sampling, differences, shape)
+
+    def _range(
+        self, found: Found, k: int, sampling: Any, differences: bool, shape: tuple[int, ...]
+    ) -> Range:
+        low, high = self.values.unfolded(
+            found.low.cpu(), found.high.cpu(), differences=differences
+        )
+        n_low, n_high = self.values.counts(found, differences=differences)
+        return Range(
+            k,
+            low.reshape(shape),
+            high.reshape(shape),
+            found.n_searches,
+            n_low.reshape(shape),
+            n_high.reshape(shape),
+            None if self.near is None else sampling,
+            self.refused,
+        )
+
+    def _basis(self, differences: bool) -> Basis:
+        """What intervals of a fit's answers are made of."""
+        heard, values = self.heard, self.values
+        assert heard is not None
+        assert heard.inquiry is not None
+        at = heard.inquiry.fit.mixture
+        targets = values.differences if differences else values.cells
+        delta = None
+        if heard.information is not None:
+            slopes = finite_gradients(query_gradient(at, values.query))
+            if differences:
+                slopes = slopes[values.n_joint :] - slopes[: values.n_joint]
+            delta = Delta(slopes, heard.information)
+        with torch.no_grad():
+            point = targets(batch_of(at))[0].cpu().numpy()
+        return Basis(
+            values=point,
+            bounds=(-1.0, 1.0) if differences else (0.0, 1.0),
+            normal=difference_interval if differences else probability_interval,
+            scale=(lambda v: v) if differences else _log_odds,
+            delta=delta,
+            draws=None,
+            targets=targets,
+            inquiry=heard.inquiry,
+            refused=heard.missing,
+        )
+
+
+def _log_odds(values: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log(values) - np.log1p(-values)
+
+
+def _assembled(
+    ranges: _Ranges, found: Found, more: Found, certainty: Certainty, level: float
+) -> Bounds:
+    """Names, shapes, and natural bounds."""
+    spec, values = ranges.spec, ranges.values
+    query = values.query
+    cards = tuple(spec.cards[v] for v in query.outcomes)
+    names = tuple(spec.name(v) for v in query.outcomes)
+    cells = tuple(itertools.product(*(spec.states_of(v) for v in query.outcomes)))
+    natural = natural_bounds(ranges.mixture[0], query)
+    contrast = None
+    if query.n_scenarios == 2:
+        own = ranges.own(found, differences=True, shape=cards)
+        contrast = Bounds(
+            _difference_in_words(spec, query),
+            names,
+            cells,
+            certainty,
+            own,
+            ranges.next(own, more, differences=True, shape=cards),
+            None if natural is None else difference_of(natural),
+            level,
+        )
+    shape = cards
+    if query.n_scenarios is not None:
+        shape = (query.n_scenarios, *cards)
+        names = ("scenario", *names)
+        cells = tuple((s, *cell) for s in scenarios(spec, query) for cell in cells)
+    own = ranges.own(found, differences=False, shape=shape)
+    return Bounds(
+        question(spec, query),
+        names,
+        cells,
+        certainty,
+        own,
+        ranges.next(own, more, differences=False, shape=shape),
+        natural,
+        level,
+        contrast,
+    )
+
+
+def _difference_in_words(spec: MixtureSpec, query: DoQuery) -> str:
+    outcomes = ", ".join(spec.name(v) for v in query.outcomes)
+    seen = conditions(spec, replace(query, do={}))
+    one, other = scenarios(spec, query)
+    given = f", {seen}" if seen else ""
+    return f"P({outcomes} | do({other}){given}) - P({outcomes} | do({one}){given})"
