@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pyromix.answers import ask, predict
+from pyromix.answers import ask, bounding, predict
 from pyromix.answers import profiles as portraits
 from pyromix.answers import simulate as simulation
 from pyromix.bridges import pgmpy
@@ -67,6 +67,7 @@ class MixtureFit(Fit):
 
     query = ask.query
     effect = ask.effect
+    bounds = bounding.bounds
     predict_proba = predict.predict_proba
     score = predict.score
     simulate = simulation.simulate

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from pyromix.answers.bounds import Bounds, Range
 from pyromix.answers.delta import (
@@ -20,121 +18,29 @@ from pyromix.answers.delta import (
     finite_gradients,
     probability_interval,
 )
+from pyromix.answers.fitted_law import check_size, law_of_fit, law_of_population
 from pyromix.answers.heard import Hearing, formable, hear
-from pyromix.answers.inquiry import Inquiry
 from pyromix.answers.intervals import Basis
 from pyromix.answers.natural import Pair, difference_of, natural_bounds
 from pyromix.answers.nearby import Nearby
 from pyromix.answers.ranges import Found, find_range, with_one_more
+from pyromix.answers.searched import Searched
 from pyromix.answers.wording import conditions, question, scenarios
-from pyromix.data.counts import Counts
 from pyromix.data.population import Population, population
 from pyromix.errors import QueryError, SpecError
-from pyromix.estimate.em import climb_replicates
-from pyromix.estimate.starts import batch_of, random_starts
-from pyromix.exact.elimination import log_evidence, marginal
-from pyromix.exact.law import LawMap
-from pyromix.exact.likelihood import log_prob
+from pyromix.estimate.starts import batch_of
+from pyromix.exact.elimination import log_evidence
 from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import query_gradient
 from pyromix.identify.verdict import judge
 from pyromix.model.arguments import level_of, shown, whole
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.prior import PseudoCounts
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState, check_seed
 from pyromix.model.spec import SOURCE, MixtureSpec
 
-MAX_WORK = 2**28
-"""Rows times roots times the smaller of both, of one look at a mixture, up to which one searches:
-a walk is hundreds of them, and there are dozens of walks."""
-
-MAX_CELLS = 2**12
-"""Cells of the joint table of a law that is searched without a table of rows."""
-
 MOST_STARTS = 10_000
 """Starts that are taken."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Law:
-    """The law that all mixtures have, and one that has it.
-
-    Attributes:
-        rows: state numbers, -1 for a missing cell.
-        law: probability of each.
-        mixture: with the law, batch shape ``(1,)``.
-        log_likelihood: of the table, of that mixture; nan without a table.
-    """
-
-    rows: Tensor
-    law: Float[Tensor, " m"]
-    mixture: BayesNetMixture
-    log_likelihood: float = float("nan")
-
-    def map(self, spec: MixtureSpec) -> LawMap:
-        return LawMap(spec, self.rows, self.law)
-
-
-@dataclass(frozen=True)
-class _Values:
-    """The values of a question as one searches them: of two that add up to a constant, one.
-
-    Attributes:
-        query: the question.
-        n_joint: joint states of the outcomes.
-    """
-
-    query: DoQuery
-    n_joint: int
-
-    @property
-    def n_arms(self) -> int:
-        """Scenarios."""
-        return self.query.n_scenarios or 1
-
-    @property
-    def halved(self) -> bool:
-        """Whether one value of two is searched."""
-        return self.n_joint == 2
-
-    @property
-    def n_cells(self) -> int:
-        """Searched values that are probabilities; differences come after them."""
-        return self.n_arms * (1 if self.halved else self.n_joint)
-
-    def cells(self, mixtures: BayesNetMixture) -> Float[Tensor, "b cells"]:
-        """All probabilities."""
-        return marginal(mixtures, self.query).flatten(1)
-
-    def differences(self, mixtures: BayesNetMixture) -> Float[Tensor, "b joint"]:
-        """Of two scenarios, the second less the first."""
-        arms = self.cells(mixtures).unflatten(1, (2, self.n_joint))
-        return arms[:, 1] - arms[:, 0]
-
-    def __call__(self, mixtures: BayesNetMixture) -> Float[Tensor, "b searched"]:
-        """What is searched."""
-        found = self.cells(mixtures).unflatten(1, (self.n_arms, self.n_joint))
-        if self.n_arms == 2:
-            found = torch.cat([found, found[:, 1:] - found[:, :1]], 1)
-        return (found[..., 1:] if self.halved else found).flatten(1)
-
-    def unfolded(self, low: Any, high: Any, *, differences: bool) -> Pair:
-        """Ends of all probabilities, or of all differences, from those that were searched."""
-        part = slice(self.n_cells, None) if differences else slice(0, self.n_cells)
-        low, high = np.asarray(low)[part], np.asarray(high)[part]
-        if not self.halved:
-            return low, high
-        total = 0.0 if differences else 1.0
-        return np.stack([total - high, low], -1).ravel(), np.stack([total - low, high], -1).ravel()
-
-    def counts(self, found: Found, *, differences: bool) -> tuple[np.ndarray, np.ndarray]:
-        """How many searches reached each end."""
-        part = slice(self.n_cells, None) if differences else slice(0, self.n_cells)
-        low, high = np.array(found.n_low)[part], np.array(found.n_high)[part]
-        if not self.halved:
-            return low, high
-        return np.stack([high, low], -1).ravel(), np.stack([low, high], -1).ravel()
 
 
 def bounds(
@@ -187,14 +93,14 @@ def bounds(
     if isinstance(mixture, Fit):
         heard = hear(mixture, (asked,), _affordable(mixture))
         certainty = heard.verdict.level
-        law = _law_of_fit(mixture, heard)
+        law = law_of_fit(mixture, heard.verdict)
     else:
         heard, certainty = None, judge(spec, (asked,)).level
-        law = _law_of_population(mixture, random_state)
+        law = law_of_population(mixture, random_state)
     more = spec.with_n_sources(spec.n_sources + 1)
-    _check_size(law.map(more), certainty)
+    check_size(law.map(more), certainty)
     log_evidence(law.mixture, asked)
-    values = _Values(asked, prod(spec.cards[v] for v in asked.outcomes))
+    values = Searched(asked, prod(spec.cards[v] for v in asked.outcomes))
     found = find_range(law.map(spec), values, law.mixture, n_starts, random_state)
     known = batch_of(law.mixture, found.extreme)
     next_found = find_range(
@@ -229,81 +135,12 @@ def _affordable(fit: Fit) -> bool | None:
     return True if fit.table is not None and formable(fit) else None
 
 
-def _law_of_fit(fit: Fit, heard: Hearing) -> _Law:
-    """The law that fits the table best, at its rows; of a fit without one, its own law."""
-    if fit.table is None:
-        return _law_at_cells(Population(fit.spec, fit.mixture))
-    starts = [fit.mixture] if fit.ends is None else [fit.mixture, fit.ends.mixtures]
-    inquiry = Inquiry(fit, heard.verdict)
-    _, climbed, likelihoods = inquiry.climbed(batch_of(*starts))
-    best = int(likelihoods.argmax())
-    mixture = climbed[best : best + 1]
-    rows = inquiry.counts.rows
-    law = log_prob(mixture[0], rows).exp()
-    return _Law(rows, law, mixture, float(likelihoods[best]))
-
-
-def _law_of_population(given: Population, random_state: RandomState) -> _Law:
-    """The law of a population; where the graph and k asked for do not have it, the nearest."""
-    own, spec = given.mixture.spec, given.spec
-    same = (own.variables, own.states, own.parents, own.uninfluenced) == (
-        spec.variables,
-        spec.states,
-        spec.parents,
-        spec.uninfluenced,
-    )
-    if same and own.n_sources <= spec.n_sources:
-        mixture = batch_of(given.mixture)
-        for k in range(own.n_sources + 1, spec.n_sources + 1):
-            mixture = with_one_more(mixture, spec.with_n_sources(k))
-        return _law_at_cells(Population(spec, mixture[0]))
-    _check_cells(spec)
-    counts = given.as_counts()
-    starts = random_starts(spec, 20, random_state, counts=counts).to(given.device)
-    ends = climb_replicates(
-        counts,
-        starts,
-        counts.weights[:, None].expand(-1, 20),
-        prior=PseudoCounts.of(spec, None, given.device),
-        tol=1e-13,
-    )
-    return _law_at_cells(Population(spec, ends.mixtures[int(ends.objectives.argmax())]))
-
-
-def _law_at_cells(given: Population) -> _Law:
-    _check_cells(given.spec)
-    counts: Counts = given.as_counts()
-    return _Law(counts.rows, counts.weights, batch_of(given.mixture))
-
-
-def _check_cells(spec: MixtureSpec) -> None:
-    if spec.n_cells > MAX_CELLS:
-        raise SpecError(
-            f"bounds of a law without rows look at every cell of the joint table: expected at most "
-            f"{MAX_CELLS:,}, found {spec.n_cells:,}; take a graph of the variables that matter to "
-            "the question, with their ancestors"
-        )
-
-
-def _check_size(law: LawMap, certainty: Certainty) -> None:
-    m, n = len(law.law), law.axis.size
-    if m * n * min(m, n) > MAX_WORK:
-        point = ""
-        if certainty.at_least(Certainty.LOCAL):
-            point = "; this answer is determined and needs none: ask for it as a query"
-        raise SpecError(
-            f"bounds search the mixtures of a law: expected distinct rows times probabilities times "
-            f"the smaller of both to be at most {MAX_WORK:,}, found {m:,} rows and {n:,} "
-            f"probabilities{point or '; take a graph of the variables that matter to the question'}"
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Ranges:
     """What ranges of probabilities and of differences are made of."""
 
     spec: MixtureSpec
-    values: _Values
+    values: Searched
     mixture: BayesNetMixture
     heard: Hearing | None
     near: Nearby | None
@@ -320,9 +157,7 @@ class _Ranges:
 
         return self._range(found, self.spec.n_sources, sampling, differences, shape)
 
-    def next(
-        self, own: Range, found: Found, *, differences: bool, shape: tuple[int, ...]
-    ) -> Range:
+    def next(self, own: Range, found: Found, *, differences: bool, shape: tuple[int, ...]) -> Range:
         """With one more; whatever k sources can be, k + 1 can."""
 
         def sampling(level: float) -> Pair:
@@ -337,9 +172,7 @@ class _Ranges:
     def _range(
         self, found: Found, k: int, sampling: Any, differences: bool, shape: tuple[int, ...]
     ) -> Range:
-        low, high = self.values.unfolded(
-            found.low.cpu(), found.high.cpu(), differences=differences
-        )
+        low, high = self.values.unfolded(found.low.cpu(), found.high.cpu(), differences=differences)
         n_low, n_high = self.values.counts(found, differences=differences)
         return Range(
             k,

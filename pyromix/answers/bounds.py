@@ -170,7 +170,7 @@ class Bounds:
         ]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a DataFrame with one row per value: labels, ends, and how many searches found them."""
+        """Return a DataFrame with one row per value: labels, ends, and searches."""
         from pyromix.data.frames import to_pandas
 
         records = self.to_records()
@@ -212,7 +212,9 @@ class Bounds:
 
     def _named(self, place: int) -> str:
         cell = zip(self.names, self.cells[place], strict=True)
-        return ", ".join(f"{name}={label}" if name != "scenario" else str(label) for name, label in cell)
+        return ", ".join(
+            f"{name}={label}" if name != "scenario" else str(label) for name, label in cell
+        )
 
     def _table(self) -> list[str]:
         """A line per value."""
@@ -230,7 +232,9 @@ class Bounds:
             [*map(str, cell), *(_between(ends, i) for _, ends in columns)]
             for i, cell in enumerate(self.cells[:PRINTED_CELLS])
         ]
-        return columns_of_text([*header, *(title for title, _ in columns)], rows, n_left=len(header))
+        return columns_of_text(
+            [*header, *(title for title, _ in columns)], rows, n_left=len(header)
+        )
 
     def _searches(self, found: Range) -> str:
         low, high = int(found.n_low.ravel()[-1]), int(found.n_high.ravel()[-1])

@@ -73,6 +73,6 @@ def _shares(mixture: BayesNetMixture, query: DoQuery) -> Tensor:
 
 def _rows(value: DoValue, card: int, n: int) -> Tensor:
     """One distribution per scenario."""
-    if not isinstance(value, Tensor):
-        value = torch.eye(card, dtype=torch.float64, device=torch.device("cpu"))[value]
-    return value.expand(n, card)
+    if isinstance(value, Tensor):
+        return value.expand(n, card)
+    return torch.eye(card, dtype=torch.float64, device=torch.device("cpu"))[value].expand(n, card)

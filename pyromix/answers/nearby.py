@@ -84,7 +84,7 @@ class Nearby:
 
     @cached_property
     def _climbed(self) -> tuple[Surface, BayesNetMixture, BayesNetMixture, float]:
-        """The likelihood, the ends a little inside, the best where EM leads from them, its value."""
+        """The likelihood, the ends a little inside, where EM leads from them, and its value."""
         spec, counts = self.extreme.spec, self.counts
         none = PseudoCounts.of(spec, None, counts.device)
         surface = Surface.of(spec, counts, none)

@@ -56,8 +56,9 @@ def find_range(
 ) -> Found:
     """Find the least and the largest of some answers over all mixtures with one law.
 
-    A third of the starts is mixed from mixtures with the law and random ones, a third is random;
-    the last third begins near the ends of the others. All are brought to the law first.
+    A third of the starts is mixed from mixtures with the law and random ones, a third is random.
+    Where fewer than half of the walks from these reached the same end, the last third begins near
+    the ends. All are brought to the law first.
 
     Args:
         law: that all mixtures have.
@@ -78,22 +79,13 @@ def find_range(
     starts = batch_of(_near(known, third, generator), drawn)
     points, there = settled(law, axis.points(starts))
     ends = walked(law, values, aims, torch.cat([sure, points[there]]))
-    best = _best(ends, aims)
-    hops, there = settled(law, axis.points(_near(axis.mixtures(best), third, generator)))
-    if bool(there.any()):
-        ends = ends.joined(walked(law, values, aims, hops[there]))
-        best = _best(ends, aims)
-    low, high = ends.values.amin((0, 1)), ends.values.amax((0, 1))
-    near = (REACHED * (high - low)).clamp_min(EXACT)
-    down, up = ends.values[:f].diagonal(dim1=0, dim2=2), ends.values[f:].diagonal(dim1=0, dim2=2)
-    return Found(
-        low,
-        high,
-        ends.values.shape[1],
-        tuple((down <= low + near).sum(0).tolist()),
-        tuple((up >= high - near).sum(0).tolist()),
-        axis.mixtures(best),
-    )
+    found = _summed_up(law, ends, aims)
+    if 2 * min(*found.n_low, *found.n_high) >= found.n_searches:
+        return found
+    hops, there = settled(law, axis.points(_near(found.extreme, third, generator)))
+    if not bool(there.any()):
+        return found
+    return _summed_up(law, ends.joined(walked(law, values, aims, hops[there])), aims)
 
 
 def with_one_more(mixtures: BayesNetMixture, spec: MixtureSpec) -> BayesNetMixture:
@@ -130,8 +122,19 @@ def _mixed(one: Sequence[Tensor], other: Sequence[Tensor], shares: Tensor) -> li
     return parts
 
 
-def _best(ends: Ends, aims: Float[Tensor, "d f"]) -> Float[Tensor, "d size"]:
-    """The outermost point in every direction, of all walks."""
+def _summed_up(law: LawMap, ends: Ends, aims: Float[Tensor, "d f"]) -> Found:
+    """The hull of all walks, in whatever direction they went, and how many reached its ends."""
+    f = aims.shape[1]
     everything = ends.values.flatten(0, 1)
-    place = (everything @ aims.T).argmax(0)
-    return ends.points.flatten(0, 1)[place]
+    low, high = everything.amin(0), everything.amax(0)
+    near = (REACHED * (high - low)).clamp_min(EXACT)
+    down, up = ends.values[:f].diagonal(dim1=0, dim2=2), ends.values[f:].diagonal(dim1=0, dim2=2)
+    best = ends.points.flatten(0, 1)[(everything @ aims.T).argmax(0)]
+    return Found(
+        low,
+        high,
+        ends.values.shape[1],
+        tuple((down <= low + near).sum(0).tolist()),
+        tuple((up >= high - near).sum(0).tolist()),
+        law.axis.mixtures(best),
+    )

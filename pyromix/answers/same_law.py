@@ -1,14 +1,15 @@
 """The answers of all mixtures with one law: walks along the set of them.
 
-The set {s : P_s = p}, in roots of probabilities (``exact.law``), is walked by projected gradients of
-the answer q with the memory of L-BFGS. A step goes along directions in which the law does not move,
+The set {s : P_s = p}, in roots of probabilities (``exact.law``), is walked by projected gradients
+of the answer q with the memory of L-BFGS. A step goes along directions in which the law does not
+move,
 
     d = -(I - J' (J J')^-1 J) B grad q,       J the Jacobian of the gaps, B the memory,
 
 and Gauss-Newton brings it back to the law; it is kept where the answer has moved outwards. So every
 point that is kept is on the set, whatever failed, and what is found is an inner approximation.
-Problems of this kind have many local ends: walks begin from many mixtures, and how many reached each
-end is told (THEORY 14.4, 14.6).
+Problems of this kind have many local ends: walks begin from many mixtures, and how many reached
+each end is told (THEORY 14.4, 14.6).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ STEPS = 200
 HALTED = 1e-5
 """A walk ends when its last ``LAST`` steps have moved the answer by less."""
 
-LAST = 10
+LAST = 6
 """Steps that are looked back."""
 
 LONGEST = 0.5
@@ -86,7 +87,9 @@ class Ends:
 
     def joined(self, more: Ends) -> Ends:
         """Walks in the same directions."""
-        return Ends(torch.cat([self.points, more.points], 1), torch.cat([self.values, more.values], 1))
+        return Ends(
+            torch.cat([self.points, more.points], 1), torch.cat([self.values, more.values], 1)
+        )
 
 
 def settled(law: LawMap, points: Float[Tensor, "b size"]) -> tuple[Tensor, Bool[Tensor, " b"]]:
@@ -155,7 +158,9 @@ class _Tangent:
         gram = jacobian @ jacobian.mT if m <= n else jacobian.mT @ jacobian
         # The trace keeps the floor above rounding.
         floor = damping + 1e-14 * gram.diagonal(dim1=1, dim2=2).sum(-1)
-        gram = gram + floor[:, None, None] * torch.eye(len(gram[0]), dtype=gram.dtype, device=gram.device)
+        gram = gram + floor[:, None, None] * torch.eye(
+            len(gram[0]), dtype=gram.dtype, device=gram.device
+        )
         return _Tangent(jacobian, linalg.inv(gram).value, floor)
 
     def __getitem__(self, chosen: Tensor) -> _Tangent:
@@ -169,7 +174,9 @@ class _Tangent:
         """The part of vectors in directions in which the law does not move."""
         if not self._wide:
             return self.damping[:, None] * _times(self.inverse, vectors)
-        return vectors - _times(self.jacobian.mT, _times(self.inverse, _times(self.jacobian, vectors)))
+        return vectors - _times(
+            self.jacobian.mT, _times(self.inverse, _times(self.jacobian, vectors))
+        )
 
     def back(self, gaps: Float[Tensor, "b m"]) -> Float[Tensor, "b size"]:
         """The step that undoes gaps to first order."""
@@ -282,7 +289,9 @@ class _Walk:
         gone = torch.zeros_like(slope)
         for _ in range(TRIALS):
             there = self.law.axis.normalised(start[left] + length[left, None] * ahead[left])
-            there, on = self._brought_back(there, tangent if len(left) == len(which) else tangent[left])
+            there, on = self._brought_back(
+                there, tangent if len(left) == len(which) else tangent[left]
+            )
             with torch.no_grad():
                 answers = self.values(self.law.axis.mixtures(there))
             found = -(answers * self.aims[which[left]]).sum(-1)

@@ -142,6 +142,7 @@ class Memory:
 
     @staticmethod
     def empty(memory: int, n: int, p: int, like: Tensor) -> Memory:
+        """Nothing yet, of so many steps of so many batch elements and parameters."""
         return Memory(
             like.new_zeros(memory, n, p),
             like.new_zeros(memory, n, p),
@@ -150,6 +151,7 @@ class Memory:
         )
 
     def remember(self, which: Tensor, step: Tensor, turn: Tensor) -> None:
+        """Keep a step of some batch elements, and how much their gradients turned."""
         place, curvature = self.n_kept % len(self.steps), (step * turn).sum(-1)
         useful = curvature > CURVED * step.norm(dim=-1) * turn.norm(dim=-1)
         self.steps[place, which], self.turns[place, which] = step, turn

@@ -121,8 +121,10 @@ class LawMap:
 
     @cached_property
     def _slots(self) -> Int[Tensor, "k c used"]:
-        """Places of the roots that a complete row uses with each source; one past the end for the
-        cell of a vertex that says nothing."""
+        """Places of the roots that a complete row uses with each source.
+
+        One past the end stands for the cell of a vertex that says nothing.
+        """
         spec, rows = self.spec, self._completions.rows
         sources = torch.arange(spec.n_sources, device=rows.device)[:, None]
         used, start = [sources.expand(-1, len(rows))], spec.n_sources
@@ -137,7 +139,7 @@ class LawMap:
         return torch.stack(used, -1)
 
     def _looked(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """log P(row), and P(source, completion | row), ``(b, k, c)``."""
+        """The log-probabilities of rows, and P(source, completion | row), ``(b, k, c)``."""
         logs = torch.cat([2 * points.log(), points.new_zeros(len(points), 1)], -1)
         joint = logs[:, self._slots].sum(-1)
         flat = torch.logsumexp(joint, 1)
