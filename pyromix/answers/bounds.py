@@ -194,7 +194,7 @@ class Bounds:
     @property
     def sentence(self) -> str:
         """What the ends mean, in one sentence, for the last value."""
-        k, cell = self.range.n_sources, self._named(-1)
+        k, cell = self.range.n_sources, self.labelled(-1)
         low, high = (float(end.ravel()[-1]) for end in (self.low, self.high))
         many = f"{k} source{'s' * (k > 1)}"
         if self.certified:
@@ -210,7 +210,12 @@ class Bounds:
             "fit as well; another k gives another range"
         )
 
-    def _named(self, place: int) -> str:
+    def labelled(self, place: int) -> str:
+        """The labels of one value, such as ``X='treated', Y=better``.
+
+        Args:
+            place: of the value, last axis fastest.
+        """
         cell = zip(self.names, self.cells[place], strict=True)
         return ", ".join(
             f"{name}={label}" if name != "scenario" else str(label) for name, label in cell
