@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -148,22 +149,27 @@ class _Ranges:
 
     def own(self, found: Found, *, differences: bool, shape: tuple[int, ...]) -> Range:
         """With as many sources as the fit."""
-        basis = None if self.near is None else self._basis(differences)
+        part = self.values.part(differences=differences)
 
         def sampling(level: float) -> Pair:
-            assert basis is not None
-            interval = basis.interval(level)
-            return interval.low.reshape(shape), interval.high.reshape(shape)
+            ends = [basis.interval(level) for basis in self._bases[part]]
+            low, high = self.values.unfolded(
+                np.concatenate([e.low for e in ends]),
+                np.concatenate([e.high for e in ends]),
+                differences=differences,
+            )
+            return low.reshape(shape), high.reshape(shape)
 
         return self._range(found, self.spec.n_sources, sampling, differences, shape)
 
     def next(self, own: Range, found: Found, *, differences: bool, shape: tuple[int, ...]) -> Range:
         """With one more; whatever k sources can be, k + 1 can."""
+        part = self.values.part(differences=differences)
 
         def sampling(level: float) -> Pair:
             assert self.near is not None
             low, high = self.near.ends(self.values, self.values.n_cells, level)
-            low, high = self.values.unfolded(low, high, differences=differences)
+            low, high = self.values.unfolded(low[part], high[part], differences=differences)
             least, most = own.interval(level)
             return np.minimum(low.reshape(shape), least), np.maximum(high.reshape(shape), most)
 
@@ -172,7 +178,10 @@ class _Ranges:
     def _range(
         self, found: Found, k: int, sampling: Any, differences: bool, shape: tuple[int, ...]
     ) -> Range:
-        low, high = self.values.unfolded(found.low.cpu(), found.high.cpu(), differences=differences)
+        part = self.values.part(differences=differences)
+        low, high = self.values.unfolded(
+            found.low[part].cpu(), found.high[part].cpu(), differences=differences
+        )
         n_low, n_high = self.values.counts(found, differences=differences)
         return Range(
             k,
@@ -185,32 +194,37 @@ class _Ranges:
             self.refused,
         )
 
-    def _basis(self, differences: bool) -> Basis:
-        """What intervals of a fit's answers are made of."""
+    @cached_property
+    def _bases(self) -> tuple[Basis, ...]:
+        """What intervals of a fit's answers are made of, one for each that is searched."""
         heard, values = self.heard, self.values
         assert heard is not None
         assert heard.inquiry is not None
         at = heard.inquiry.fit.mixture
-        targets = values.differences if differences else values.cells
-        delta = None
+        slopes = None
         if heard.information is not None:
-            slopes = finite_gradients(query_gradient(at, values.query))
-            if differences:
-                slopes = slopes[values.n_joint :] - slopes[: values.n_joint]
-            delta = Delta(slopes, heard.information)
+            slopes = values.slopes(finite_gradients(query_gradient(at, values.query)))
         with torch.no_grad():
-            point = targets(batch_of(at))[0].cpu().numpy()
-        return Basis(
-            values=point,
-            bounds=(-1.0, 1.0) if differences else (0.0, 1.0),
-            normal=difference_interval if differences else probability_interval,
-            scale=(lambda v: v) if differences else _log_odds,
-            delta=delta,
-            draws=None,
-            targets=targets,
-            inquiry=heard.inquiry,
-            refused=heard.missing,
-        )
+            points = values(batch_of(at))[0].cpu().numpy()
+        bases = []
+        for i in range(len(points)):
+            one, probability = slice(i, i + 1), i < values.n_cells
+            delta = None
+            if slopes is not None and heard.information is not None:
+                delta = Delta(slopes[one], heard.information)
+            basis = Basis(
+                values=points[one],
+                bounds=(0.0, 1.0) if probability else (-1.0, 1.0),
+                normal=probability_interval if probability else difference_interval,
+                scale=_log_odds if probability else np.asarray,
+                delta=delta,
+                draws=None,
+                targets=values.only(one),
+                inquiry=heard.inquiry,
+                refused=heard.missing,
+            )
+            bases.append(basis)
+        return tuple(bases)
 
 
 def _log_odds(values: np.ndarray) -> np.ndarray:

@@ -76,7 +76,6 @@ class Nearby:
                 bounds=(least, 1.0),
                 error=max(float(answers[f + i, i] - answers[i, i]) / 4, 0.02),
                 best=best,
-                explore=True,
             )
             lows.append(reach.low)
             highs.append(reach.high)

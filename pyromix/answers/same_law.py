@@ -139,12 +139,12 @@ class _Tangent:
 
     Attributes:
         jacobian: of the gaps.
-        inverse: of its smaller Gram matrix, damped.
+        undoing: the inverse of its smaller Gram matrix, damped.
         damping: per point.
     """
 
     jacobian: Float[Tensor, "b m size"]
-    inverse: Float[Tensor, "b r r"]
+    undoing: Float[Tensor, "b r r"]
     damping: Float[Tensor, " b"]
 
     @staticmethod
@@ -164,7 +164,7 @@ class _Tangent:
         return _Tangent(jacobian, linalg.inv(gram).value, floor)
 
     def __getitem__(self, chosen: Tensor) -> _Tangent:
-        return _Tangent(self.jacobian[chosen], self.inverse[chosen], self.damping[chosen])
+        return _Tangent(self.jacobian[chosen], self.undoing[chosen], self.damping[chosen])
 
     @property
     def _wide(self) -> bool:
@@ -173,16 +173,16 @@ class _Tangent:
     def along(self, vectors: Float[Tensor, "b size"]) -> Float[Tensor, "b size"]:
         """The part of vectors in directions in which the law does not move."""
         if not self._wide:
-            return self.damping[:, None] * _times(self.inverse, vectors)
+            return self.damping[:, None] * _times(self.undoing, vectors)
         return vectors - _times(
-            self.jacobian.mT, _times(self.inverse, _times(self.jacobian, vectors))
+            self.jacobian.mT, _times(self.undoing, _times(self.jacobian, vectors))
         )
 
     def back(self, gaps: Float[Tensor, "b m"]) -> Float[Tensor, "b size"]:
         """The step that undoes gaps to first order."""
         if not self._wide:
-            return -_times(self.inverse, _times(self.jacobian.mT, gaps))
-        return -_times(self.jacobian.mT, _times(self.inverse, gaps))
+            return -_times(self.undoing, _times(self.jacobian.mT, gaps))
+        return -_times(self.jacobian.mT, _times(self.undoing, gaps))
 
 
 def _times(matrices: Tensor, vectors: Tensor) -> Tensor:

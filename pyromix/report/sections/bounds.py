@@ -8,9 +8,9 @@ from pyromix.report.numbers import between
 from pyromix.report.parts import Table
 
 WORDS = (
-    "Bounds are no interval around a number: mixtures at both ends fit as well as any, and the truth "
-    "lies between them if graph and k are right. They are found from inside, so that they are at "
-    "least as wide."
+    "Bounds are no interval around a number: mixtures at both ends fit as well as any, and the "
+    "truth lies between them if graph and k are right. They are found from inside, so that they "
+    "are at least as wide."
 )
 
 
