@@ -42,24 +42,25 @@ def fit(folder) -> px.MixtureFit:
 
 
 def test_bounds_prints_and_writes_what_the_fit_answers(folder, tmp_path):
+    """Of a fit without its table: what sampling leaves open takes seconds, and is no flag's."""
     path = tmp_path / "xy.pyromix"
     frame = pd.read_csv(folder / "data.csv")[["X", "Y"]]
-    frame.to_csv(tmp_path / "xy.csv", index=False)
-    code, _, err = call("fit", tmp_path / "xy.csv", "--edge", "U->X", "--edge", "U->Y", "--edge",
-                        "X->Y", "-k", 2, "--n-init", 1, "--prior", "none", "-o", path)  # fmt: skip
-    assert code == 0, err
+    states = {"X": ("control", "treated"), "Y": ("worse", "better")}
+    spec = px.MixtureSpec.from_parents(states, {"Y": ["X"]}, 2)
+    fit = px.fit(spec, frame, prior=None, method="em", n_init=2)
+    fit.save(path, include_data=False)
     code, _, err = call("effect", path, *ASKED)
     assert code == 2
     assert "pyromix bounds tells between what it lies" in err
     asked = (*ASKED, "--contrast", "control", "--contrast", "treated", "--n-starts", 3, "--json")
-    code, out, _ = call("bounds", path, *asked, "--level", 0.9)
+    code, out, _ = call("bounds", path, *asked)
     assert code == 0
     found = json.loads(out)
     joint = frame.value_counts(normalize=True)
     (cell,) = (c for c in found["cells"] if (c["scenario"], c["Y"]) == ("X='treated'", "better"))
     least, most = joint["treated", "better"], 1 - joint["treated", "worse"]
     assert [cell["low"], cell["high"]] == pytest.approx([least, most], abs=1e-4)
-    assert cell["interval_low"] < least < most < cell["interval_high"]
+    assert "interval_low" not in cell
     assert found["difference"]["cells"][0]["natural_high"] == pytest.approx(
         found["difference"]["cells"][0]["high"], abs=1e-4
     )

@@ -21,6 +21,7 @@ from pyromix.answers.delta import (
 )
 from pyromix.answers.fitted_law import check_size, law_of_fit, law_of_population
 from pyromix.answers.heard import Hearing, formable, hear
+from pyromix.answers.inquiry import Limit
 from pyromix.answers.intervals import Basis
 from pyromix.answers.natural import Pair, difference_of, natural_bounds
 from pyromix.answers.nearby import Nearby
@@ -107,13 +108,19 @@ def bounds(
     next_found = find_range(
         law.map(more), values, with_one_more(known, more), n_starts, random_state
     )
-    near = refused = None
-    if heard is None or heard.inquiry is None or not heard.inquiry.searches:
-        refused = "the law is known, there are no rows" if heard is None else heard.missing
+    near = next_near = None
+    refused = ""
+    if not isinstance(mixture, Fit) or heard is None:
+        refused = "the law is known, there are no rows"
+    elif heard.inquiry is None or not heard.inquiry.searches:
+        refused = heard.missing or "the table is too large for searches of its likelihood"
     else:
+        table, best = mixture.counts.to(law.mixture.device), law.log_likelihood
+        next_near = Nearby(table, best, next_found.extreme)
         heard = replace(heard, inquiry=replace(heard.inquiry, further=found.extreme))
-        near = Nearby(mixture.counts.to(law.mixture.device), law.log_likelihood, next_found.extreme)
-    ranges = _Ranges(spec, values, law.mixture, heard, near, refused or "")
+        if heard.inquiry is not None and heard.inquiry.limit is Limit.SET:
+            near = Nearby(table, best, found.extreme)
+    ranges = _Ranges(spec, values, law.mixture, heard, near, next_near, refused)
     return _assembled(ranges, found, next_found, certainty, level)
 
 
@@ -145,6 +152,7 @@ class _Ranges:
     mixture: BayesNetMixture
     heard: Hearing | None
     near: Nearby | None
+    next_near: Nearby | None
     refused: str
 
     def own(self, found: Found, *, differences: bool, shape: tuple[int, ...]) -> Range:
@@ -152,12 +160,14 @@ class _Ranges:
         part = self.values.part(differences=differences)
 
         def sampling(level: float) -> Pair:
-            ends = [basis.interval(level) for basis in self._bases[part]]
-            low, high = self.values.unfolded(
-                np.concatenate([e.low for e in ends]),
-                np.concatenate([e.high for e in ends]),
-                differences=differences,
-            )
+            if self.near is not None:
+                lows, highs = self.near.ends(self.values, self.values.n_cells, level)
+                lows, highs = lows[part], highs[part]
+            else:
+                found = [basis.interval(level) for basis in self._bases[part]]
+                lows = [float(e.low[0]) for e in found]
+                highs = [float(e.high[0]) for e in found]
+            low, high = self.values.unfolded(lows, highs, differences=differences)
             return low.reshape(shape), high.reshape(shape)
 
         return self._range(found, self.spec.n_sources, sampling, differences, shape)
@@ -167,8 +177,8 @@ class _Ranges:
         part = self.values.part(differences=differences)
 
         def sampling(level: float) -> Pair:
-            assert self.near is not None
-            low, high = self.near.ends(self.values, self.values.n_cells, level)
+            assert self.next_near is not None
+            low, high = self.next_near.ends(self.values, self.values.n_cells, level)
             low, high = self.values.unfolded(low[part], high[part], differences=differences)
             least, most = own.interval(level)
             return np.minimum(low.reshape(shape), least), np.maximum(high.reshape(shape), most)
@@ -190,7 +200,7 @@ class _Ranges:
             found.n_searches,
             n_low.reshape(shape),
             n_high.reshape(shape),
-            None if self.near is None else sampling,
+            None if self.next_near is None else sampling,
             self.refused,
         )
 

@@ -1,7 +1,8 @@
-"""What sampling leaves open of an answer with one source more than the fit has.
+"""What sampling leaves open of an answer that data do not determine, around the range of the law.
 
-The reference is the best likelihood with k sources: mixtures with k + 1 sources count that fit as
-well as those do. So their interval holds that of k sources, and their own range.
+Profiles go outwards from the mixtures at the ends of the range, which have the law that fits best.
+The reference is the best likelihood with k sources for k + 1 sources, too: of these those count
+that fit as well as the best with k do. So their interval holds that of k sources.
 """
 
 from __future__ import annotations
