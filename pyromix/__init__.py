@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pyromix import datasets
     from pyromix.answers.answer import Answer
     from pyromix.answers.ask import effect, query
+    from pyromix.answers.bounding import bounds
+    from pyromix.answers.bounds import Bounds
     from pyromix.answers.effect import Effect
     from pyromix.answers.simulate import simulate
     from pyromix.api import MixtureFit, fit, fit_product, load
@@ -71,6 +73,8 @@ _NAMES = {
         "effect",
         "query",
     ),
+    "answers.bounding": ("bounds",),
+    "answers.bounds": ("Bounds",),
     "answers.effect": ("Effect",),
     "answers.simulate": ("simulate",),
     "api": (
@@ -185,6 +189,7 @@ __all__ = [
     "Additions",
     "Answer",
     "BayesNetMixture",
+    "Bounds",
     "Certainty",
     "Certificate",
     "ContractionSizeError",
@@ -228,6 +233,7 @@ __all__ = [
     "UnmatchedSitesWarning",
     "UnsupportedRowsWarning",
     "WeakIdentificationWarning",
+    "bounds",
     "check",
     "datasets",
     "effect",

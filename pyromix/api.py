@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pyromix.answers import ask, predict
+from pyromix.answers import ask, bounding, predict
 from pyromix.answers import profiles as portraits
 from pyromix.answers import simulate as simulation
 from pyromix.bridges import arviz, pgmpy
@@ -70,6 +70,7 @@ class MixtureFit(Fit):
 
     query = ask.query
     effect = ask.effect
+    bounds = bounding.bounds
     predict_proba = predict.predict_proba
     score = predict.score
     simulate = simulation.simulate

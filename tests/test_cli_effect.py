@@ -41,6 +41,36 @@ def fit(folder) -> px.MixtureFit:
     return px.load(folder / "fit.pyromix")
 
 
+def test_bounds_prints_and_writes_what_the_fit_answers(folder, tmp_path):
+    """Of a fit without its table: what sampling leaves open takes seconds, and is no flag's."""
+    path = tmp_path / "xy.pyromix"
+    frame = pd.read_csv(folder / "data.csv")[["X", "Y"]]
+    states = {"X": ("control", "treated"), "Y": ("worse", "better")}
+    spec = px.MixtureSpec.from_parents(states, {"Y": ["X"]}, 2)
+    fit = px.fit(spec, frame, prior=None, method="em", n_init=2)
+    fit.save(path, include_data=False)
+    code, _, err = call("effect", path, *ASKED)
+    assert code == 2
+    assert "pyromix bounds tells between what it lies" in err
+    asked = (*ASKED, "--contrast", "control", "--contrast", "treated", "--n-starts", 3, "--json")
+    code, out, _ = call("bounds", path, *asked)
+    assert code == 0
+    found = json.loads(out)
+    joint = frame.value_counts(normalize=True)
+    (cell,) = (c for c in found["cells"] if (c["scenario"], c["Y"]) == ("X='treated'", "better"))
+    least, most = joint["treated", "better"], 1 - joint["treated", "worse"]
+    assert [cell["low"], cell["high"]] == pytest.approx([least, most], abs=1e-4)
+    assert "interval_low" not in cell
+    assert found["difference"]["cells"][0]["natural_high"] == pytest.approx(
+        found["difference"]["cells"][0]["high"], abs=1e-4
+    )
+    assert found["searches"][0]["n_sources"] == 2
+    assert found["searches"][0]["reached_low"][3] > 0
+    code, _, err = call("bounds", path, "--treatment", "X", "--outcome", "X")
+    assert code == 1
+    assert "must differ" in err
+
+
 def test_effect_prints_what_the_fit_answers(folder, fit):
     code, out, _ = call("effect", folder / "fit.pyromix", *ASKED, "--per-source")
     assert code == 0

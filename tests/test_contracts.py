@@ -30,6 +30,7 @@ CONTRACT = {
     "to_pyro": ["mixture"],
     "simulate": ["mixture", "n_samples", "do", "evidence", "include_latents", "random_state"],
     "effect": ["mixture", "treatment", "outcome", "contrast", "evidence"],
+    "bounds": ["mixture", "outcome", "do", "evidence", "level", "n_starts"],
     "load": ["path"],
     "population": ["mixture"],
     "random_mixture": ["spec", "random_state", "separation"],
@@ -42,6 +43,7 @@ CONTRACT = {
 METHODS = {
     "query": ["variables", "do", "evidence", "require"],
     "effect": ["treatment", "outcome", "contrast"],
+    "bounds": ["outcome", "do", "evidence", "level", "n_starts"],
     "predict_proba": ["data"],
     "score": ["data"],
     "refine": ["data", "method"],

@@ -148,7 +148,20 @@ def test_an_effect_that_is_not_determined_is_refused_in_words():
         fit = px.fit(nx.DiGraph([("X", "Y")]), frame[["X", "Y"]], 2, n_init=2, prior=None)
     report = fit.report(show=False, treatment="X", outcome="Y", sensitivity=False)
     assert dict(report.section("verdict").facts)["Identifiability"].badge == "FAIL"
-    assert "Refused" in " ".join(report.section("effect").words)
+    section = report.section("effect")
+    assert "Refused" in " ".join(section.words)
+    assert "at least as wide as" in " ".join(section.words)
+    share = frame.groupby("X")["Y"].apply(lambda y: (y == "better").mean())
+    treated = (frame["X"] == "treated").mean()
+    # any k: P(better, treated) to 1 - P(worse, treated)
+    least, most = share["treated"] * treated, 1 - (1 - share["treated"]) * treated
+    (bounds,) = section.tables
+    assert bounds.rows[1][0] == "X='treated', Y=better"
+    assert bounds.rows[1][-1] == f"[{least:.3f}, {most:.3f}]"
+    assert bounds.rows[1][1] == bounds.rows[1][-1]
+    assert (
+        json.loads(json.dumps(section.numbers, default=str))["bounds"]["arms"][3]["Y"] == "better"
+    )
     assert "effect-effect" not in report.to_html()
 
 

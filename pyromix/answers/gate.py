@@ -71,7 +71,7 @@ def refusal(verdict: Verdict) -> str:
         f"expected the joint distribution of {_listed(spec.variables)} to determine {asked}; found "
         f"that it does not.{seen} A direction that it leaves free, mostly in {tables}, moves the "
         f"answer (relative residual {verdict.residual:.2g}, where 0 is no move). What to try: "
-        f"{cure(verdict)}. "
+        f"{cure(verdict)}. fit.bounds(...) tells between what it lies; "
         'require="none" returns the number at this one optimum all the same'
     )
 

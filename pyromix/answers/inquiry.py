@@ -86,12 +86,14 @@ class Inquiry:
         verdict: on the question, after the table was heard.
         models: reduced models of the fit, shared by its questions.
         searches: whether searches can be afforded; else the likelihood is only looked at.
+        further: mixtures that fit about as well as the best, from elsewhere; None for none.
     """
 
     fit: Fit
     verdict: Verdict
     models: ReducedModels = field(default_factory=ReducedModels)
     searches: bool = True
+    further: BayesNetMixture | None = None
 
     @property
     def limit(self) -> Limit:
@@ -153,17 +155,17 @@ class Inquiry:
     @cached_property
     def _plain_start(self) -> tuple[Surface, Start, float]:
         """The estimate, and where likelihood alone leads from it."""
-        surface, climbed, values = self._climbed(batch_of(self.fit.mixture))
-        odds = surface.odds(_inside(climbed, self.fit.row_masses, 25 * INSIDE))
+        surface, climbed, values = self.climbed(batch_of(self.fit.mixture))
+        odds = surface.odds(inside(climbed, self.fit.row_masses, 25 * INSIDE))
         return surface, Start(odds, self._map(self.fit.mixture)[None]), float(values.max())
 
-    def _climbed(
+    def climbed(
         self, starts: BayesNetMixture
     ) -> tuple[Surface, BayesNetMixture, Float[Tensor, " n"]]:
-        """The likelihood alone, and where EM on it ends."""
+        """The likelihood alone, where EM on it ends, and how well that fits."""
         spec, counts = self.fit.spec, self.counts
         none = PseudoCounts.of(spec, None, counts.device)
-        starts = _inside(starts, self.fit.row_masses, INSIDE)
+        starts = inside(starts, self.fit.row_masses, INSIDE)
         weights = counts.weights[:, None].expand(-1, starts.batch_shape[0])
         found = climb_replicates(
             counts,
@@ -236,7 +238,7 @@ class Inquiry:
         """Searches from basins, a little inside."""
         n = mixtures.batch_shape[0]
         masses = self.fit.row_masses
-        inner = _inside(mixtures, masses, INSIDE)
+        inner = inside(mixtures, masses, INSIDE)
         shared = self.fit.n_parameters > OWN_MAPS or surface.em.spec != self.fit.spec
         if not shared:
             maps = torch.stack([self._map(inner[i]) for i in range(n)])
@@ -251,12 +253,14 @@ class Inquiry:
         starts = [batch_of(fit.mixture)]
         if fit.ends is not None:
             starts.append(fit.ends.mixtures)
-        surface, climbed, values = self._climbed(batch_of(*starts))
+        if self.further is not None:
+            starts.append(self.further)
+        surface, climbed, values = self.climbed(batch_of(*starts))
         if reduced is None:
             return surface, climbed, values
         silent = reduced.ends.mixtures
         as_full = BayesNetMixture(fit.spec, silent.weights, silent.cpts)
-        _, onwards, further = self._climbed(as_full)
+        _, onwards, further = self.climbed(as_full)
         return (
             surface,
             batch_of(climbed, onwards, as_full),
@@ -290,7 +294,7 @@ class Inquiry:
         return laws[reduced.spec]
 
 
-def _inside(mixture: BayesNetMixture, masses: Sequence[Tensor], rows: float) -> BayesNetMixture:
+def inside(mixture: BayesNetMixture, masses: Sequence[Tensor], rows: float) -> BayesNetMixture:
     """Mix so many rows of the uniform distribution into every CPT row, and some into P(U)."""
     tables = [mixture.weights]
     for v, (cpt, mass) in enumerate(zip(mixture.cpts, masses, strict=True)):

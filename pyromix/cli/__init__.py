@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from pyromix.cli import asking, effect, files, fitting, lca, looking, version
+from pyromix.cli import asking, bounds, effect, files, fitting, lca, looking, version
 from pyromix.cli.common import (
     FINE,
     INTERRUPTED,
@@ -39,6 +39,7 @@ for command in (
     fitting.fit,
     asking.do,
     effect.effect,
+    bounds.bounds,
     fitting.select,
     lca.lca,
     looking.report,

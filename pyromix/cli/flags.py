@@ -54,6 +54,7 @@ _WORDS = tuple(
         (r": save with the data, or see fit\.\w+\(\w*\)", ": save with the data"),
         (r"px\.select_n_sources\([^)]*\)", "pyromix select"),
         (r"\bfit\.predictive_check\(\)", "see pyromix report"),
+        (r"\bfit\.bounds\(\.\.\.\)", "pyromix bounds"),
         (r"\bfit\.bootstrap\(\)", "pyromix effect --bootstrap 500"),
         (r"\bfit\.refine\([^)]*\)", "a refinement in Python"),
     )

@@ -71,7 +71,7 @@ def minimise(
     n, p = start.shape
     point, which = start.clone(), torch.arange(n, device=start.device)
     value, gradient = function(point, which)
-    past = _Memory.empty(memory, n, p, start)
+    past = Memory.empty(memory, n, p, start)
     converged = torch.zeros(n, dtype=torch.bool, device=start.device)
     n_iter = 0
     while n_iter < max_iter:
@@ -131,7 +131,7 @@ def _search(
 
 
 @dataclass(eq=False)
-class _Memory:
+class Memory:
     """The last steps of every batch element, and how its gradient turned along them."""
 
     steps: Float[Tensor, "memory batch p"]
@@ -141,8 +141,9 @@ class _Memory:
     n_kept: int = 0
 
     @staticmethod
-    def empty(memory: int, n: int, p: int, like: Tensor) -> _Memory:
-        return _Memory(
+    def empty(memory: int, n: int, p: int, like: Tensor) -> Memory:
+        """Nothing yet, of so many steps of so many batch elements and parameters."""
+        return Memory(
             like.new_zeros(memory, n, p),
             like.new_zeros(memory, n, p),
             like.new_zeros(memory, n),
@@ -150,6 +151,7 @@ class _Memory:
         )
 
     def remember(self, which: Tensor, step: Tensor, turn: Tensor) -> None:
+        """Keep a step of some batch elements, and how much their gradients turned."""
         place, curvature = self.n_kept % len(self.steps), (step * turn).sum(-1)
         useful = curvature > CURVED * step.norm(dim=-1) * turn.norm(dim=-1)
         self.steps[place, which], self.turns[place, which] = step, turn

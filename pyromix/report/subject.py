@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pyromix.answers.bounds import Bounds
 from pyromix.answers.heard import hear
 from pyromix.criticism.checking import IdentifiabilityReport, report_on
 from pyromix.criticism.discrepancy import PredictiveCheck
@@ -16,6 +17,7 @@ from pyromix.identify.stage import MomentStage
 from pyromix.identify.verdict import Findings
 from pyromix.model.query import settings
 from pyromix.report.advice import PYTHON, Advice
+from pyromix.report.facts.bounds import find_bounds
 from pyromix.report.facts.effects import Effects, find_effects
 from pyromix.report.facts.moments import find_stage
 from pyromix.report.facts.question import Question
@@ -31,6 +33,8 @@ class Subject:
         identified: the verdict on the effect, or on P(U, V), and its reasons.
         stage: what moments show; None where there are none to look at.
         effects: of the question.
+        bounds: of an effect that is refused or weak; else, or where they cannot be had, why there
+            are none.
         selection: over k, if one was handed in.
         sensitivity: of P(outcome | do(treatment)) in both arms, if wanted.
         check: of the predictions, where there is a table.
@@ -43,6 +47,7 @@ class Subject:
     identified: IdentifiabilityReport
     stage: MomentStage | None
     effects: Effects | None
+    bounds: Bounds | str
     selection: Selection | None
     sensitivity: Sensitivity | None
     check: PredictiveCheck | None
@@ -77,6 +82,7 @@ def look_at(
     if question is not None and vary and not no_table:
         # Both arms of the effect are two scenarios of one question.
         varied = sensitivity(fit, question.outcome, {question.treatment: list(question.contrast)})
+    effects = None if question is None else find_effects(fit, question)
     return Subject(
         fit=fit,
         question=question,
@@ -87,7 +93,8 @@ def look_at(
             findings=_heard(fit, question, stage),
         ),
         stage=stage,
-        effects=None if question is None else find_effects(fit, question),
+        effects=effects,
+        bounds="there is no effect" if effects is None else find_bounds(fit, effects),
         selection=selection,
         sensitivity=varied,
         check=None if no_table else predictive_check(fit),

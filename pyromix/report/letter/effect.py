@@ -79,7 +79,7 @@ def headline_drawing(effects: Effects, told: HeadlineFacts) -> Drawing | None:
     one, other = question.contrast
     what = {
         Certainty.WEAK: "the dashed bar all that the table leaves possible",
-        Certainty.NONE: "the hatched band all that there is: nothing is ruled out",
+        Certainty.NONE: "the hatched band that no number can be told",
     }.get(told.level, "the diamond what setting it makes of everybody")
     bars = "" if told.naive.ends is None else "; bars are 95% intervals"
     return Drawing(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pyromix.answers.answer import Answer
+from pyromix.answers.bounds import Bounds
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
 from pyromix.model.ties import ROUNDING, first_largest
@@ -12,6 +13,7 @@ from pyromix.report.facts.doubts import assumed
 from pyromix.report.facts.effects import Effects, interval_source, told_state, why_no_interval
 from pyromix.report.numbers import between, share, signed
 from pyromix.report.parts import Drawing, Section, Table
+from pyromix.report.sections.bounds import bounds_numbers, bounds_table, bounds_words
 from pyromix.report.subject import Subject
 
 
@@ -36,8 +38,9 @@ def effect_section(subject: Subject) -> Section:
             title,
             "Refused: data do not determine it.",
             facts=(("Question", str(question)),),
-            words=tuple(words),
-            numbers={"refusals": list(effects.refusals)},
+            words=(*words, *_left_open(subject)),
+            tables=_bounds_tables(subject),
+            numbers={"refusals": list(effects.refusals), **_bounds_numbers(subject)},
         )
     intervals = interval_source(subject.fit, effect, subject.advice.refused)
     facts = [("Question", str(question)), ("Certainty", effect.certainty.value)]
@@ -60,6 +63,9 @@ def effect_section(subject: Subject) -> Section:
     outcome_states = spec.states_of(effect.outcome)
     shown = [effect.headline] if effect.headline >= 0 else range(len(outcome_states))
     tables = tuple(_table(subject, effects, effect, s) for s in shown)
+    if effects.weak:
+        words += _left_open(subject)
+        tables += _bounds_tables(subject)
     lead = "Weak: only the interval is to be believed." if effects.weak else (
         f"The difference naive and under the do, {effect.certainty.value}ly identified."
     )  # fmt: skip
@@ -85,8 +91,24 @@ def effect_section(subject: Subject) -> Section:
             },
             "per_source": [_numbers(d) for d in effect.per_source] if effect.source_arms else [],
             "refusals": list(effects.refusals),
+            **_bounds_numbers(subject),
         },
     )
+
+
+def _left_open(subject: Subject) -> tuple[str, ...]:
+    """Between what a refused effect lies, or why nobody can say."""
+    found = subject.bounds
+    return bounds_words(found) if isinstance(found, Bounds) else (f"No bounds: {found}.",)
+
+
+def _bounds_tables(subject: Subject) -> tuple[Table, ...]:
+    return (bounds_table(subject.bounds),) if isinstance(subject.bounds, Bounds) else ()
+
+
+def _bounds_numbers(subject: Subject) -> dict[str, object]:
+    found = subject.bounds
+    return {"bounds": bounds_numbers(found)} if isinstance(found, Bounds) else {}
 
 
 def _caption(subject: Subject, effect: Effect) -> str:
