@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from pyromix.coins.moments import identify_iid
     from pyromix.coins.result import IIDFit
     from pyromix.criticism.advising import Additions, measure_next
+    from pyromix.criticism.candidates import Selection
     from pyromix.criticism.checking import IdentifiabilityReport, check
-    from pyromix.criticism.selection import Selection, select_n_sources
+    from pyromix.criticism.selection import select_n_sources
     from pyromix.data.counts import Counts
     from pyromix.data.moments import MomentSource, Rows
     from pyromix.data.population import Population, population
@@ -92,14 +93,12 @@ _NAMES = {
         "Additions",
         "measure_next",
     ),
+    "criticism.candidates": ("Selection",),
     "criticism.checking": (
         "IdentifiabilityReport",
         "check",
     ),
-    "criticism.selection": (
-        "Selection",
-        "select_n_sources",
-    ),
+    "criticism.selection": ("select_n_sources",),
     "data.counts": ("Counts",),
     "data.moments": (
         "MomentSource",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pyromix.answers import ask, predict
+from pyromix.answers import classification as sorting
 from pyromix.answers import profiles as portraits
 from pyromix.answers import simulate as simulation
 from pyromix.bridges import pgmpy
@@ -71,6 +72,8 @@ class MixtureFit(Fit):
     score = predict.score
     simulate = simulation.simulate
     profiles = portraits.profiles
+    classification = sorting.classification
+    membership = sorting.membership
 
     predictive_check = prediction.predictive_check
     sensitivity = variation.sensitivity
