@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyromix.criticism.advising import Additions, measure_next
     from pyromix.criticism.candidates import Selection
     from pyromix.criticism.checking import IdentifiabilityReport, check
+    from pyromix.criticism.likelihood_ratio import LikelihoodRatioTest, bootstrap_lrt
     from pyromix.criticism.selection import select_n_sources
     from pyromix.data.counts import Counts
     from pyromix.data.moments import MomentSource, Rows
@@ -97,6 +98,10 @@ _NAMES = {
     "criticism.checking": (
         "IdentifiabilityReport",
         "check",
+    ),
+    "criticism.likelihood_ratio": (
+        "LikelihoodRatioTest",
+        "bootstrap_lrt",
     ),
     "criticism.selection": ("select_n_sources",),
     "data.counts": ("Counts",),
@@ -195,6 +200,7 @@ __all__ = [
     "IIDFit",
     "IdentifiabilityReport",
     "IdentificationError",
+    "LikelihoodRatioTest",
     "MixtureEstimator",
     "MixtureFit",
     "MixtureSpec",
@@ -222,6 +228,7 @@ __all__ = [
     "Status",
     "UnsupportedRowsWarning",
     "WeakIdentificationWarning",
+    "bootstrap_lrt",
     "check",
     "datasets",
     "effect",

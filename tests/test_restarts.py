@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from product_cases import draw_rows, edgeless, random_product
 from published import latent_class
 
+import pyromix as px
 from pyromix.data.counts import Counts
 from pyromix.data.thinning import thinned
 from pyromix.errors import PyromixWarning, StartsDisagreeWarning
@@ -215,3 +218,30 @@ def test_an_identified_start_at_the_best_is_no_disagreement():
     assert climb(counts, pair, n_identified=1).identified_is_best
     with pytest.warns(StartsDisagreeWarning, match="above the start from moments"):
         fit_em(counts, starts[torch.tensor([worst, best])], n_identified=1)
+
+
+# -- nested starts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_a_start_does_not_depend_on_how_many_there_are(with_data):
+    counts, _ = latent_class("gss82", 3)
+    given = {"counts": counts} if with_data else {}
+    many = random_starts(counts.spec, 7, 5, **given)
+    few = random_starts(counts.spec, 3, 5, **given)
+    for one, other in zip(few.tables, many.tables, strict=True):
+        assert torch.equal(one, other[:3])
+    assert not torch.equal(many.weights[0], many.weights[1])
+
+
+@pytest.mark.parametrize("seed", [0, 12, 31])
+def test_more_starts_of_one_seed_never_end_lower(seed):
+    """Seeds 12 and 31 found the best optimum of gss82 with one start, and not with two."""
+    counts, _ = latent_class("gss82", 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", px.PyromixWarning)
+        ends = [
+            px.fit_product(counts, 3, n_init=n, method="em", random_state=seed).log_likelihood
+            for n in (1, 2, 4)
+        ]
+    assert ends == pytest.approx(sorted(ends), abs=1e-4)
