@@ -205,7 +205,7 @@ def test_lca_compares_numbers_of_classes_and_shows_the_best(tmp_path):
     assert "the least BIC is that of 2 classes" in out
     assert "P(0)" in out
     assert "bivariate residual" not in out
-    more = ("--residuals", "--json", "-o", tmp_path / "fit.pyromix")
+    more = ("--residuals", "--lrt", 19, "--json", "-o", tmp_path / "fit.pyromix")
     found = json.loads(call(*arguments, *more)[1])
     fit = px.fit_product(frame.astype(str), 2, n_init=2)
     assert found["best"] == 2
@@ -221,6 +221,9 @@ def test_lca_compares_numbers_of_classes_and_shows_the_best(tmp_path):
     assert {tuple(pair["names"]): pair["bvr"] for pair in found["residuals"]} == {
         pair.names: pytest.approx(pair.bvr, abs=1e-4) for pair in fit.predictive_check().pairs
     }
+    (test,) = found["tests"]
+    assert (test["n_sources"], test["p_value"], len(test["simulated"])) == (2, 0.05, 19)
+    assert test["statistic"] == pytest.approx(2 * (2743.410 - 2660.297), abs=0.01)
     assert px.load(tmp_path / "fit.pyromix").bic == pytest.approx(fit.bic)
 
 

@@ -58,6 +58,12 @@ def lca(
     encoding: Encoding = "",
     decimal: Decimal = "",
     random_state: Seed = 0,
+    lrt: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Also test each k against k - 1, by so many simulated tables (99, say)."
+        ),
+    ] = 0,
     residuals: Annotated[
         bool, typer.Option("--residuals", help="Also the bivariate residuals of every pair.")
     ] = False,
@@ -77,21 +83,21 @@ def lca(
     writable(output, (".pyromix",))
     candidates = numbers(n_sources)
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
-    fits = []
+    reading: dict[str, Any] = {
+        "state_names": told or None,
+        "sample_weight": sample_weight,
+        "weights_are": weights_are,
+        "missing": missing,
+        "random_state": random_state,
+        "show_progress": False if quiet else None,
+    }
+    fits, tests = [], {}
     for k in candidates:
         with working(f"fitting {k} classes", quiet=quiet):
-            found = px.fit_product(
-                table,
-                k,
-                n_init=n_init,
-                state_names=told or None,
-                sample_weight=sample_weight,
-                weights_are=weights_are,
-                missing=missing,
-                random_state=random_state,
-                show_progress=False if quiet else None,
-            )
-        fits.append(found)
+            fits.append(px.fit_product(table, k, n_init=n_init, **reading))
+        if lrt and k > 1:
+            with working(f"testing {k} classes against {k - 1}", quiet=quiet):
+                tests[k] = px.bootstrap_lrt(fits[-1].counts, k, n=lrt, random_state=random_state)
     best = fits[first_smallest(fit.bic for fit in fits)]
     if output is not None:
         best.save(output)
@@ -99,6 +105,10 @@ def lca(
     pairs = best.predictive_check(random_state=random_state).pairs if residuals else ()
     if as_json:
         content = {"classes": [fit.summary() for fit in fits], "best": best.spec.n_sources}
+        if tests:
+            content["tests"] = [
+                {**asdict(test), "p_value": test.p_value} for test in tests.values()
+            ]
         content["profiles"] = _in_numbers(best.profiles())
         content["classification"] = _in_numbers(sorted_.to_frame())
         if residuals:
@@ -106,6 +116,7 @@ def lca(
         typer.echo(json.dumps(content, indent=1))
     else:
         lines = _compared(fits) if len(fits) > 1 else [f"{best}"]
+        lines += [str(test) for test in tests.values()]
         lines += ["", *_profiles(best), "", str(sorted_)]
         typer.echo("\n".join([*lines, *(["", *_residuals(pairs)] if residuals else [])]))
     if not best.converged:
