@@ -14,6 +14,7 @@ import typer
 import pyromix as px
 from pyromix.answers.wording import columns_of_text
 from pyromix.api import MixtureFit
+from pyromix.cli.advice import in_flags
 from pyromix.cli.columns import Bins, States, as_told
 from pyromix.cli.common import (
     NOT_CONVERGED,
@@ -40,6 +41,9 @@ from pyromix.report.facts.profile import Margin, margins
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LRT_STARTS = 10
+"""Random starts of a likelihood-ratio test, unless told."""
 
 
 def lca(
@@ -97,7 +101,13 @@ def lca(
             fits.append(px.fit_product(table, k, n_init=n_init, **reading))
         if lrt and k > 1:
             with working(f"testing {k} classes against {k - 1}", quiet=quiet):
-                tests[k] = px.bootstrap_lrt(fits[-1].counts, k, n=lrt, random_state=random_state)
+                tests[k] = px.bootstrap_lrt(
+                    fits[-1].counts,
+                    k,
+                    n=lrt,
+                    n_init=n_init or LRT_STARTS,
+                    random_state=random_state,
+                )
     best = fits[first_smallest(fit.bic for fit in fits)]
     if output is not None:
         best.save(output)
@@ -116,7 +126,7 @@ def lca(
         typer.echo(json.dumps(content, indent=1))
     else:
         lines = _compared(fits) if len(fits) > 1 else [f"{best}"]
-        lines += [str(test) for test in tests.values()]
+        lines += [in_flags(str(test)) for test in tests.values()]
         lines += ["", *_profiles(best), "", str(sorted_)]
         typer.echo("\n".join([*lines, *(["", *_residuals(pairs)] if residuals else [])]))
     if not best.converged:

@@ -103,7 +103,8 @@ def report() -> None:
         error = math.sqrt(share * (1 - share) / len(p))
         print(
             f"{name:18} {len(p):5d} tables of {cell.n_rows} rows, k = {cell.tested} against "
-            f"{cell.tested - 1}, {cell.true} true: rejected at .05 in {share:.3f} (s.e. {error:.3f})"
+            f"{cell.tested - 1}, {cell.true} true: rejected at .05 in {share:.3f} "
+            f"(s.e. {error:.3f})"
         )
 
 
