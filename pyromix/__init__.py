@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyromix.answers.ask import effect, query
     from pyromix.answers.effect import Effect
     from pyromix.answers.simulate import simulate
-    from pyromix.api import MixtureFit, fit, fit_product, load
+    from pyromix.api import MixtureFit, RegressionFit, fit, fit_product, load
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
     from pyromix.bridges.pyro import from_pyro, to_pyro
     from pyromix.coins.door import fit_iid
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ConvergenceWarning,
         DataError,
         DataRepairWarning,
+        DependentSourceError,
         DimensionLimitError,
         FileError,
         IdentificationError,
@@ -74,6 +75,7 @@ _NAMES = {
     "answers.simulate": ("simulate",),
     "api": (
         "MixtureFit",
+        "RegressionFit",
         "fit",
         "fit_product",
         "load",
@@ -119,6 +121,7 @@ _NAMES = {
         "ConvergenceWarning",
         "DataError",
         "DataRepairWarning",
+        "DependentSourceError",
         "DimensionLimitError",
         "FileError",
         "IdentificationError",
@@ -193,6 +196,7 @@ __all__ = [
     "Counts",
     "DataError",
     "DataRepairWarning",
+    "DependentSourceError",
     "DimensionLimitError",
     "DoQuery",
     "Effect",
@@ -217,6 +221,7 @@ __all__ = [
     "QueryError",
     "RankError",
     "RefinementError",
+    "RegressionFit",
     "Rows",
     "SamplingWarning",
     "Schema",
