@@ -13,13 +13,15 @@ sum w (r_j - P_j) z and Hessian -sum w P_j (1[j = l] - P_l) z z', halved until i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.errors import RefinementError
+from pyromix.estimate.accelerate import FIRST_LIMIT, LEAST_SHARE_KEPT, next_limit
 from pyromix.estimate.progress import Tell
 from pyromix.estimate.result import first_in_best
 from pyromix.exact import linalg
@@ -93,6 +95,28 @@ def joint(
     return log_joint((ones, tables), rows.index) + log_weights(coefficients, rows.design)
 
 
+@dataclass(frozen=True, eq=False)
+class Where:
+    """Where several starts stand."""
+
+    gamma: Float[Tensor, "n k p"]
+    tables: Tables
+
+    def change(self, before: Where) -> Float[Tensor, " n"]:
+        """Largest move of a coefficient or a probability."""
+        found = _largest(self.gamma - before.gamma)
+        for new, old in zip(self.tables, before.tables, strict=True):
+            found = found.maximum(_largest(new - old))
+        return found
+
+    def where(self, chosen: Bool[Tensor, " n"], other: Where) -> Where:
+        """This at the chosen starts, the other elsewhere."""
+        mask = chosen[:, None, None]
+        pairs = zip(self.tables, other.tables, strict=True)
+        tables = tuple(torch.where(mask, one, two) for one, two in pairs)
+        return Where(torch.where(mask, self.gamma, other.gamma), tables)
+
+
 @torch.no_grad()
 def climb_regression(
     rows: CovariateRows,
@@ -118,23 +142,25 @@ def climb_regression(
     n, p = len(starts.weights), rows.design.shape[1]
     gamma = torch.zeros(n, starts.n_sources, p, dtype=torch.float64, device=rows.design.device)
     gamma[..., 0] = (starts.weights / starts.weights[:, :1]).log()
-    tables: Tables = starts.cpts
-    ended = torch.full((n,), -torch.inf, dtype=torch.float64, device=gamma.device)
-    done, n_iter = ended > 0, 0
+    at, done, n_iter = Where(gamma, starts.cpts), torch.zeros(n, dtype=torch.bool), 0
+    limit = torch.full((n,), FIRST_LIMIT, dtype=torch.float64, device=gamma.device)
     while n_iter < max_iter and not bool(done.all()):
-        n_iter += 1
-        moved_gamma, moved, value = _step(rows, gamma, tables)
+        one, value = _step(rows, at)
         if not bool(value.isfinite().all()):
             raise RefinementError(
                 "every start must give every row a positive probability; "
                 f"{int((~value.isfinite()).sum())} of {n} starts do not. Take fewer sources"
             )
-        change = _largest(moved_gamma - gamma)
-        for new, old in zip(moved, tables, strict=True):
-            change = change.maximum(_largest(new - old))
-        done = (value - ended <= tol * rows.total_weight) & (change <= tol**0.5)
-        ended, gamma, tables = value, moved_gamma, moved
-        tell(n_iter, f"logL {float(value.max()):.3f}")
+        two, after = _step(rows, one)
+        done = (after - value <= tol * rows.total_weight) & (two.change(one) <= tol**0.5)
+        guess, length = _extrapolated(at, one, two, limit)
+        three, ahead = _step(rows, guess)
+        accepted = ahead >= after  # False as well where the guess has likelihood zero
+        at = three.where(accepted, two)
+        limit = next_limit(limit, length, accepted)
+        n_iter += 3
+        tell(n_iter, f"logL {float(after.max()):.3f}")
+    gamma, tables = at.gamma, at.tables
     ended = _log_likelihood(rows, gamma, tables)
     best = first_in_best(ended, done, rows.total_weight)
     found = tuple(table[best] for table in tables)
@@ -146,18 +172,43 @@ def _log_likelihood(rows: CovariateRows, gamma: Tensor, tables: Tables) -> Float
     return joint(rows, gamma, tables).logsumexp(-1) @ rows.weights
 
 
-def _step(
-    rows: CovariateRows, gamma: Float[Tensor, "n k p"], tables: Tables
-) -> tuple[Tensor, Tables, Float[Tensor, " n"]]:
+def _step(rows: CovariateRows, at: Where) -> tuple[Where, Float[Tensor, " n"]]:
     """One step of EM, and the log-likelihood from where it was taken."""
-    at = joint(rows, gamma, tables)
-    shares = at.softmax(-1)
-    value = at.logsumexp(-1) @ rows.weights
+    here = joint(rows, at.gamma, at.tables)
+    shares = here.softmax(-1)
+    value = here.logsumexp(-1) @ rows.weights
     weighted = shares * rows.weights[:, None]
     items = tuple(
-        _item_step(rows.index.rows[:, v].long(), weighted, table) for v, table in enumerate(tables)
+        _item_step(rows.index.rows[:, v].long(), weighted, table)
+        for v, table in enumerate(at.tables)
     )
-    return _newton(rows, gamma, shares), items, value
+    return Where(_newton(rows, at.gamma, shares), items), value
+
+
+def _extrapolated(
+    start: Where, one: Where, two: Where, limit: Float[Tensor, " n"]
+) -> tuple[Where, Float[Tensor, " n"]]:
+    """Where EM is going, by SQUAREM as in ``accelerate``: a guess, and its length."""
+
+    def parts(x: Where) -> tuple[Tensor, ...]:
+        return (x.gamma, *x.tables)
+
+    steps = [b - a for a, b in zip(parts(start), parts(one), strict=True)]
+    turns = [c - b - s for b, c, s in zip(parts(one), parts(two), steps, strict=True)]
+    tiny = torch.finfo(torch.float64).tiny
+    length = (_norm(steps) / _norm(turns).clamp_min(tiny)).clamp_min(1.0).minimum(limit)
+    s = length[:, None, None]
+    gamma, *tables = (
+        x + 2 * s * step + s**2 * turn
+        for x, step, turn in zip(parts(start), steps, turns, strict=True)
+    )
+    inside = (t.maximum(LEAST_SHARE_KEPT * own) for t, own in zip(tables, two.tables, strict=True))
+    return Where(gamma, tuple(t / t.sum(-1, keepdim=True) for t in inside)), length
+
+
+def _norm(parts: Sequence[Float[Tensor, "n ..."]]) -> Float[Tensor, " n"]:
+    squares = [x.flatten(1).square().sum(-1) for x in parts]
+    return torch.stack(squares).sum(0).sqrt()
 
 
 def _item_step(

@@ -50,6 +50,9 @@ from pyromix.model.spec import MixtureSpec
 N_INIT = 10
 """Random starts beside the fit without covariates."""
 
+N_INIT_OF_PLAIN = 4
+"""Random starts of that fit, beside moments: it is a start, and need not be the best."""
+
 
 @dataclass(frozen=True, eq=False)
 class Regression:
@@ -296,7 +299,14 @@ def _starts(
     with warnings.catch_warnings():
         # What a fit without covariates has to say is not of this one.
         warnings.simplefilter("ignore", PyromixWarning)
-        plain = engine.fit(spec, counts, prior=None, random_state=generator, show_progress=False)
+        plain = engine.fit(
+            spec,
+            counts,
+            n_init=N_INIT_OF_PLAIN,
+            prior=None,
+            random_state=generator,
+            show_progress=False,
+        )
     first = batch_of(inside(plain.mixture))
     if not n_init or spec.n_sources == 1:
         return first
