@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyromix.answers import ask, predict
 from pyromix.answers import classification as sorting
+from pyromix.answers import distal as outcomes
 from pyromix.answers import profiles as portraits
 from pyromix.answers import regression as regressed
 from pyromix.answers import simulate as simulation
@@ -76,6 +77,7 @@ class MixtureFit(Fit):
     profiles = portraits.profiles
     classification = sorting.classification
     membership = sorting.membership
+    distal = outcomes.distal
 
     predictive_check = prediction.predictive_check
     sensitivity = variation.sensitivity

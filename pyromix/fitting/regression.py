@@ -303,6 +303,7 @@ def _starts(
             spec,
             counts,
             n_init=N_INIT_OF_PLAIN,
+            tol=1e-7,
             prior=None,
             random_state=generator,
             show_progress=False,
