@@ -92,8 +92,8 @@ class Classification:
             )
         ]
         said = (
-            f"entropy R2 {self.entropy_r2:.3f}; {self.error:.1%} of the rows are expected in "
-            f"another source than the one they are assigned to"
+            f"entropy R2 {self.entropy_r2:.3f}; {self.error:.1%} of the rows are expected "
+            "elsewhere than where they are assigned"
         )
         return "\n".join([*columns_of_text(header, rows, n_left=1), said])
 
