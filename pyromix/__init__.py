@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyromix.answers.bounds import Bounds
     from pyromix.answers.effect import Effect
     from pyromix.answers.simulate import simulate
-    from pyromix.api import MixtureFit, fit, fit_product, load
+    from pyromix.api import MixtureFit, RegressionFit, fit, fit_product, load
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
     from pyromix.bridges.pyro import to_pyro
     from pyromix.bridges.pyro_sites import from_pyro
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from pyromix.coins.moments import identify_iid
     from pyromix.coins.result import IIDFit
     from pyromix.criticism.advising import Additions, measure_next
+    from pyromix.criticism.candidates import Selection
     from pyromix.criticism.checking import IdentifiabilityReport, check
-    from pyromix.criticism.selection import Selection, select_n_sources
+    from pyromix.criticism.likelihood_ratio import LikelihoodRatioTest, bootstrap_lrt
+    from pyromix.criticism.selection import select_n_sources
     from pyromix.data.counts import Counts
     from pyromix.data.moments import MomentSource, Rows
     from pyromix.data.population import Population, population
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         ConvergenceWarning,
         DataError,
         DataRepairWarning,
+        DependentSourceError,
         DimensionLimitError,
         FileError,
         IdentificationError,
@@ -79,6 +82,7 @@ _NAMES = {
     "answers.simulate": ("simulate",),
     "api": (
         "MixtureFit",
+        "RegressionFit",
         "fit",
         "fit_product",
         "load",
@@ -97,14 +101,16 @@ _NAMES = {
         "Additions",
         "measure_next",
     ),
+    "criticism.candidates": ("Selection",),
     "criticism.checking": (
         "IdentifiabilityReport",
         "check",
     ),
-    "criticism.selection": (
-        "Selection",
-        "select_n_sources",
+    "criticism.likelihood_ratio": (
+        "LikelihoodRatioTest",
+        "bootstrap_lrt",
     ),
+    "criticism.selection": ("select_n_sources",),
     "data.counts": ("Counts",),
     "data.moments": (
         "MomentSource",
@@ -120,6 +126,7 @@ _NAMES = {
         "ConvergenceWarning",
         "DataError",
         "DataRepairWarning",
+        "DependentSourceError",
         "DimensionLimitError",
         "FileError",
         "IdentificationError",
@@ -197,6 +204,7 @@ __all__ = [
     "Counts",
     "DataError",
     "DataRepairWarning",
+    "DependentSourceError",
     "DimensionLimitError",
     "DoQuery",
     "Effect",
@@ -204,6 +212,7 @@ __all__ = [
     "IIDFit",
     "IdentifiabilityReport",
     "IdentificationError",
+    "LikelihoodRatioTest",
     "LostFitWarning",
     "MixtureEstimator",
     "MixtureFit",
@@ -221,6 +230,7 @@ __all__ = [
     "QueryError",
     "RankError",
     "RefinementError",
+    "RegressionFit",
     "Rows",
     "SamplingWarning",
     "Schema",
@@ -233,6 +243,7 @@ __all__ = [
     "UnmatchedSitesWarning",
     "UnsupportedRowsWarning",
     "WeakIdentificationWarning",
+    "bootstrap_lrt",
     "bounds",
     "check",
     "datasets",

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 
 from pyromix.answers import ask, bounding, predict
+from pyromix.answers import classification as sorting
+from pyromix.answers import distal as outcomes
 from pyromix.answers import profiles as portraits
+from pyromix.answers import regression as regressed
 from pyromix.answers import simulate as simulation
 from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
@@ -20,6 +23,7 @@ from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine
 from pyromix.fitting import refine as refinement
 from pyromix.fitting.record import Fit
+from pyromix.fitting.regression import Regression, regress
 from pyromix.identify.certificate import Certificate
 from pyromix.identify.certify import certify
 from pyromix.identify.identifiers import Identifier
@@ -75,6 +79,9 @@ class MixtureFit(Fit):
     score = predict.score
     simulate = simulation.simulate
     profiles = portraits.profiles
+    classification = sorting.classification
+    membership = sorting.membership
+    distal = outcomes.distal
 
     predictive_check = prediction.predictive_check
     sensitivity = variation.sensitivity
@@ -156,6 +163,51 @@ class MixtureFit(Fit):
             SpecError: the model is too large for the dense certificate.
         """
         return certify(self.spec)
+
+
+@dataclass(frozen=True, eq=False)
+class RegressionFit(Regression):
+    """A product mixture whose weights depend on covariates; do-queries are refused by name.
+
+    Attributes:
+        mixture: the sources, by decreasing average weight; ``weights`` are averages over the rows.
+        covariates: how columns are read as numbers; ``depends_on`` has their names.
+        coefficients: ``(k, p)``, the intercept first; zero for the first source.
+        information: covariances of coefficients and of log-odds of the items.
+        log_likelihood: of the items given the covariates, in nats.
+        n_rows: rows it was fitted to, by weight.
+        converged: whether EM ended by its tolerance.
+        n_iter: EM steps.
+        start_log_likelihoods: where every start ended; the fit without covariates leads.
+        rows: distinct rows of items and covariates.
+    """
+
+    @staticmethod
+    def of(record: Regression) -> RegressionFit:
+        """Give a record its verbs."""
+        return RegressionFit(**{f.name: getattr(record, f.name) for f in fields(record)})
+
+    to_frame = regressed.coefficients
+    profiles = regressed.profiles
+    predict_proba = regressed.predict_proba
+    classification = regressed.classification
+    query = regressed.refuse
+    effect = regressed.refuse
+
+    def __str__(self) -> str:
+        """Size, fit, sources, coefficients."""
+        weights = ", ".join(f"{w:.3f}" for w in self.mixture.weights.tolist())
+        table = regressed.coefficients(self).round(3).to_string(index=False)
+        return (
+            f"RegressionFit of {self.spec.n_variables} items, {self.spec.n_sources} sources on "
+            f"{', '.join(self.depends_on)} ({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
+            f"logL {self.log_likelihood:.3f}   best of {len(self.start_log_likelihoods)} starts "
+            f"reached by {self.n_best}   {'converged' if self.converged else 'NOT converged'} "
+            f"after {self.n_iter} iterations\n"
+            f"average P({self.spec.source}) = [{weights}]\n{table}"
+        )
+
+    __repr__ = __str__
 
 
 def fit(
@@ -253,8 +305,25 @@ def fit(
     )
 
 
-def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
+@overload
+def fit_product(
+    data: Any, n_sources: int, *, covariates: None = None, **options: Any
+) -> MixtureFit: ...
+
+
+@overload
+def fit_product(
+    data: Any, n_sources: int, *, covariates: str | Sequence[str], **options: Any
+) -> RegressionFit: ...
+
+
+def fit_product(
+    data: Any, n_sources: int, *, covariates: str | Sequence[str] | None = None, **options: Any
+) -> MixtureFit | RegressionFit:
     """Fit a mixture of product distributions: a network without edges, k-MixProd.
+
+    With covariates P(U | covariates) is a multinomial logit, fitted together with the items by EM
+    (latent class regression): items depend on covariates through U alone.
 
     Args:
         data: as in ``fit``; every column is a variable, but for the column of weights, and those
@@ -262,12 +331,25 @@ def fit_product(data: Any, n_sources: int, **options: Any) -> MixtureFit:
             called like row numbers or counts. These are left out and said; ``state_names`` asks
             for them all the same.
         n_sources: k.
+        covariates: columns that U depends on: numbers as they are, others (and numbers with
+            ``state_names``) by their states, the first the reference. Rows without one are dropped
+            and said.
         **options: as in ``fit``; the prior is none by default, as latent class analysis has it.
+            With covariates ``n_init``, ``sample_weight``, ``weights_are``, ``missing``,
+            ``missing_values``, ``state_names``, ``random_state``, ``show_progress``, ``max_iter``
+            and ``tol`` alone.
+
+    Returns:
+        A ``MixtureFit``; with covariates a ``RegressionFit``.
 
     Raises:
         SpecError: k is unusable.
         DataError: the table or a weight is unusable.
+        QueryError: covariates are none, or there is a prior beside them.
+        RefinementError: EM diverged.
     """
+    if covariates is not None:
+        return RegressionFit.of(regress(data, n_sources, covariates, **options))
     return MixtureFit.of(engine.fit_product(data, n_sources, **options))
 
 

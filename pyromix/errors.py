@@ -62,6 +62,18 @@ class QueryError(PyromixError, ValueError):
     """A query names something unknown, or asks for a contradiction."""
 
 
+class DependentSourceError(QueryError):
+    """A question takes the source for a root, and is put to a fit whose source has covariates.
+
+    Attributes:
+        covariates: names of what the source depends on.
+    """
+
+    def __init__(self, message: str, *, covariates: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.covariates = covariates
+
+
 class PlanError(PyromixError):
     """No plan recovers the mixture of this graph and this number of sources from moments.
 

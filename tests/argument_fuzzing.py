@@ -204,6 +204,7 @@ def doors(folder: Path, *, light: bool = False) -> list[Door]:
     nothing = torch.empty(1, 0, dtype=torch.int64)
     vertices = {"variables": [0, 1], "given": [], "assignments": nothing}
     codes = counts.rows
+    outside = frame.assign(score=range(len(frame)))
     return [
         *slow,
         Door("fit", px.fit, {"model": spec, "data": frame, "n_sources": 2, "method": "em",
@@ -211,6 +212,17 @@ def doors(folder: Path, *, light: bool = False) -> list[Door]:
         Door("fit, moments", px.fit, {"model": spec, "data": frame, "n_sources": 2,
                                       "method": "auto", **EM}),
         Door("fit_product", px.fit_product, {"data": frame, "n_sources": 2, **EM, **read}),
+        Door("fit_product with covariates", px.fit_product, {
+            "data": frame, "n_sources": 2, "covariates": ["X"], "n_init": 1, "max_iter": 10,
+            "tol": 1e-6, "random_state": 0, "show_progress": False, "prior": None, **read}),
+        Door("bootstrap_lrt", px.bootstrap_lrt, {
+            "data": frame, "n_sources": 2, "model": None, "n": 1, "n_init": 1, "device": "cpu",
+            "random_state": 0, "show_progress": False, **read}),
+        Door("fit.classification", fit.classification, {"data": frame, **tabled}),
+        Door("fit.membership", fit.membership, {"data": frame, "missing_values": None}),
+        Door("fit.distal", fit.distal, {
+            "data": outside, "outcome": "score", "method": "bch", "states": None,
+            "n_bootstrap": 1, "sample_weight": None, "missing_values": None, "random_state": 0}),
         Door("select_n_sources", px.select_n_sources, {
             "model": spec, "data": frame, "candidates": [1, 2], "n_folds": 2, "level": 0.05,
             "device": "cpu", "n_init": 1, "max_iter": 10, "prior": 1.0, "random_state": 0, **read}),

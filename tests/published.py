@@ -1,4 +1,4 @@
-"""Tables of items within k classes, and the best known fits: two published, the others made."""
+"""Tables of items within k classes, and the best known fits: four published, the others made."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pyromix.model.spec import MixtureSpec
 
 DATA = Path(__file__).parent / "data"
 PUBLISHED = ("lsat7", "values")
+MORE = ("gss82", "cheating")
 MADE = ("animals", "firms", "genotypes", "opinions", "symptoms")
 NAMES = (*PUBLISHED, *MADE)
 
 
 def card_path(name: str) -> Path:
     """The card of a table; the table lies beside it."""
-    folder = DATA / ("collection/mixprod" if name in PUBLISHED else "tables")
+    folder = DATA / ("collection/mixprod" if name in (*PUBLISHED, *MORE) else "tables")
     return folder / f"{name}.json"
 
 

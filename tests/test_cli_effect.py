@@ -245,7 +245,10 @@ def test_lca_compares_numbers_of_classes_and_shows_the_best(tmp_path):
     code, out, _ = call(*arguments)
     assert code == 0
     assert "the least BIC is that of 2 classes" in out
-    found = json.loads(call(*arguments, "--json", "-o", tmp_path / "fit.pyromix")[1])
+    assert "P(0)" in out
+    assert "bivariate residual" not in out
+    more = ("--residuals", "--lrt", 19, "--json", "-o", tmp_path / "fit.pyromix")
+    found = json.loads(call(*arguments, *more)[1])
     fit = px.fit_product(frame.astype(str), 2, n_init=2)
     assert found["best"] == 2
     assert [c["bic"] for c in found["classes"]][1] == pytest.approx(fit.bic)
@@ -254,6 +257,15 @@ def test_lca_compares_numbers_of_classes_and_shows_the_best(tmp_path):
     assert list(sizes["probability"]) == pytest.approx(fit.mixture.weights.tolist(), abs=1e-4)
     assert set(profiles["variable"]) == {"U", *frame.columns}
     assert (profiles["low"] < profiles["high"]).all()
+    table = [row["rows"] for row in found["classification"]]
+    assert sum(table) == pytest.approx(1000)
+    assert table == pytest.approx(fit.classification().table.flatten().tolist(), abs=0.01)
+    assert {tuple(pair["names"]): pair["bvr"] for pair in found["residuals"]} == {
+        pair.names: pytest.approx(pair.bvr, abs=1e-4) for pair in fit.predictive_check().pairs
+    }
+    (test,) = found["tests"]
+    assert (test["n_sources"], test["p_value"], len(test["simulated"])) == (2, 0.05, 19)
+    assert test["statistic"] == pytest.approx(2 * (2743.410 - 2660.297), abs=0.01)
     assert px.load(tmp_path / "fit.pyromix").bic == pytest.approx(fit.bic)
 
 

@@ -361,7 +361,8 @@ def test_permuting_variables_changes_nothing():
     back = BayesNetMixture(
         spec, two.mixture.weights, tuple(two.mixture.cpts[order.index(v)] for v in range(5))
     )
-    assert_same_mixture(one.mixture, back, atol=1e-10)
+    # One of the two starts leaves a saddle by a jitter that does not know the order.
+    assert_same_mixture(one.mixture, back, atol=1e-9)
 
 
 def test_permuting_states_changes_nothing():

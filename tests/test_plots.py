@@ -238,6 +238,21 @@ def test_sources_draws_margins_with_the_largest_difference_first(asia):
     assert len(ax.texts) == 16
 
 
+def test_profiles_are_one_line_per_source_through_the_states_in_their_order(asia):
+    ax = asia.plot("profiles")
+    names = [t.get_text().split(" = ") for t in ax.get_yticklabels()]
+    assert [name for name, _ in names] == list(asia.spec.variables)
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) == len(names)]
+    assert len(lines) == 2
+    for u, line in enumerate(lines):
+        for x, (name, state) in zip(line.get_xdata(), names, strict=True):
+            answer = asia.query(name, evidence={"U": u}, require="none")
+            assert x == pytest.approx(answer.prob(**{name: state}))
+    low, high = asia.query(names[0][0], evidence={"U": 0}).interval()
+    ends = [list(line.get_xdata()) for line in ax.get_lines() if len(line.get_xdata()) == 2]
+    assert ends[0] == pytest.approx([low[1], high[1]])
+
+
 # -- effect --------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from product_cases import draw_rows, edgeless, random_product
 from published import latent_class
 
+import pyromix as px
 from pyromix.data.counts import Counts
 from pyromix.data.thinning import thinned
 from pyromix.errors import PyromixWarning, StartsDisagreeWarning
@@ -15,7 +18,7 @@ from pyromix.estimate.em import climb, fit_em, random_starts
 from pyromix.estimate.race import ENTRANTS, FINALISTS, HEATS, race
 from pyromix.estimate.restarts import climb_raced, climb_until_confirmed
 from pyromix.estimate.result import NEAR_BEST, joined
-from pyromix.estimate.starts import inside
+from pyromix.estimate.starts import batch_of, inside
 from pyromix.estimate.step import EMMap, Point
 from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
@@ -47,11 +50,11 @@ def three_optima():
     """A table, and three starts that end in optima apart: the best, another, a third."""
     counts, _ = latent_class("animals", 3)
     starts = drawing(counts)(60)
-    ends = climb(counts, starts).start_objectives
-    places = ends.argsort(descending=True)
-    chosen = [int(places[0])]
-    for i in places.tolist():
-        if float(ends[chosen[-1]] - ends[i]) > 0.5:
+    ends = climb(counts, starts, check_saddle=False).start_objectives
+    chosen: list[int] = []
+    for i in ends.argsort(descending=True).tolist():
+        apart = not chosen or float(ends[chosen[-1]] - ends[i]) > 0.5
+        if apart and not climb(counts, starts[i : i + 1]).saddle:
             chosen.append(i)
     assert len(chosen) >= 3
     return counts, starts[torch.tensor(chosen[:3])]
@@ -182,7 +185,9 @@ def test_moments_that_reach_the_best_end_the_race(long_table):
 def test_a_straggler_is_left_behind_and_whatever_fits_about_as_well_is_not():
     counts, _ = latent_class("animals", 4)
     starts = drawing(counts)(40)
-    to_the_end, left = climb(counts, starts), climb(counts, starts, leave_behind=True)
+    to_the_end, left = (
+        climb(counts, starts, leave_behind=left, check_saddle=False) for left in (False, True)
+    )
     assert left.objective == pytest.approx(to_the_end.objective, abs=1e-5)
     near = to_the_end.start_objectives > to_the_end.objective - NEAR_BEST
     assert 0 < int(near.sum()) < 40
@@ -206,12 +211,52 @@ def test_joining_keeps_the_better_and_all_ends():
 def test_an_identified_start_at_the_best_is_no_disagreement():
     counts, _ = latent_class("animals", 3)
     starts = drawing(counts)(6)
-    ends = climb(counts, starts)
+    ends = climb(counts, starts, check_saddle=False)
     best, worst = int(ends.start_objectives.argmax()), int(ends.start_objectives.argmin())
     pair = starts[torch.tensor([best, worst])]
     with pytest.warns(PyromixWarning) as said:
-        fit_em(counts, pair)
+        fit_em(counts, pair, check_saddle=False)
     assert any(w.category is StartsDisagreeWarning for w in said)
     assert climb(counts, pair, n_identified=1).identified_is_best
     with pytest.warns(StartsDisagreeWarning, match="above the start from moments"):
-        fit_em(counts, starts[torch.tensor([worst, best])], n_identified=1)
+        fit_em(counts, starts[torch.tensor([worst, best])], n_identified=1, check_saddle=False)
+
+
+# -- nested starts -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_data", [False, True])
+def test_a_start_does_not_depend_on_how_many_there_are(with_data):
+    counts, _ = latent_class("gss82", 3)
+    given = {"counts": counts} if with_data else {}
+    many = random_starts(counts.spec, 7, 5, **given)
+    few = random_starts(counts.spec, 3, 5, **given)
+    for one, other in zip(few.tables, many.tables, strict=True):
+        assert torch.equal(one, other[:3])
+    assert not torch.equal(many.weights[0], many.weights[1])
+
+
+def test_a_further_start_does_not_hide_what_lies_beyond_a_saddle():
+    """Equal classes are a saddle of gss82, with its best optimum behind; start 4 ends between."""
+    counts, _ = latent_class("gss82", 3)
+    one = random_starts(counts.spec, 1, 0, counts=counts, first=4)
+    equal = one.map_tables(lambda table: table.mean(1, keepdim=True).expand_as(table).clone())
+    equal = BayesNetMixture(equal.spec, torch.full_like(one.weights, 1 / 3), equal.cpts)
+    alone, between = climb(counts, equal), climb(counts, one)
+    both = climb(counts, batch_of(equal, one))
+    assert alone.saddle
+    assert between.objective < alone.objective - 1
+    assert both.objective == pytest.approx(alone.objective, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", [0, 12, 31])
+def test_more_starts_of_one_seed_never_end_lower(seed):
+    """Seeds 12 and 31 found the best optimum of gss82 with one start, and not with two."""
+    counts, _ = latent_class("gss82", 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", px.PyromixWarning)
+        ends = [
+            px.fit_product(counts, 3, n_init=n, method="em", random_state=seed).log_likelihood
+            for n in (1, 2, 4)
+        ]
+    assert ends == pytest.approx(sorted(ends), abs=1e-4)

@@ -11,7 +11,8 @@ from product_cases import draw_rows, edgeless, random_product
 from published import latent_class
 
 import pyromix as px
-from pyromix.criticism.selection import HELD_OUT_PRIOR, Candidate
+from pyromix.criticism.candidates import Candidate
+from pyromix.criticism.selection import HELD_OUT_PRIOR
 from pyromix.data.counts import Counts
 from pyromix.data.folds import folds
 
@@ -77,9 +78,7 @@ def test_held_out_likelihood_is_that_of_fits_to_the_other_folds():
 
 def test_one_standard_error_prefers_fewer_sources():
     def candidate(k, held_out, error):
-        return Candidate(
-            k, "yes", k, 0.0, float(k), float(k), 1.0, held_out, error, math.nan, 1.0, 1, 1
-        )
+        return Candidate(k, "yes", k, 0.0, k, k, 1.0, held_out, error, math.nan, 1.0, 1, 1, k, k, k)
 
     near = px.Selection((candidate(1, -1.01, 0.02), candidate(2, -1.0, 0.0)), (), 0.05, ())
     far = px.Selection((candidate(1, -1.01, 0.005), candidate(2, -1.0, 0.0)), (), 0.05, ())
@@ -122,7 +121,7 @@ def test_a_contradicted_choice_is_said_whatever_other_candidates_reproduce():
 
     def told(p_values):
         table = [
-            Candidate(k, "yes", 1, -1.0, 10.0 * k, 0.0, 1.0, -1.0, 0.0, 1.0, p, 1, 1)
+            Candidate(k, "yes", 1, -1.0, 10.0 * k, 0.0, 1.0, -1.0, 0.0, 1.0, p, 1, 1, 0.0, 0.0, 0.0)
             for k, p in p_values
         ]
         return px.Selection(tuple(table), (), 0.05, ())

@@ -16,8 +16,8 @@ import pyromix as px
 from pyromix.coins.likelihood import BinomialMixtures
 from pyromix.coins.prony import quadrature
 from pyromix.criticism import sensitivity as sensitivity_module
+from pyromix.criticism.candidates import Candidate, Selection
 from pyromix.criticism.margins import PairCheck, _by_holm, _pair
-from pyromix.criticism.selection import Candidate, Selection
 from pyromix.data.counts import Counts
 from pyromix.data.folds import compared
 from pyromix.estimate.em import climb, random_starts
@@ -313,7 +313,8 @@ def test_errors_are_against_the_first_of_equally_good_candidates():
 
 
 def candidate(k: int, value: float) -> Candidate:
-    return Candidate(k, "yes", 9, -100.0, value, value, 0.5, -value, 0.0, 0.5, 0.5, 5, 5)
+    same = (value, value, value)
+    return Candidate(k, "yes", 9, -100.0, value, value, 0.5, -value, 0.0, 0.5, 0.5, 5, 5, *same)
 
 
 def test_of_equal_criteria_the_smaller_number_of_sources_is_chosen():
@@ -321,14 +322,15 @@ def test_of_equal_criteria_the_smaller_number_of_sources_is_chosen():
         found = Selection(
             (candidate(1, 500.0), candidate(2, one), candidate(3, other)), (), 0.05, ()
         )
-        assert found.choices == {"bic": 2, "icl": 2, "held_out": 2}
+        names = ("aic", "bic", "caic", "sabic", "icl", "held_out")
+        assert found.choices == dict.fromkeys(names, 2)
 
 
 # -- what is printed -----------------------------------------------------------------------------
 
 
 def check(names: tuple[str, str], p_value: float) -> PairCheck:
-    return PairCheck(names, 1.0, 1, p_value, 1.0, 0.0, (0, 0), 0.5, 0.5)
+    return PairCheck(names, 1.0, 1, p_value, 1.0, 0.0, (0, 0), 0.5, 0.5, 1.0)
 
 
 @pytest.mark.parametrize("p", [1.0, 0.37, 1e-8, 1e-200])

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyromix.answers.natural import Pair
-from pyromix.answers.wording import certainty_line, columns_of_text
+from pyromix.answers.wording import certainty_line
 from pyromix.errors import QueryError
 from pyromix.model.arguments import level_of
+from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
 
 if TYPE_CHECKING:

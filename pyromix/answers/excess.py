@@ -17,17 +17,16 @@ from jaxtyping import Float, Int
 from scipy.special import gammaincc, gammaincinv
 from torch import Tensor
 
-from pyromix.data.codes import collapse
 from pyromix.data.counts import Counts
 from pyromix.estimate.em import climb, climb_replicates
 from pyromix.estimate.result import Ends
 from pyromix.estimate.starts import batch_of, random_starts
 from pyromix.estimate.step import WeightedRows
-from pyromix.exact.sampling import sample
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
+from pyromix.posterior.simulated import simulated, together
 
 N_REPLICATES = 60
 """Simulated tables."""
@@ -209,36 +208,13 @@ def _tables(
         return
     size = counts.n_patterns * spec.n_variables * spec.n_sources * N_STARTS
     n = int(np.clip(NUMBERS // size, FEWEST, N_REPLICATES))
-    drawn = (_drawn(mixture, counts, n_rows, seed) for seed in range(n))
+    drawn = (simulated(mixture, counts, n_rows, seed) for seed in range(n))
     if counts.n_patterns > SHARED_ROWS:
         yield from drawn
         return
     apart = list(drawn)
-    rows, place = torch.cat([one for one, _ in apart]).unique(dim=0, return_inverse=True)
-    if len(rows) > SHARED_ROWS:
-        yield from apart
-        return
-    weights = torch.zeros(len(rows), n, dtype=torch.float64, device=rows.device)
-    replicate = torch.arange(n, device=rows.device).repeat_interleave(
-        torch.tensor([len(one) for one, _ in apart], device=rows.device)
-    )
-    weights[place, replicate] = torch.cat([own[:, 0] for _, own in apart])
-    yield rows, weights
-
-
-def _drawn(
-    mixture: BayesNetMixture, counts: Counts, n_rows: int, seed: int
-) -> tuple[Int[Tensor, "m variables"], Float[Tensor, "m 1"]]:
-    """One simulated table, cells missing as in the rows of the table itself."""
-    codes, _ = sample(mixture, n_rows, seed)
-    if not counts.complete:
-        share = (counts.weights / counts.weights.sum()).cpu().numpy()
-        mask = np.random.default_rng(seed).choice(len(share), n_rows, p=share)
-        hidden = (counts.rows < 0).cpu()[torch.from_numpy(mask)]
-        codes[hidden.to(codes.device)] = -1
-        codes = codes[(codes >= 0).any(1)]
-    rows, weights = collapse(codes.to(counts.rows.dtype), mixture.spec.cards)
-    return rows, weights.unsqueeze(1)
+    shared = together(apart, SHARED_ROWS)
+    yield from apart if shared is None else [shared]
 
 
 def _tol(counts: WeightedRows) -> float:

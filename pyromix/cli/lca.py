@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import pyromix as px
 from pyromix.api import MixtureFit
+from pyromix.cli.advice import in_flags
 from pyromix.cli.columns import Bins, States, as_told
 from pyromix.cli.common import (
     NOT_CONVERGED,
@@ -30,9 +34,16 @@ from pyromix.cli.common import (
     writable,
 )
 from pyromix.cli.progress import working
+from pyromix.criticism.discrepancy import PairCheck
 from pyromix.model.printed import columns_of_text
 from pyromix.model.ties import first_smallest
 from pyromix.report.facts.profile import Margin, margins
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LRT_STARTS = 10
+"""Random starts of a likelihood-ratio test, unless told."""
 
 
 def lca(
@@ -51,6 +62,15 @@ def lca(
     encoding: Encoding = "",
     decimal: Decimal = "",
     random_state: Seed = 0,
+    lrt: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Also test each k against k - 1, by so many simulated tables (99, say)."
+        ),
+    ] = 0,
+    residuals: Annotated[
+        bool, typer.Option("--residuals", help="Also the bivariate residuals of every pair.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="FILE.pyromix, for the k that BIC chooses."),
@@ -67,37 +87,55 @@ def lca(
     writable(output, (".pyromix",))
     candidates = numbers(n_sources)
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
-    fits = []
+    reading: dict[str, Any] = {
+        "state_names": told or None,
+        "sample_weight": sample_weight,
+        "weights_are": weights_are,
+        "missing": missing,
+        "random_state": random_state,
+        "show_progress": False if quiet else None,
+    }
+    fits, tests = [], {}
     for k in candidates:
         with working(f"fitting {k} classes", quiet=quiet):
-            found = px.fit_product(
-                table,
-                k,
-                n_init=n_init,
-                state_names=told or None,
-                sample_weight=sample_weight,
-                weights_are=weights_are,
-                missing=missing,
-                random_state=random_state,
-                show_progress=False if quiet else None,
-            )
-        fits.append(found)
+            fits.append(px.fit_product(table, k, n_init=n_init, **reading))
+        if lrt and k > 1:
+            with working(f"testing {k} classes against {k - 1}", quiet=quiet):
+                tests[k] = px.bootstrap_lrt(
+                    fits[-1].counts,
+                    k,
+                    n=lrt,
+                    n_init=n_init or LRT_STARTS,
+                    random_state=random_state,
+                )
     best = fits[first_smallest(fit.bic for fit in fits)]
     if output is not None:
         best.save(output)
+    sorted_ = best.classification()
+    pairs = best.predictive_check(random_state=random_state).pairs if residuals else ()
     if as_json:
         content = {"classes": [fit.summary() for fit in fits], "best": best.spec.n_sources}
-        typer.echo(json.dumps(content | {"profiles": _in_numbers(best)}, indent=1))
+        if tests:
+            content["tests"] = [
+                {**asdict(test), "p_value": test.p_value} for test in tests.values()
+            ]
+        content["profiles"] = _in_numbers(best.profiles())
+        content["classification"] = _in_numbers(sorted_.to_frame())
+        if residuals:
+            content["residuals"] = [_finite(asdict(pair)) for pair in pairs]
+        typer.echo(json.dumps(content, indent=1))
     else:
         lines = _compared(fits) if len(fits) > 1 else [f"{best}"]
-        typer.echo("\n".join([*lines, "", *_profiles(best)]))
+        lines += [in_flags(str(test)) for test in tests.values()]
+        lines += ["", *_profiles(best), "", str(sorted_)]
+        typer.echo("\n".join([*lines, *(["", *_residuals(pairs)] if residuals else [])]))
     if not best.converged:
         raise Stopped(NOT_CONVERGED)
 
 
 def _compared(fits: list[MixtureFit]) -> list[str]:
     """One line per number of classes."""
-    header = ["classes", "logL", "params", "AIC", "BIC", "entropy R2", "best of starts"]
+    header = ["classes", "logL", "params", "AIC", "BIC", "CAIC", "SABIC", "ICL", "R2", "starts"]
     rows = [
         [
             str(fit.spec.n_sources),
@@ -105,6 +143,9 @@ def _compared(fits: list[MixtureFit]) -> list[str]:
             str(fit.n_parameters),
             f"{fit.aic:.2f}",
             f"{fit.bic:.2f}",
+            f"{fit.caic:.2f}",
+            f"{fit.sabic:.2f}",
+            f"{fit.icl:.2f}",
             f"{fit.entropy_r2:.2f}",
             f"{fit.climb.n_best}/{len(fit.climb.log_likelihoods)}",
         ]
@@ -132,7 +173,21 @@ def _items(fit: MixtureFit) -> list[Margin]:
     return sorted(margins(fit, fit.spec.n_variables), key=lambda margin: margin.vertex)
 
 
-def _in_numbers(fit: MixtureFit) -> list[dict[str, Any]]:
-    """Sizes and probabilities with their intervals; JSON has no nan."""
-    rows = fit.profiles().to_dict(orient="records")
-    return [{str(k): v if v == v else None for k, v in row.items()} for row in rows]
+def _residuals(pairs: Sequence[PairCheck]) -> list[str]:
+    """Pairs of items, those that contradict the classes most first."""
+    header = ["items", "bivariate residual", "p (all pairs)"]
+    rows = [[", ".join(c.names), f"{c.bvr:.3f}", f"{c.adjusted:.2g}"] for c in pairs]
+    return columns_of_text(header, rows, n_left=1)
+
+
+def _in_numbers(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table."""
+    return [_finite(row) for row in frame.to_dict(orient="records")]
+
+
+def _finite(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The same without nan and infinity, which JSON has not."""
+    return {
+        str(name): None if isinstance(v, float) and not math.isfinite(v) else v
+        for name, v in row.items()
+    }

@@ -39,6 +39,9 @@ class PairCheck:
         cell: the states of this cell.
         observed: its share of the rows.
         expected: its probability in the fitted mixture.
+        bvr: bivariate residual, Pearson's chi-square of the margin by ``(r - 1) (c - 1)``, as
+            latent class analysis has it [J. K. Vermunt, J. Magidson, Latent GOLD's User's Guide,
+            2000]; it has no law of its own, ``p_value`` has.
     """
 
     names: tuple[str, str]
@@ -50,6 +53,7 @@ class PairCheck:
     cell: tuple[object, object]
     observed: float
     expected: float
+    bvr: float
 
     def __str__(self) -> str:
         """One line."""
@@ -147,7 +151,7 @@ class PredictiveCheck:
             "one": [c.names[0] for c in self.pairs],
             "other": [c.names[1] for c in self.pairs],
         }
-        for name in ("statistic", "dof", "p_value", "adjusted", "residual"):
+        for name in ("statistic", "dof", "p_value", "adjusted", "residual", "bvr"):
             columns[name] = [getattr(c, name) for c in self.pairs]
         return to_pandas(columns)
 

@@ -10,7 +10,7 @@ from typing import Any
 from pyromix.answers import ask
 from pyromix.answers.effect import Effect
 from pyromix.answers.wording import interval_title
-from pyromix.criticism.selection import Selection
+from pyromix.criticism.candidates import Selection
 from pyromix.errors import (
     NotCertifiedError,
     PositivityError,

@@ -206,7 +206,20 @@ def _pair(
         (spec.states_of(v)[worst // spec.card(w)], spec.states_of(w)[worst % spec.card(w)]),
         float(observed[worst]),
         float(expected[worst]),
+        _bivariate_residual(observed, expected, n_rows, (spec.card(v), spec.card(w))),
     )
+
+
+def _bivariate_residual(
+    observed: Float[Tensor, " cells"],
+    expected: Float[Tensor, " cells"],
+    n_rows: float,
+    cards: tuple[int, int],
+) -> float:
+    """Pearson's chi-square by its nominal degrees of freedom; 0 / 0 of an empty cell is none."""
+    seen = (observed > 0) | (expected > 0)
+    parts = (observed - expected)[seen].square() / expected[seen]
+    return n_rows * float(parts.sum()) / ((cards[0] - 1) * (cards[1] - 1))
 
 
 def _statistic(

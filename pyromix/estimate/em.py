@@ -75,7 +75,8 @@ def climb(
     has converged when a step of EM gains at most ``tol`` nats per row and moves no probability in
     a reached CPT row by more than ``sqrt(tol)``. The best point is then jittered: where jittered
     copies rise above it, it was a saddle (a symmetric start ends in one), and EM goes on from the
-    best of them.
+    best of them. So is every end that is better than those of all starts before it: further starts
+    then never lower the end.
 
     A CPT row that no data reached takes the value of the pooled row of all sources, and is uniform
     where there is none; ``EMResult.reached`` tells.
@@ -92,7 +93,7 @@ def climb(
             log-likelihood.
         accelerate: extrapolate along EM's path (SQUAREM); a third to a tenth of the steps, the
             fewer the slower EM is.
-        check_saddle: whether to jitter the best point; costs up to 120 steps of a single start.
+        check_saddle: whether to jitter these points; each costs up to 120 steps of a single start.
         leave_behind: stop a start, as not converged, that at its present pace would still be
             ``result.NEAR_BEST`` nats below the best after ``ascent.HOPELESS`` steps.
         finish: whether the start that is chosen among several climbs on to a tighter tolerance.
@@ -121,16 +122,16 @@ def climb(
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
         found = ascend(em, Point.of(starts), options)
-        best = found.best(em.total_weight)
-        saddle = False
-        if check_saddle and spec.n_sources > 1 and bool(found.converged[best]):
-            escaped = escape(em, found.only(best), options)
+        left = set()
+        for start in found.records(em.total_weight) if check_saddle and spec.n_sources > 1 else ():
+            escaped = escape(em, found.only(start), options)
             if escaped is not None:
-                saddle, found = True, found.put(best, escaped)
+                left.add(start)
+                found = found.put(start, escaped)
         best = found.best(em.total_weight)
         if finish and len(starts.weights) > 1:
             found = found.put(best, finished(em, found.only(best), options))
-    return replace(_result(em, found, best, saddle), n_identified=n_identified)
+    return replace(_result(em, found, best, best in left), n_identified=n_identified)
 
 
 def polished(

@@ -51,12 +51,14 @@ def random_starts(
     *,
     device: torch.device | str = "cpu",
     counts: WeightedRows | None = None,
+    first: int = 0,
 ) -> BayesNetMixture:
     """Draw starts for EM.
 
     With data every CPT row is a Dirichlet draw around its estimate without sources (one EM step
     from uniform tables; exact where no cell is missing), mixed with a little of the uniform
-    distribution. Without data, rows are uniform on the simplex. Draws do not depend on the device.
+    distribution. Without data, rows are uniform on the simplex. Draws do not depend on the device,
+    and start number i does not depend on how many there are.
 
     Args:
         spec: the structure.
@@ -64,6 +66,7 @@ def random_starts(
         random_state: an integer or a Generator.
         device: of the result.
         counts: the data to fit.
+        first: number of the first start; those before it are left out.
 
     Returns:
         Batch shape ``(n,)``; the k slices of an uninfluenced vertex are equal.
@@ -78,7 +81,7 @@ def random_starts(
         concentration = torch.ones(axis.n_cells, dtype=torch.float64, device="cpu")
     else:
         concentration = CONCENTRATION * _centre(spec, counts).cpu()
-    draws = _draw(spec, n, random_state, concentration, WEIGHT_CONCENTRATION)
+    draws = _draw(spec, n, random_state, concentration, WEIGHT_CONCENTRATION, first)
     return draws.mixture(spec).to(device)
 
 
@@ -142,17 +145,23 @@ def _draw(
     random_state: RandomState,
     concentration: Float[Tensor, " cells"],
     weight_concentration: float,
+    first: int = 0,
 ) -> Point:
-    """Dirichlet draws of every CPT row, on the CPU."""
+    """Dirichlet draws of every CPT row, on the CPU.
+
+    Start number i comes from a branch of its own, however many there are: more starts of one seed
+    are the same ones and further ones.
+    """
     generator = torch_generator(random_state)
-    seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
-    rng, k, axis = np.random.default_rng(int(seed)), spec.n_sources, CellAxis(spec)
-
-    def gamma(shape: tuple[int, ...], alpha: np.ndarray | float) -> Tensor:
-        return torch.from_numpy(rng.standard_gamma(alpha, shape) + np.finfo(np.float64).tiny)
-
-    weights = gamma((n, k), weight_concentration)
-    table = gamma((axis.n_cells, n, k), concentration.numpy()[:, None, None])
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    k, axis, tiny = spec.n_sources, CellAxis(spec), np.finfo(np.float64).tiny
+    weights = torch.empty(n, k, dtype=torch.float64, device="cpu")
+    table = torch.empty(axis.n_cells, n, k, dtype=torch.float64, device="cpu")
+    alpha = concentration.numpy()[:, None]
+    for i in range(n):
+        rng = np.random.default_rng((seed, first + i))
+        weights[i] = torch.from_numpy(rng.standard_gamma(weight_concentration, k) + tiny)
+        table[:, i] = torch.from_numpy(rng.standard_gamma(alpha, (axis.n_cells, k)) + tiny)
     shared = axis.uninfluenced(table.device)
     table[shared] = table[shared, :, :1].expand(-1, -1, k)
     rows = axis.rows(table.device)

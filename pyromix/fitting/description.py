@@ -57,6 +57,8 @@ def in_numbers(fit: Fit) -> dict[str, Any]:
         "log_likelihood": fit.log_likelihood,
         "aic": fit.aic,
         "bic": fit.bic,
+        "caic": fit.caic,
+        "sabic": fit.sabic,
         "icl": fit.icl,
         "entropy_r2": fit.entropy_r2,
         "weights": fit.mixture.weights.tolist(),

@@ -207,6 +207,24 @@ class Fit:
         return self._penalised(math.log(self.n_rows))
 
     @property
+    def caic(self) -> float:
+        """Bozdogan's consistent AIC, ``p (log N + 1) - 2 logL``; smaller is better.
+
+        [H. Bozdogan, Model selection and Akaike's information criterion, Psychometrika 52, 1987];
+        nan for a population.
+        """
+        return self._penalised(math.log(self.n_rows) + 1)
+
+    @property
+    def sabic(self) -> float:
+        """BIC adjusted for the size of the sample, ``p log((N + 2) / 24) - 2 logL``.
+
+        [S. L. Sclove, Application of model-selection criteria to some problems in multivariate
+        analysis, Psychometrika 52, 1987]; smaller is better; nan for a population.
+        """
+        return self._penalised(math.log((self.n_rows + 2) / 24))
+
+    @property
     def icl(self) -> float:
         """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
         return self.bic + 2 * self.entropy

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.errors import SpecError
+from pyromix.errors import DependentSourceError, SpecError
 from pyromix.model.arguments import device_of, flag, keep, listed, shown, whole
 from pyromix.model.cpd import TableCPD, check_table, permuted
 from pyromix.model.memory import check_numbers
@@ -250,14 +250,32 @@ class Fitted(Protocol):
         ...
 
 
+@runtime_checkable
+class Conditional(Protocol):
+    """A fit whose source depends on covariates: its weights are averages, and U is no root."""
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """Names of the covariates."""
+        ...
+
+
 def mixture_of(given: BayesNetMixture | Fitted) -> BayesNetMixture:
     """Return a mixture as it is, and that of a fit.
 
     Raises:
         SpecError: it is neither.
+        DependentSourceError: it is a fit whose source depends on covariates.
     """
     if isinstance(given, BayesNetMixture):
         return given
+    if isinstance(given, Conditional):
+        raise DependentSourceError(
+            "expected a mixture whose source has no causes, found a fit whose source depends on "
+            f"{list(given.depends_on)}: an answer would depend on how these came about. Fit "
+            "without covariates, or pass fit.mixture, the sources with their average weights",
+            covariates=given.depends_on,
+        )
     if not isinstance(given, Fitted) or not isinstance(given.mixture, BayesNetMixture):
         raise SpecError(f"expected a mixture or a fit, found a {type(given).__name__}")
     return given.mixture

@@ -9,7 +9,7 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
-from pyromix.criticism.selection import Selection
+from pyromix.criticism.candidates import Selection
 from pyromix.errors import PyromixWarning, QueryError
 from pyromix.fitting.record import Fit
 from pyromix.model.arguments import flag, path_of, shown

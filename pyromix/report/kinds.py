@@ -6,6 +6,7 @@ PLOT_KINDS = {
     "network": "the graph, with the views of the plan, treatment and outcome marked",
     "spectrum": "singular values of two views against the noise",
     "sources": "what the variables look like within each source",
+    "profiles": "one line per source through the states of the variables, with intervals",
     "effect": "naive, under the do and per source, with intervals",
     "responsibilities": "how certain the source of each row is",
     "residuals": "misfit of every pair of variables",

@@ -31,9 +31,9 @@ def plot(
     Args:
         fit: to look at.
         kind: ``"network"`` (views, treatment and outcome marked), ``"spectrum"`` (singular
-            values and noise), ``"sources"`` (margins within each), ``"effect"`` (naive, do, per
-            source), ``"responsibilities"`` (how certain rows are), ``"residuals"`` (misfit of
-            pair margins) or ``"trace"`` (starts, or draws).
+            values and noise), ``"sources"`` (margins within each), ``"profiles"`` (the same
+            as lines), ``"effect"`` (naive, do, per source), ``"responsibilities"`` (how certain
+            rows are), ``"residuals"`` (misfit of pair margins) or ``"trace"`` (starts, or draws).
         treatment: by default the model's one exposure.
         outcome: by default the model's one outcome.
         contrast: ``(from, to)`` states of the treatment; the first and the last when left out.

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from pyromix.answers.bounds import Bounds
 from pyromix.answers.heard import hear
+from pyromix.criticism.candidates import Selection
 from pyromix.criticism.checking import IdentifiabilityReport, report_on
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.prediction import predictive_check
-from pyromix.criticism.selection import Selection
 from pyromix.criticism.sensitivity import Sensitivity, sensitivity
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit

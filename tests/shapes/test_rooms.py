@@ -230,6 +230,27 @@ def test_a_fit_is_criticised(short, frame):
     short.predictive_check()
     short.sensitivity("Y", {"X": [0, 1]}, n_starts=2)
     px.select_n_sources(short.spec, frame, [1, 2], n_folds=2, n_init=1)
+    short.classification()
+    short.membership(frame.head(3))
+    px.bootstrap_lrt(frame[["A", "B", "C"]], 2, n=2, n_init=2)
+
+
+@pytest.mark.parametrize("method", ["bch", "ml", "modal", "proportional"])
+def test_an_outcome_outside_the_model_is_described(short, frame, method):
+    rows = frame.assign(score=np.arange(len(frame)) % 7, group=np.where(frame["A"] == 0, "a", "b"))
+    for outcome in ("score", "group"):
+        short.distal(rows, outcome, method=method, n_bootstrap=2).contrasts()
+
+
+def test_sources_depend_on_covariates(frame):
+    items = frame[["A", "B", "C"]].assign(age=np.arange(len(frame)) % 11, sex=frame["Y"])
+    fit = px.fit_product(
+        items, 2, covariates=["age", "sex"], state_names={"sex": [0, 1, 2]}, n_init=2
+    )
+    fit.to_frame(reference=1)
+    fit.profiles()
+    fit.predict_proba(items.head(3))
+    fit.classification()
 
 
 def test_a_report_and_its_plots_are_drawn(short, tmp_path):

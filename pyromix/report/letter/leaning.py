@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyromix.criticism.candidates import WHAT_HOLDS
 from pyromix.criticism.sensitivity import N_SOURCES, VIEW, Variation
 from pyromix.model.query import Certainty
 from pyromix.report.facts.effects import told_state
@@ -57,7 +58,11 @@ def _k(subject: Subject) -> str:
     elif found.agree:
         said += f"; rank tests, BIC and held-out likelihood agree on {found.best}"
     else:
-        choices = ", ".join(f"{name.replace('_', '-')} {n}" for name, n in found.choices.items())
+        choices = ", ".join(
+            f"{name.replace('_', '-')} {found.choices[name]}"
+            for name in found.choices
+            if name in (*WHAT_HOLDS, "icl")
+        )
         said += f"; the criteria disagree ({choices})"
     if (varied := subject.sensitivity) is not None:
         others = [_under(subject, v) for v in varied.variations if v.kind == N_SOURCES]

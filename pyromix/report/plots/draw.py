@@ -13,6 +13,7 @@ from pyromix.fitting.record import Fit
 from pyromix.report.facts.question import Question
 from pyromix.report.plots.effect import draw_effect
 from pyromix.report.plots.network import draw_network
+from pyromix.report.plots.profiles import draw_profiles
 from pyromix.report.plots.residuals import draw_residuals
 from pyromix.report.plots.responsibilities import draw_responsibilities
 from pyromix.report.plots.sources import draw_sources
@@ -25,6 +26,7 @@ DRAWERS: dict[str, Drawer] = {
     "network": lambda fit, question, ax, _: draw_network(fit, question, ax),
     "spectrum": lambda fit, _, ax, __: draw_spectrum(fit, ax),
     "sources": lambda fit, _, ax, __: draw_sources(fit, ax),
+    "profiles": lambda fit, _, ax, __: draw_profiles(fit, ax),
     "effect": lambda fit, question, ax, _: draw_effect(fit, question, ax),
     "responsibilities": lambda fit, _, ax, __: draw_responsibilities(fit, ax),
     "residuals": lambda fit, _, ax, check: draw_residuals(fit, ax, check),

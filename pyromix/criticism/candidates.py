@@ -1,0 +1,200 @@
+"""Numbers of sources side by side: what every criterion says of each, and which it chooses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from pyromix.data.folds import EQUAL_SCORES
+from pyromix.data.frames import to_pandas
+from pyromix.fitting.record import Fit
+from pyromix.identify.product.rank import RankEstimate
+from pyromix.model.printed import Grid, Printed
+from pyromix.model.ties import first_smallest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOT_REPRODUCED = (
+    "the chosen k does not reproduce all pair margins: an edge may be missing, or k be too small "
+    "(fit.predictive_check())"
+)
+
+RANKS_ONLY = (
+    "rank tests alone: the data answer moments only, and BIC, ICL and held-out likelihood need rows"
+)
+
+PENALISED = ("aic", "bic", "caic", "sabic", "icl")
+"""Criteria of a likelihood and a price; the smallest is best."""
+
+CRITERIA = ("rank", *PENALISED, "held_out")
+
+WHAT_HOLDS = ("rank", "bic", "held_out")
+"""Criteria that ask how many sources there are, each in another way."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One number of sources.
+
+    Attributes:
+        n_sources: k.
+        identified: ``"yes"`` where the mixture is locally identified at this k, ``"no"`` where it
+            is not, ``"unknown"`` where the model is too large for the certificate.
+        n_parameters: free probabilities.
+        log_likelihood: of the fit, sum over rows.
+        bic: smaller is better.
+        icl: smaller is better.
+        entropy_r2: 1 where every row's source is certain, 0 where none is.
+        held_out: mean log-likelihood of held-out rows, in nats per row.
+        held_out_error: standard error of its difference from the best candidate's.
+        rank_p_value: smallest p-value, after Holm's correction, of the hypothesis that k sources
+            suffice; nan where no table can contradict it.
+        fit_p_value: smallest p-value, after Holm's correction, over the pair margins of the fit: of
+            the hypothesis that this k and this graph are right. One where there are no pairs.
+        n_starts: starts of the fit.
+        n_best: starts that reached the best optimum.
+        aic: Akaike's criterion; smaller is better, as of the next two.
+        caic: Bozdogan's.
+        sabic: BIC adjusted for the size of the sample.
+    """
+
+    n_sources: int
+    identified: str
+    n_parameters: int
+    log_likelihood: float
+    bic: float
+    icl: float
+    entropy_r2: float
+    held_out: float
+    held_out_error: float
+    rank_p_value: float
+    fit_p_value: float
+    n_starts: int
+    n_best: int
+    aic: float
+    caic: float
+    sabic: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Candidates for k, and what each criterion says.
+
+    Attributes:
+        candidates: by increasing k.
+        ranks: estimated numbers of sources by rank tests; empty where no blocks can be tested.
+        level: of the rank tests.
+        notes: sentences.
+        fits: of the candidates; none where there were no rows.
+    """
+
+    candidates: tuple[Candidate, ...]
+    ranks: tuple[RankEstimate, ...]
+    level: float
+    notes: tuple[str, ...]
+    fits: tuple[Fit, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def choices(self) -> dict[str, int]:
+        """The k that each criterion chooses.
+
+        ``aic``, ``bic``, ``caic``, ``sabic`` and ``icl`` the smallest value, of equal ones that of
+        the smallest k; ``held_out`` the smallest k within one standard error of the best; ``rank``
+        the first that no test rejects. Only candidates that are not known to be unidentified stand
+        for election, where there are any. Data that answer moments only are judged by ``rank``
+        alone.
+        """
+        chosen = {"rank": max(r.rank for r in self.ranks)} if self.ranks else {}
+        if self.by_ranks_alone:
+            return chosen
+        elect = [c for c in self.candidates if c.identified != "no"] or list(self.candidates)
+        highest = max(c.held_out for c in elect)
+        for name in PENALISED:
+            place = first_smallest(getattr(c, name) for c in elect)
+            chosen[name] = elect[place].n_sources
+        chosen["held_out"] = min(
+            c.n_sources for c in elect if c.held_out >= highest - c.held_out_error - EQUAL_SCORES
+        )
+        return {name: chosen[name] for name in CRITERIA if name in chosen}
+
+    @property
+    def best(self) -> int:
+        """The choice of BIC; of the rank tests where the data have no rows."""
+        return self.choices["rank" if self.by_ranks_alone else "bic"]
+
+    @property
+    def by_ranks_alone(self) -> bool:
+        """Whether there were no rows: nothing was fitted, and likelihoods are nan."""
+        return all(math.isnan(c.log_likelihood) for c in self.candidates)
+
+    @property
+    def agree(self) -> bool:
+        """Whether rank tests, BIC and held-out likelihood choose the same k.
+
+        ICL answers another question: how many sources rows can be told apart by. Effects do not
+        need that. AIC, CAIC and SABIC are BIC at another price.
+        """
+        return len({k for name, k in self.choices.items() if name in WHAT_HOLDS}) == 1
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether the chosen candidate reproduces all pair margins of the table, at the level.
+
+        Where it does not, an edge may be missing, and a larger k may be standing in for it. Without
+        rows no candidate is contradicted.
+        """
+        chosen = next(c for c in self.candidates if c.n_sources == self.best)
+        return not chosen.fit_p_value < self.level
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table, one row per candidate."""
+        rows = [asdict(c) for c in self.candidates]
+        return to_pandas({name: [row[name] for row in rows] for name in rows[0]})
+
+    def __str__(self) -> str:
+        """The table, then what each criterion chooses."""
+        head = (
+            f"{'k':>2} {'identified':>10} {'params':>7} {'logL':>13} {'BIC':>12} {'ICL':>12} "
+            f"{'R2':>5} {'held-out':>9} {'(s.e.)':>8} {'rank p':>8} {'fit p':>8} "
+            f"{'starts':>9}"
+        )
+        lines = [head]
+        for c in self.candidates:
+            p = "-" if math.isnan(c.rank_p_value) else f"{c.rank_p_value:.2g}"
+            lines.append(
+                f"{c.n_sources:>2} {c.identified:>10} {c.n_parameters:>7} "
+                f"{c.log_likelihood:>13.3f} {c.bic:>12.2f} {c.icl:>12.2f} {c.entropy_r2:>5.2f} "
+                f"{c.held_out:>9.4f} {c.held_out_error:>8.4f} {p:>8} "
+                f"{f'{c.fit_p_value:.2g}':>8} {f'{c.n_best}/{c.n_starts}':>9}"
+            )
+        said = ", ".join(
+            f"{name} {k}{' or more' if name == 'rank' and self.rank_at_limit else ''}"
+            for name, k in self.choices.items()
+        )
+        verdict = (
+            f"rank tests, BIC and held-out likelihood agree on {self.best}"
+            if self.agree
+            else "they disagree: compare the answers under each"
+        )
+        verdict = RANKS_ONLY if self.by_ranks_alone else verdict
+        misfit = [] if self.reproduced else [NOT_REPRODUCED]
+        return "\n".join([*lines, f"chosen: {said}", verdict, *misfit, *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """The same for a notebook."""
+        rows = [
+            [value if isinstance(value, str) else f"{value:.6g}" for value in asdict(c).values()]
+            for c in self.candidates
+        ]
+        said = str(self).splitlines()[1 + len(rows) :]
+        grid = Grid(list(asdict(self.candidates[0])), rows, n_left=0)
+        return Printed("Numbers of sources", (grid,), tuple(said)).html()
+
+    @property
+    def rank_at_limit(self) -> bool:
+        """Whether the rank tests rejected every rank that they can contradict."""
+        return any(r.at_limit for r in self.ranks)
