@@ -119,14 +119,10 @@ def test_whatever_is_repeated_is_read_or_refused_in_no_time(reader, head, piece)
     assert seconds(reader, head + piece * (MIB // 4 // len(piece))) < 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("reader", "head", "piece"), CASES)
 def test_twice_the_text_takes_twice_the_time(reader, head, piece):
-    assert_linear(
-        reader,
-        lambda size: head + piece * int(size * MIB / len(piece)),
-        0.5,
-    )
+    """Up to a quarter of a MiB; ``studies/linear_readers.py`` goes to four."""
+    assert_linear(reader, lambda size: head + piece * int(size * MIB / len(piece)), 0.125)
 
 
 @pytest.mark.parametrize("blank", [" ", "\t", "\n"])
