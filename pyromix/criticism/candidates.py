@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from pyromix.criticism.disagreement import why_others_differ
 from pyromix.data.folds import EQUAL_SCORES
 from pyromix.data.frames import to_pandas
 from pyromix.fitting.record import Fit
@@ -148,6 +149,13 @@ class Selection:
         chosen = next(c for c in self.candidates if c.n_sources == self.best)
         return not chosen.fit_p_value < self.level
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Of each criterion that does not choose as BIC does, a sentence with what decided."""
+        if self.by_ranks_alone:
+            return ()
+        return why_others_differ(self.candidates, self.choices, self.best, self.level)
+
     def to_frame(self) -> pd.DataFrame:
         """The table, one row per candidate."""
         rows = [asdict(c) for c in self.candidates]
@@ -180,7 +188,7 @@ class Selection:
         )
         verdict = RANKS_ONLY if self.by_ranks_alone else verdict
         misfit = [] if self.reproduced else [NOT_REPRODUCED]
-        return "\n".join([*lines, f"chosen: {said}", verdict, *misfit, *self.notes])
+        return "\n".join([*lines, f"chosen: {said}", verdict, *self.reasons, *misfit, *self.notes])
 
     __repr__ = __str__
 

@@ -132,7 +132,11 @@ def k_section(subject: Subject) -> Section:
         title,
         verdict,
         facts=(("Chosen", chosen),),
-        words=(*other, *found.notes),
+        words=(
+            *other,
+            *(f"{reason[0].upper()}{reason[1:]}." for reason in found.reasons),
+            *found.notes,
+        ),
         tables=(Table(said, header, tuple(rows), n_left=2),),
         numbers={
             **own,
