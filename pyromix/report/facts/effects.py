@@ -13,10 +13,14 @@ from pyromix.answers.effect import Effect
 from pyromix.answers.intervals import Method
 from pyromix.errors import NotCertifiedError, PositivityError, QueryError, SpecError
 from pyromix.fitting.record import Fit
+from pyromix.identify.proximal import Proximal, by_proxies, find_proxies
 from pyromix.model.query import Certainty
 from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.report.advice import PYTHON
 from pyromix.report.facts.question import Question
+
+MAX_ERROR = 0.2
+"""Standard error up to which an answer by proxies is told: a wider one checks nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,8 @@ class Effects:
         errors: why something is refused: within each source, of all sources together.
         raw: P(outcome | treatment) of the rows themselves, ``(2, card)`` for the two arms; None
             without rows.
+        by_proxies: the effect by two groups of proxies and moments alone, where the graph has them,
+            the table has every cell, and the standard error is no larger than ``MAX_ERROR``.
         groups: the effect among those seen with each state of the contrast, where it is asked of
             everybody and determined.
     """
@@ -39,6 +45,7 @@ class Effects:
     errors: tuple[NotCertifiedError | PositivityError | SpecError, ...]
     raw: np.ndarray | None
     groups: tuple[Effect, ...] = ()
+    by_proxies: Proximal | None = None
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -55,6 +62,19 @@ class Effects:
 
 def find_effects(fit: Fit, question: Question) -> Effects:
     """Ask for the effect, per source too, and take no for an answer."""
+    effect, errors = _determined(fit, question)
+    raw = _raw(fit, question)
+    if effect is None or effect.certainty is Certainty.WEAK:
+        return Effects(question, effect, errors, raw)
+    return Effects(
+        question, effect, errors, raw, _groups(fit, question), _by_proxies(fit, question)
+    )
+
+
+def _determined(
+    fit: Fit, question: Question
+) -> tuple[Effect | None, tuple[NotCertifiedError | PositivityError | SpecError, ...]]:
+    """The effect, per source where that is determined, and what was refused."""
     errors: list[NotCertifiedError | PositivityError | SpecError] = []
     for per_source, require in ((True, "local"), (False, "local"), (False, "weak")):
         if per_source and fit.spec.n_sources == 1:
@@ -72,9 +92,8 @@ def find_effects(fit: Fit, question: Question) -> Effects:
         except (NotCertifiedError, PositivityError, SpecError) as error:
             errors.append(error)
             continue
-        groups = () if require == "weak" else _groups(fit, question)
-        return Effects(question, effect, tuple(errors), _raw(fit, question), groups)
-    return Effects(question, None, tuple(errors), _raw(fit, question))
+        return effect, tuple(errors)
+    return None, tuple(errors)
 
 
 def _groups(fit: Fit, question: Question) -> tuple[Effect, ...]:
@@ -94,6 +113,21 @@ def _groups(fit: Fit, question: Question) -> tuple[Effect, ...]:
     return tuple(found)
 
 
+def _by_proxies(fit: Fit, question: Question) -> Proximal | None:
+    """A second answer that shares little with the likelihood's; None where it says nothing."""
+    spec, table = fit.spec, fit.table
+    if table is None or fit.exact or not fit.counts.complete:
+        return None
+    x = spec.vertex(question.treatment)
+    proxies = find_proxies(spec, x, spec.vertex(question.outcome))
+    found = None if proxies is None else by_proxies(table, proxies, spec)
+    if found is None:
+        return None
+    one, other = (spec.state(x, state) for state in question.contrast)
+    error = float(found.standard_error(one, other, fit.n_rows).max())
+    return found if error <= MAX_ERROR else None
+
+
 def required_effect(fit: Fit, question: Question | None) -> Effect:
     """The effect of a plot: it must exist.
 
@@ -106,10 +140,10 @@ def required_effect(fit: Fit, question: Question | None) -> Effect:
             "an effect needs a treatment and an outcome, and the model declares neither; name two "
             f"of {list(fit.spec.variables)}"
         )
-    effects = find_effects(fit, question)
-    if effects.found is None:
-        raise effects.errors[-1]
-    return effects.found
+    effect, errors = _determined(fit, question)
+    if effect is None:
+        raise errors[-1]
+    return effect
 
 
 def told_state(effect: Effect) -> int:

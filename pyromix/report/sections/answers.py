@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pyromix.answers.answer import Answer
 from pyromix.answers.bounds import Bounds
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
+from pyromix.identify.proximal import Proximal
 from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.report.facts.doubts import assumed
 from pyromix.report.facts.effects import Effects, interval_source, told_state, why_no_interval
-from pyromix.report.numbers import between, share, signed
+from pyromix.report.numbers import between, braces, share, signed
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.sections.bounds import bounds_numbers, bounds_table, bounds_words
 from pyromix.report.subject import Subject
+
+Z95 = 1.96
+"""Standard errors on each side of a 95% interval."""
+
+APART = 3.0
+"""Standard errors from which on two answers are said to disagree."""
 
 
 def effect_section(subject: Subject) -> Section:
@@ -60,6 +69,8 @@ def effect_section(subject: Subject) -> Section:
             "Among those seen with a state of the treatment: what it does for them, one of the two "
             "arms being what happened to them."
         )
+    if effects.by_proxies is not None:
+        words.append(_second_answer(subject, effects.by_proxies, effect))
     outcome_states = spec.states_of(effect.outcome)
     shown = [effect.headline] if effect.headline >= 0 else range(len(outcome_states))
     tables = tuple(_table(subject, effects, effect, s) for s in shown)
@@ -89,6 +100,9 @@ def effect_section(subject: Subject) -> Section:
                 for group in effects.groups
                 for v, s in group.group.items()
             },
+            "by_proxies": None
+            if effects.by_proxies is None
+            else effects.by_proxies.difference(*effect.contrast).tolist(),
             "per_source": [_numbers(d) for d in effect.per_source] if effect.source_arms else [],
             "refusals": list(effects.refusals),
             **_bounds_numbers(subject),
@@ -109,6 +123,26 @@ def _bounds_tables(subject: Subject) -> tuple[Table, ...]:
 def _bounds_numbers(subject: Subject) -> dict[str, object]:
     found = subject.bounds
     return {"bounds": bounds_numbers(found)} if isinstance(found, Bounds) else {}
+
+
+def _second_answer(subject: Subject, alone: Proximal, effect: Effect) -> str:
+    """How far the answer of moments alone lies from that of the likelihood."""
+    spec, state, pair = subject.fit.spec, told_state(effect), effect.contrast
+    before, beside = (
+        braces(map(spec.name, group)) for group in (alone.proxies.before, alone.proxies.beside)
+    )
+    gap = float(effect.do.values[state]) - float(alone.difference(*pair)[state])
+    error = float(alone.standard_error(*pair, subject.fit.n_rows)[state])
+    apart = abs(gap) / error if error else math.inf
+    verdict = (
+        "the two agree"
+        if apart <= APART
+        else "they disagree, so the graph or the number of sources may be wrong"
+    )
+    return (
+        f"By proxies alone: a second answer of the same graph by moments of {before} and {beside}, "
+        f"without a mixture. It lies {apart:.1f} of its standard errors from the first: {verdict}."
+    )
 
 
 def _caption(subject: Subject, effect: Effect) -> str:
@@ -149,6 +183,12 @@ def _table(subject: Subject, effects: Effects, effect: Effect, state: int) -> Ta
         if effects.weak and difference is not effect.naive:
             cells = ["-"] * 3  # the number of a weak effect means nothing
         rows.append((kind, *cells, _ends(difference, state)))
+    if (alone := effects.by_proxies) is not None:
+        pair = effect.contrast
+        by = float(alone.difference(*pair)[state])
+        reach = Z95 * float(alone.standard_error(*pair, subject.fit.n_rows)[state])
+        cells = [share(float(alone.probs[arm, state])) for arm in pair]
+        rows.append(("do, by proxies alone", *cells, signed(by), between(by - reach, by + reach)))
     less = "-" if effects.weak else signed(float(effect.confounding.values[state]))
     rows.append(("naive less do", "", "", less, _ends(effect.confounding, state)))
     shares = "" if effects.raw is None else " in the rows,"
