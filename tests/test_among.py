@@ -284,13 +284,13 @@ def test_whatever_is_taken_for_determined_is_moved_by_no_unseen_direction():
         )
         x, y = 0, spec.n_variables - 1
         states = rng.integers(spec.cards[x], size=2).tolist()
-        query = DoQuery((y,), {x: states[0]}, {}, {x: states[1]})
+        question = DoQuery((y,), {x: states[0]}, {}, {x: states[1]})
         if spec.n_cells > 60 or y not in spec.descendants([x]):
             continue
         facts = graph_facts(spec).vertices
-        if observed_suffice(spec, query) or graph_covers(spec, facts, query):
+        if observed_suffice(spec, question) or graph_covers(spec, facts, question):
             taken += 1
-            assert certify(spec).residual(query) < 1e-6, seed
+            assert certify(spec).residual(question) < 1e-6, seed
         else:
             left += 1
     assert min(taken, left) > 5
