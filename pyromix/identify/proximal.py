@@ -16,12 +16,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.asking import asked
 from pyromix.data.moments import MomentSource
+from pyromix.exact import linalg
 from pyromix.identify.network.separation import Separations, bits, members, rank_bound, tells, union
 from pyromix.identify.views.patterns import all_assignments
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -85,10 +85,11 @@ def find_proxies(spec: MixtureSpec, treatment: int, outcome: int) -> Proxies | N
 
     Args:
         spec: graph, cardinalities and k.
-        treatment: vertex; None is found where something besides U confounds it.
+        treatment: vertex; None is found where something besides U confounds it, or there is one
+            source.
         outcome: vertex.
     """
-    if SOURCE in (treatment, outcome) or treatment == outcome:
+    if SOURCE in (treatment, outcome) or treatment == outcome or spec.n_sources == 1:
         return None
     graph, k = Separations(spec.parents), spec.n_sources
     cut = [tuple(p for p in found if p != treatment) for found in spec.parents]
@@ -134,13 +135,13 @@ def by_proxies(
     law = moments.table(axes, (), nothing).reshape([spec.n_joint(group) for group in groups])
     law = law / law.sum()
     with_w, with_y, of_w = law.sum(3), law.sum(2), law.sum((0, 1, 3))
-    found = torch.linalg.svd(with_w, full_matrices=False)
-    values = found.S[:, :k]
-    if values.shape[1] < k or bool((values[:, -1] <= 1e-12 * values[:, 0]).any()):
+    found = linalg.svd(with_w)
+    values = found.values[:, :k]
+    if values.shape[1] < k or not bool((values[:, -1] > 1e-12 * values[:, 0]).all()):
         return None
-    left, right = found.U[..., :k], found.Vh[:, :k].mT
+    left, right = found.u[..., :k], found.vh[:, :k].mT
     # h = V (U' A V)^-1 U' B; to first order the answer does not move with U and V.
-    inverse = right @ (left.mT @ with_w @ right).inverse() @ left.mT
+    inverse = right @ linalg.inv(left.mT @ with_w @ right).value @ left.mT
     bridge = inverse @ with_y
     probs = of_w @ bridge
     # d(w' A^+ B) = dw' h - (w' A^+) dA h + (w' A^+) dB
