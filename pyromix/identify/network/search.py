@@ -26,7 +26,11 @@ MAX_ASSIGNMENTS = 4096
 """Largest number of assignments of a conditioning set."""
 
 SEPARATORS = 1500
-"""Conditioning sets of one size that are tried; beyond, only vertices with many neighbours."""
+"""Conditioning sets of one size for which views are grown; beyond, only those of vertices with many
+neighbours."""
+
+MORE_SEPARATORS = 4100
+"""The same for which the smallest views are gone through: all of three among 30 vertices."""
 
 VERTICES_OF_A_SMALL_GRAPH = 20
 """Vertices up to which a refusal looks at conditioning sets of every size tried."""
@@ -64,16 +68,16 @@ def find_plans(spec: MixtureSpec, limit: int = ENOUGH) -> list[Plan]:
     """
     graph, ancestry, found = Separations(spec.parents), Ancestry(spec), _Found(max(limit, ENOUGH))
     for size in range(max(0, min(MAX_SEPARATOR, spec.n_variables - 3)) + 1):
-        looked_at = []
         for given in separators(spec, size):
             if found.enough:
                 break
-            looked_at.append(here := Conditioned(spec, given, graph))
+            here = Conditioned(spec, given, graph)
             for views in grown_views(here):
                 found.add(here, views)
         if found.complete:
             break
-        for here in looked_at:
+        for given in separators(spec, size, MORE_SEPARATORS):
+            here = Conditioned(spec, given, graph)
             for views in smallest_views(here, ancestry, found.lacks):
                 found.add(here, views, grown=False)
         if found.complete:
@@ -139,18 +143,19 @@ def _merit(plan: Plan) -> tuple[int, ...]:
     )
 
 
-def separators(spec: MixtureSpec, size: int) -> list[tuple[int, ...]]:
+def separators(spec: MixtureSpec, size: int, most: int = SEPARATORS) -> list[tuple[int, ...]]:
     """Conditioning sets of one size; where they are many, of the vertices with most neighbours.
 
     Args:
         spec: the graph.
         size: number of vertices.
+        most: how many sets at most.
     """
     n = spec.n_variables
     degree = [len(spec.parents[v]) + len(spec.children[v]) for v in range(n)]
     ranked = sorted(range(n), key=lambda v: -degree[v])
     pool = n
-    while pool > size and math.comb(pool, size) > SEPARATORS:
+    while pool > size and math.comb(pool, size) > most:
         pool -= 1
     return [
         given
