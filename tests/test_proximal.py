@@ -112,7 +112,8 @@ def test_the_report_says_whether_a_second_answer_agrees():
     alone, more = effects.by_proxies, torch.tensor([[0.0, 0.0], [-0.3, 0.3]], dtype=torch.float64)
     for moved, said in ((alone.probs, "the two agree"), (alone.probs + more, "they disagree")):
         changed = replace(effects, by_proxies=replace(alone, probs=moved))
-        section = effect_section(SimpleNamespace(fit=fit, effects=changed, advice=PYTHON))
+        subject = SimpleNamespace(fit=fit, effects=changed, advice=PYTHON, bounds=None)
+        section = effect_section(subject)
         assert any(word.startswith("By proxies alone") and said in word for word in section.words)
         assert any("do, by proxies alone" in row for table in section.tables for row in table.rows)
 
