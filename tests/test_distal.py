@@ -176,6 +176,9 @@ def test_what_cannot_be_described_is_refused(frame, fit):
         fit.distal(frame, "V0")
     with pytest.raises(px.QueryError, match="method"):
         fit.distal(frame, "score", method="none")
+    for states in ([[1]], ["yes"], ["yes", "yes"]):
+        with pytest.raises(px.DataError, match="two or more distinct states"):
+            fit.distal(frame, "ill", states=states)
     with pytest.raises(px.DataError, match="height"):
         fit.distal(frame, "height")
     shares = torch.full((1, 5, 2), 0.5, dtype=torch.float64)

@@ -36,10 +36,11 @@ from pyromix.estimate.indexed import IndexedRows
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.exact.likelihood import responsibilities
 from pyromix.fitting.record import Fit
-from pyromix.model.arguments import level_of, one_of, whole
+from pyromix.model.arguments import level_of, listed, one_of, plain, shown, whole
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.printed import columns_of_text
 from pyromix.model.randomness import RandomState, check_seed, numpy_generator
+from pyromix.posterior.chains import check_draws
 from pyromix.posterior.draws import matched
 
 if TYPE_CHECKING:
@@ -187,6 +188,10 @@ def distal(
     one_of("method", method, DISTAL_METHODS)
     n_bootstrap = whole("n_bootstrap", n_bootstrap, 0)
     check_seed(random_state)
+    if not isinstance(outcome, str):
+        raise QueryError(f"outcome must be the name of a column, found {shown(outcome)}")
+    if n_bootstrap:
+        check_draws(fit.spec, n_bootstrap, "take fewer tables (n_bootstrap)")
     if outcome in fit.spec.variables:
         raise QueryError(
             f"expected an outcome outside the model, found {outcome!r}, one of its variables "
@@ -268,7 +273,7 @@ def _features(
     table: RawTable, outcome: str, states: Sequence[Hashable] | None
 ) -> tuple[tuple[Hashable, ...], Float[Tensor, "rows values"], Bool[Tensor, " rows"]]:
     """What is estimated, the outcome as numbers, and where it was observed."""
-    declared = {} if states is None else {outcome: tuple(states)}
+    declared = {} if states is None else {outcome: plain(listed("states", states, "states"))}
     reader = Covariates.of(table, [outcome], declared)
     numbers = torch.from_numpy(reader.read(table))[:, 1:]
     told = numbers.isfinite().all(1)

@@ -33,6 +33,7 @@ from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, check_seed, numpy_generator
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MAX_SOURCES, MixtureSpec
+from pyromix.posterior.chains import check_draws
 from pyromix.posterior.simulated import Table, simulated, together
 
 LISTED_CELLS = 2**12
@@ -159,6 +160,7 @@ def bootstrap_lrt(
             "of a finite number; pass a table"
         )
     counts = taken.as_counts()
+    check_draws(taken.spec, n, "take fewer simulated tables (n)")
     seed = int(numpy_generator(random_state).integers(2**62))
     specs = taken.spec.with_n_sources(k - 1), taken.spec
     with progress_bar(show_progress, n, f"{k} against {k - 1}") as tell:

@@ -13,6 +13,7 @@ from pyromix.data.columns import observed, state_numbers
 from pyromix.data.levels import numbers_of
 from pyromix.data.reading import RawTable, check_columns
 from pyromix.errors import DataError
+from pyromix.model.arguments import shown
 
 INTERCEPT = "(intercept)"
 
@@ -102,7 +103,13 @@ class Covariates:
 
 def _coding(table: RawTable, name: str, declared: Sequence[Hashable] | None) -> Coding:
     if declared is not None:
-        return Coding(name, tuple(declared))
+        states = tuple(declared)
+        if not all(isinstance(s, Hashable) for s in states) or len({*states}) < max(len(states), 2):
+            raise DataError(
+                f"expected two or more distinct states for column {name!r}, found "
+                f"{shown(list(states))}"
+            )
+        return Coding(name, states)
     if table.text or table.frame[name].dtype.is_numeric():
         try:
             numbers = numbers_of(name, table.frame[name], table.marks)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyromix.data.counts import Counts
 from pyromix.data.covariates import Covariates
-from pyromix.data.frames import encode
+from pyromix.data.frames import MISSING_RULES, encode
 from pyromix.data.reading import RawTable, check_columns, read_frame
 from pyromix.data.weights import COUNTS, row_weight
 from pyromix.errors import (
@@ -23,6 +23,7 @@ from pyromix.errors import (
     DataRepairWarning,
     PyromixWarning,
     QueryError,
+    SpecError,
     StartsDisagreeWarning,
     WeakIdentificationWarning,
     warn,
@@ -40,8 +41,8 @@ from pyromix.estimate.result import in_best
 from pyromix.estimate.starts import batch_of, inside, random_starts
 from pyromix.exact.rows import CellIndex
 from pyromix.fitting import engine
-from pyromix.fitting.inputs import is_asked, take_in, without_edges
-from pyromix.model.arguments import listed, mapping, shown, whole
+from pyromix.fitting.inputs import declared_states, is_asked, take_in, without_edges
+from pyromix.model.arguments import listed, one_of, real, shown, whole
 from pyromix.model.match import canonical_order
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, check_seed, torch_generator
@@ -157,7 +158,10 @@ def regress(
             f"prior must be None where there are covariates, found {shown(prior)}: coefficients "
             "and items are fitted by maximum likelihood; leave prior out"
         )
-    n_init = N_INIT if n_init is None else whole("n_init", n_init, 0)
+    n_init = N_INIT if n_init is None else whole("n_init", n_init, 0, error=SpecError)
+    max_iter = whole("max_iter", max_iter, 1, error=SpecError)
+    tol = real("tol", tol, 0.0, error=SpecError, advice="nats per row, e.g. tol=1e-9")
+    missing = one_of("missing", missing, MISSING_RULES, DataError)
     check_seed(random_state)
     if is_asked(data):
         raise DataError(
@@ -166,7 +170,7 @@ def regress(
         )
     table = read_frame(data, missing_values)
     check_columns(table, names)
-    declared = dict(mapping("state_names", state_names, "names of variables to lists of states"))
+    declared = declared_states(state_names)
     reader = Covariates.of(table, names, {n: declared.pop(n) for n in names if n in declared})
     generator = torch_generator(random_state)
     spec, codes, weights = _items(
@@ -229,7 +233,8 @@ def _names(covariates: Any) -> tuple[str, ...]:
     if isinstance(covariates, str):
         covariates = [covariates]
     names = tuple(listed("covariates", covariates, "names of columns"))
-    if not names or len(set(names)) < len(names):
+    known = all(isinstance(name, Hashable) for name in names)
+    if not names or not known or len(set(names)) < len(names):
         raise QueryError(
             f"covariates must be names of columns, each once, found {shown(list(names))}"
         )
