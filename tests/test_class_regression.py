@@ -185,7 +185,7 @@ def test_weights_stand_for_rows_and_starts_may_differ(frame, fit):
 
 
 def test_every_pair_of_three_sources_is_contrasted():
-    fit = px.fit_product(simulated(400, 1, 3), 3, covariates=["age", "sex"], n_init=3, tol=1e-8)
+    fit = px.fit_product(simulated(300, 1, 3), 3, covariates=["age", "sex"], n_init=1, tol=1e-8)
     table = fit.to_frame().set_index(["source", "reference", "covariate"])
     assert len(table) == 9
     gap = table.loc[(2, 0, "age"), "estimate"] - table.loc[(1, 0, "age"), "estimate"]
@@ -231,7 +231,7 @@ def test_rows_without_a_covariate_are_dropped_and_said(frame):
 
 
 def test_numbers_with_declared_states_are_names():
-    frame = simulated(150, 5).assign(group=lambda f: (f["age"] > 0).astype(int))
+    frame = simulated(120, 5).assign(group=lambda f: (f["age"] > 0).astype(int))
     kept = frame.drop(columns=["sex", "age"])
     number = px.fit_product(kept, 2, covariates="group", n_init=2)
     named = px.fit_product(kept, 2, covariates="group", n_init=2, state_names={"group": [1, 0]})

@@ -29,8 +29,8 @@ def by_descent(rows: torch.Tensor, weights: torch.Tensor, k: int) -> float:
         return value.item(), given.grad.numpy()
 
     rng = np.random.default_rng(0)
-    starts = [2 * rng.normal(size=k + k * n) for _ in range(20 if k > 1 else 1)]
-    options = {"maxiter": 2000, "gtol": 1e-6}
+    starts = [2 * rng.normal(size=k + k * n) for _ in range(8 if k > 1 else 1)]
+    options = {"maxiter": 300, "gtol": 1e-4}
     return -min(minimize(minus, s, method="BFGS", jac=True, options=options).fun for s in starts)
 
 
@@ -51,9 +51,9 @@ def test_a_simulated_statistic_is_the_best_that_another_algorithm_finds():
     one, half = torch.ones(1, dtype=torch.float64), torch.full((1, 2), 0.5, dtype=torch.float64)
     null = px.BayesNetMixture(spec.with_n_sources(1), one, (half,) * 4)
     counts = Counts.from_codes(spec, sample(null, 150, 0)[0])
-    (group,) = _groups(null, counts, 2, 2, 3)
-    assert [float(w) for w in group[1].sum(0)] == [150.0, 150.0]
-    gains, _ = _Climbs((null.spec, spec), counts, 10, 3).gains(*group, range(1, 3))
+    (group,) = _groups(null, counts, 1, 1, 3)
+    assert [float(w) for w in group[1].sum(0)] == [150.0]
+    gains, _ = _Climbs((null.spec, spec), counts, 10, 3).gains(*group, range(1, 2))
     for i, gain in enumerate(gains):
         seen = group[1][:, i] > 0
         rows, weights = group[0][seen], group[1][seen, i]
@@ -63,15 +63,15 @@ def test_a_simulated_statistic_is_the_best_that_another_algorithm_finds():
 
 def test_a_simulated_table_does_not_depend_on_how_many_there_are_or_climb_together(monkeypatch):
     counts, _ = latent_class("cheating", 2)
-    many = px.bootstrap_lrt(counts, 2, n=5, n_init=3, random_state=5)
-    few = px.bootstrap_lrt(counts, 2, n=2, n_init=3, random_state=5)
+    many = px.bootstrap_lrt(counts, 2, n=3, n_init=2, random_state=5)
+    few = px.bootstrap_lrt(counts, 2, n=2, n_init=2, random_state=5)
     monkeypatch.setattr(likelihood_ratio, "NUMBERS", 1)
-    apart = px.bootstrap_lrt(counts, 2, n=2, n_init=3, random_state=5)
-    other = px.bootstrap_lrt(counts, 2, n=2, n_init=3, random_state=6)
+    apart = px.bootstrap_lrt(counts, 2, n=2, n_init=2, random_state=5)
+    other = px.bootstrap_lrt(counts, 2, n=2, n_init=2, random_state=6)
     assert few.simulated == pytest.approx(many.simulated[:2], abs=1e-6)
     assert apart.simulated == pytest.approx(few.simulated, abs=1e-3)
     assert other.simulated != pytest.approx(few.simulated, abs=1e-2)
-    assert len(set(many.simulated)) == 5
+    assert len(set(many.simulated)) == 3
 
 
 def test_simulated_tables_have_cells_missing_as_the_table_has():

