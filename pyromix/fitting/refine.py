@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from os import PathLike
 from typing import Any, TypeVar
 
 from pyromix.data.counts import Counts
@@ -115,6 +116,7 @@ def bootstrap(
     missing_values: Any = None,
     random_state: RandomState = 0,
     max_iter: int = 2000,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> F:
     """Return this fit with n replicates on reweighted tables as its draws.
 
@@ -131,9 +133,15 @@ def bootstrap(
         missing_values: of ``data``, as in ``fit``.
         random_state: of the weights.
         max_iter: iteration limit of a replicate.
+        checkpoint: a file that keeps the replicates that are done: called again with it after a
+            stop (Ctrl-C, a crash), the work goes on, and ends at the digits that it would have
+            ended at. These differ from those without a checkpoint within EM's tolerance, since
+            fewer replicates climb at once.
 
     Raises:
         QueryError: the kind is unknown, or n is no positive integer.
+        FileError: the checkpoint is damaged, of another table, estimate or option, or cannot be
+            written to.
         DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
     counts = table_of(fit, data, sample_weight, weights_are, missing_values)
@@ -146,6 +154,7 @@ def bootstrap(
         prior=fit.prior,
         random_state=random_state,
         max_iter=max_iter,
+        checkpoint=checkpoint,
     )
     notes = []
     if lost := int((~found.converged).sum()):

@@ -1,0 +1,176 @@
+"""Work that is stopped and taken up again ends where it would have ended, to the last digit."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+
+import pytest
+import torch
+from torch import Tensor
+
+import pyromix as px
+from pyromix.formats.checkpoint import MANIFEST, checkpoint_of, digest
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.posterior import bootstrap as replicas
+
+
+@pytest.fixture(scope="module")
+def model_and_frame():
+    model, frame, _ = px.datasets.load("hidden-group")
+    return model, frame[:800]
+
+
+@pytest.fixture(scope="module")
+def fit(model_and_frame):
+    model, frame = model_and_frame
+    return px.fit(model, frame, n_sources=2, n_init=1, prior=1.0)
+
+
+def quiet(function, *arguments, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", px.PyromixWarning)
+        return function(*arguments, **options)
+
+
+def same(left: BayesNetMixture, right: BayesNetMixture) -> bool:
+    """Equal to the last bit."""
+    return all(map(torch.equal, left.tables, right.tables))
+
+
+def stop_at(monkeypatch, module, name: str, nth: int) -> list[int]:
+    """Let Ctrl-C come at the n-th call of a function; returns the calls so far."""
+    real, calls = getattr(module, name), []
+
+    def stopped(*arguments, **options):
+        calls.append(len(calls))
+        if len(calls) == nth:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, name, stopped)
+    return calls
+
+
+@pytest.mark.parametrize("kind", ["multinomial", "dirichlet"])
+def test_a_bootstrap_goes_on_to_the_same_digits(fit, kind, tmp_path, monkeypatch):
+    options = {"n": 120, "kind": kind, "random_state": 3}
+    whole = quiet(fit.bootstrap, checkpoint=tmp_path / "whole", **options).draws
+    path = tmp_path / "stopped.checkpoint"
+    with monkeypatch.context() as patch:
+        stop_at(patch, replicas, "climb_replicates", 3)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(fit.bootstrap, checkpoint=path, **options)
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, replicas, "climb_replicates", 0)
+        resumed = quiet(fit.bootstrap, checkpoint=path, **options).draws
+        assert len(calls) == 1  # two of three steps were done
+        assert same(resumed, whole)
+        again = quiet(fit.bootstrap, checkpoint=path, **options).draws
+        assert len(calls) == 1
+        assert same(again, whole)
+    plain = quiet(fit.bootstrap, **options).draws
+    for one, other in zip(plain.tables, whole.tables, strict=True):
+        # Replicates of one batch share EM's extrapolation: batches of other sizes end at other
+        # digits, within its tolerance of 1e-8 nats per row.
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"n": 5}, "n: 4, not 5"),
+        ({"kind": "dirichlet"}, "kind: 'multinomial', not 'dirichlet'"),
+        ({"random_state": 1}, "random_state"),
+        ({"max_iter": 5}, "max_iter: 2000, not 5"),
+    ],
+)
+def test_a_checkpoint_of_other_options_is_refused_by_name(fit, change, named, tmp_path):
+    options = {"n": 4, "checkpoint": tmp_path / "c"}
+    quiet(fit.bootstrap, **options)
+    with pytest.raises(px.FileError, match=f"another {named}"):
+        fit.bootstrap(**{**options, **change})
+
+
+def test_a_checkpoint_of_another_table_or_estimate_is_refused_by_name(
+    fit, model_and_frame, tmp_path
+):
+    model, frame = model_and_frame
+    quiet(fit.bootstrap, n=3, checkpoint=tmp_path / "c")
+    with pytest.raises(px.FileError, match="another table"):
+        fit.bootstrap(frame[:700], n=3, checkpoint=tmp_path / "c")
+    other = px.fit(model, frame, n_sources=2, n_init=1, prior=2.0)
+    with pytest.raises(px.FileError, match=r"another (estimate|prior)"):
+        other.bootstrap(n=3, checkpoint=tmp_path / "c")
+
+
+def count_of(path) -> int:
+    """A piece of work of two steps; how many had to be done."""
+    done = []
+
+    def compute() -> Tensor:
+        done.append(1)
+        return torch.arange(3.0) / 7
+
+    kept = checkpoint_of(path, "counting", {"k": 2})
+    for name in ("one", "two"):
+        found = kept.step(name, compute, lambda t: ({"t": t}, {"k": 2}), lambda t, _: t["t"])
+        assert torch.equal(found, torch.arange(3.0) / 7)
+    return len(done)
+
+
+def test_any_damage_is_a_named_error_and_nothing_is_lost_in_silence(tmp_path):
+    path = tmp_path / "c"
+    assert (count_of(path), count_of(path)) == (2, 0)
+    content = path.read_bytes()
+    with pytest.raises(px.FileError, match="another work: 'counting', not 'other'"):
+        checkpoint_of(path, "other", {"k": 2})
+    with pytest.raises(px.FileError, match="another k: 2, not None"):
+        checkpoint_of(path, "counting", {})
+    outcomes = set()
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :])
+        try:
+            outcomes.add(count_of(path))
+        except px.FileError:
+            outcomes.add("refused")
+        assert path.exists()
+    assert outcomes <= {"refused", 0, 1, 2}
+    assert "refused" in outcomes
+    for cut in (0, 10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:cut])
+        with pytest.raises(px.FileError, match="c: "):
+            count_of(path)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "how", "message"),
+    [
+        (b'{"format": 2, "work": "counting", "asked": {}}', zipfile.ZIP_STORED, "format 1"),
+        (b'{"format": 1}', zipfile.ZIP_STORED, "unreadable"),
+        (b"[" * 100_000, zipfile.ZIP_STORED, "unreadable"),
+        (b" " * 2**21, zipfile.ZIP_STORED, "other sizes"),
+        (b'{"format": 1, "work": "counting", "asked": {}}', zipfile.ZIP_DEFLATED, "expected a ch"),
+    ],
+)
+def test_files_of_another_kind_are_refused(tmp_path, manifest, how, message):
+    with zipfile.ZipFile(tmp_path / "c", "w", how) as archive:
+        archive.writestr(MANIFEST, manifest)
+    with pytest.raises(px.FileError, match=message):
+        count_of(tmp_path / "c")
+
+
+def test_a_bundle_is_no_checkpoint_and_a_checkpoint_no_bundle(fit, tmp_path):
+    fit.save(tmp_path / "fit.pyromix")
+    with pytest.raises(px.FileError, match="expected a checkpoint"):
+        count_of(tmp_path / "fit.pyromix")
+    count_of(tmp_path / "c.pyromix")
+    with pytest.raises(px.FileError, match="in the bundle"):
+        px.load(tmp_path / "c.pyromix")
+
+
+def test_digests_tell_types_shapes_and_values_apart():
+    zero = torch.zeros(4)
+    others = [zero.double(), zero.view(2, 2), zero + 1, zero[:3], -zero]
+    assert len({digest(zero), *map(digest, others)}) == 6
+    assert digest(zero, zero) == digest(zero.clone(), zero)
