@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import pyromix as px
+from pyromix.criticism import selection as selecting
 from pyromix.formats.checkpoint import MANIFEST, checkpoint_of, digest
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.posterior import bootstrap as replicas
@@ -102,6 +103,50 @@ def test_a_checkpoint_of_another_table_or_estimate_is_refused_by_name(
     other = px.fit(model, frame, n_sources=2, n_init=1, prior=2.0)
     with pytest.raises(px.FileError, match=r"another (estimate|prior)"):
         other.bootstrap(n=3, checkpoint=tmp_path / "c")
+
+
+def test_a_selection_goes_on_to_the_same_digits(model_and_frame, tmp_path, monkeypatch):
+    model, frame = model_and_frame
+    options = {"candidates": [1, 2, 3], "n_init": 1, "n_folds": 2}
+    plain = quiet(px.select_n_sources, model, frame, **options)
+    path = tmp_path / "c"
+    with monkeypatch.context() as patch:
+        stop_at(patch, selecting, "fit", 3)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(px.select_n_sources, model, frame, checkpoint=path, **options)
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, selecting, "fit", 0)
+        resumed = quiet(px.select_n_sources, model, frame, checkpoint=path, **options)
+        assert len(calls) == 1
+    assert resumed.candidates == plain.candidates
+    assert str(resumed) == str(plain)
+    for one, other in zip(resumed.fits, plain.fits, strict=True):
+        assert same(one.mixture, other.mixture)
+        assert str(one.diagnostics) == str(other.diagnostics)
+        assert one.counts.same_rows(other.counts)
+    asked, again = (px.query(x.fits[1], "Y", do={"X": "treated"}) for x in (resumed, plain))
+    assert str(asked) == str(again)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"candidates": [1, 2]}, r"candidates: '\[1\]'"),
+        ({"n_folds": 3}, "n_folds"),
+        ({"prior": 0.5}, "prior"),
+        ({"random_state": 1}, "random_state"),
+        ({"n_init": 2}, "n_init: '1', not '2'"),
+        ({"max_iter": 50}, "max_iter"),
+    ],
+)
+def test_a_selection_of_other_options_is_refused_by_name(model_and_frame, tmp_path, change, named):
+    model, frame = model_and_frame
+    options = {"candidates": [1], "n_init": 1, "n_folds": 2, "checkpoint": tmp_path / "c"}
+    quiet(px.select_n_sources, model, frame[:200], **options)
+    with pytest.raises(px.FileError, match=f"another {named}"):
+        quiet(px.select_n_sources, model, frame[:200], **{**options, **change})
+    with pytest.raises(px.FileError, match=r"another (table|graph)"):
+        quiet(px.select_n_sources, None, frame[:200], **options)
 
 
 def count_of(path) -> int:
