@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from contextlib import suppress
 
 import pytest
 import torch
@@ -11,6 +12,9 @@ from torch import Tensor
 
 import pyromix as px
 from pyromix.criticism import selection as selecting
+from pyromix.estimate import restarts
+from pyromix.fitting import engine, resuming
+from pyromix.formats.bundle import packed_tensors, unpacked_tensors
 from pyromix.formats.checkpoint import MANIFEST, checkpoint_of, digest
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.posterior import bootstrap as replicas
@@ -219,3 +223,106 @@ def test_digests_tell_types_shapes_and_values_apart():
     others = [zero.double(), zero.view(2, 2), zero + 1, zero[:3], -zero]
     assert len({digest(zero), *map(digest, others)}) == 6
     assert digest(zero, zero) == digest(zero.clone(), zero)
+
+
+FITS = {
+    "until confirmed": {"n_sources": 2, "method": "em", "prior": 1.0},
+    "raced, prior chosen": {"n_sources": 2, "method": "em"},
+    "beside moments, starts given": {"n_sources": 2, "n_init": 3},
+    "products": {"n_sources": 2, "n_init": 2},
+}
+
+
+def fitted(name, model, frame, **options):
+    if name == "products":
+        return quiet(px.fit_product, frame, **FITS[name], **options)
+    return quiet(px.fit, model, frame, **FITS[name], **options)
+
+
+@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("stop", [1, 2, "shrink"])
+def test_a_fit_goes_on_to_the_same_digits(model_and_frame, tmp_path, monkeypatch, name, stop):
+    model, frame = model_and_frame
+    if name.startswith("raced"):
+        monkeypatch.setattr(engine, "HEAT_ROWS", 10)  # 16 distinct rows are many
+    if name.startswith("until"):
+        monkeypatch.setattr(restarts, "CONFIRMED", 25)  # so that there are two rounds of 20
+    whole = fitted(name, model, frame)
+    path = tmp_path / "c"
+    with monkeypatch.context() as patch:
+        if stop == "shrink":
+            stop_at(patch, engine, "shrink", 1)
+        else:
+            stop_at(patch, resuming, "climb", stop)
+        with suppress(KeyboardInterrupt):  # a fit of one climb has no second one
+            fitted(name, model, frame, checkpoint=path)
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, resuming, "climb", 0)
+        resumed = fitted(name, model, frame, checkpoint=path)
+        n_left = len(calls)
+        again = fitted(name, model, frame, checkpoint=path)
+        assert len(calls) == n_left  # a finished one climbs no more
+    if stop != 1:
+        assert n_left <= 1
+    for found in (resumed, again):
+        assert same(found.mixture, whole.mixture)
+        assert found.diagnostics.start_log_likelihoods == whole.diagnostics.start_log_likelihoods
+        assert str(found.diagnostics) == str(whole.diagnostics)
+        assert same(found.ends.mixtures, whole.ends.mixtures)
+        assert all(map(torch.equal, found.prior.tables, whole.prior.tables))
+        assert str(found) == str(whole)
+        assert str(found.query("Y")) == str(whole.query("Y"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"n_sources": 3}, "n_sources: 2, not 3"),
+        ({"n_init": 2}, "n_init: '1', not '2'"),
+        ({"prior": 1.0}, "prior: 'None', not '1.0'"),
+        ({"method": "auto"}, "method: \"'em'\""),
+        ({"random_state": 1}, "random_state"),
+        ({"tol": 1e-7}, "tol"),
+    ],
+)
+def test_a_fit_of_other_options_is_refused_by_name(model_and_frame, tmp_path, change, named):
+    model, frame = model_and_frame
+    options = {
+        "n_sources": 2, "n_init": 1, "method": "em", "prior": None, "checkpoint": tmp_path / "c"
+    }  # fmt: skip
+    quiet(px.fit, model, frame[:200], **options)
+    with pytest.raises(px.FileError, match=f"another {named}"):
+        quiet(px.fit, model, frame[:200], **{**options, **change})
+
+
+def test_a_generator_stands_where_it_would_have_stood(model_and_frame, tmp_path):
+    model, frame = model_and_frame
+    drawn = []
+    for path in (None, tmp_path / "c", tmp_path / "c"):
+        generator = torch.Generator().manual_seed(5)
+        quiet(px.fit, model, frame[:300], n_init=1, random_state=generator, checkpoint=path)
+        drawn.append(torch.rand(1, generator=generator).item())
+    assert len(set(drawn)) == 1
+
+
+def test_a_climb_of_another_structure_is_refused(model_and_frame, tmp_path):
+    """A step that names more starts than it has ends, or tables of another shape."""
+    model, frame = model_and_frame
+    options = {"n_init": 1, "method": "em", "prior": None}
+    quiet(px.fit, model, frame[:200], 2, checkpoint=tmp_path / "c", **options)
+    with zipfile.ZipFile(tmp_path / "c") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    tensors = unpacked_tensors(members["climb 1"])
+    for change in (
+        {"start_objectives": torch.zeros(7).double()},
+        {"mixture/1": tensors["mixture/1"] * 2},
+        {"numbers": torch.zeros(2).double()},
+        {"row_masses/0": torch.zeros(5).double()},
+        {"fields": torch.frombuffer(bytearray(b"{}"), dtype=torch.uint8)},
+    ):
+        with zipfile.ZipFile(tmp_path / "c", "w") as archive:
+            for name, content in members.items():
+                step = packed_tensors({**tensors, **change}) if name == "climb 1" else content
+                archive.writestr(name, step)
+        with pytest.raises(px.FileError, match="step 'climb 1' of the checkpoint is damaged"):
+            quiet(px.fit, model, frame[:200], 2, checkpoint=tmp_path / "c", **options)

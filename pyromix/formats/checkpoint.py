@@ -153,7 +153,7 @@ def checkpoint_of(path: str | PathLike[str], work: str, asked: Asked) -> Checkpo
         )
     there = {"work": found[1], **found[2]}
     here = {"work": work, **asked}
-    for name in here.keys() | there.keys():
+    for name in dict.fromkeys((*here, *there)):
         if here.get(name) != there.get(name):
             raise FileError(
                 f"{place}: the checkpoint is of another {name}: {shown(there.get(name))}, not "
