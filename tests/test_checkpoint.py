@@ -18,6 +18,7 @@ from pyromix.formats.bundle import packed_tensors, unpacked_tensors
 from pyromix.formats.checkpoint import MANIFEST, checkpoint_of, digest
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.posterior import bootstrap as replicas
+from pyromix.posterior import gibbs as gibbs_sampling
 
 
 @pytest.fixture(scope="module")
@@ -326,3 +327,24 @@ def test_a_climb_of_another_structure_is_refused(model_and_frame, tmp_path):
                 archive.writestr(name, step)
         with pytest.raises(px.FileError, match="step 'climb 1' of the checkpoint is damaged"):
             quiet(px.fit, model, frame[:200], 2, checkpoint=tmp_path / "c", **options)
+
+
+def test_gibbs_goes_on_to_the_same_digits(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(gibbs_sampling, "SWEEPS_OF_A_STEP", 7)
+    options = {"num_samples": 8, "warmup_steps": 9, "num_chains": 2, "thinning": 2}
+    whole = quiet(fit.refine, method="gibbs", **options)
+    path = tmp_path / "c"
+    with monkeypatch.context() as patch:
+        stop_at(patch, gibbs_sampling.Sweep, "complete", 18)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(fit.refine, method="gibbs", checkpoint=path, **options)
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, gibbs_sampling.Sweep, "complete", 0)
+        resumed = quiet(fit.refine, method="gibbs", checkpoint=path, **options)
+        assert len(calls) == 9 + 16 - 14 + 1  # fourteen sweeps were done; one looks at the last
+    again = quiet(fit.refine, method="gibbs", checkpoint=path, **options)
+    for found in (resumed, again):
+        assert same(found.draws, whole.draws)
+        assert found.diagnostics.sampling == whole.diagnostics.sampling
+    with pytest.raises(px.FileError, match="another thinning: 2, not 1"):
+        quiet(fit.refine, method="gibbs", checkpoint=path, **{**options, "thinning": 1})

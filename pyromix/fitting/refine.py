@@ -65,7 +65,8 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
 
             - em: ``max_iter``, ``tol``, ``accelerate``, ``check_saddle``, ``progress``;
             - gibbs: ``num_samples``, ``warmup_steps``, ``num_chains``, ``thinning``,
-              ``random_state``, ``show_progress``;
+              ``random_state``, ``show_progress``, ``checkpoint`` (a file that keeps the sweeps that
+              are done, as of ``fit.bootstrap``);
             - nuts: ``num_samples``, ``warmup_steps``, ``num_chains``, ``target_accept_prob``,
               ``max_tree_depth``, ``random_state``, ``show_progress``;
             - svi: ``guide`` (``"delta"``, ``"normal"``, ``"lowrank"`` or one's own),
