@@ -228,6 +228,7 @@ def fit(
     show_progress: bool | None = None,
     max_iter: int = 2000,
     tol: float = 1e-9,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> MixtureFit:
     """Fit a mixture of Bayesian networks with an unobserved source to a table.
 
@@ -269,6 +270,9 @@ def fit(
         show_progress: None shows a bar on a terminal only.
         max_iter: iteration limit of EM.
         tol: EM stops when an iteration gains less than this many nats per row.
+        checkpoint: a file that keeps the climbs of EM that are done, and what held-out rows chose:
+            called again with it after a stop (Ctrl-C, a crash), the work goes on, and ends at the
+            same digits. Moments are taken anew.
 
     Returns:
         The fit with the best likelihood over the starts; sources by decreasing weight.
@@ -277,7 +281,8 @@ def fit(
         SpecError: the graph, the states or k are unusable.
         DataError: the table does not fit the model, a weight is unusable, or ``weights_are`` is
             set without weights.
-        FileError: a path cannot be read.
+        FileError: a path cannot be read, or the checkpoint is damaged, or of another table, graph
+            or option.
         QueryError: an option is unknown.
         PlanError, IdentificationError: ``"moments"`` or ``"markov-boundary"`` alone, and the graph
             has no plan for it, or moments do not determine the mixture.
@@ -301,6 +306,7 @@ def fit(
             show_progress=show_progress,
             max_iter=max_iter,
             tol=tol,
+            checkpoint=checkpoint,
         )
     )
 

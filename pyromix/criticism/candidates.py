@@ -11,7 +11,7 @@ from pyromix.data.folds import EQUAL_SCORES
 from pyromix.data.frames import to_pandas
 from pyromix.fitting.record import Fit
 from pyromix.identify.product.rank import RankEstimate
-from pyromix.model.printed import Grid, Printed
+from pyromix.model.printed import Printed, grid_of
 from pyromix.model.ties import first_smallest
 
 if TYPE_CHECKING:
@@ -194,13 +194,8 @@ class Selection:
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
-        rows = [
-            [value if isinstance(value, str) else f"{value:.6g}" for value in asdict(c).values()]
-            for c in self.candidates
-        ]
-        said = str(self).splitlines()[1 + len(rows) :]
-        grid = Grid(list(asdict(self.candidates[0])), rows, n_left=0)
-        return Printed("Numbers of sources", (grid,), tuple(said)).html()
+        said = str(self).splitlines()[1 + len(self.candidates) :]
+        return Printed("Numbers of sources", (grid_of(self.candidates),), tuple(said)).html()
 
     @property
     def rank_at_limit(self) -> bool:

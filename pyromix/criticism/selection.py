@@ -6,7 +6,9 @@ import math
 import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from numbers import Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 
 from pyromix.criticism.candidates import Candidate, Selection
 from pyromix.criticism.prediction import predictive_check
+from pyromix.criticism.resuming import Scored, checkpoint_of_selection, scored_step
 from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
 from pyromix.data.folds import compared, folds
@@ -64,6 +67,7 @@ def select_n_sources(
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
+    checkpoint: str | PathLike[str] | None = None,
     **options: Any,
 ) -> Selection:
     """Fit every number of sources and say what each criterion makes of them.
@@ -87,12 +91,15 @@ def select_n_sources(
         state_names: as in ``fit``.
         device: as in ``fit``.
         random_state: of folds, blocks and starts.
+        checkpoint: a file that keeps the candidates that are done: called again with it after a
+            stop (Ctrl-C, a crash), the work goes on, and ends at the same digits.
         **options: further ones of ``fit``.
 
     Raises:
         SpecError: a candidate is no number of sources, or the model is unusable.
         DataError: the table is unusable; or there are no rows, and no blocks for a rank test.
         QueryError: an option is unknown.
+        FileError: the checkpoint is damaged, or of another table, graph or option.
     """
     model, data, candidates = _in_order(model, data, candidates)
     numbers = _candidates(candidates)
@@ -119,22 +126,17 @@ def select_n_sources(
         return _by_ranks(taken, numbers, level, generator, sentences(notes))
     counts = taken.as_counts()
     with one_thread_unless(len(counts.rows) * spec.n_variables):
+        asked = {"candidates": numbers, "n_folds": n_folds, "level": level, "prior": prior}
+        kept = checkpoint_of_selection(checkpoint, spec, counts, generator, {**asked, **options})
         ranks = _ranks(taken, max(numbers), level, generator)
         parts = folds(counts, n_folds, generator)
         fits, scores = [], []
         for k in numbers:
-            with warnings.catch_warnings():
-                # What a fit says of its k is what the table shows.
-                warnings.simplefilter("ignore", PyromixWarning)
-                found = fit(
-                    spec.with_n_sources(k),
-                    counts,
-                    prior=prior,
-                    random_state=generator,
-                    **{"show_progress": False, **options},
-                )
-                fits.append(found)
-                scores.append(_held_out(found, parts, prior or HELD_OUT_PRIOR, generator))
+            own = spec.with_n_sources(k)
+            work = partial(_scored, own, counts, parts, prior, generator, options)
+            found, score = scored_step(kept, own, counts, generator, work)
+            fits.append(found)
+            scores.append(score)
     weights = torch.cat([own.weights for _, own in parts])
     rows = torch.stack([torch.cat(one) for one in scores])
     means, errors = (t.tolist() for t in compared(rows, weights))
@@ -143,6 +145,23 @@ def select_n_sources(
         for found, mean, error in zip(fits, means, errors, strict=True)
     ]
     return Selection(tuple(table), ranks, level, sentences(notes), tuple(fits))
+
+
+def _scored(
+    spec: MixtureSpec,
+    counts: Counts,
+    parts: Sequence[tuple[Counts, Counts]],
+    prior: float | None,
+    generator: torch.Generator,
+    options: Mapping[str, Any],
+) -> Scored:
+    """Fit one candidate, and score it on held-out rows."""
+    with warnings.catch_warnings():
+        # What a fit says of its k is what the table shows.
+        warnings.simplefilter("ignore", PyromixWarning)
+        options = {"show_progress": False, **options}
+        found = fit(spec, counts, prior=prior, random_state=generator, **options)
+        return found, _held_out(found, parts, prior or HELD_OUT_PRIOR, generator)
 
 
 def _in_order(model: Any, data: Any, candidates: Iterable[int]) -> tuple[Any, Any, Iterable[int]]:

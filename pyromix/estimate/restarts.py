@@ -37,12 +37,19 @@ SAMPLE = 100.0
 FINALISTS_BESIDE_MOMENTS = 2
 """Starts that a race leaves beside a start from moments that determine the mixture."""
 
+Climber = Callable[..., EMResult]
+"""Takes what ``climb`` takes, and finds what it finds."""
+
 Draw = Callable[[int], BayesNetMixture]
 """Draws so many random starts, new ones at every call."""
 
 
 def climb_until_confirmed(
-    counts: WeightedRows, starts: BayesNetMixture, draw: Draw, **options: Any
+    counts: WeightedRows,
+    starts: BayesNetMixture,
+    draw: Draw,
+    run: Climber = climb,
+    **options: Any,
 ) -> EMResult:
     """Run EM from given starts, then from further random ones while the best stands alone.
 
@@ -56,6 +63,7 @@ def climb_until_confirmed(
         counts: as for ``fit_em``.
         starts: the first ones, ``(n,)``; those from moments lead.
         draw: of further starts.
+        run: EM of one round, as ``climb``.
         **options: as for ``climb``.
 
     Raises:
@@ -64,10 +72,10 @@ def climb_until_confirmed(
         RefinementError: as ``climb``.
     """
     options = {"leave_behind": True, "finish": False, **options}
-    result = climb(counts, starts, **options)
+    result = run(counts, starts, **options)
     options["n_identified"] = 0
     while not _confirmed(result) and len(result.start_objectives) < MOST:
-        result = joined(result, climb(counts, draw(STARTS_AT_ONCE), **options))
+        result = joined(result, run(counts, draw(STARTS_AT_ONCE), **options))
     return warned(_polished(counts, result, options))
 
 
@@ -76,6 +84,7 @@ def climb_raced(
     given: BayesNetMixture | None,
     draw: Draw,
     heat: WeightedRows,
+    run: Climber = climb,
     **options: Any,
 ) -> EMResult:
     """The same on a table of many rows: of random starts only those that win a race run to the end.
@@ -88,6 +97,7 @@ def climb_raced(
         given: starts from moments, ``(n,)``; None where there are none.
         draw: of random starts.
         heat: a thinned table to race on.
+        run: EM of one round, as ``climb``.
         **options: as for ``climb``; ``n_identified`` of the given starts.
 
     Raises:
@@ -99,10 +109,10 @@ def climb_raced(
     n = FINALISTS_BESIDE_MOMENTS if options.get("n_identified") else FINALISTS
     first = race(heat, draw(ENTRANTS), n)
     starts = first if given is None else batch_of(given, first)
-    result = replace(climb(counts, starts, **options), n_raced=ENTRANTS - n)
+    result = replace(run(counts, starts, **options), n_raced=ENTRANTS - n)
     entered, options["n_identified"] = ENTRANTS, 0
     while not (result.identified_is_best or result.n_best >= CONFIRMED) and entered < MOST:
-        more = climb(counts, race(heat, draw(ENTRANTS)), **options)
+        more = run(counts, race(heat, draw(ENTRANTS)), **options)
         result = joined(result, replace(more, n_raced=ENTRANTS - FINALISTS))
         entered += ENTRANTS
     return warned(_polished(counts, result, options))

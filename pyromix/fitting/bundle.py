@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from os import PathLike
 from typing import Any
 
@@ -24,6 +24,7 @@ from pyromix.fitting.stages import (
 )
 from pyromix.fitting.typed import checked, typed
 from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
+from pyromix.formats.checkpoint import Step
 from pyromix.formats.words import shown
 from pyromix.identify.signal import Signal, Triple
 from pyromix.model.arguments import flag, path_of
@@ -58,13 +59,59 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
             f"{path}: a fit is saved as a bundle, so the name must end in .pyromix; "
             "px.write(fit.mixture, path) writes bif, xdsl and others"
         )
+    # What the views show cannot be tested again without the table.
+    heard = None if include_data or fit.signal is None else asdict(fit.signal)
+    tensors, extra = _contents(fit, heard)
+    if include_data and fit.table is None and not fit.exact and not fit.course.moments_alone:
+        raise DataError(
+            "this fit holds no table: it was saved with include_data=False; save it so again"
+        )
+    if include_data and fit.table is not None:
+        extra["data"] = asdict(fit.counts.report)
+        tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
+    write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
+
+
+def step_of_fit(fit: Fit) -> Step:
+    """Return a fit as a step of a checkpoint, without its table; `fit_of_step` reads it."""
+    tensors, fields = _contents(fit, None)
+    tables = zip(_table_names("mixture", fit.spec), fit.mixture.tables, strict=True)
+    return {**tensors, **dict(tables)}, fields
+
+
+def fit_of_step(
+    spec: MixtureSpec, counts: Counts, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]
+) -> Fit:
+    """Return the fit of a step of a checkpoint, with the table that it was made of.
+
+    Args:
+        spec: of the fit.
+        counts: the table.
+        tensors: of the step.
+        fields: of the step.
+
+    Raises:
+        FileError: they are damaged, or not of this table.
+        KeyError, TypeError: fields are missing, or there are others.
+    """
+    tensors = {name: tensor.to(counts.device) for name, tensor in tensors.items()}
+    tables = [tensors[name] for name in _table_names("mixture", spec)]
+    bundle = Bundle("fit", BayesNetMixture.from_tables(spec, tables), fields, tensors)
+    fit = replace(_fit_of(bundle), table=counts.with_spec(spec))
+    check_fit(fit)
+    return fit
+
+
+def _contents(
+    fit: Fit, heard: Mapping[str, Any] | None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything of a fit but its mixture and its table: tensors, and fields that JSON holds."""
     extra = _finite(
         {
             **{name: getattr(fit, name) for name in NUMBERS},
             "learned": fit.chosen_prior.counts.learned,
             "stages": stages_to_json(fit),
-            # What the views show cannot be tested again without the table.
-            "heard": None if include_data or fit.signal is None else asdict(fit.signal),
+            "heard": heard,
         }
     )
     prior = fit.chosen_prior.counts
@@ -76,14 +123,7 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     if fit.ends is not None:
         tensors |= zip(_table_names("ends", fit.spec), fit.ends.mixtures.tables, strict=True)
         tensors |= {"ends/objectives": fit.ends.objectives, "ends/converged": fit.ends.converged}
-    if include_data and fit.table is None and not fit.exact and not fit.course.moments_alone:
-        raise DataError(
-            "this fit holds no table: it was saved with include_data=False; save it so again"
-        )
-    if include_data and fit.table is not None:
-        extra["data"] = asdict(fit.counts.report)
-        tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
-    write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
+    return tensors, extra
 
 
 def load(path: str | PathLike[str]) -> Fit:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from typing import Any, SupportsIndex
 
 import torch
@@ -22,19 +23,20 @@ from pyromix.errors import (
     WeakIdentificationWarning,
     warn,
 )
-from pyromix.estimate.em import evaluate, fit_em, random_starts
+from pyromix.estimate.em import evaluate, random_starts
 from pyromix.estimate.indexed import IndexedRows
 from pyromix.estimate.pooled_prior import POOLED, shrink
 from pyromix.estimate.progress import Tell, progress_bar
 from pyromix.estimate.race import HEAT_ROWS
-from pyromix.estimate.restarts import climb_raced, climb_until_confirmed
-from pyromix.estimate.result import EMResult
+from pyromix.estimate.restarts import Climber, climb_raced, climb_until_confirmed
+from pyromix.estimate.result import EMResult, warned
 from pyromix.estimate.starts import batch_of, check_starts
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.assembly import from_em, from_population
 from pyromix.fitting.inputs import take_in, without_edges
 from pyromix.fitting.journal import MOMENTS_ALONE, ChosenPrior, Climb, Course
 from pyromix.fitting.record import Fit
+from pyromix.fitting.resuming import Chosen, checkpoint_of_fit, chosen_step, kept_climber
 from pyromix.identify.identifiers import Boundaries, Identifier
 from pyromix.identify.stage import MomentStage, MomentStart
 from pyromix.identify.start import start_for_em, start_from_moments
@@ -76,6 +78,7 @@ def fit(
     show_progress: bool | None = None,
     max_iter: int = 2000,
     tol: float = 1e-9,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Fit:
     """Fit a mixture to a table; arguments and errors of ``px.fit``."""
     if isinstance(method, type):
@@ -110,7 +113,7 @@ def fit(
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
         em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
         generator = torch_generator(random_state)
-        found = _fitted(taken, method, n_init, prior, generator, em, notes)
+        found = _fitted(taken, method, n_init, prior, generator, em, notes, checkpoint)
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
     return replace(found, random_state=seed)
 
@@ -130,9 +133,10 @@ def _fitted(
     generator: torch.Generator,
     em: Mapping[str, Any],
     notes: tuple[Note, ...],
+    checkpoint: str | PathLike[str] | None,
 ) -> Fit:
     """Moments, then EM from there and from random starts, as the method says."""
-    spec = data.spec
+    spec, state = data.spec, generator.get_state()
     check_starts(spec, max(n_init or 1, 1))
     exact = data.exact
     asked = method.name if isinstance(method, Identifier) else method
@@ -163,19 +167,27 @@ def _fitted(
     course = Course(asked, ("em",) if given is None else ("moments", "em"))
     pooled = isinstance(prior, str)
     fixed = PseudoCounts.of(spec, None if pooled else prior, counts.device)
+    ends_at = {"max_iter": em["max_iter"], "tol": em["tol"]}
+    options = {"method": asked, "n_init": n_init, "prior": prior, **ends_at}
+    kept = checkpoint_of_fit(checkpoint, spec, counts, state, options)
     em = {**em, "prior": fixed}
     table = IndexedRows.of(spec, counts)
-    result = _climbed(counts, table, given, determined, n_init, generator, em)
+    run = kept_climber(kept)
+    result = _climbed(counts, table, given, determined, n_init, generator, em, run)
     if not pooled or exact:
         said = ChosenPrior(fixed, prior_words(None if pooled else prior))
         return from_em(result, counts, course, said, notes=notes, moments=stage, n_rows=n_rows)
-    ends_at = {"max_iter": em["max_iter"], "tol": em["tol"]}
-    shrunk = shrink(counts, result, generator, table=table, **ends_at)
+
+    def choose() -> Chosen:
+        found = shrink(counts, result, generator, table=table, **ends_at)
+        return found.result, found.prior, str(found.choice), found.held_out
+
+    chosen, learned, name, held_out = chosen_step(kept, spec, counts.device, generator, choose)
     return from_em(
-        shrunk.result,
+        chosen,
         counts,
         course,
-        ChosenPrior(shrunk.prior, f"chosen: {shrunk.choice}", shrunk.held_out),
+        ChosenPrior(learned, f"chosen: {name}", held_out),
         notes=(*notes, *result.notes),
         moments=stage,
         climb=Climb.of(result),
@@ -191,6 +203,7 @@ def _climbed(
     n_init: int | None,
     generator: torch.Generator,
     em: Mapping[str, Any],
+    run: Climber,
 ) -> EMResult:
     """EM from a given start and random ones, until the best optimum is confirmed."""
     spec = table.index.spec
@@ -202,7 +215,7 @@ def _climbed(
     if n_init is None and spec.n_sources > 1 and counts.n_patterns > HEAT_ROWS:
         heat = thinned(counts, HEAT_ROWS, further)
         first = None if given is None else batch_of(given)
-        return climb_raced(table, first, lambda n: draw(n, further), heat, **options)
+        return climb_raced(table, first, lambda n: draw(n, further), heat, run, **options)
     wanted = n_init
     if wanted is None:
         wanted = N_INIT_BESIDE_MOMENTS if determined else N_INIT
@@ -212,8 +225,8 @@ def _climbed(
     drawn = [draw(wanted, generator)] if wanted else []
     starts = batch_of(*([] if given is None else [given]), *drawn)
     if n_init is None:
-        return climb_until_confirmed(table, starts, lambda n: draw(n, further), **options)
-    return fit_em(table, starts, **options)
+        return climb_until_confirmed(table, starts, lambda n: draw(n, further), run, **options)
+    return warned(run(table, starts, **options))
 
 
 def _moments(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
+from os import PathLike
 from typing import Any, TypeVar
 
 from pyromix.data.counts import Counts
@@ -64,7 +65,8 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
 
             - em: ``max_iter``, ``tol``, ``accelerate``, ``check_saddle``, ``progress``;
             - gibbs: ``num_samples``, ``warmup_steps``, ``num_chains``, ``thinning``,
-              ``random_state``, ``show_progress``;
+              ``random_state``, ``show_progress``, ``checkpoint`` (a file that keeps the sweeps that
+              are done, as of ``fit.bootstrap``);
             - nuts: ``num_samples``, ``warmup_steps``, ``num_chains``, ``target_accept_prob``,
               ``max_tree_depth``, ``random_state``, ``show_progress``;
             - svi: ``guide`` (``"delta"``, ``"normal"``, ``"lowrank"`` or one's own),
@@ -115,6 +117,7 @@ def bootstrap(
     missing_values: Any = None,
     random_state: RandomState = 0,
     max_iter: int = 2000,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> F:
     """Return this fit with n replicates on reweighted tables as its draws.
 
@@ -131,9 +134,15 @@ def bootstrap(
         missing_values: of ``data``, as in ``fit``.
         random_state: of the weights.
         max_iter: iteration limit of a replicate.
+        checkpoint: a file that keeps the replicates that are done: called again with it after a
+            stop (Ctrl-C, a crash), the work goes on, and ends at the digits that it would have
+            ended at. These differ from those without a checkpoint within EM's tolerance, since
+            fewer replicates climb at once.
 
     Raises:
         QueryError: the kind is unknown, or n is no positive integer.
+        FileError: the checkpoint is damaged, of another table, estimate or option, or cannot be
+            written to.
         DataError: the fit holds no table, the data do not fit, or weights come without data.
     """
     counts = table_of(fit, data, sample_weight, weights_are, missing_values)
@@ -146,6 +155,7 @@ def bootstrap(
         prior=fit.prior,
         random_state=random_state,
         max_iter=max_iter,
+        checkpoint=checkpoint,
     )
     notes = []
     if lost := int((~found.converged).sum()):

@@ -54,8 +54,7 @@ _TENSOR_ERRORS = (
 
 _EXTRA = "extra/"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-# What zipfile raises on damaged input, beside its own error.
-_ZIP_ERRORS = (
+ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -66,6 +65,7 @@ _ZIP_ERRORS = (
     RuntimeError,
     ValueError,
 )
+"""What zipfile raises on damaged input, beside its own error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ def write_bundle(
         if not intact or not all(_same_bits(named[name], same[name]) for name in named):
             raise FileError(f"{path}: nothing was written, since reading back gave other content")
 
-    write_files({path: _zipped(manifest, _packed(named))}, check)
+    write_files({path: _zipped(manifest, packed_tensors(named))}, check)
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -233,7 +233,8 @@ def _states(what: str, value: Any) -> tuple[str | bool | int | float, ...]:
     return states
 
 
-def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+def packed_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return tensors of any dtype and device as the bytes of a safetensors file."""
     from safetensors.torch import save
 
     # A clone each: safetensors refuses tensors that share memory, expanded ones do.
@@ -262,7 +263,7 @@ def bundle_of(path: Path, content: bytes, *, trusted: bool = False) -> Bundle:
     try:
         manifest, packed = _members(content, trusted=trusted)
         fields = _manifest(manifest)
-        tensors = _tensors(packed)
+        tensors = unpacked_tensors(packed)
     except FileError as error:
         raise FileError(f"{path}: {error}") from error
     try:
@@ -302,7 +303,7 @@ def _members(content: bytes, *, trusted: bool) -> tuple[bytes, bytes]:
             return archive.read(MANIFEST), archive.read(TENSORS)
     except FileError:
         raise
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise FileError(
             f"expected a bundle (a zip file), found: {error}; is the file cut short?"
         ) from error
@@ -325,7 +326,12 @@ def _manifest(content: bytes) -> dict[str, Any]:
     return fields
 
 
-def _tensors(content: bytes) -> dict[str, Tensor]:
+def unpacked_tensors(content: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, on the CPU.
+
+    Raises:
+        FileError: the content is damaged.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 

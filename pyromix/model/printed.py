@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from typing import Any
 
@@ -59,6 +59,15 @@ class Printed:
         below = (f"<div>{_said(line)}</div>" for line in self.lines)
         body = "".join([*map(_table, self.grids), *below])
         return f"<div><strong>{_said(self.title)}</strong>{body}</div>"
+
+
+def grid_of(records: Sequence[Any]) -> Grid:
+    """Return records of one dataclass as a table: fields are columns, numbers have six digits."""
+    rows = [
+        [value if isinstance(value, str) else f"{value:.6g}" for value in asdict(one).values()]
+        for one in records
+    ]
+    return Grid(list(asdict(records[0])), rows, n_left=0)
 
 
 def as_text(self: Any) -> str:

@@ -17,15 +17,18 @@ exact where sources are alike, and hardly matters where they are not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from os import PathLike
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.counts import Counts
-from pyromix.errors import DataError, RefinementError
+from pyromix.errors import DataError, FileError, RefinementError
 from pyromix.estimate.pooled_prior import expected_cells_of
 from pyromix.estimate.pooling import Pooling
 from pyromix.estimate.progress import progress_bar
@@ -34,6 +37,7 @@ from pyromix.estimate.step import EMMap, Point
 from pyromix.exact.cells import CellAxis
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
+from pyromix.formats.checkpoint import NOT_KEPT, Step, checkpoint_of, digest
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
@@ -47,6 +51,9 @@ from pyromix.posterior.chains import (
 )
 from pyromix.posterior.draws import LEAST_DRAWS, Posterior, relabelled
 from pyromix.posterior.variates import multinomial, standard_gamma
+
+SWEEPS_OF_A_STEP = 250
+"""Sweeps after which a checkpoint is written."""
 
 WHOLE = 1e-6
 """How far a number of rows may be from a whole one."""
@@ -64,6 +71,7 @@ def gibbs(
     thinning: int = 1,
     random_state: RandomState = 0,
     show_progress: bool | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Posterior:
     """Draw mixtures from the posterior, all chains at once.
 
@@ -80,6 +88,8 @@ def gibbs(
         thinning: sweeps from one kept draw to the next.
         random_state: an integer or a Generator.
         show_progress: None shows a bar on a terminal only.
+        checkpoint: a file that keeps the sweeps that are done; where it is there, the chains go on
+            from it.
 
     Returns:
         Draws of batch shape ``(num_chains, num_samples)``, labels those of the estimate.
@@ -90,6 +100,8 @@ def gibbs(
         SpecError: the mixture does not fit the data.
         QueryError: a number is out of range.
         RefinementError: a table left the simplex.
+        FileError: the checkpoint is damaged, of another table, estimate or option, or cannot be
+            written to.
     """
     check_start(counts, mixture)
     check_whole(
@@ -107,26 +119,50 @@ def gibbs(
     if prior.learned and spec.n_sources > 1:
         sweeps = replace(sweeps, places=Places.of(sweeps.em.axis, counts, mixture, prior))
     generator = own_generator(random_state, counts.device)
+    kept = NOT_KEPT
+    if checkpoint is not None:
+        asked = {
+            "table": digest(counts.rows, counts.weights),
+            "estimate": digest(*mixture.tables),
+            "prior": f"{digest(*prior.tables)} {prior.learned}",
+            "num_samples": num_samples,
+            "warmup_steps": warmup_steps,
+            "num_chains": num_chains,
+            "thinning": thinning,
+            "random_state": digest(generator.get_state()),
+        }
+        kept = checkpoint_of(checkpoint, "gibbs", asked)
     at = Point.of(batch_of(inside(mixture)))
     if num_chains > 1:
         others = jittered(spec, at, num_chains - 1, generator)
         at = Point(torch.cat([at.weights, others.weights]), torch.cat([at.table, others.table], 1))
-    kept, likelihoods = [], []
     size = counts.n_patterns * spec.n_variables * num_chains * spec.n_sources
     n_sweeps = warmup_steps + thinning * num_samples
     with one_thread_unless(size), progress_bar(show_progress, n_sweeps, "Gibbs") as tell:
-        for sweep in range(n_sweeps):
-            completed = sweeps.complete(at, generator)
-            if sweep > warmup_steps and (sweep - warmup_steps) % thinning == 0:
-                likelihoods.append(completed.log_likelihood)
-            at = sweeps.tables(completed, generator)
-            if sweep >= warmup_steps and (sweep - warmup_steps + 1) % thinning == 0:
-                kept.append(at)
-            tell(sweep + 1, "")
-        likelihoods.append(sweeps.complete(at, generator).log_likelihood)
-    weights = torch.stack([p.weights for p in kept], 1)
-    table = torch.stack([p.table for p in kept], 2)
-    log_likelihood = torch.stack(likelihoods, 1)
+
+        def swept(numbers: range, at: Point) -> Stretch:
+            drawn, likelihoods = [], []
+            for sweep in numbers:
+                completed = sweeps.complete(at, generator)
+                if sweep > warmup_steps and (sweep - warmup_steps) % thinning == 0:
+                    likelihoods.append(completed.log_likelihood)
+                at = sweeps.tables(completed, generator)
+                if sweep >= warmup_steps and (sweep - warmup_steps + 1) % thinning == 0:
+                    drawn.append(at)
+                tell(sweep + 1, "")
+            return Stretch.of(at, drawn, likelihoods)
+
+        stretches = []
+        for first in range(0, n_sweeps, SWEEPS_OF_A_STEP):
+            numbers = range(first, min(first + SWEEPS_OF_A_STEP, n_sweeps))
+            work, read = partial(swept, numbers, at), partial(_read, at, generator)
+            found = kept.step(f"sweeps from {first}", work, partial(_packed, generator), read)
+            stretches.append(found)
+            at = found.at
+        last = sweeps.complete(at, generator).log_likelihood
+    weights = torch.cat([s.weights for s in stretches], 1)
+    table = torch.cat([s.table for s in stretches], 2)
+    log_likelihood = torch.cat([*(s.log_likelihood for s in stretches), last[:, None]], 1)
     if not bool(table.isfinite().all() & log_likelihood.isfinite().all()):
         raise RefinementError(
             f"Gibbs: expected finite tables and likelihoods, found "
@@ -135,6 +171,65 @@ def gibbs(
         )
     drawn = BayesNetMixture(spec, weights, sweeps.em.axis.unstack(table))
     return relabelled(mixture, drawn, log_likelihood, row_masses=row_masses)
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """Some sweeps of all chains.
+
+    Attributes:
+        at: where the chains stand after them.
+        weights: P(U) of the draws that are kept, ``(chains, draws, k)``.
+        table: their CPTs, ``(cells, chains, draws, k)``.
+        log_likelihood: of the draws that a sweep went on from, ``(chains, n)``.
+    """
+
+    at: Point
+    weights: Float[Tensor, "chains draws k"]
+    table: Float[Tensor, "cells chains draws k"]
+    log_likelihood: Float[Tensor, "chains n"]
+
+    @staticmethod
+    def of(at: Point, drawn: Sequence[Point], likelihoods: Sequence[Tensor]) -> Stretch:
+        """Stack what was kept, which may be nothing."""
+        weights, table = at.weights[:, None][:, :0], at.table[:, :, None][:, :, :0]
+        if drawn:
+            weights = torch.stack([p.weights for p in drawn], 1)
+            table = torch.stack([p.table for p in drawn], 2)
+        nothing = at.weights[:, :0]
+        likelihood = torch.stack(list(likelihoods), 1) if likelihoods else nothing
+        return Stretch(at, weights, table, likelihood)
+
+
+def _packed(generator: torch.Generator, found: Stretch) -> Step:
+    """The tensors of a stretch, and where the generator stands after it."""
+    tensors = {
+        "at/weights": found.at.weights,
+        "at/table": found.at.table,
+        "weights": found.weights,
+        "table": found.table,
+        "log_likelihood": found.log_likelihood,
+        "state": generator.get_state(),
+    }
+    return tensors, {}
+
+
+def _read(
+    start: Point, generator: torch.Generator, tensors: Mapping[str, Tensor], _: Mapping[str, Any]
+) -> Stretch:
+    """The inverse, for chains that were at some point before; the generator goes on after it."""
+    device = start.weights.device
+    at = Point(tensors["at/weights"].to(device), tensors["at/table"].to(device))
+    names = ("weights", "table", "log_likelihood")
+    found = Stretch(at, *(tensors[name].to(device) for name in names))
+    like = (at.weights.shape, at.table.shape) == (start.weights.shape, start.table.shape)
+    n = found.weights.shape[1]
+    cells, chains, k = start.table.shape
+    shapes = (found.weights.shape, found.table.shape, found.log_likelihood.shape[:1])
+    if not like or shapes != ((chains, n, k), (cells, chains, n, k), (chains,)):
+        raise FileError(f"expected draws of {chains} chains of {k} sources, found {shapes}")
+    generator.set_state(tensors["state"])
+    return found
 
 
 @dataclass(frozen=True, eq=False)
