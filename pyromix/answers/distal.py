@@ -36,7 +36,7 @@ from pyromix.estimate.indexed import IndexedRows
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.exact.likelihood import responsibilities
 from pyromix.fitting.record import Fit
-from pyromix.model.arguments import level_of, one_of, whole
+from pyromix.model.arguments import is_state, level_of, listed, name_of, one_of, plain, shown, whole
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.printed import columns_of_text
 from pyromix.model.randomness import RandomState, check_seed, numpy_generator
@@ -187,6 +187,8 @@ def distal(
     one_of("method", method, DISTAL_METHODS)
     n_bootstrap = whole("n_bootstrap", n_bootstrap, 0)
     check_seed(random_state)
+    outcome = name_of("outcome", outcome, QueryError)
+    states = None if states is None else _known(states)
     if outcome in fit.spec.variables:
         raise QueryError(
             f"expected an outcome outside the model, found {outcome!r}, one of its variables "
@@ -262,6 +264,18 @@ class _Everyone:
             method,
             discrete=self.discrete,
         )
+
+
+def _known(states: Any) -> tuple[Hashable, ...]:
+    """States of the outcome.
+
+    Raises:
+        QueryError: no list, or what cannot be a state.
+    """
+    found = plain(listed("states", states, "states of the outcome", QueryError))
+    if bad := [state for state in found if not is_state(state)]:
+        raise QueryError(f"states must be states of the outcome, found {shown(bad[0])} among them")
+    return found
 
 
 def _features(
