@@ -21,7 +21,6 @@ from pyromix.answers.delta import (
 )
 from pyromix.answers.fitted_law import check_size, law_of_fit, law_of_population
 from pyromix.answers.heard import Hearing, formable, hear
-from pyromix.answers.inquiry import Limit
 from pyromix.answers.intervals import Basis
 from pyromix.answers.natural import Pair, difference_of, natural_bounds
 from pyromix.answers.nearby import Nearby
@@ -118,7 +117,7 @@ def bounds(
         table, best = mixture.counts.to(law.mixture.device), law.log_likelihood
         next_near = Nearby(table, best, next_found.extreme)
         heard = replace(heard, inquiry=replace(heard.inquiry, further=found.extreme))
-        if heard.inquiry is not None and heard.inquiry.limit is Limit.SET:
+        if not heard.verdict.structural.at_least(Certainty.LOCAL):
             near = Nearby(table, best, found.extreme)
     ranges = _Ranges(spec, values, law.mixture, heard, near, next_near, refused)
     return _assembled(ranges, found, next_found, certainty, level)
@@ -164,9 +163,9 @@ class _Ranges:
                 lows, highs = self.near.ends(self.values, self.values.n_cells, level)
                 lows, highs = lows[part], highs[part]
             else:
-                found = [basis.interval(level) for basis in self._bases[part]]
-                lows = [float(e.low[0]) for e in found]
-                highs = [float(e.high[0]) for e in found]
+                ends = [basis.interval(level) for basis in self._bases[part]]
+                lows = [float(end.low[0]) for end in ends]
+                highs = [float(end.high[0]) for end in ends]
             low, high = self.values.unfolded(lows, highs, differences=differences)
             return low.reshape(shape), high.reshape(shape)
 

@@ -198,9 +198,14 @@ class Bounds:
         k, cell = self.range.n_sources, self.labelled(-1)
         low, high = (float(end.ravel()[-1]) for end in (self.low, self.high))
         many = f"{k} source{'s' * (k > 1)}"
-        if self.certified:
+        if self.certified and high - low < POINT:
             how = f"determined ({self.certainty.value})"
             return f"{cell}: {how}, so that bounds are not needed: {low:.4f}, with {many}"
+        if self.certainty is Certainty.WEAK:
+            return (
+                f"{cell}: [{low:.4f}, {high:.4f}] at the law that fits best, which this table "
+                "hardly shows: what sampling leaves open is what counts"
+            )
         if high - low < POINT:
             return (
                 f"{cell}: {low:.4f} is all that was found among mixtures with {many} that fit as "

@@ -51,6 +51,9 @@ HALTED = 1e-5
 LAST = 6
 """Steps that are looked back."""
 
+REMEMBERED = 10
+"""Steps from which curvature is told."""
+
 LONGEST = 0.5
 """Limit on the length of a step, in roots."""
 
@@ -232,7 +235,7 @@ class _Walk:
         n = len(points)
         which = torch.arange(n, device=points.device)
         reached, gradient, tangent = self._looked(points, which)
-        memory = Memory.empty(10, *points.shape, points)
+        memory = Memory.empty(REMEMBERED, n, points.shape[1], points)
         past = torch.full((LAST, n), torch.inf, dtype=reached.dtype, device=points.device)
         radius = torch.full_like(reached, LONGEST)
         for turn in range(STEPS):

@@ -89,6 +89,8 @@ def test_mixtures_with_any_batch_axes_are_asked(spec, batch):
         px.query(mixture, "Y", do)
         px.query(mixture, ["A", "Y"], do, {"B": 2})
     px.effect(mixture, "X", "Y", per_source=not batch)
+    if not batch:
+        px.bounds(mixture, "Y", {"X": [0, 1]}, n_starts=1)
     one = px.random_mixture(spec, 1)
     order = px.match_sources(one, mixture)
     assert order.shape == (*batch, 2)
