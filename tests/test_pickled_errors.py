@@ -17,6 +17,7 @@ WITNESSES = {
     "RankError": {"singular_values": (1.0, 1e-17), "floor": 1e-12},
     "NotCertifiedError": {"required": "local", "found": "weak"},
     "ContractionSizeError": {"clique": ("X", "Y"), "n_bytes": 2**40, "limit": 2**30},
+    "DependentSourceError": {"covariates": ("age",)},
     "DimensionLimitError": {"n_sites": 31, "limit": 25},
 }
 """What the errors that carry data are given by keyword."""

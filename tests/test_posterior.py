@@ -348,6 +348,7 @@ def test_chains_that_start_elsewhere_still_carry_the_labels_of_the_estimate(fit)
 
 
 @pytest.mark.filterwarnings("ignore::pyromix.errors.WeakIdentificationWarning")
+@pytest.mark.filterwarnings("ignore:svi. the evidence bound:pyromix.errors.SamplingWarning")
 def test_a_method_that_takes_the_place_of_pooled_tables_as_known_says_so():
     model, frame, _ = px.datasets.load("hidden-group")
     fit = px.fit(model, frame, 2, prior=None, n_init=0)
