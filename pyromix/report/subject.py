@@ -33,8 +33,8 @@ class Subject:
         identified: the verdict on the effect, or on P(U, V), and its reasons.
         stage: what moments show; None where there are none to look at.
         effects: of the question.
-        bounds: of an effect that is refused or weak; else, or where they cannot be had, why there
-            are none.
+        bounds: of an effect that data do not determine; else, or where they cannot be had, why
+            there are none.
         selection: over k, if one was handed in.
         sensitivity: of P(outcome | do(treatment)) in both arms, if wanted.
         check: of the predictions, where there is a table.

@@ -19,8 +19,8 @@ def find_bounds(fit: Fit, effects: Effects) -> Bounds | str:
         fit: who is asked.
         effects: the effect, as far as data determine it.
     """
-    if effects.found is not None and not effects.weak:
-        return "the effect is determined"
+    if effects.found is not None:  # of a weak effect the interval says what is open
+        return "graph and rank determine the effect"
     question = effects.question
     arms = {question.treatment: list(question.contrast)}
     try:

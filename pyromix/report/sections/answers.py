@@ -74,9 +74,6 @@ def effect_section(subject: Subject) -> Section:
     outcome_states = spec.states_of(effect.outcome)
     shown = [effect.headline] if effect.headline >= 0 else range(len(outcome_states))
     tables = tuple(_table(subject, effects, effect, s) for s in shown)
-    if effects.weak:
-        words += _left_open(subject)
-        tables += _bounds_tables(subject)
     lead = "Weak: only the interval is to be believed." if effects.weak else (
         f"The difference naive and under the do, {effect.certainty.value}ly identified."
     )  # fmt: skip
