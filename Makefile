@@ -29,8 +29,10 @@ contracts: .venv/ready
 shapes: .venv/ready
 	$(BIN)/pytest tests/shapes -n 2 --jaxtyping-packages=pyromix,beartype.beartype
 
+# Neighbouring tests share what a module makes once: each worker takes a run of them.
 tests: .venv/ready
-	$(BIN)/pytest tests --ignore=tests/test_tutorials.py --ignore=tests/benchmarks -n 2
+	$(BIN)/pytest tests -n 2 --dist worksteal --durations=40 \
+		--ignore=tests/test_tutorials.py --ignore=tests/benchmarks --ignore=tests/shapes
 
 # Writes what tests/golden holds anew: look at the difference before you commit it.
 golden: .venv/ready
