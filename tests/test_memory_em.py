@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-ROWS = 400_000
+ROWS = 250_000
 LIMIT = 4 * 2**30 * ROWS / 10**6
 """Four gigabytes for a million rows; imports have their share in it."""
 
