@@ -301,3 +301,10 @@ def test_what_nobody_certifies_is_refused_for_a_group_as_for_all():
     fit = px.fit(truth.spec, px.population(truth), method="em", n_init=2, show_progress=False)
     with pytest.raises(px.NotCertifiedError, match=r"do\(X=0\), among X=1"):
         fit.effect("X", "Y", among={"X": 1})
+
+
+@pytest.mark.parametrize("outcome", [["Y"], {}, [[1]], None])
+def test_an_outcome_that_is_no_name_is_refused_by_name(outcome):
+    truth = mixture({"X": [], "Y": ["X"]})
+    with pytest.raises(px.QueryError):
+        px.effect(truth, "X", outcome, among={"X": 1}, require="none")

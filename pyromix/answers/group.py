@@ -38,14 +38,14 @@ def group_of(
             stands in the evidence, too.
     """
     group, evidence = mapping_of(spec, "among", among), mapping_of(spec, "evidence", evidence)
-    if outcome in group:
+    x, y = spec.vertex(treatment), spec.vertex(outcome)
+    if y in map(spec.vertex, group):
         raise QueryError(
             f"`among` names the outcome {outcome!r}; a group is told by what was so before the "
             "treatment, and an effect on the outcome cannot be asked among those who have it"
         )
     if both := [name for name in group if name in evidence]:
         raise QueryError(f"{both} stand in both `among` and `evidence`; keep one of them")
-    x = spec.vertex(treatment)
     after = spec.descendants([x]) - {x}
     if later := [name for name in group if spec.vertex(name) in after]:
         raise QueryError(
