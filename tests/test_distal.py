@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import minimize
 
 import pyromix as px
+from pyromix.answers.distal import _pattern_of
 from pyromix.answers.third_step import third_step
 
 
@@ -192,3 +193,10 @@ def test_what_cannot_be_described_is_refused(frame, fit):
         discrete=False,
     )
     assert not bool(found.ok.any())
+
+
+def test_every_row_is_found_among_the_patterns_in_any_order():
+    rows = torch.randint(-1, 3, (500, 4), dtype=torch.int8)
+    patterns = rows.unique(dim=0)
+    patterns = patterns[torch.randperm(len(patterns))]
+    assert torch.equal(patterns[_pattern_of(patterns, rows)], rows)

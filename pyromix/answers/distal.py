@@ -163,7 +163,9 @@ def distal(
     """Describe an outcome outside the model within each source, by a three-step estimator.
 
     All of them suppose that the outcome depends on the variables of the fit through the source
-    alone. Standard errors are those of rows drawn anew, with all three steps repeated.
+    alone. Rows without any observed cell of the fit, or of weight zero, say nothing of the source
+    and are left out; rows without the outcome still count in step one. Standard errors are those of
+    rows drawn anew, with all three steps repeated.
 
     Args:
         fit: step one.
@@ -289,8 +291,7 @@ def _drawn_anew(
 ) -> Iterator[tuple[BayesNetMixture, Float[Tensor, "rows n"]]]:
     """Step one on tables of units drawn anew; each from a branch of its own."""
     table = IndexedRows.of(fit.spec, counts)
-    places = {tuple(row): i for i, row in enumerate(counts.rows.tolist())}
-    place = torch.tensor([places[tuple(row)] for row in everyone.codes.tolist()])
+    place = _pattern_of(counts.rows, everyone.codes)
     law = (everyone.weights / everyone.weights.sum()).numpy()
     total = max(1, round(float(everyone.weights.sum())))
     step = max(1, NUMBERS // len(law))
@@ -307,6 +308,16 @@ def _drawn_anew(
             tol=TOL,
         )
         yield matched(fit.mixture, ends.mixtures)[0], drawn
+
+
+def _pattern_of(
+    patterns: Int[Tensor, "patterns variables"], rows: Int[Tensor, "rows variables"]
+) -> Int[Tensor, " rows"]:
+    """Which of the distinct patterns each row is; every row is one of them."""
+    n = len(patterns)
+    both = torch.cat([patterns.to(rows.dtype), rows])
+    number = both.unique(dim=0, return_inverse=True)[1]
+    return number[:n].argsort()[number[n:]]
 
 
 def _say(estimates: Tensor, values: Sequence[Hashable], lost: int, n: int) -> None:
