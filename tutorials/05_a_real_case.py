@@ -15,6 +15,7 @@
 import os
 import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -174,8 +175,14 @@ print(px.check(model, 2, everybody[named]))
 
 
 # %%
-def mixture(frame, k):
+NAMES = "everybody", "without the lot's controls"
+TABLES = dict(zip(NAMES, (everybody, observed), strict=True))
+
+
+@cache
+def mixture(name, k):
     """A fit, the effect within the source of the trained, and the shares of that source."""
+    frame = TABLES[name]
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", px.PyromixWarning)
         fit = px.fit(model, frame[named], k, prior=None, random_state=0)
@@ -200,7 +207,7 @@ def interval(effect):
     return low[1], high[1]
 
 
-fit, effect, share = mixture(everybody, 2)
+fit, effect, share = mixture(NAMES[0], 2)
 print(fit)
 print(effect)
 keep("mixture, k = 2, everybody", float(effect.do), *interval(effect))
@@ -225,7 +232,7 @@ assert members["NSW", "no"] > 200
 # Leave the 260 out. Now the trained can be compared with the survey only.
 
 # %%
-fit, effect, share = mixture(observed, 2)
+fit, effect, share = mixture(NAMES[1], 2)
 print(effect)
 keep("mixture, k = 2, without the lot's controls", float(effect.do), *interval(effect))
 members = observed.assign(share=share).groupby("treat", observed=True)["share"].sum()
@@ -273,7 +280,7 @@ assert abs(without["unemployed 1974"].diff().iloc[1]) > 0.3
 # looks better, though not perfect:
 
 # %%
-_, _, share = mixture(everybody, 2)
+_, _, share = mixture(NAMES[0], 2)
 print(balance(everybody, share).round(2).to_string())
 
 # %% [markdown]
@@ -283,8 +290,8 @@ print(balance(everybody, share).round(2).to_string())
 # with the lot's controls (p = 0.009), far more without them (p = 1e-11).
 
 # %%
-for name, frame in (("everybody", everybody), ("without the lot's controls", observed)):
-    check = mixture(frame, 2)[0].predictive_check()
+for name in NAMES:
+    check = mixture(name, 2)[0].predictive_check()
     print(f"{name}\n{check}\n")
     assert not check.fits
     pair = next(c for c in check.pairs if set(c.names) == {"u74", "treat"})
@@ -299,9 +306,9 @@ for name, frame in (("everybody", everybody), ("without the lot's controls", obs
 
 # %%
 rows = []
-for name, frame in (("everybody", everybody), ("without the lot's controls", observed)):
+for name in NAMES:
     for k in (2, 3, 4) if SMOKE else (1, 2, 3, 4, 5):
-        fit, effect, share = mixture(frame, k)
+        fit, effect, share = mixture(name, k)
         low, high = interval(effect)
         rows.append([name, k, effect.certainty.value, fit.bic, float(effect.do), low, high])
         if k in (3, 4):

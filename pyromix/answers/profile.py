@@ -33,6 +33,10 @@ from pyromix.model.mixture import BayesNetMixture
 Target = Callable[[BayesNetMixture], Tensor]
 """The answer, one number per batch element of a mixture; differentiable."""
 
+Look = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""From the numbers of searches that have ended, and round coordinates, answers and log-likelihoods
+where they did, to which of them go on."""
+
 STIFF = 3.0
 """How much stiffer than T itself the pull is: at 3 an answer gives way by a quarter."""
 
@@ -113,24 +117,28 @@ class Start:
     odds: Float[Tensor, "b p"]
     maps: Float[Tensor, "_ p p"]
 
-    def at(self, basin: Int[Tensor, " s"]) -> Float[Tensor, "s p p"]:
-        """The maps of some searches."""
-        return self.maps.expand(len(self.odds), -1, -1)[basin]
-
     def out(self, basin: Int[Tensor, " s"], z: Float[Tensor, "s p"]) -> Float[Tensor, "s p"]:
         """Log-odds of points in round coordinates."""
         return self.odds[basin] + self._times(basin, z)
 
     def back(self, basin: Int[Tensor, " s"], gradient: Float[Tensor, "s p"]) -> Tensor:
         """Gradients in round coordinates."""
-        if len(self.maps) == 1:
-            return gradient @ self.maps[0]
-        return torch.einsum("sp,spq->sq", gradient, self.maps[basin])
+        return self._times(basin, gradient, self.maps.mT)
 
-    def _times(self, basin: Tensor, z: Tensor) -> Tensor:
-        if len(self.maps) == 1:
-            return z @ self.maps[0].T
-        return torch.einsum("spq,sq->sp", self.maps[basin], z)
+    def _times(
+        self,
+        basin: Int[Tensor, " s"],
+        z: Float[Tensor, "s p"],
+        maps: Float[Tensor, "_ p p"] | None = None,
+    ) -> Float[Tensor, "s p"]:
+        """Each vector times the map of its basin."""
+        maps = self.maps if maps is None else maps
+        if len(maps) == 1:
+            return z @ maps[0].T
+        # All maps at once: a copy of its map for every search costs more.
+        every = z @ maps.flatten(0, 1).T
+        each = torch.arange(len(z), device=z.device)
+        return every.unflatten(1, maps.shape[:2])[each, basin]
 
 
 def profile_ends(
@@ -249,25 +257,40 @@ class _Search:
         own = length.squeeze(-1).clamp(rough / 3, 3 * rough)
         return side[:, None] * z * self.root, own
 
-    def pull(
-        self, basin: Tensor, z: Tensor, goal: Tensor, strength: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Minimise -l + strength/2 (q - goal)^2: round coordinates, answers, log-likelihoods."""
+    def pull(self, basin: Tensor, z: Tensor, goal: Tensor, strength: Tensor, look: Look) -> None:
+        """Minimise -l + strength/2 (q - goal)^2, and again where goals or strengths are new.
+
+        Args:
+            basin: of each search.
+            z: where it begins, in round coordinates.
+            goal: of each answer.
+            strength: of each pull.
+            look: shown where searches have ended, it may change goals and strengths in place.
+        """
+        top = self.best
+
+        def loss(parts: tuple[Tensor, ...], which: Tensor) -> tuple[Tensor, Tensor]:
+            value, score, answer, slope = parts
+            gap = answer - goal[which]
+            gradient = (strength[which] * gap)[:, None] * slope - score
+            away = strength[which] / 2 * gap.square() + (top - value)
+            return away, self.start.back(basin[which], gradient)
 
         def function(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-            value, score, answer, slope = self.both(self.start.out(basin[which], points))
-            gap = answer - goal[which]
-            loss = strength[which] / 2 * gap.square() + (self.best - value)
-            gradient = (strength[which] * gap)[:, None] * slope - score
-            return loss, self.start.back(basin[which], gradient)
+            return loss(self.both(self.start.out(basin[which], points)), which)
 
-        found = minimise(function, z, tol=TOLERANCE, max_iter=80).point
-        odds = self.start.out(basin, found)
-        values, _, answers, _ = self.both(odds)
-        top = int(values.argmax())
-        if float(values[top]) > self.best:
-            self.best, self.best_odds = float(values[top]), odds[top]
-        return found, answers, values
+        def onwards(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            odds = self.start.out(basin[which], points)
+            parts = self.both(odds)
+            values, _, answers, _ = parts
+            highest = int(values.argmax())
+            if float(values[highest]) > self.best:
+                self.best, self.best_odds = float(values[highest]), odds[highest]
+            on = look(which, points, answers, values)
+            again = which[on]
+            return again, *loss(tuple(part[on] for part in parts), again)
+
+        minimise(function, z, tol=TOLERANCE, max_iter=80, onwards=onwards)
 
     def outwards(
         self,
@@ -280,24 +303,22 @@ class _Search:
         best: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Move every search outwards until T meets the limit."""
-        n = len(basin)
         least, most = self.bounds
         edge = torch.where(side > 0, most, -least)
         origin = side * answers
         inner, inner_root = origin.clone(), (2 * (best - values)).clamp_min(0).sqrt()
         outer, outer_root = torch.full_like(inner, math.inf), torch.full_like(inner, math.inf)
         feasible = inner_root <= self.root
-        aim = (origin + error * (self.root - inner_root).clamp_min(0.1)).minimum(edge)
-        force = self.root / error
+        aimed = (origin + error * (self.root - inner_root).clamp_min(0.1)).minimum(edge)
         # What is aimed at lies a little inside: what lies outside is not kept.
         within = self.root * (1 - CLOSE / 2)
         strength = STIFF / error.square()
-        left = torch.arange(n, device=basin.device)
-        for _ in range(ROUNDS):
-            goal = aim[left] + force[left] / strength[left]
-            z_new, q, value = self.pull(basin[left], z[left], side[left] * goal, strength[left])
+        goal = side * (aimed + self.root / error / strength)
+        rounds = torch.zeros_like(basin)
+
+        def look(left: Tensor, z: Tensor, q: Tensor, value: Tensor) -> Tensor:
             q, root = side[left] * q, (2 * (best - value)).clamp_min(0).sqrt()
-            pulled = (strength[left] * (goal - q)).clamp_min(1e-12)
+            pulled = (strength[left] * (side[left] * goal[left] - q)).clamp_min(1e-12)
             inside = root <= self.root
             ahead = inside & (q >= inner[left])
             closer = ~inside & (q <= outer[left])
@@ -306,7 +327,6 @@ class _Search:
             feasible[left] |= inside
             outer[left] = torch.where(closer, q, outer[left])
             outer_root[left] = torch.where(closer, root, outer_root[left])
-            z[left] = z_new
             # Newton in the root of T, whose slope is the pull over the root.
             step = (within - root) * root.clamp_min(1e-3) / pulled
             newton = q + step.clamp(-0.5, 0.5)
@@ -314,16 +334,18 @@ class _Search:
             share = (within - inner_root[left]) / (outer_root[left] - inner_root[left])
             secant = inner[left] + share.clamp(0.05, 0.95) * (outer[left] - inner[left])
             unbounded = between & ((newton <= inner[left]) | (newton >= outer[left]))
-            aim[left] = torch.where(unbounded, secant, newton).minimum(edge[left])
-            force[left] = pulled * (self.root / root.clamp_min(0.1 * self.root))
+            aim = torch.where(unbounded, secant, newton).minimum(edge[left])
+            force = pulled * (self.root / root.clamp_min(0.1 * self.root))
             away = (q - origin[left]).abs().clamp_min(1e-9)
             strength[left] = torch.maximum(strength[left] / 3, STIFF * pulled / away)
+            goal[left] = side[left] * (aim + force / strength[left])
+            rounds[left] += 1
             met = (self.root - inner_root[left] <= CLOSE * self.root) & feasible[left]
             met |= inner[left] >= edge[left] - 1e-7
             met |= outer[left] - inner[left] <= 1e-6
-            left = left[~met]
-            if not len(left):
-                break
+            return ~met & (rounds[left] < ROUNDS)
+
+        self.pull(basin, z, goal, strength, look)
         # Log-odds reach a probability of 0 or 1 at infinity only.
         free = feasible & (inner_root < within) & (inner >= edge - EDGE)
         return side * torch.where(free, edge, inner), side, feasible
@@ -342,11 +364,19 @@ class _Search:
         inner = inner.repeat_interleave(len(shares))
         basin = torch.zeros(len(goals), dtype=torch.int64, device=goals.device)
         z = goals.new_zeros(len(goals), self.start.odds.shape[1])
-        outside = []
-        for strength in LADDER_STIFFNESS:
-            z, q, value = self.pull(basin, z, goals, torch.full_like(goals, strength))
-            new = (2 * (best - value) <= self.limit) & (side * q > inner + 0.01)
-            outside.append((side[new], z[new], q[new], value[new]))
+        ladder = goals.new_tensor(LADDER_STIFFNESS)
+        strength = ladder[:1].repeat(len(goals))
+        rounds, outside = torch.zeros_like(basin), []
+
+        def look(which: Tensor, z: Tensor, q: Tensor, value: Tensor) -> Tensor:
+            own = side[which]
+            new = (2 * (best - value) <= self.limit) & (own * q > inner[which] + 0.01)
+            outside.append((own[new], z[new], q[new], value[new]))
+            rounds[which] += 1
+            strength[which] = ladder[rounds[which].clamp_max(len(ladder) - 1)]
+            return rounds[which] < len(ladder)
+
+        self.pull(basin, z, goals, strength, look)
         side, z, q, value = (torch.cat(parts) for parts in zip(*outside, strict=True))
         if not len(side):
             return found

@@ -40,8 +40,10 @@ def cells(spec: MixtureSpec, generator: torch.Generator) -> Iterator[Int[Tensor,
     sizes = [n * spec.n_joint(parents) for n, parents in zip(n_each, spec.parents, strict=True)]
     n = sum(sizes) + EXTRA_CELLS
     if spec.n_cells <= max(n, ALL_CELLS):
-        codes = torch.arange(spec.n_cells, device=device)
-        yield torch.stack(torch.unravel_index(codes, cards), -1)
+        # torch.unravel_index would import sympy, half a second in every process.
+        yield torch.cartesian_prod(*(torch.arange(c, device=device) for c in cards)).reshape(
+            spec.n_cells, len(cards)
+        )
         return
     while True:
         columns = [torch.randint(c, (n,), generator=generator, device=device) for c in cards]
