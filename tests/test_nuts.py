@@ -227,7 +227,7 @@ def test_nuts_and_gibbs_agree_on_a_certified_network():
     counts = rows_of(truth, 1500)
     prior = flat_prior(truth.spec, 1.0)
     one = nuts(counts, truth, prior=prior, num_samples=160, warmup_steps=60, num_chains=1)
-    other = gibbs(counts, truth, prior=prior, num_samples=5000)
+    other = gibbs(counts, truth, prior=prior, num_samples=2000)
     assert assessed(one, "nuts").r_hat < 1.1
     for change in (lambda x: x, squares):
         (left, first), (right, second) = (

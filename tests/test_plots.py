@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import matplotlib
 import networkx as nx
@@ -55,22 +53,15 @@ def test_every_kind_has_a_title_and_labels(fit, kind):
     ax.figure.canvas.draw()
 
 
-def test_plots_leave_pyplot_and_settings_alone():
-    code = (
-        "import pyromix as px, matplotlib\n"
-        "model, frame, _ = px.datasets.load('hidden-group')\n"
-        "before = dict(matplotlib.rcParams)\n"
-        "fit = px.fit(model, frame, 2, n_init=1, prior=None)\n"
-        "fit.plot('network'); fit.plot('effect'); fit.report(show=False, sensitivity=False)"
-        ".to_html()\n"
-        "assert dict(matplotlib.rcParams) == before\n"
-        "from matplotlib import pyplot\n"
-        "print(pyplot.get_fignums())"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300
-    )
-    assert result.stdout.strip() == "[]", result.stderr
+def test_plots_leave_pyplot_and_settings_alone(fit):
+    from matplotlib import pyplot
+
+    figures, before = pyplot.get_fignums(), dict(matplotlib.rcParams)
+    fit.plot("network")
+    fit.plot("effect")
+    fit.report(show=False, sensitivity=False).to_html()
+    assert dict(matplotlib.rcParams) == before
+    assert pyplot.get_fignums() == figures
 
 
 def test_given_axes_are_drawn_on(fit):

@@ -53,6 +53,12 @@ def silent():
     return fitted(SILENT, 2000, seed=3)
 
 
+@pytest.fixture(scope="module")
+def weak(silent):
+    """Its effect, which is searched for once."""
+    return silent.effect("X", "Y", require="weak", level=0.9)
+
+
 # -- views that say nothing ------------------------------------------------------------------------
 
 
@@ -68,8 +74,8 @@ def test_where_views_say_nothing_the_answer_is_refused_with_figures_and_a_cure(s
         silent.query("Y", {"X": 1})
 
 
-def test_and_the_interval_that_is_given_all_the_same_holds(silent):
-    effect = silent.effect("X", "Y", require="weak", level=0.9)
+def test_and_the_interval_that_is_given_all_the_same_holds(weak):
+    effect = weak
     assert effect.certainty is px.Certainty.WEAK
     low, high = (float(end[1]) for end in effect.interval())
     assert low < TRUE < NAIVE < high
@@ -86,12 +92,10 @@ def test_and_the_interval_that_is_given_all_the_same_holds(silent):
         assert said in str(effect)
 
 
-def test_draws_are_not_printed_as_if_they_held(silent):
-    effect = silent.bootstrap(n=50).effect("X", "Y", require="weak")
+def test_draws_are_not_printed_as_if_they_held(silent, weak):
+    effect = silent.bootstrap(n=50).effect("X", "Y", require="weak", level=0.9)
     assert effect.do.interval_report().methods == (Method.WEAK,) * 2
-    np.testing.assert_allclose(
-        effect.interval(), silent.effect("X", "Y", require="weak").interval(), atol=1e-9
-    )
+    np.testing.assert_allclose(effect.interval(), weak.interval(), atol=1e-9)
     draws = effect.interval(method="draws")
     assert not draws[0][1] <= TRUE <= draws[1][1]
 
@@ -291,7 +295,7 @@ def test_cells_missing_leave_the_interval_and_silence_is_not_an_answer():
             asked.interval()
 
 
-def test_a_saved_fit_without_its_table_keeps_its_verdict(tmp_path, silent):
+def test_a_saved_fit_without_its_table_keeps_its_verdict(tmp_path, silent, weak):
     silent.save(tmp_path / "fit.pyromix", include_data=False)
     again = px.load(tmp_path / "fit.pyromix")
     assert again.signal.p_value == silent.signal.p_value
@@ -300,10 +304,8 @@ def test_a_saved_fit_without_its_table_keeps_its_verdict(tmp_path, silent):
     effect = again.effect("X", "Y", require="weak")
     assert "interval: none, the fit holds no table" in str(effect)
     silent.save(tmp_path / "whole.pyromix")
-    whole = px.load(tmp_path / "whole.pyromix").effect("X", "Y", require="weak")
-    np.testing.assert_allclose(
-        whole.interval(), silent.effect("X", "Y", require="weak").interval(), atol=1e-9
-    )
+    whole = px.load(tmp_path / "whole.pyromix").effect("X", "Y", require="weak", level=0.9)
+    np.testing.assert_allclose(whole.interval(), weak.interval(), atol=1e-9)
 
 
 def test_a_naive_difference_of_few_rows_has_a_width():

@@ -31,8 +31,8 @@ def python(tmp_path_factory) -> Path:
     followed, so the editable checkout stays out of sight.
     """
     folder = tmp_path_factory.mktemp("wheel")
-    build = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", folder, ROOT)
-    run(sys.executable, *build, cwd=folder)
+    build = ("-m", "hatchling", "build", "-t", "wheel", "-d", folder)
+    run(sys.executable, *build, cwd=ROOT)
     (wheel,) = folder.glob("*.whl")
     run(sys.executable, "-m", "venv", "--without-pip", folder / "empty", cwd=folder)
     interpreter = folder / "empty" / "bin" / "python"
@@ -44,7 +44,7 @@ def python(tmp_path_factory) -> Path:
 
 
 EVERYTHING = """
-import runpy, sys
+import runpy, sys, sysconfig
 import pyromix as px
 print("from", px.__file__)
 print("sets", [px.datasets.load(name)[2].name for name in px.datasets.names()])
@@ -54,6 +54,8 @@ fit.report("a.html", sensitivity=False, show=False)
 for script in sys.argv[1:]:
     runpy.run_path(script, run_name="__main__")
     print("ran", script)
+sys.argv = ["pyromix", "fit", "--help"]
+runpy.run_path(sysconfig.get_path("scripts") + "/pyromix", run_name="__main__")
 """
 
 
@@ -74,8 +76,9 @@ def test_every_data_set_is_found(said):
     assert all(repr(path.parent.name) in found for path in ROOT.glob("models/*/card.md"))
 
 
-def test_the_console_script_is_installed(python, tmp_path):
-    assert "--n-sources" in run(python.parent / "pyromix", "fit", "--help", cwd=tmp_path)
+def test_the_console_script_is_installed_for_this_interpreter_and_runs(python, said):
+    assert (python.parent / "pyromix").read_text().startswith(f"#!{python}\n")
+    assert "--n-sources" in said[0].rpartition("ran ")[2]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
