@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import networkx as nx
 import pytest
@@ -156,6 +157,79 @@ def test_a_refusal_names_the_smallest_addition():
         fit.effect("X", "Y")
 
 
+def test_a_group_is_a_question_of_its_own():
+    """X of three states, M between X and Y, and U at X and Y alone: P(V) answers for every group.
+
+    With U at M as well nothing does; of a binary X those with X = 1 have seen the one arm, and the
+    other is as open as for everybody.
+    """
+    names = {"X": (0, 1, 2), "M": (0, 1), "Y": (0, 1)}
+    parents = {"M": ["X"], "Y": ["M"]}
+    front = px.MixtureSpec.from_parents(names, parents, 2, uninfluenced=["M"])
+    asked = {"outcome": "Y", "treatment": "X", "among": {"X": 1}}
+    report = px.check(front, **asked)
+    assert report
+    assert report.asked == "P(Y | do(X), among X=1)"
+    assert len(px.measure_next(front, **asked)) == 0
+    open_ = px.MixtureSpec.from_parents(names, parents, 2)
+    assert px.check(open_, **asked).verdict == "not identified"
+    found = px.measure_next(open_, **asked)
+    assert "among X=1" in found.asked
+    for one in found:
+        changed = changed_graph(open_, one.measured, one.absent)
+        assert px.check(changed, **asked).found.level is one.certainty
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"among": {"Y": 1}}, "names the outcome 'Y'"),
+        ({"outcome": ["A", "Y"], "among": {"Y": 1}}, "names the outcome 'Y'"),
+        ({"among": {"A": 1}}, "'A', which 'X' influences"),
+        ({"among": {"X": 5}}, "5"),
+        ({"among": {"X": 1}, "treatment": None}, "name the treatment"),
+        ({"among": {"X": 1}, "treatment": None, "outcome": None}, "need an outcome"),
+        ({"among": {"Z": 1}, "evidence": {"Z": 1}}, "both `among` and `evidence`"),
+    ],
+)
+def test_what_is_no_group_is_refused_before_a_fit(options, said):
+    spec = px.MixtureSpec.from_parents(
+        dict.fromkeys("ZXAY", (0, 1)), {"X": ["Z"], "A": ["X"], "Y": ["X"]}, 2
+    )
+    asked = {"outcome": "Y", "treatment": "X"} | options
+    with pytest.raises(QueryError, match=said):
+        px.check(spec, **asked)
+    if asked["treatment"] is not None:
+        with pytest.raises(QueryError, match=said):
+            px.measure_next(spec, **asked)
+
+
+def test_check_and_fit_say_the_same_of_a_group():
+    spec = px.MixtureSpec.from_parents(dict.fromkeys("ABCXY", (0, 1)), {"Y": ["X"]}, 2)
+    frame = px.simulate(px.random_mixture(spec, 0, separation=0.4), 1000, random_state=0)
+    fit = px.fit(spec, frame, n_init=1, prior=None)
+    report = px.check(spec, data=frame, outcome="Y", treatment="X", among={"X": 1})
+    assert report.found.level is fit.effect("X", "Y", among={"X": 1}).certainty
+    assert report.verdict == "identified"
+
+
+def test_measure_next_is_quick_on_alarm():
+    """37 variables, of which U points at a cause and its effect: some fifty changes to look at."""
+    model = px.datasets.load("alarm")[0]
+    names = sorted(set(model) - {"U"})
+    parents = {v: [p for p in model.predecessors(v) if p != "U"] for v in names}
+    spec = px.MixtureSpec.from_parents(
+        dict.fromkeys(names, (0, 1)),
+        parents,
+        2,
+        uninfluenced=[name for name in names if name not in ("INTUBATION", "SHUNT")],
+    )
+    start = time.process_time()
+    found = px.measure_next(spec, outcome="SHUNT", treatment="INTUBATION")
+    assert time.process_time() - start < 10
+    assert found[0].measured == (NewVariable(2), NewVariable(2))
+
+
 EDGES = ["--edge", "U->X", "--edge", "U->Y", "--edge", "X->Y"]
 EFFECT = ["--treatment", "X", "--outcome", "Y"]
 
@@ -169,6 +243,13 @@ def test_the_command_line_advises(capsys):
         main(["check", *EDGES, *EFFECT, "--advise", "--json"])
     (found,) = json.loads(capsys.readouterr().out)
     assert found["measure_next"][0]["states"] == [2, 2]
+    with pytest.raises(SystemExit):
+        main(["check", *EDGES, *EFFECT, "--among", "X=1", "--advise"])
+    said = capsys.readouterr().out
+    assert said.count("P(Y | do(X), among X=1) with 2 sources") == 2
+    with pytest.raises(SystemExit):
+        main(["check", *EDGES, "--among", "X=1"])
+    assert "--among is about an effect" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["check", *EDGES, "--advise"])
     assert "give --treatment and --outcome" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from pyromix.errors import QueryError
@@ -13,7 +13,7 @@ from pyromix.model.spec import MixtureSpec
 def group_of(
     spec: MixtureSpec,
     treatment: str,
-    outcome: str,
+    outcome: str | Sequence[str],
     among: Any,
     evidence: Mapping[str, Hashable] | None,
 ) -> tuple[dict[str, Hashable], dict[str, Hashable]]:
@@ -26,7 +26,7 @@ def group_of(
     Args:
         spec: the structure that knows the names.
         treatment: the variable that is set.
-        outcome: the variable looked at.
+        outcome: the variable or variables looked at.
         among: per variable the state that the group has; None or empty for everybody.
         evidence: conditions of both arms.
 
@@ -38,12 +38,15 @@ def group_of(
             stands in the evidence, too.
     """
     group, evidence = mapping_of(spec, "among", among), mapping_of(spec, "evidence", evidence)
-    x, y = spec.vertex(treatment), spec.vertex(outcome)
-    if y in map(spec.vertex, group):
-        raise QueryError(
-            f"`among` names the outcome {outcome!r}; a group is told by what was so before the "
-            "treatment, and an effect on the outcome cannot be asked among those who have it"
-        )
+    several = isinstance(outcome, Sequence) and not isinstance(outcome, str)
+    x, outcomes = spec.vertex(treatment), outcome if several else (outcome,)
+    named = {spec.vertex(name) for name in group}
+    for one in outcomes:
+        if spec.vertex(one) in named:
+            raise QueryError(
+                f"`among` names the outcome {one!r}; a group is told by what was so before the "
+                "treatment, and an effect on the outcome cannot be asked among those who have it"
+            )
     if both := [name for name in group if name in evidence]:
         raise QueryError(f"{both} stand in both `among` and `evidence`; keep one of them")
     after = spec.descendants([x]) - {x}

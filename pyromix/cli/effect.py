@@ -14,6 +14,7 @@ from pyromix.cli.common import Evidence, Json, Quiet, Seed, Source, assignments
 from pyromix.cli.flags import in_flags
 from pyromix.cli.progress import working
 from pyromix.cli.questions import (
+    Among,
     Contrast,
     FitFile,
     Interval,
@@ -34,13 +35,7 @@ def effect(
     contrast: Contrast = None,
     outcome_state: OutcomeState = None,
     evidence: Evidence = None,
-    among: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="VARIABLE=STATE",
-            help="Group whose effect it is, repeatable: the treatment they have, what was before.",
-        ),
-    ] = None,
+    among: Among = None,
     per_source: Annotated[bool, typer.Option(help="Also within each source.")] = False,
     require: Require = "local",
     interval: Interval = None,

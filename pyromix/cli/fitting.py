@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import pyromix as px
+from pyromix.bridges.pgmpy import structure_of
 from pyromix.cli.columns import Bins, States, as_told
 from pyromix.cli.common import (
     NOT_CONVERGED,
@@ -30,6 +32,7 @@ from pyromix.cli.common import (
     Stopped,
     Weight,
     WeightsAre,
+    assignments,
     model_of,
     numbers,
     prior_of,
@@ -39,14 +42,16 @@ from pyromix.cli.common import (
 from pyromix.cli.effect import in_numbers
 from pyromix.cli.flags import in_flags
 from pyromix.cli.progress import working
-from pyromix.cli.questions import Contrast, Outcome, OutcomeState, Treatment, asked_effect
-from pyromix.criticism.checking import IdentifiabilityReport
+from pyromix.cli.questions import Among, Contrast, Outcome, OutcomeState, Treatment, asked_effect
+from pyromix.criticism.checking import IdentifiabilityReport, spec_without_data
 from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
+from pyromix.fitting.inputs import take_in
 from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
+from pyromix.model.spec import MixtureSpec
 
 
 def check(
@@ -61,6 +66,7 @@ def check(
     ] = "2",
     outcome: Annotated[str | None, typer.Option(help="Outcome of the effect.")] = None,
     treatment: Annotated[str | None, typer.Option(help="Treatment of the effect.")] = None,
+    among: Among = None,
     simulate: Annotated[
         bool,
         typer.Option(help="Also fit, simulate from the fit, and see whether it is recovered."),
@@ -106,9 +112,13 @@ def check(
         "missing": missing,
         "random_state": random_state,
     }
-    effect = {"treatment": treatment, "outcome": outcome}
+    if among and (treatment is None or outcome is None):
+        raise typer.BadParameter("--among is about an effect: give --treatment and --outcome")
+    effect: dict[str, Any] = {"treatment": treatment, "outcome": outcome, "among": None}
     reports, rehearsals = [], []
     for k in numbers(n_sources):
+        if among:
+            effect["among"] = assignments(_spec_of(given, k, table, asked), among, "--among")
         with working(f"looking at k = {k}", quiet=quiet):
             reports.append(px.check(given, k, table, **effect, **asked))
             if simulate:
@@ -120,7 +130,10 @@ def check(
     advice = []
     if treatment is not None and outcome is not None and advise:
         advice = [
-            px.measure_next(report.spec, treatment=treatment, outcome=outcome) for report in reports
+            px.measure_next(
+                report.spec, treatment=treatment, outcome=outcome, among=effect["among"]
+            )
+            for report in reports
         ]
     if as_json:
         content = [report.summary() for report in reports]
@@ -139,6 +152,14 @@ def check(
                 typer.echo(in_flags(f"  {rehearsal}"))
     if not reports[-1].found.level.at_least(Certainty.LOCAL):
         raise Stopped(NOT_IDENTIFIED)
+
+
+def _spec_of(model: Any, k: int, table: Any, asked: Mapping[str, Any]) -> MixtureSpec:
+    """The names and states that a group is told in."""
+    if table is None:
+        return spec_without_data(structure_of(model, k), k, None, [])
+    options = {name: value for name, value in asked.items() if name != "random_state"}
+    return take_in(model, table, k, **options)[0].spec
 
 
 def _table(reports: list[IdentifiabilityReport]) -> list[str]:

@@ -25,6 +25,13 @@ Contrast = Annotated[
     list[str] | None, typer.Option(help="State of the treatment, given twice: from, then to.")
 ]
 OutcomeState = Annotated[str | None, typer.Option(help="State of the outcome that counts.")]
+Among = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="VARIABLE=STATE",
+        help="Group whose effect it is, repeatable: the treatment they have, what was before.",
+    ),
+]
 Level = Annotated[float, typer.Option(help="Of the intervals, between 0 and 1.")]
 Require = Annotated[
     str, typer.Option(help="Least certainty: graphical, local, weak, unchecked, none.")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pyromix.answers.wording import addition_in_words
 from pyromix.bridges.pgmpy import structure_of
-from pyromix.criticism.checking import asked_in_words, spec_without_data
+from pyromix.criticism.checking import asked_in_words, queries_of, spec_without_data
 from pyromix.data.frames import to_pandas
 from pyromix.identify.advice import Addition, additions
 from pyromix.identify.verdict import WORDS, judge
-from pyromix.model.query import Certainty, DoQuery, settings
+from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import MixtureSpec
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def measure_next(
     outcome: str | Sequence[str],
     treatment: str,
     evidence: Mapping[str, Hashable] | None = None,
+    among: Mapping[str, Hashable] | None = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
 ) -> Additions:
     """Say which additional variables would make an effect certified, before anything is measured.
@@ -105,6 +106,7 @@ def measure_next(
         outcome: variable or variables.
         treatment: the variable intervened on.
         evidence: per variable a state name, beside the do.
+        among: the group whose effect it is, as in ``px.check``.
         state_names: as in ``px.check``; states that nothing names are taken to be two.
 
     Returns:
@@ -114,12 +116,13 @@ def measure_next(
 
     Raises:
         SpecError: the graph, the states or k are unusable.
-        QueryError: a name or state is unknown, or a variable is asked in two places.
+        QueryError: a name or state is unknown, a variable is asked in two places, or the group is
+            told by something that the treatment influences.
     """
     spec = spec_without_data(structure_of(model, n_sources), n_sources, state_names, [])
 
     def asking(changed: MixtureSpec) -> tuple[DoQuery, ...]:
-        return settings(changed, outcome, treatment, evidence)
+        return queries_of(changed, outcome, treatment, evidence, among)
 
     queries = asking(spec)
     asked, level = asked_in_words(spec, queries, treatment), judge(spec, queries).level

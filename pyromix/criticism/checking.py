@@ -10,6 +10,7 @@ from typing import Any
 from scipy.special import ndtri
 
 from pyromix.answers.gate import cure, figures
+from pyromix.answers.group import group_of
 from pyromix.answers.heard import hear
 from pyromix.answers.wording import question, tables_in_words
 from pyromix.bridges.pgmpy import structure_of
@@ -126,6 +127,7 @@ def check(
     outcome: str | Sequence[str] | None = None,
     treatment: str | None = None,
     evidence: Mapping[str, Hashable] | None = None,
+    among: Mapping[str, Hashable] | None = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     sample_weight: Any = None,
     weights_are: str = COUNTS,
@@ -145,6 +147,8 @@ def check(
             P(outcome | do(treatment)), with neither about P(U, V).
         treatment: the variable intervened on.
         evidence: per variable a state name, beside the do.
+        among: the group whose effect it is, as in ``fit.effect``: a question of its own, which may
+            be identified where that about everybody is not.
         state_names: as in ``fit``. States that nothing names are taken to be two.
         sample_weight: as in ``fit``.
         weights_are: as in ``fit``.
@@ -155,7 +159,8 @@ def check(
     Raises:
         SpecError: the graph, the states or k are unusable.
         DataError: the table does not fit the model.
-        QueryError: a name or state is unknown, or a treatment is given without an outcome.
+        QueryError: a name or state is unknown, a treatment is given without an outcome, or a group
+            without a treatment or told by something that the treatment influences.
     """
     notes: list[str] = []
     findings: Findings | None = None
@@ -178,7 +183,7 @@ def check(
         if spec.n_sources > 1:
             stage = start_from_moments(taken, random_state).stage
             findings = Findings(signal=signal_of(taken), stage=stage)
-            asked_of = _queries(spec, outcome, treatment, evidence)
+            asked_of = queries_of(spec, outcome, treatment, evidence, among)
             if findings.signal is None and asked_of and taken.listable and not taken.exact:
                 findings = _by_likelihood(taken, asked_of, findings, random_state)
     return report_on(
@@ -186,6 +191,7 @@ def check(
         outcome=outcome,
         treatment=treatment,
         evidence=evidence,
+        among=among,
         findings=findings,
         notes=notes,
     )
@@ -211,6 +217,7 @@ def report_on(
     outcome: str | Sequence[str] | None = None,
     treatment: str | None = None,
     evidence: Mapping[str, Hashable] | None = None,
+    among: Mapping[str, Hashable] | None = None,
     findings: Findings | None = None,
     notes: Sequence[str] = (),
 ) -> IdentifiabilityReport:
@@ -221,13 +228,14 @@ def report_on(
         outcome: as in ``check``.
         treatment: as in ``check``.
         evidence: as in ``check``.
+        among: as in ``check``.
         findings: what a table showed, where somebody looked.
         notes: sentences from before.
 
     Raises:
-        QueryError: a name or state is unknown, or a treatment is given without an outcome.
+        QueryError: as ``check``.
     """
-    queries = _queries(spec, outcome, treatment, evidence)
+    queries = queries_of(spec, outcome, treatment, evidence, among)
     found = judge(spec, queries, findings)
     reasons = [*_reasons(found), *_of_data(found), *notes]
     return IdentifiabilityReport(found, asked_in_words(spec, queries, treatment), tuple(reasons))
@@ -252,20 +260,32 @@ def spec_without_data(
     return structure.to_spec(n_sources, states)
 
 
-def _queries(
+def queries_of(
     spec: MixtureSpec,
     outcome: str | Sequence[str] | None,
     treatment: str | None,
     evidence: Mapping[str, Hashable] | None,
+    among: Mapping[str, Hashable] | None = None,
 ) -> tuple[DoQuery, ...]:
-    """One query per state of the treatment; none when all of P(U, V) is asked about."""
+    """One query per state of the treatment; none when all of P(U, V) is asked about.
+
+    Arguments and errors are those of ``check``.
+    """
     if outcome is None:
-        if treatment is not None or evidence:
-            raise QueryError("treatment and evidence need an outcome: what shall be asked of?")
+        if treatment is not None or evidence or among:
+            raise QueryError(
+                "treatment, evidence and a group need an outcome: what shall be asked of?"
+            )
         return ()
+    if among and treatment is None:
+        raise QueryError(
+            "`among` tells a group by what was so before a treatment: name the treatment, or give "
+            "what is known as evidence"
+        )
     if treatment is None:
         return (DoQuery.from_names(spec, outcome, None, evidence),)
-    return settings(spec, outcome, treatment, evidence)
+    natural, given = group_of(spec, treatment, outcome, among, evidence)
+    return settings(spec, outcome, treatment, given, natural)
 
 
 def asked_in_words(spec: MixtureSpec, queries: Sequence[DoQuery], treatment: str | None) -> str:

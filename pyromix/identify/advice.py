@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pyromix.identify.district import confounded_part
 from pyromix.identify.verdict import judge
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -130,7 +131,12 @@ class _Search:
         if self.n_tried > MOST_TRIED:
             return []
         changed = changed_graph(self.spec, measured, absent)
-        level = judge(changed, self.asking(changed)).level
+        asked = self.asking(changed)
+        # Of a large graph a small part says no at once.
+        part, on_part = confounded_part(changed, asked)
+        if part is not changed and not judge(part, on_part).level.at_least(Certainty.LOCAL):
+            return []
+        level = judge(changed, asked).level
         return [Addition(measured, absent, level)] if level.at_least(Certainty.LOCAL) else []
 
 

@@ -66,6 +66,10 @@ def find_plans(spec: MixtureSpec, limit: int = ENOUGH) -> list[Plan]:
     Raises:
         PlanError: there is none.
     """
+    # Every path from U begins with a child of it, and two views that U reaches through one child
+    # depend on each other through that child: three views take three.
+    if spec.n_variables - len(spec.uninfluenced) < 3:
+        raise _no_plan(spec)
     graph, ancestry, found = Separations(spec.parents), Ancestry(spec), _Found(max(limit, ENOUGH))
     for size in range(max(0, min(MAX_SEPARATOR, spec.n_variables - 3)) + 1):
         for given in separators(spec, size):
