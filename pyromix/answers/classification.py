@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyromix.answers.predict import predict_proba
 from pyromix.data.frames import to_pandas
+from pyromix.data.relation.door import read_rows
 from pyromix.data.weights import COUNTS
 from pyromix.errors import QueryError
 from pyromix.exact.likelihood import responsibilities
@@ -182,7 +183,7 @@ def membership(fit: Fit, data: Any, *, missing_values: Any = None) -> pd.DataFra
             f"expected sources of other names than {ASSIGNED!r}, which is that of a column of this "
             f"table, found {list(states)}; see predict_proba, which has no such column"
         )
-    frame = predict_proba(fit, data, missing_values=missing_values)
+    frame = predict_proba(fit, read_rows(data, missing_values))
     shares = torch.from_numpy(frame.to_numpy(copy=True))
     known = ~shares.isnan().any(-1)
     places = likeliest(shares).tolist()

@@ -29,7 +29,8 @@ from pyromix.answers.third_step import ThirdStep, third_step
 from pyromix.data.counts import Counts
 from pyromix.data.covariates import Covariates
 from pyromix.data.frames import encode, to_pandas
-from pyromix.data.reading import RawTable, read_frame
+from pyromix.data.reading import RawTable
+from pyromix.data.relation.door import read_rows
 from pyromix.errors import IdentificationError, NumericalWarning, QueryError, warn
 from pyromix.estimate.em import climb_replicates
 from pyromix.estimate.indexed import IndexedRows
@@ -199,7 +200,7 @@ def distal(
             f"expected an outcome outside the model, found {outcome!r}, one of its variables "
             f"{list(fit.spec.variables)}: ask fit.query({outcome!r}, evidence=...) instead"
         )
-    table = read_frame(data, missing_values)
+    table = read_rows(data, missing_values)
     values, features, told = _features(table, outcome, states)
     coded = encode(table, fit.spec, sample_weight=sample_weight, warn=False)
     usable = (coded.codes >= 0).any(1) & (coded.weights > 0)

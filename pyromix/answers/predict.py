@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,18 +10,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.answers.intervals import quantiles
-from pyromix.data.frames import encode, labels_of, to_pandas
-from pyromix.data.reading import read_frame
+from pyromix.data.frames import check_schema, encode, labels_of, to_pandas
+from pyromix.data.relation.counting import grouped
+from pyromix.data.relation.digits import Packed
+from pyromix.data.relation.door import read_table
+from pyromix.data.relation.joining import with_columns
+from pyromix.data.relation.table import RelationTable
 from pyromix.data.weights import COUNTS, SAMPLING
-from pyromix.errors import NumericalWarning, warn
+from pyromix.errors import DataError, NumericalWarning, warn
 from pyromix.exact.likelihood import log_prob, responsibilities
 from pyromix.fitting.inputs import counted
 from pyromix.fitting.record import Fit
 from pyromix.model.arguments import level_of
 from pyromix.model.mixture import BayesNetMixture, mixture_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DRAWN_AT_ONCE = 2**24
 """Rows times draws times sources that an interval is taken of at once."""
@@ -36,7 +37,7 @@ def predict_proba(
     *,
     level: float | None = None,
     missing_values: Any = None,
-) -> pd.DataFrame:
+) -> Any:
     """P(U | row) of every row of a table.
 
     Args:
@@ -51,30 +52,27 @@ def predict_proba(
         impossible in every source. With a level the columns have two levels: ``estimate``, ``low``
         and ``high``, and the sources under each.
 
+        Of a relation (of DuckDB, of Ibis, a glob of files): that relation, not run yet, with
+        further columns ``U_0`` and so on, by source and state, and with a level ``U_0_low`` and
+        ``U_0_high``.
+
     Raises:
         DataError: a column is missing or a value is no state.
         QueryError: a level without draws, or one not between 0 and 1.
     """
     fit, mixture = mixture, mixture_of(mixture)
-    spec = mixture.spec
-    table = read_frame(data, missing_values)
-    codes = encode(table, spec).codes.to(mixture.device)
-    chunks = codes.split(ROWS_PER_CHUNK)
-    shares = torch.cat([responsibilities(mixture, chunk).cpu() for chunk in chunks])
-    impossible = shares.isnan().any(-1).nonzero().flatten()
-    if len(impossible):
-        warn(
-            f"{len(impossible)} of {len(shares)} rows have probability zero in every source, "
-            f"the first is row {int(impossible[0])}; their P({spec.source}) is nan. Fit with a "
-            "prior, or with data that hold such rows",
-            NumericalWarning,
-        )
-    columns = [str(s) for s in spec.source_states]
+    table = read_table(data, missing_values)
+    if isinstance(table, RelationTable):
+        return _joined(fit, table, level)
+    codes = encode(table, mixture.spec).codes.to(mixture.device)
+    shares = _shares(mixture, codes)
+    _warn_of_impossible(mixture, shares)
+    columns = [str(s) for s in mixture.spec.source_states]
     if len(set(columns)) < len(columns):
-        columns = list(spec.source_states)  # 1 and "1" are two sources
+        columns = list(mixture.spec.source_states)  # 1 and "1" are two sources
     if level is None:
         return to_pandas(dict(zip(columns, shares.T.numpy(), strict=True)), labels_of(table))
-    low, high = _ends(codes, fit.draws if isinstance(fit, Fit) else mixture, level)
+    low, high = _ends(codes, fit, level)
     parts = {"estimate": shares.numpy(), "low": low, "high": high}
     return to_pandas(
         {
@@ -86,10 +84,56 @@ def predict_proba(
     )
 
 
+def _joined(fit: BayesNetMixture | Fit, table: RelationTable, level: float | None) -> Any:
+    """A relation with a column of P(U | row) for each source, not run yet."""
+    mixture = mixture_of(fit)
+    spec = mixture.spec
+    check_schema(spec, table)
+    packed = Packed.of(table, spec)
+    codes = grouped(table, packed).codes
+    shares = _shares(mixture, codes.to(mixture.device))
+    _warn_of_impossible(mixture, shares)
+    parts = {"": shares.numpy()}
+    if level is not None:
+        low, high = _ends(codes.to(mixture.device), fit, level)
+        parts |= {"_low": low, "_high": high}
+    columns = {
+        f"{spec.source}_{state}{end}": part[:, u]
+        for end, part in parts.items()
+        for u, state in enumerate(spec.source_states)
+    }
+    if taken := [name for name in columns if name in table.columns]:
+        raise DataError(
+            f"expected a table without the columns {taken}, which P({spec.source} | row) would be; "
+            "rename them"
+        )
+    return with_columns(table, packed, codes, columns)
+
+
+def _shares(
+    mixture: BayesNetMixture, codes: Int[Tensor, "rows variables"]
+) -> Float[Tensor, "rows k"]:
+    chunks = codes.split(ROWS_PER_CHUNK)
+    return torch.cat([responsibilities(mixture, chunk).cpu() for chunk in chunks])
+
+
+def _warn_of_impossible(mixture: BayesNetMixture, shares: Float[Tensor, "rows k"]) -> None:
+    """Say where rows, or distinct rows of a relation, have probability zero."""
+    impossible = shares.isnan().any(-1).nonzero().flatten()
+    if len(impossible):
+        warn(
+            f"{len(impossible)} of {len(shares)} rows have probability zero in every source, "
+            f"the first is row {int(impossible[0])}; their P({mixture.spec.source}) is nan. Fit "
+            "with a prior, or with data that hold such rows",
+            NumericalWarning,
+        )
+
+
 def _ends(
-    codes: Int[Tensor, "rows variables"], draws: BayesNetMixture, level: float
+    codes: Int[Tensor, "rows variables"], fit: BayesNetMixture | Fit, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of P(U | row) over draws, once per distinct row."""
+    draws = fit.draws if isinstance(fit, Fit) else fit
     distinct, number = codes.unique(dim=0, return_inverse=True)
     n_draws = draws.batch_shape.numel()
     ends = [

@@ -9,6 +9,8 @@ import typer
 
 from pyromix.data.bins import binned
 from pyromix.data.reading import RawTable
+from pyromix.data.relation.door import read_rows
+from pyromix.data.relation.table import RelationTable
 from pyromix.errors import QueryError
 from pyromix.model.schema import near_matches
 
@@ -23,8 +25,8 @@ States = Annotated[
 
 
 def as_told(
-    table: RawTable, bins: Sequence[str] | None, states: Sequence[str] | None
-) -> tuple[RawTable, dict[str, tuple[Hashable, ...]]]:
+    table: RawTable | RelationTable, bins: Sequence[str] | None, states: Sequence[str] | None
+) -> tuple[RawTable | RelationTable, dict[str, tuple[Hashable, ...]]]:
     """Bin columns and read the states that are told.
 
     Args:
@@ -46,11 +48,15 @@ def as_told(
     told = _parted(table, states, "--states")
     if both := sorted(edges.keys() & told.keys()):
         raise QueryError(f"--bins and --states both tell of {both}; bins have states of their own")
-    table, found = binned(table, edges)
+    found: dict[str, tuple[str, ...]] = {}
+    if edges:
+        table, found = binned(read_rows(table), edges)
     return table, {**found, **{name: tuple(parts) for name, parts in told.items()}}
 
 
-def _parted(table: RawTable, texts: Sequence[str] | None, flag: str) -> dict[str, list[str]]:
+def _parted(
+    table: RawTable | RelationTable, texts: Sequence[str] | None, flag: str
+) -> dict[str, list[str]]:
     """Columns with what is said of them; names of columns may hold the sign between."""
     found: dict[str, list[str]] = {}
     for text in texts or ():

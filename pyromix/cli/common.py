@@ -15,7 +15,9 @@ import pyromix as px
 from pyromix.api import MixtureFit
 from pyromix.cli.streams import standard_input
 from pyromix.data.dialect import Dialect
-from pyromix.data.reading import RawTable, read_frame
+from pyromix.data.reading import RawTable
+from pyromix.data.relation.door import read_table
+from pyromix.data.relation.table import RelationTable
 from pyromix.errors import FileError, QueryError
 from pyromix.formats.bundle import read_bundle
 from pyromix.formats.toml import edges_to_structure
@@ -96,8 +98,8 @@ def table_of(
     sep: str = "",
     encoding: str = "",
     decimal: str = "",
-) -> RawTable:
-    """Read the table at a path; ``-`` is csv on standard input.
+) -> RawTable | RelationTable:
+    """Read the table at a path, ``-`` for csv on standard input; large or several files stay there.
 
     Args:
         argument: the path.
@@ -111,7 +113,7 @@ def table_of(
         DataError: not a table, or there is no such encoding or separator.
     """
     data = BytesIO(standard_input()) if argument == "-" else Path(argument)
-    return read_frame(data, na or None, Dialect(sep, encoding, decimal))
+    return read_table(data, na or None, Dialect(sep, encoding, decimal))
 
 
 def loaded(path: Path, source: str) -> MixtureFit | BayesNetMixture:

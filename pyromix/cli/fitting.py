@@ -48,6 +48,7 @@ from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
+from pyromix.data.relation.door import read_rows
 from pyromix.fitting.inputs import take_in
 from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
@@ -340,7 +341,7 @@ def iid(
     Example: pyromix iid units.csv -k 2 --successes x --trials n --sample-weight count
     """
     columns = [successes, trials, *([sample_weight] if sample_weight else [])]
-    values = read_numbers(table_of(data, na, sep, encoding, decimal), columns)
+    values = read_numbers(read_rows(table_of(data, na, sep, encoding, decimal)), columns)
     result = px.fit_iid(
         values[0],
         values[1],

@@ -12,24 +12,30 @@ from pyromix.data.columns import observed
 from pyromix.data.levels import Levels, read_levels
 from pyromix.data.marks import NO_MARKS, Marks
 from pyromix.data.reading import ROWS_READ_AT_ONCE, RawTable, check_columns, read_frame
+from pyromix.data.relation.table import RelationTable
 from pyromix.data.repairs import Repair
 
 BLANK = "{columns}: {cells} with nothing but blanks read as missing."
 STRIPPED = "{columns}: blanks around {cells} stripped."
 
 
-def levels_of(table: RawTable, name: str, states: Sequence[Hashable] = ()) -> Levels:
+def levels_of(
+    table: RawTable | RelationTable, name: str, states: Sequence[Hashable] = ()
+) -> Levels:
     """The distinct values of a column of a table, as they are meant; see ``tidied``.
 
     Args:
-        table: has the column.
+        table: has the column; one that stays in its engine has a row for each distinct value.
         name: of the column.
         states: declared ones; none where they are read off the table.
 
     Raises:
         DataError: the cells are lists or the like, or distinct in most rows.
     """
-    levels = read_levels(name, table.frame[name], text=table.text)
+    if isinstance(table, RelationTable):
+        levels = table.column(name).levels
+    else:
+        levels = read_levels(name, table.frame[name], text=table.text)
     return tidied(levels, table.marks, states)
 
 

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from pyromix.data.codes import check_codes, check_states, collapse, locate, smallest_dtype
 from pyromix.data.distinct import distinct_rows
-from pyromix.data.frames import encode
+from pyromix.data.frames import MISSING_RULES, check_schema, encode
 from pyromix.data.intake_report import DataReport, warn_of_repairs
 from pyromix.data.moments import MomentSource, check_request, check_same_variables, normalised
-from pyromix.data.reading import read_frame
+from pyromix.data.relation.counting import counted_rows
+from pyromix.data.relation.door import read_table
+from pyromix.data.relation.table import RelationTable
 from pyromix.data.weights import COUNTS, check_weights_are
 from pyromix.errors import DataError, NoModelError
-from pyromix.model.arguments import device_of, numbers_as_tensor, shown
+from pyromix.model.arguments import device_of, numbers_as_tensor, one_of, shown
 from pyromix.model.schema import Schema
 from pyromix.model.spec import MixtureSpec
 
@@ -97,7 +99,8 @@ class Counts:
         says how many.
 
         Args:
-            data: whatever ``reading.read_frame`` accepts; columns in any order.
+            data: whatever ``relation.door.read_table`` accepts; columns in any order. Relations
+                are counted where they are, by one GROUP BY.
             spec: variables and their declared states: a Schema or a MixtureSpec.
             sample_weight: a column name, or one weight per row.
             weights_are: ``"counts"``, weights are numbers of rows; ``"sampling"``, they say how
@@ -116,12 +119,16 @@ class Counts:
         """
         check_weights_are(weights_are, sample_weight)
         device = None if device is None else device_of(device)
-        table = read_frame(data, missing_values)
-        encoded = encode(table, spec, sample_weight=sample_weight, missing=missing, warn=False)
-        weights = None if sample_weight is None else encoded.weights
-        counts = Counts(
-            spec, *distinct_rows(spec, encoded.codes, weights, encoded.report, weights_are)
-        )
+        table = read_table(data, missing_values)
+        if isinstance(table, RelationTable):
+            one_of("missing", missing, MISSING_RULES, DataError)
+            check_schema(spec, table)
+            found = counted_rows(table, spec, sample_weight, weights_are, missing)
+        else:
+            encoded = encode(table, spec, sample_weight=sample_weight, missing=missing, warn=False)
+            weights = None if sample_weight is None else encoded.weights
+            found = distinct_rows(spec, encoded.codes, weights, encoded.report, weights_are)
+        counts = Counts(spec, *found)
         warn_of_repairs(counts.report)
         return counts if device is None else counts.to(device)
 

@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.data.codes import collapse
+from pyromix.data.gaps import left_out, nothing_left
 from pyromix.data.intake_report import DataReport
 from pyromix.data.weights import doubts, row_weight
-from pyromix.errors import DataError
 from pyromix.model.schema import Schema
 
 
@@ -53,16 +53,12 @@ def distinct_rows(
         codes = codes[seen]
         weights = None if weights is None else weights[seen]
     if empty:
-        sentence = f"{empty} of {report.n_rows} rows have no observed cell and were left out."
-        report = replace(report, repairs=(*report.repairs, sentence))
+        report = replace(report, repairs=(*report.repairs, left_out(empty, report.n_rows)))
         report = replace(
             report, n_dropped_rows=report.n_dropped_rows + empty, empty_weight=empty_weight
         )
     if not codes.shape[0]:
-        raise DataError(
-            f"no row is left: of {report.n_rows} rows {report.n_dropped_rows} lack cells and "
-            f"{report.n_zero_weight_rows} have weight zero"
-        )
+        raise nothing_left(report)
     if weights is not None and weights_are is not None:
         report = replace(
             report,

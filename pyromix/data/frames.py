@@ -20,6 +20,7 @@ from torch import Tensor
 from pyromix.data.cells import levels_of
 from pyromix.data.codes import smallest_dtype
 from pyromix.data.columns import state_numbers
+from pyromix.data.gaps import dropped, gaps_refused, no_complete_row
 from pyromix.data.intake_report import DataReport, warn_of_repairs
 from pyromix.data.levels import numbers_of
 from pyromix.data.reading import (
@@ -31,6 +32,7 @@ from pyromix.data.reading import (
     needs_pyarrow,
     read_frame,
 )
+from pyromix.data.relation.table import RelationTable
 from pyromix.data.repairs import Repair, sentences
 from pyromix.data.weights import read_weights
 from pyromix.errors import DataError, FileError
@@ -75,6 +77,22 @@ def labels_of(table: RawTable) -> pd.Index | None:
     return nw.maybe_get_index(table.frame)
 
 
+def check_schema(schema: Any, table: RawTable | RelationTable) -> None:
+    """Refuse a table that lacks a variable, or has a column called as the source.
+
+    Raises:
+        DataError: it does, or the schema is none.
+    """
+    if not isinstance(schema, Schema):
+        raise DataError(f"expected a Schema or a MixtureSpec, found {shown(schema)}")
+    check_columns(table, schema.variables)
+    if isinstance(schema, MixtureSpec) and schema.source in table.columns:
+        raise DataError(
+            f"{schema.source!r} is unobserved in the model, found a column of that name in the "
+            "data; drop the column, or give the latent variable another name"
+        )
+
+
 def encode(
     table: Any,
     schema: Schema,
@@ -98,15 +116,8 @@ def encode(
             column, no row is left, or the rule for missing cells is unknown.
     """
     one_of("missing", missing, MISSING_RULES, DataError)
-    if not isinstance(schema, Schema):
-        raise DataError(f"expected a Schema or a MixtureSpec, found {shown(schema)}")
     table = read_frame(table)
-    check_columns(table, schema.variables)
-    if isinstance(schema, MixtureSpec) and schema.source in table.columns:
-        raise DataError(
-            f"{schema.source!r} is unobserved in the model, found a column of that name in the "
-            "data; drop the column, or give the latent variable another name"
-        )
+    check_schema(schema, table)
     weights = read_weights(table.frame, sample_weight, schema, labels_of(table))
     codes = torch.empty(
         (schema.n_variables, table.n_rows), dtype=smallest_dtype(schema), device="cpu"
@@ -128,21 +139,12 @@ def encode(
     if missing != "mar" and any(missing_cells):
         gaps = {name: n for name, n in zip(schema.variables, missing_cells, strict=True) if n}
         if missing == "error":
-            raise DataError(
-                f"expected no missing cells (missing='error'), found {gaps} in "
-                f"{table.n_rows} rows; pass missing='mar' to keep them or 'drop' to drop the rows"
-            )
+            raise gaps_refused(gaps, table.n_rows)
         complete = (codes >= 0).all(0)
         kept, weights = codes[:, complete].T, weights[complete]
         if not len(kept):
-            raise DataError(
-                f"no row is left: each of {table.n_rows} rows has a missing cell, {gaps}; pass "
-                "missing='mar' to keep them"
-            )
-        repairs.append(
-            f"{table.n_rows - len(kept)} of {table.n_rows} rows with a missing cell were dropped: "
-            f"{gaps}."
-        )
+            raise no_complete_row(gaps, table.n_rows)
+        repairs.append(dropped(table.n_rows - len(kept), gaps, table.n_rows))
         missing_cells = []
     used = {*schema.variables, *([sample_weight] if isinstance(sample_weight, str) else [])}
     report = DataReport(

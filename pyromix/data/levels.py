@@ -29,6 +29,7 @@ class Levels:
         fixed: the values are a list of states that came with the column (Categorical, Enum).
         text: the values are texts of a file without types.
         repairs: cells that were read differently.
+        repeats: number of rows that each of these stands for; None where each is one.
     """
 
     name: str
@@ -37,10 +38,12 @@ class Levels:
     fixed: bool
     text: bool
     repairs: tuple[Repair, ...] = ()
+    repeats: Integer[np.ndarray, " rows"] | None = None
 
     def counts(self) -> Integer[np.ndarray, " levels"]:
         """Number of rows that are missing, then of every value."""
-        return np.bincount(self.codes, minlength=len(self.values) + 1)
+        found = np.bincount(self.codes, self.repeats, minlength=len(self.values) + 1)
+        return found.astype(np.int64, copy=False)
 
 
 def read_levels(name: str, series: nw.Series[Any], *, text: bool) -> Levels:

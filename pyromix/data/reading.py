@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import narwhals.stable.v2 as nw
 
@@ -361,7 +361,16 @@ def _too_long(file: Path | BytesIO, dialect: Dialect, n_names: int, shown: str) 
     )
 
 
-def check_columns(table: RawTable, names: Sequence[str]) -> None:
+class Columns(Protocol):
+    """A table that knows the names of its columns."""
+
+    @property
+    def columns(self) -> list[Any]:
+        """Names of the columns."""
+        ...
+
+
+def check_columns(table: Columns, names: Sequence[str]) -> None:
     """Refuse a table that lacks a variable.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -71,7 +72,19 @@ def doubts(weights: Float[Tensor, " rows"], weights_are: str = COUNTS) -> tuple[
     if weights_are != COUNTS or bool(((weights - weights.round()).abs() <= slack).all()):
         return ()
     total = float(weights.sum())
-    effective = total / row_weight(weights, SAMPLING)
+    return doubts_of_fractions(total, total / row_weight(weights, SAMPLING))
+
+
+def doubts_of_fractions(total: float, effective: float) -> tuple[str, ...]:
+    """Say of fractional weights read as counts what the other reading makes of them.
+
+    Args:
+        total: their sum.
+        effective: Kish's effective number of rows.
+
+    Returns:
+        One sentence or none.
+    """
     if max(total / effective, effective / total) <= APART:
         return ()
     return (
@@ -80,6 +93,24 @@ def doubts(weights: Float[Tensor, " rows"], weights_are: str = COUNTS) -> tuple[
         "sampling weights (weights_are='sampling', Kish's effective number). Pass "
         "weights_are='sampling' if they were normalised, or say how much each row speaks for.",
     )
+
+
+def check_weight_column(name: str, schema: Schema, columns: Sequence[str]) -> None:
+    """Refuse a column of weights that is a variable, or is not there.
+
+    Raises:
+        DataError: it is.
+    """
+    if name in schema.variables:
+        raise DataError(
+            f"sample_weight names the column {name!r}, which is a variable of the model; use "
+            "another column"
+        )
+    if name not in columns:
+        raise DataError(
+            f"sample_weight names the column {name!r}, which is not in the data"
+            f"{near_matches(name, columns)}; the columns are {list(columns[:12])}"
+        )
 
 
 def read_weights(
@@ -105,17 +136,7 @@ def read_weights(
         # one number seen N times: no memory
         return torch.ones(1, dtype=torch.float64, device="cpu").expand(n)
     if isinstance(sample_weight, str):
-        if sample_weight in schema.variables:
-            raise DataError(
-                f"sample_weight names the column {sample_weight!r}, which is a variable of the "
-                "model; use another column"
-            )
-        if sample_weight not in frame.columns:
-            raise DataError(
-                f"sample_weight names the column {sample_weight!r}, which is not in the data"
-                f"{near_matches(sample_weight, frame.columns)}; the columns are "
-                f"{frame.columns[:12]}"
-            )
+        check_weight_column(sample_weight, schema, frame.columns)
         weights = numbers_of(sample_weight, frame[sample_weight])
     else:
         _check_order(sample_weight, labels)

@@ -18,7 +18,9 @@ from pyromix.data.intake_report import DataReport
 from pyromix.data.levels import TooManyValuesError, interval_as_text
 from pyromix.data.marks import marks_of
 from pyromix.data.moments import MomentSource, Rows, schema_of
-from pyromix.data.reading import RawTable, check_columns, read_frame
+from pyromix.data.reading import RawTable, check_columns
+from pyromix.data.relation.door import read_table
+from pyromix.data.relation.table import RelationTable
 from pyromix.data.repairs import columns_named
 from pyromix.data.suspicion import COUNT_NAMES, no_variable, suspicions
 from pyromix.data.weights import COUNTS, check_weights_are
@@ -83,7 +85,7 @@ def take_in(
         spec = structure.to_spec(n_sources, {**known, **states})
     else:
         weight = sample_weight if isinstance(sample_weight, str) else None
-        table = _looked_at(read_frame(data, missing_values), structure, states, weight)
+        table = _looked_at(read_table(data, missing_values), structure, states, weight)
         spec = structure.to_spec(n_sources, states)
         read = Counts.from_frame(
             table, spec, sample_weight=sample_weight, weights_are=weights_are, missing=missing
@@ -149,7 +151,7 @@ def without_edges(
         if isinstance(spec, MixtureSpec):
             structure = replace(structure, source=spec.source)
         return structure, data
-    table = read_frame(data, missing_values)
+    table = read_table(data, missing_values)
     weight = sample_weight if isinstance(sample_weight, str) else None
     if strange := [name for name in table.columns if not isinstance(name, str)]:
         raise DataError(
@@ -158,6 +160,8 @@ def without_edges(
         )
     declared = declared_states(state_names)
     reasons: dict[Any, str] = {}
+    if isinstance(table, RelationTable):
+        table.look([name for name in table.columns if name != weight])
     for name in table.columns:
         if name != weight and name not in declared:
             reason = _no_variable(table, name, weighted=sample_weight is not None)
@@ -174,7 +178,7 @@ def without_edges(
     return Structure(names, dict.fromkeys(names, ())), table
 
 
-def _no_variable(table: RawTable, name: str, *, weighted: bool) -> str:
+def _no_variable(table: RawTable | RelationTable, name: str, *, weighted: bool) -> str:
     """Why a column is hardly a variable; empty where it may be one."""
     try:
         return no_variable(levels_of(table, name), weighted=weighted)
@@ -242,11 +246,11 @@ def _check_carries_its_own(data: Any, sample_weight: Any, missing_values: Any) -
 
 
 def _looked_at(
-    table: RawTable,
+    table: RawTable | RelationTable,
     structure: Structure,
     states: dict[Any, tuple[Hashable, ...]],
     weight: str | None,
-) -> RawTable:
+) -> RawTable | RelationTable:
     """Read off states that nobody declared, and note what looks odd, in the table and in them.
 
     Args:
@@ -260,6 +264,8 @@ def _looked_at(
     """
     unasked = [name for name in structure.missing_states if name not in states]
     check_columns(table, unasked)
+    if isinstance(table, RelationTable):
+        table.look(unasked)
     read = {}
     for name in unasked:
         levels = levels_of(table, name)

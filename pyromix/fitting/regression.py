@@ -15,7 +15,8 @@ from torch import Tensor
 from pyromix.data.counts import Counts
 from pyromix.data.covariates import Covariates
 from pyromix.data.frames import MISSING_RULES, encode
-from pyromix.data.reading import RawTable, check_columns, read_frame
+from pyromix.data.reading import RawTable, check_columns
+from pyromix.data.relation.door import read_rows
 from pyromix.data.weights import COUNTS, row_weight
 from pyromix.errors import (
     ConvergenceWarning,
@@ -168,7 +169,7 @@ def regress(
             f"expected a table with the columns {list(names)}, found {shown(data)}, whose rows "
             "hold items alone; pass the table itself"
         )
-    table = read_frame(data, missing_values)
+    table = read_rows(data, missing_values)
     check_columns(table, names)
     declared = declared_states(state_names)
     reader = Covariates.of(table, names, {n: declared.pop(n) for n in names if n in declared})

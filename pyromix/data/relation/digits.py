@@ -1,0 +1,181 @@
+"""State numbers written as expressions: one digit a column, many digits a whole number.
+
+A row is then a few whole numbers, and a ``GROUP BY`` or a join compares these in place of texts.
+Digits are those of ``codes.collapse``: the first column slowest, a missing cell before all states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from pyromix.data.cells import levels_of
+from pyromix.data.codes import MAX_KEY, smallest_dtype
+from pyromix.data.columns import state_numbers
+from pyromix.data.relation.sql import quoted_name, value
+from pyromix.data.relation.table import RelationTable
+from pyromix.data.repairs import Repair
+from pyromix.model.schema import Schema
+
+WORD = "word{}"
+"""Names of the whole numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Digit:
+    """A column as a digit.
+
+    Attributes:
+        name: of the column.
+        values: distinct values as the engine gives them.
+        states: of each value its state number, -1 where it is missing.
+        rows: of each value the number of rows that have it.
+        card: number of states.
+        repairs: cells that are read differently.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    states: Int[np.ndarray, " values"]
+    rows: Int[np.ndarray, " values"]
+    card: int
+    repairs: tuple[Repair, ...]
+
+    @property
+    def shift(self) -> int:
+        """1 where a cell is missing, which is digit 0 then."""
+        return int(bool((self.states < 0).any()))
+
+    @property
+    def radix(self) -> int:
+        """Number of digits."""
+        return self.card + self.shift
+
+    def margin(self) -> Int[np.ndarray, " digits"]:
+        """Number of rows with each digit."""
+        found = np.bincount(self.states + self.shift, self.rows, minlength=self.radix)
+        return found.astype(np.int64)
+
+    def sql(self, kind: str) -> str:
+        """The digit of every row: arithmetic where states are a run of integers, else cases.
+
+        Args:
+            kind: what the column holds, see ``sql.KINDS``.
+        """
+        column = quoted_name(self.name)
+        seen = [(v, int(s)) for v, s in zip(self.values, self.states, strict=True) if s >= 0]
+        gaps = [v for v, s in zip(self.values, self.states, strict=True) if s < 0]
+        if kind == "integer" and gaps in ([], [None]):
+            offsets = {s - v for v, s in seen}
+            if len(offsets) == 1:
+                digit = f"(CAST({column} AS BIGINT) + {offsets.pop() + self.shift})"
+                return f"COALESCE({digit}, 0)" if gaps else digit
+        cases = [f"WHEN {value(v)} THEN {s + self.shift}" for v, s in seen if s + self.shift]
+        return f"CAST(CASE {column} {' '.join(cases)} ELSE 0 END AS BIGINT)" if cases else "0"
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """The variables of a schema as digits of a few whole numbers.
+
+    Attributes:
+        schema: variables and states.
+        digits: one per variable.
+    """
+
+    schema: Schema
+    digits: tuple[Digit, ...]
+
+    @staticmethod
+    def of(table: RelationTable, schema: Schema) -> Packed:
+        """Look at every column of a schema.
+
+        Raises:
+            DataError: a value is no state.
+        """
+        table.look(schema.variables)
+        return Packed(schema, tuple(
+            _digit(table, name, states)
+            for name, states in zip(schema.variables, schema.states, strict=True)
+        ))  # fmt: skip
+
+    @property
+    def words(self) -> tuple[slice, ...]:
+        """Which digits make a whole number together."""
+        found, start, size = [], 0, 1
+        for i, digit in enumerate(self.digits):
+            if size * digit.radix > MAX_KEY:
+                found.append(slice(start, i))
+                start, size = i, 1
+            size *= digit.radix
+        return (*found, slice(start, len(self.digits)))
+
+    def sql(self, kinds: Mapping[str, str]) -> dict[str, str]:
+        """The whole numbers of every row, by name.
+
+        Args:
+            kinds: what each column holds, see ``sql.KINDS``.
+        """
+        found = {}
+        for number, word in enumerate(self.words):
+            digits = self.digits[word]
+            strides = [math.prod(d.radix for d in digits[i + 1 :]) for i in range(len(digits))]
+            terms = [
+                digit.sql(kinds[digit.name]) + (f" * {stride}" if stride > 1 else "")
+                for digit, stride in zip(digits, strides, strict=True)
+            ]
+            found[WORD.format(number)] = _balanced_sum(terms)
+        return found
+
+    def numbers(self, codes: Int[Tensor, "rows variables"]) -> dict[str, Int[np.ndarray, " rows"]]:
+        """The whole numbers of state numbers, by name; the inverse of ``codes``."""
+        found = {}
+        for number, word in enumerate(self.words):
+            key = torch.zeros(len(codes), dtype=torch.int64, device=codes.device)
+            for v in range(word.start, word.stop):
+                digit = self.digits[v]
+                key = key * digit.radix + codes[:, v] + digit.shift
+            found[WORD.format(number)] = key.numpy()
+        return found
+
+    def codes(self, words: Sequence[Int[np.ndarray, " rows"]]) -> Int[Tensor, "rows variables"]:
+        """The state numbers that whole numbers hold; the inverse of ``sql``."""
+        n_rows = len(words[0])
+        shape = (len(self.digits), n_rows)
+        codes = torch.empty(shape, dtype=smallest_dtype(self.schema), device="cpu")
+        for word, numbers in zip(self.words, words, strict=True):
+            left = torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64).copy())
+            for v in reversed(range(word.start, word.stop)):
+                radix = self.digits[v].radix
+                codes[v] = left % radix - self.digits[v].shift
+                left = left // radix
+        return codes.T
+
+
+def _digit(table: RelationTable, name: str, states: Sequence[Any]) -> Digit:
+    column = table.column(name)
+    levels = levels_of(table, name, states)
+    numbers, said = state_numbers(levels, states)
+    return Digit(
+        name,
+        column.values,
+        numbers[levels.codes].astype(np.int64),
+        column.rows,
+        len(states),
+        (*levels.repairs, *said),
+    )
+
+
+def _balanced_sum(terms: list[str]) -> str:
+    """A sum whose expression is as deep as the logarithm of its length."""
+    while len(terms) > 1:
+        pairs = [terms[i : i + 2] for i in range(0, len(terms), 2)]
+        terms = [f"({' + '.join(pair)})" for pair in pairs]
+    return terms[0]

@@ -1,0 +1,61 @@
+"""Whether data are a frame to be read, or a relation to be asked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+from pyromix.data.dialect import SNIFF, Dialect
+from pyromix.data.foreign import eager
+from pyromix.data.marks import marks_of
+from pyromix.data.reading import RawTable, read_frame
+from pyromix.data.relation.engines import engine_of
+from pyromix.data.relation.paths import relation_of_path
+from pyromix.data.relation.sql import NAME
+from pyromix.data.relation.table import RelationTable
+
+
+def read_table(
+    data: Any, missing_values: Any = None, dialect: Dialect = SNIFF
+) -> RawTable | RelationTable:
+    """Read a frame, or look at a relation that stays where it is.
+
+    Args:
+        data: whatever ``read_frame`` accepts; a relation of DuckDB, a table of Ibis; a glob or a
+            folder of Parquet or CSV files, or a file of these that is large.
+        missing_values: values that stand for a missing cell, see ``marks_of``.
+        dialect: how a file of texts is written; what it leaves open is sniffed.
+
+    Raises:
+        FileError: a path is missing, unreadable, or no file matches it.
+        DataError: not a table, without rows, files that differ, or a library is not installed.
+    """
+    found = relation_of(data, dialect)
+    if found is None:
+        return read_frame(data, missing_values, dialect)
+    marks = marks_of(missing_values)
+    return replace(found, marks=marks) if marks else found
+
+
+def relation_of(data: Any, dialect: Dialect = SNIFF) -> RelationTable | None:
+    """A relation, or None where data are to be read into memory; see ``read_table``."""
+    if isinstance(data, RelationTable):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return relation_of_path(data, dialect)
+    engine = engine_of(data)
+    return None if engine is None else RelationTable.of(engine)
+
+
+def read_rows(data: Any, missing_values: Any = None) -> RawTable:
+    """Read whatever ``read_table`` accepts row by row, a relation into memory too.
+
+    Raises:
+        FileError, DataError: as of ``read_table``.
+    """
+    table = read_table(data, missing_values)
+    if isinstance(table, RawTable):
+        return table
+    frame = eager(table.engine.answer(f"SELECT * FROM {NAME}"))
+    return RawTable(frame, table.text, table.marks, table.said, table.left_out)
