@@ -63,6 +63,7 @@ class MixtureFit(Fit):
         random_state: the seed, or ``"a generator"``; empty where nobody kept it.
         ends: of the starts of EM that fit about as well as the best; None where nobody kept them.
         heard: what the table showed of the views of U, of a fit without its table.
+        summed: observed information, of a fit to a stream of rows; None where there is the table.
     """
 
     @staticmethod
@@ -229,6 +230,7 @@ def fit(
     max_iter: int = 2000,
     tol: float = 1e-9,
     checkpoint: str | PathLike[str] | None = None,
+    memory_limit: int | float | str | None = None,
 ) -> MixtureFit:
     """Fit a mixture of Bayesian networks with an unobserved source to a table.
 
@@ -237,7 +239,9 @@ def fit(
             vertices it does not point at are uninfluenced; without one, a source ``"U"`` that
             points at every vertex is added and said so), networkx DiGraph, path to a network
             file, or MixtureSpec.
-        data: pandas or polars DataFrame, Arrow table, path to csv or parquet, Counts, Population,
+        data: pandas or polars DataFrame, Arrow table, path to csv or parquet, Counts, Population;
+            a relation of DuckDB, a table of Ibis, a glob or folder of Parquet or CSV files, which
+            stay where they are (extra ``sql``; docs/scale.md);
             or an object of your own that answers moments (``MomentSource``) or hands out rows
             (``Rows``). With moments and no rows the fit stops after moments, and says so.
         n_sources: k; by default the cardinality of the model's latent vertex. Another number than
@@ -273,6 +277,9 @@ def fit(
         checkpoint: a file that keeps the climbs of EM that are done, and what held-out rows chose:
             called again with it after a stop (Ctrl-C, a crash), the work goes on, and ends at the
             same digits. Moments are taken anew.
+        memory_limit: bytes, or a text such as ``"4GB"``, that the distinct rows of a relation may
+            take; by default a quarter of the machine's. Where they need more, EM reads the rows as
+            a stream, pass by pass, until less than a nat is left to gain.
 
     Returns:
         The fit with the best likelihood over the starts; sources by decreasing weight.
@@ -307,6 +314,7 @@ def fit(
             max_iter=max_iter,
             tol=tol,
             checkpoint=checkpoint,
+            memory_limit=memory_limit,
         )
     )
 

@@ -36,6 +36,9 @@ CHEAP_INFORMATION = 2**31
 CHEAP_PRODUCT = 2**25
 """Numbers of a product with the information up to which it is solved with unasked: seconds."""
 
+STREAM = "what the rows leave open takes searches of the likelihood, and they were read as a stream"
+"""Why an answer of a fit to a stream has no interval where the delta method does not cover it."""
+
 ASKED_FOR = "interval=True asks for it"
 """What to try where time alone stands against an interval."""
 
@@ -90,7 +93,7 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
         flag("interval", interval)
     verdict = judge(fit.spec, queries)
     known, refused, advice = _known(fit)
-    searches = known is not None and _dense(fit)
+    searches = known is not None and fit.table is not None and _dense(fit)
     models = _MODELS.setdefault(fit, ReducedModels())
     if verdict.leans_on_source:
         p_reduced = math.nan
@@ -120,7 +123,11 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
         return Hearing(verdict, None, None, "interval=False asked for none")
     if interval and known is None:
         known = fit.implicit_information
-    if fit.table is None or known is None:
+    if known is not None and fit.table is None:
+        if verdict.level.at_least(Certainty.LOCAL):
+            return Hearing(verdict, None, known, "")
+        return Hearing(verdict, None, None, STREAM)
+    if known is None:
         return Hearing(verdict, None, None, refused, advice)
     searches |= bool(interval) and formable(fit)
     if not searches and not verdict.level.at_least(Certainty.LOCAL):
@@ -149,6 +156,8 @@ def _dense(fit: Fit) -> bool:
 
 def _known(fit: Fit) -> tuple[Known | None, str, str]:
     """What standard errors need, where it is to be had unasked; else why not, and what to try."""
+    if fit.summed is not None:
+        return fit.summed, "", ""
     if fit.table is None:
         if fit.exact:
             return None, "the distribution is exact, there are no rows", ""

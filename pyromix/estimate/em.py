@@ -131,7 +131,7 @@ def climb(
         best = found.best(em.total_weight)
         if finish and len(starts.weights) > 1:
             found = found.put(best, finished(em, found.only(best), options))
-    return replace(_result(em, found, best, best in left), n_identified=n_identified)
+    return replace(result_of(em, found, best, best in left), n_identified=n_identified)
 
 
 def polished(
@@ -197,7 +197,7 @@ def evaluate(counts: WeightedRows, mixture: BayesNetMixture) -> EMResult:
     none = torch.zeros(1, dtype=torch.int64, device=mixture.device)
     check_finite(em, point, step, none, 0)
     found = Ascent(point, step, none, torch.zeros_like(step.objective), none == 0)
-    return _result(em, found, 0, False)
+    return result_of(em, found, 0, False)
 
 
 def climb_replicates(
@@ -231,8 +231,15 @@ def climb_replicates(
     return Ends(found.point.mixture(spec), found.step.objective, found.converged)
 
 
-def _result(em: EMMap, found: Ascent, best: int, saddle: bool) -> EMResult:
-    """The best start in canonical order, with what is to be said of it."""
+def result_of(em: EMMap, found: Ascent, best: int, saddle: bool) -> EMResult:
+    """The best start in canonical order, with what is to be said of it.
+
+    Args:
+        em: the map.
+        found: where the starts ended.
+        best: which of them is the best.
+        saddle: whether it had stopped at a saddle and was taken on from there.
+    """
     estimate = found.point[best : best + 1].mixture(em.spec)[0]
     order = canonical_order(estimate)
     ends = Ends(found.point.mixture(em.spec), found.step.objective, found.converged)

@@ -213,7 +213,7 @@ class EMMap:
 
     def __call__(self, point: Point) -> Step:
         """Run the E-step at a point and the M-step from it."""
-        counts = self._expected_counts(point)
+        counts = self.expected(point)
         cells = self._shared_pooled(counts.cells)
         masses = self.row_sums(cells)
         sources = counts.sources + self.prior.weights
@@ -227,7 +227,7 @@ class EMMap:
 
     def expected_cells(self, point: Point) -> Float[Tensor, "cells batch k"]:
         """Expected number of rows of each cell; of all sources together where they share it."""
-        return self._shared_pooled(self._expected_counts(point).cells)
+        return self._shared_pooled(self.expected(point).cells)
 
     def _shared_pooled(self, cells: Float[Tensor, "cells batch k"]) -> Tensor:
         if len(self._shared):
@@ -235,8 +235,11 @@ class EMMap:
             cells[self._shared] = pooled.expand(-1, -1, cells.shape[-1])
         return cells
 
-    def _expected_counts(self, point: Point) -> ExpectedCounts:
-        """The E-step, in groups of starts where memory asks for them."""
+    def expected(self, point: Point) -> ExpectedCounts:
+        """The E-step, in groups of starts where memory asks for them.
+
+        The one place where rows are summed over: ``streamed`` and ``sharded`` sum over others.
+        """
         n_numbers = self.index.n_units + self.index.open.completions.n_rows
         size = max(1, TABLE_BYTES // (24 * n_numbers * self.spec.n_sources))
         shared = self.row_weights.ndim == 1

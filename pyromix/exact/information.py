@@ -168,6 +168,61 @@ def observed_information(
         SpecError: more parameters than ``MAX_INFORMATION_PARAMETERS``, or a matrix that is not
             finite.
     """
+    return information_terms(mixture, rows, row_weights).information(mixture, prior)
+
+
+@dataclass(frozen=True, eq=False)
+class InformationTerms:
+    """Sums over rows that the observed information is made of.
+
+    Attributes:
+        matrix: of scores times scores, less what is in them beside their mean.
+        sources: expected number of rows of each source.
+        masses: per vertex the expected number of rows behind each CPT row.
+    """
+
+    matrix: Float[Tensor, "p p"]
+    sources: Float[Tensor, " k"]
+    masses: tuple[Float[Tensor, ...], ...]
+
+    def plus(self, other: InformationTerms) -> InformationTerms:
+        """The sums over both sets of rows."""
+        masses = tuple(a + b for a, b in zip(self.masses, other.masses, strict=True))
+        return InformationTerms(self.matrix + other.matrix, self.sources + other.sources, masses)
+
+    def times(self, factor: float) -> InformationTerms:
+        """The sums over so many times the rows."""
+        masses = tuple(mass * factor for mass in self.masses)
+        return InformationTerms(self.matrix * factor, self.sources * factor, masses)
+
+    def information(self, mixture: BayesNetMixture, prior: PseudoCounts) -> Information:
+        """The observed information of these rows, and of pseudo-counts.
+
+        Args:
+            mixture: at which they were taken.
+            prior: pseudo-counts.
+
+        Raises:
+            SpecError: the matrix is not finite.
+        """
+        total = self.matrix + _curvature(mixture, self.sources.sum(), list(self.masses))
+        total += _of_prior(mixture, prior)
+        return _of_matrix(mixture, (total + total.T) / 2)
+
+
+def information_terms(
+    mixture: BayesNetMixture, rows: Int[Tensor, "m n"], row_weights: Float[Tensor, " m"]
+) -> InformationTerms:
+    """Take what some rows add to the observed information at a mixture.
+
+    Args:
+        mixture: without batch axes.
+        rows: state numbers; missing cells are -1.
+        row_weights: of the rows.
+
+    Raises:
+        DataError, SpecError: as of ``observed_information``.
+    """
     spec, p = mixture.spec, mixture.spec.n_parameters
     if p > MAX_INFORMATION_PARAMETERS:
         raise SpecError(
@@ -197,9 +252,7 @@ def observed_information(
             score[:, place] += summed.index_add_(0, found.owner, share)
         total += score.T @ (weight.unsqueeze(1) * score)
         _add_masses(spec, masses, found.rows, shares * of_owner.unsqueeze(1))
-    total += _curvature(mixture, sources.sum(), masses)
-    total += _of_prior(mixture, prior)
-    return _of_matrix(mixture, (total + total.T) / 2)
+    return InformationTerms(total, sources, tuple(masses))
 
 
 def _parts(sizes: Float[Tensor, " m"], most: int) -> Iterator[Int[Tensor, " rows"]]:

@@ -23,7 +23,7 @@ from pyromix.errors import (
     WeakIdentificationWarning,
     warn,
 )
-from pyromix.estimate.em import evaluate, random_starts
+from pyromix.estimate.em import climb, evaluate, random_starts
 from pyromix.estimate.indexed import IndexedRows
 from pyromix.estimate.pooled_prior import POOLED, shrink
 from pyromix.estimate.progress import Tell, progress_bar
@@ -37,6 +37,8 @@ from pyromix.fitting.inputs import take_in, without_edges
 from pyromix.fitting.journal import MOMENTS_ALONE, ChosenPrior, Climb, Course
 from pyromix.fitting.record import Fit
 from pyromix.fitting.resuming import Chosen, checkpoint_of_fit, chosen_step, kept_climber
+from pyromix.fitting.streaming import Streamed, fit_stream
+from pyromix.formats.checkpoint import digest
 from pyromix.identify.identifiers import Boundaries, Identifier
 from pyromix.identify.stage import MomentStage, MomentStart
 from pyromix.identify.start import start_for_em, start_from_moments
@@ -51,6 +53,11 @@ FIT_METHODS = ("auto", "moments", "markov-boundary", "em")
 MOMENTS_ONLY = (
     "The data answer moments only, without rows: the fit stops after moments, and likelihood, AIC, "
     "BIC, ICL, entropy, bootstrap and posterior draws are left out."
+)
+
+NO_POOLED = (
+    "No pseudo-counts: they are chosen by held-out rows of a table in memory, and this one is read "
+    "as a stream; prior=1.0 sets them."
 )
 
 N_INIT = 20
@@ -79,6 +86,7 @@ def fit(
     max_iter: int = 2000,
     tol: float = 1e-9,
     checkpoint: str | PathLike[str] | None = None,
+    memory_limit: Any = None,
 ) -> Fit:
     """Fit a mixture to a table; arguments and errors of ``px.fit``."""
     if isinstance(method, type):
@@ -108,6 +116,7 @@ def fit(
         device,
         weights_are,
         missing_values,
+        memory_limit,
     )
     size = taken.n_patterns * taken.schema.n_variables if isinstance(taken, Rows) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
@@ -141,6 +150,9 @@ def _fitted(
     exact = data.exact
     asked = method.name if isinstance(method, Identifier) else method
     start = _moments(data, method, generator)
+    if isinstance(data.data, Streamed) and method not in MOMENTS_ALONE:
+        options = {"method": asked, "n_init": n_init, "prior": prior, "state": digest(state)}
+        return _streamed(data, data.data, start, generator, em, notes, checkpoint, options)
     stage = None if start is None else start.stage
     given = None if start is None else start.mixture
     determined = stage is not None and stage.ok
@@ -195,6 +207,32 @@ def _fitted(
     )
 
 
+def _streamed(
+    data: Asked,
+    rows: Streamed,
+    start: MomentStart | None,
+    generator: torch.Generator,
+    em: Mapping[str, Any],
+    notes: tuple[Note, ...],
+    checkpoint: str | PathLike[str] | None,
+    options: Mapping[str, Any],
+) -> Fit:
+    """A fit to rows that come as a stream."""
+    prior, n_init = options["prior"], options["n_init"]
+    pooled = isinstance(prior, str)
+    fixed = PseudoCounts.of(data.spec, None if pooled else prior)
+    chosen = ChosenPrior(fixed, prior_words(None if pooled else prior))
+    if pooled:
+        notes = (*notes, Note(NoteKind.PRIOR, NO_POOLED))
+
+    def climb_sample(counts: Counts, given: BayesNetMixture | None, determined: bool) -> EMResult:
+        table = IndexedRows.of(data.spec, counts)
+        plain = {**em, "prior": fixed}
+        return _climbed(counts, table, given, determined, n_init, generator, plain, climb)
+
+    return fit_stream(data, rows, start, climb_sample, chosen, notes, checkpoint, options)
+
+
 def _climbed(
     counts: Counts,
     table: IndexedRows,
@@ -233,7 +271,8 @@ def _moments(
     data: Asked, method: str | Identifier, generator: torch.Generator
 ) -> MomentStart | None:
     """The moment stage, where there is one; a fallback is said."""
-    if method == "em" or (method == "auto" and data.spec.n_sources == 1 and data.listable):
+    rows = data.listable or isinstance(data.data, Streamed)
+    if method == "em" or (method == "auto" and data.spec.n_sources == 1 and rows):
         return None
     own = method if isinstance(method, Identifier) else None
     if method == "markov-boundary":
@@ -242,7 +281,7 @@ def _moments(
         start = start_from_moments(data, generator, strict=method in MOMENTS_ALONE, identifier=own)
     else:
         start = start_for_em(data.as_counts(), data.spec, generator, identifier=own)
-    if not start.stage.ok and data.listable:
+    if not start.stage.ok and rows:
         warn(
             f"moments alone do not determine the mixture, so random starts "
             f"{'replace' if start.mixture is None else 'join'} them: "

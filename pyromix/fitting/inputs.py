@@ -20,6 +20,7 @@ from pyromix.data.marks import marks_of
 from pyromix.data.moments import MomentSource, Rows, schema_of
 from pyromix.data.reading import RawTable, check_columns
 from pyromix.data.relation.door import read_table
+from pyromix.data.relation.route import memory_of, read_relation
 from pyromix.data.relation.table import RelationTable
 from pyromix.data.repairs import columns_named
 from pyromix.data.suspicion import COUNT_NAMES, no_variable, suspicions
@@ -65,6 +66,7 @@ def take_in(
     device: torch.device | str | None = None,
     weights_are: str = COUNTS,
     missing_values: Any = None,
+    memory_limit: Any = None,
 ) -> tuple[Asked, tuple[Note, ...]]:
     """Read a model and a table; arguments and errors of ``fit``.
 
@@ -73,6 +75,8 @@ def take_in(
         repaired.
     """
     one_of("missing", missing, MISSING_RULES, DataError)
+    memory_of(memory_limit)
+    route = ""
     structure = structure_of(model, n_sources)
     states = declared_states(state_names)
     structure, n_sources = _sources(structure, n_sources, states)
@@ -87,9 +91,15 @@ def take_in(
         weight = sample_weight if isinstance(sample_weight, str) else None
         table = _looked_at(read_table(data, missing_values), structure, states, weight)
         spec = structure.to_spec(n_sources, states)
-        read = Counts.from_frame(
-            table, spec, sample_weight=sample_weight, weights_are=weights_are, missing=missing
-        )
+        if isinstance(table, RelationTable):
+            check_weights_are(weights_are, sample_weight)
+            read, route = read_relation(
+                table, spec, sample_weight, weights_are, missing, memory_limit
+            )
+        else:
+            read = Counts.from_frame(
+                table, spec, sample_weight=sample_weight, weights_are=weights_are, missing=missing
+            )
     if device is not None:
         read = _moved(read, device_of(device))
     said: tuple[Note, ...] = ()
@@ -98,6 +108,8 @@ def take_in(
         if read.report.row_weight != 1.0:
             said = (*said, _weights_note(read.report))
             read = read.in_rows()
+    if route:
+        said = (*said, Note(NoteKind.ROUTE, route))
     return asked(read, spec), (*_source_note(structure), *said)
 
 

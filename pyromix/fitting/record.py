@@ -49,6 +49,7 @@ class Fit:
         random_state: the seed, or ``"a generator"``; empty where nobody kept it.
         ends: of the starts of EM that fit about as well as the best; None where nobody kept them.
         heard: what the table showed of the views of U, of a fit without its table.
+        summed: observed information, of a fit to a stream of rows; None where there is the table.
     """
 
     mixture: BayesNetMixture
@@ -67,6 +68,7 @@ class Fit:
     random_state: str = ""
     ends: Ends | None = None
     heard: Signal | None = None
+    summed: Information | None = None
 
     @cached_property
     def signal(self) -> Signal | None:
@@ -153,6 +155,8 @@ class Fit:
             DataError: the fit holds no table, or one with too many missing cells.
             SpecError: too many parameters for the dense matrix.
         """
+        if self.summed is not None:
+            return self.summed
         counts = self.counts.to(self.mixture.device)
         return observed_information(self.mixture, counts.rows, counts.weights, self.prior)
 

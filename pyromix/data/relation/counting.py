@@ -26,6 +26,10 @@ BATCH = 2**20
 """Patterns that are taken over at a time."""
 
 
+class TooManyPatternsError(DataError):
+    """A table has more distinct rows than are wanted in memory."""
+
+
 @dataclass(frozen=True, eq=False)
 class Groups:
     """Distinct rows with sums over the rows of each.
@@ -57,6 +61,7 @@ def counted_rows(
     sample_weight: Any = None,
     weights_are: str = COUNTS,
     missing: str = "mar",
+    most: int | None = None,
 ) -> tuple[Int[Tensor, "patterns variables"], Float[Tensor, " patterns"], DataReport]:
     """Count the distinct rows of a relation.
 
@@ -66,6 +71,7 @@ def counted_rows(
         sample_weight: name of a column of weights, or None.
         weights_are: ``"counts"`` or ``"sampling"``.
         missing: ``"mar"``, ``"drop"`` or ``"error"``.
+        most: distinct rows that are wanted in memory; None for any number.
 
     Returns:
         Distinct rows in lexicographic order, the sum of the weights of each, and the report, all
@@ -74,10 +80,11 @@ def counted_rows(
     Raises:
         DataError: a value is no state, a weight is unusable, no row is left, or the table changed
             in between.
+        TooManyPatternsError: there are more distinct rows than wanted.
     """
     packed = Packed.of(table, schema)
     weighing = Weighing.of(table, sample_weight, schema)
-    groups = grouped(table, packed, weighing, weights_are)
+    groups = grouped(table, packed, weighing, weights_are, most)
     repairs = [*table.said, *sentences(r for digit in packed.digits for r in digit.repairs)]
     gap_sums = ((groups.codes < 0).to(torch.int64) * groups.rows[:, None]).sum(0).tolist()
     gaps = {name: n for name, n in zip(schema.variables, gap_sums, strict=True) if n}
@@ -121,12 +128,17 @@ def counted_rows(
 
 
 def grouped(
-    table: RelationTable, packed: Packed, weighing: Weighing = ONES, weights_are: str = COUNTS
+    table: RelationTable,
+    packed: Packed,
+    weighing: Weighing = ONES,
+    weights_are: str = COUNTS,
+    most: int | None = None,
 ) -> Groups:
     """One GROUP BY the digits of all variables.
 
     Raises:
         DataError: the table changed since its columns were looked at.
+        TooManyPatternsError: there are more than ``most`` distinct rows.
     """
     words = packed.sql(table.engine.kinds)
     columns, sums = dict(words), {"n_rows": "COUNT(*)"}
@@ -142,7 +154,14 @@ def grouped(
     keys = ", ".join(words)
     query = f"SELECT {keys}, {', '.join(named(sums))} FROM ({rows_of}) AS t GROUP BY {keys}"
     parts: dict[str, list[np.ndarray]] = {name: [] for name in (*words, *sums)}
+    n_groups = 0
     for batch in table.engine.batches(query, BATCH):
+        n_groups += batch.num_rows
+        if most is not None and n_groups > most:
+            raise TooManyPatternsError(
+                f"expected at most {most} distinct rows, found more in {table.where}; raise "
+                "memory_limit"
+            )
         for name, part in parts.items():
             part.append(batch.column(name).to_numpy(zero_copy_only=False))
     found = {name: np.concatenate(part) for name, part in parts.items()}

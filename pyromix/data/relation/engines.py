@@ -57,6 +57,10 @@ class Engine(Protocol):
         """
         ...
 
+    def at_random(self, share: float) -> str:
+        """SQL that holds for a share of the rows, drawn at random."""
+        ...
+
     def joined(self, keys: Mapping[str, str], found: pa.Table) -> Any:
         """The table with the columns of another, as the user's own library holds tables.
 
@@ -95,6 +99,10 @@ class DuckDBEngine:
         """Run a query, a batch at a time; see ``Engine``."""
         with _duckdb_errors():
             yield from _batches_of(self.relation.query(NAME, query), n_rows)
+
+    def at_random(self, share: float) -> str:
+        """SQL that holds for a share of the rows; see ``Engine``."""
+        return f"RANDOM() < {share!r}"
 
     def joined(self, keys: Mapping[str, str], found: pa.Table) -> Any:
         """The table with the columns of another; see ``Engine``."""
@@ -138,6 +146,12 @@ class IbisEngine:
         """Run a query, a batch at a time; see ``Engine``."""
         with _ibis_errors():
             yield from self._asked(query).to_pyarrow_batches(chunk_size=n_rows)
+
+    def at_random(self, share: float) -> str:
+        """SQL that holds for a share of the rows; see ``Engine``."""
+        if self.table.get_backend().name == "sqlite":  # whose numbers are integers
+            return f"ABS(RANDOM() % 1000000000) < {int(share * 1e9)}"
+        return f"RANDOM() < {share!r}"
 
     def joined(self, keys: Mapping[str, str], found: pa.Table) -> ir.Table:
         """The table with the columns of another; see ``Engine``."""

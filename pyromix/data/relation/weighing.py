@@ -23,11 +23,13 @@ class Weighing:
         name: of their column; empty where every row weighs one.
         zeros: some are zero.
         fractions: some are no whole numbers.
+        unit: weight that counts as one row.
     """
 
     name: str = ""
     zeros: bool = False
     fractions: bool = False
+    unit: float = 1.0
 
     @staticmethod
     def of(table: RelationTable, sample_weight: Any, schema: Schema) -> Weighing:
@@ -90,7 +92,8 @@ class Weighing:
         column = quoted_name(self.name)
         if kinds[self.name] == "text":
             column = f"NULLIF(TRIM({column}), '')"
-        return f"CAST({column} AS DOUBLE)"
+        weight = f"CAST({column} AS DOUBLE)"
+        return weight if self.unit == 1.0 else f"({weight} / {value(self.unit)})"
 
 
 ONES = Weighing()
