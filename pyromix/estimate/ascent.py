@@ -207,6 +207,11 @@ def check_finite(
         )
     first = point[bad[:1]].mixture(em.spec)
     impossible = (log_prob(first, em.index) == -math.inf)[0].nonzero().flatten()
+    if not len(impossible):
+        raise RefinementError(
+            f"every start must give every row a positive probability; starts {bad.tolist()} do "
+            "not, at rows of another process"
+        )
     example = dict(zip(em.spec.variables, em.index.rows[impossible[0]].tolist(), strict=True))
     raise RefinementError(
         f"every start must give every row a positive probability; starts {bad.tolist()} do not, "

@@ -33,6 +33,7 @@ from pyromix.estimate.result import (
     empty_sources,
     warned,
 )
+from pyromix.estimate.sharded import map_of
 from pyromix.estimate.starts import batch_of, random_starts
 from pyromix.estimate.step import EMMap, Point, WeightedRows
 from pyromix.exact.threads import one_thread_unless
@@ -117,7 +118,7 @@ def climb(
         raise SpecError(f"progress must be a function or None, found {shown(progress)}")
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
-    em = EMMap(spec, index_of(spec, counts), counts.weights, prior)
+    em = map_of(spec, counts, prior)
     options = Options(max_iter, tol, accelerate, progress, leave_behind)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
