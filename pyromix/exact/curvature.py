@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.exact.incidence import Incidence
-from pyromix.exact.information import law_of
+from pyromix.exact.labelled import law_of
 from pyromix.exact.likelihood import log_joint
 from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture

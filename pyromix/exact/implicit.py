@@ -19,7 +19,8 @@ from torch import Tensor
 from pyromix.errors import SpecError
 from pyromix.exact import linalg
 from pyromix.exact.curvature import Curvature
-from pyromix.exact.information import HIDDEN, LOOSE, SEEN, law_of, of_probabilities
+from pyromix.exact.information import HIDDEN, LOOSE, SEEN, of_probabilities
+from pyromix.exact.labelled import law_of
 from pyromix.exact.solving import solve
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import SOURCE

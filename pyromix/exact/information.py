@@ -25,6 +25,7 @@ from pyromix.errors import DataError, SpecError
 from pyromix.exact import linalg
 from pyromix.exact.cells import row_numbers
 from pyromix.exact.completions import Completions, completed, n_completions
+from pyromix.exact.labelled import of_labelled_rows, of_prior
 from pyromix.exact.likelihood import log_joint, responsibilities
 from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
@@ -205,8 +206,8 @@ class InformationTerms:
         Raises:
             SpecError: the matrix is not finite.
         """
-        total = self.matrix + _curvature(mixture, self.sources.sum(), list(self.masses))
-        total += _of_prior(mixture, prior)
+        total = self.matrix + of_labelled_rows(mixture, self.sources.sum(), list(self.masses))
+        total += of_prior(mixture, prior)
         return _of_matrix(mixture, (total + total.T) / 2)
 
 
@@ -294,7 +295,7 @@ def expected_information(
         SpecError: the matrix is not finite.
     """
     total = scores.T @ scores * (n_rows / len(scores))
-    total += _of_prior(mixture, prior)
+    total += of_prior(mixture, prior)
     return _of_matrix(mixture, total)
 
 
@@ -383,76 +384,3 @@ def _add_masses(
     for v, mass in enumerate(masses):
         flat, known = mass.reshape(spec.n_sources, -1), rows[:, v] >= 0
         flat.T.index_add_(0, row_numbers(spec, v, rows[known]), shares[known])
-
-
-def _of_prior(mixture: BayesNetMixture, prior: PseudoCounts) -> Float[Tensor, "p p"]:
-    """Information of pseudo-counts.
-
-    Those that lie at a learned place draw rows together and hold them nowhere: with that place
-    integrated out (flat), k rows of log-odds with precision t each around it have
-
-        t (diag(p) - p p') x (I - J / k),   J all ones,
-
-    which is zero along the direction in which all of them move together.
-    """
-    spec = mixture.spec
-    learned = prior.learned or (0.0,) * spec.n_variables
-    masses = [(a.sum(-1) - t).clamp_min(0.0) for a, t in zip(prior.cpts, learned, strict=True)]
-    for v in spec.uninfluenced:
-        # Once, and not once for every source.
-        masses[v] = masses[v] / spec.n_sources
-    total, axis = _curvature(mixture, prior.weights.sum(), masses), ParameterAxis(spec)
-    for v, t in enumerate(learned):
-        if t > 0:
-            part = axis.block(v)
-            _draw_together(total[part, part], t * law_of(mixture.cpts[v][: axis.copies(v)]))
-    return total
-
-
-def _draw_together(block: Float[Tensor, "q q"], law: Float[Tensor, "groups rows f f"]) -> None:
-    """Add the precision of learned pseudo-counts in place, over sources or over parent states.
-
-    Args:
-        block: of one vertex, whose parameters run over groups (sources), rows and states.
-        law: of each row, ``t (diag(p) - p p')``; a single group is drawn together over its rows.
-    """
-    n_groups, n_rows, free = law.shape[:3]
-    shape = (n_groups, n_rows, free)
-    over = n_groups if n_groups > 1 else n_rows
-    ones = torch.ones(over, over, dtype=law.dtype, device=law.device)
-    apart = torch.eye(over, dtype=law.dtype, device=law.device) - ones / over
-    view = block.view(*shape, *shape)
-    if n_groups > 1:
-        view.diagonal(dim1=1, dim2=4).add_(torch.einsum("uw,rij->uiwjr", apart, law.mean(0)))
-    else:
-        view[0, :, :, 0].add_(torch.einsum("rs,ij->risj", apart, law[0].mean(0)))
-
-
-def _curvature(
-    mixture: BayesNetMixture, sources: Tensor, masses: Sequence[Tensor]
-) -> Float[Tensor, "p p"]:
-    """Information of labelled rows: a block ``n (diag(p) - p p')`` per table row.
-
-    Args:
-        mixture: the estimate.
-        sources: labelled rows in all.
-        masses: rows behind each CPT row.
-    """
-    spec, axis = mixture.spec, ParameterAxis(mixture.spec)
-    total = mixture.weights.new_zeros(axis.size, axis.size)
-    head = axis.block(SOURCE)
-    total[head, head] = sources * law_of(mixture.weights[None, None])[0, 0]
-    for v, (cpt, mass) in enumerate(zip(mixture.cpts, masses, strict=True)):
-        part = axis.block(v)
-        if v in spec.uninfluenced:
-            mass = mass.sum(0, keepdim=True)
-        law = law_of(cpt[: axis.copies(v)]).flatten(0, 1) * mass.flatten()[:, None, None]
-        view = total[part, part].view(*law.shape[:2], *law.shape[:2])
-        view.diagonal(dim1=0, dim2=2).copy_(law.permute(1, 2, 0))
-    return total
-
-
-def law_of(cpt: Float[Tensor, "groups *parents card"]) -> Float[Tensor, "groups rows free free"]:
-    """``diag(p) - p p'`` of every row of a table, its last state left out."""
-    free = cpt.reshape(len(cpt), -1, cpt.shape[-1])[..., :-1]
-    return torch.diag_embed(free) - free.unsqueeze(-1) * free.unsqueeze(-2)
