@@ -65,7 +65,8 @@ def table():
     }.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
-    rows = [tuple(row) for row in FRAME.astype(object).itertuples(index=False)]
+    cells = FRAME.astype(object).itertuples(index=False)
+    rows = [tuple(None if pd.isna(cell) else cell for cell in row) for row in cells]
     schema = "t string, b boolean, i bigint, f double, w bigint"
     session.createDataFrame(rows, schema).createOrReplaceTempView("claims")
     yield ibis.pyspark.connect(session).table("claims")

@@ -75,7 +75,9 @@ class Digit:
         if kind == "integer" and gaps in ([], [None]):
             offsets = {s - v for v, s in seen}
             if len(offsets) == 1:
-                digit = f"(CAST({column} AS BIGINT) + {offsets.pop() + self.shift})"
+                added = offsets.pop() + self.shift
+                digit = f"CAST({column} AS BIGINT)"
+                digit = f"({digit} + {added})" if added else digit
                 return f"COALESCE({digit}, 0)" if gaps else digit
         cases = [f"WHEN {value(v)} THEN {s + self.shift}" for v, s in seen if s + self.shift]
         return f"CAST(CASE {column} {' '.join(cases)} ELSE 0 END AS BIGINT)" if cases else "0"
