@@ -209,8 +209,18 @@ def test_a_fit_to_a_stream_is_that_to_the_table_intervals_too(fits):
     np.testing.assert_allclose(*ends, rtol=0, atol=2e-3)
 
 
-def test_other_information_is_that_of_all_rows_summed(fits, monkeypatch):
-    """Where it would take too long, the first rows of every batch stand for all."""
+def test_a_fit_to_a_stream_is_saved_with_its_intervals(fits, tmp_path):
+    streamed = fits[1]
+    streamed.save(tmp_path / "fit.pyromix")
+    again = px.load(tmp_path / "fit.pyromix")
+    asked = {"variables": ["v3"], "do": {"v2": 1}, "require": "none"}
+    ends = [fit.query(**asked).interval() for fit in (streamed, again)]
+    np.testing.assert_array_equal(*ends)
+    with pytest.raises(DataError, match="a stream of rows; pass the data"):
+        again.bootstrap(n=2)
+
+
+def test_information_of_parts_of_a_table_adds_up(fits):
     from pyromix.exact.information import information_terms, observed_information
 
     held = fits[0]

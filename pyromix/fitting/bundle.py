@@ -14,6 +14,7 @@ from pyromix.data.counts import Counts
 from pyromix.data.intake_report import DataReport
 from pyromix.errors import DataError, FileError, PyromixError
 from pyromix.estimate.result import Ends
+from pyromix.exact.information import Information
 from pyromix.fitting.believe import check_fit
 from pyromix.fitting.record import Fit
 from pyromix.fitting.stages import (
@@ -60,13 +61,15 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
             "px.write(fit.mixture, path) writes bif, xdsl and others"
         )
     # What the views show cannot be tested again without the table.
-    heard = None if include_data or fit.signal is None else asdict(fit.signal)
+    held = include_data and fit.table is not None
+    heard = None if held or fit.signal is None else asdict(fit.signal)
     tensors, extra = _contents(fit, heard)
-    if include_data and fit.table is None and not fit.exact and not fit.course.moments_alone:
+    without = fit.exact or fit.course.moments_alone or fit.course.streamed
+    if include_data and fit.table is None and not without:
         raise DataError(
             "this fit holds no table: it was saved with include_data=False; save it so again"
         )
-    if include_data and fit.table is not None:
+    if held:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
     write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
@@ -123,6 +126,8 @@ def _contents(
     if fit.ends is not None:
         tensors |= zip(_table_names("ends", fit.spec), fit.ends.mixtures.tables, strict=True)
         tensors |= {"ends/objectives": fit.ends.objectives, "ends/converged": fit.ends.converged}
+    if fit.summed is not None:
+        tensors |= {"summed/values": fit.summed.values, "summed/basis": fit.summed.basis}
     return tensors, extra
 
 
@@ -161,6 +166,7 @@ def _fit_of(bundle: Bundle) -> Fit:
         table=table,
         ends=_ends(bundle),
         heard=_heard(extra.get("heard"), spec),
+        summed=_summed(bundle),
         **{name: checked(float, extra[name], name) for name in NUMBERS},
         **read(extra, spec, counts, _draws(bundle)),
     )
@@ -182,6 +188,16 @@ def _ends(bundle: Bundle) -> Ends | None:
     tables = [found[name] for name in _table_names("ends", spec)]
     mixtures = BayesNetMixture.from_tables(spec, tables)
     return Ends(mixtures, found["ends/objectives"], found["ends/converged"].bool())
+
+
+def _summed(bundle: Bundle) -> Information | None:
+    found, p = bundle.tensors, bundle.mixture.spec.n_parameters
+    if "summed/values" not in found:
+        return None
+    values, basis = found["summed/values"], found["summed/basis"]
+    if values.shape != (p,) or basis.shape != (p, p):
+        raise FileError(f"summed: expected information of {p} parameters, found {shown(basis)}")
+    return Information(bundle.mixture, values, basis)
 
 
 def _heard(fields: Mapping[str, Any] | None, spec: MixtureSpec) -> Signal | None:

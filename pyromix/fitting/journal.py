@@ -33,6 +33,11 @@ class Course:
         """Whether nothing climbed the likelihood after the moments."""
         return self.ran == ("moments",)
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the rows came as a stream, so that there is no table to hold."""
+        return "stream" in self.ran
+
     def __str__(self) -> str:
         """E.g. ``auto: moments, em``."""
         if self.ran == (("em",) if self.asked == "em" else ("moments",)) and self.asked in (

@@ -96,7 +96,7 @@ class Fit:
         if self.table is None:
             raise DataError(
                 "this fit holds no table: it was saved with include_data=False, or fitted to a "
-                "population; pass the data to the method instead"
+                "population or a stream of rows; pass the data to the method instead"
             )
         return self.table
 

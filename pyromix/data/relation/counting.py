@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from pyromix.data.codes import collapse
 from pyromix.data.gaps import dropped, gaps_refused, left_out, no_complete_row, nothing_left
 from pyromix.data.intake_report import DataReport
 from pyromix.data.relation.digits import Packed
@@ -32,7 +31,7 @@ class TooManyPatternsError(DataError):
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Distinct rows with sums over the rows of each.
+    """Distinct rows in lexicographic order, with sums over the rows of each.
 
     Attributes:
         codes: ``(m, n)`` state numbers, -1 where a cell is missing.
@@ -86,7 +85,7 @@ def counted_rows(
     weighing = Weighing.of(table, sample_weight, schema)
     groups = grouped(table, packed, weighing, weights_are, most)
     repairs = [*table.said, *sentences(r for digit in packed.digits for r in digit.repairs)]
-    gap_sums = ((groups.codes < 0).to(torch.int64) * groups.rows[:, None]).sum(0).tolist()
+    gap_sums = [int(groups.rows[column < 0].sum()) for column in groups.codes.unbind(1)]
     gaps = {name: n for name, n in zip(schema.variables, gap_sums, strict=True) if n}
     n_dropped = n_empty = 0
     empty_weight = 0.0
@@ -117,8 +116,8 @@ def counted_rows(
     )
     if not len(groups.rows):
         raise nothing_left(report)
-    n_missing = int(((groups.codes < 0).to(torch.int64) * groups.positive[:, None]).sum())
-    rows, sums = collapse(groups.codes, schema.cards, groups.weights)
+    n_missing = sum(int(groups.positive[column < 0].sum()) for column in groups.codes.unbind(1))
+    rows, sums = groups.codes.contiguous(), groups.weights
     total, squares = float(sums.sum()), float(groups.squares.sum())
     row_weight = squares / total if weights_are == SAMPLING else 1.0
     if weights_are == COUNTS and bool(groups.broken.any()):
@@ -165,6 +164,9 @@ def grouped(
         for name, part in parts.items():
             part.append(batch.column(name).to_numpy(zero_copy_only=False))
     found = {name: np.concatenate(part) for name, part in parts.items()}
+    # as ``codes.collapse`` has them, so that sums over patterns have one order
+    order = np.lexsort([found[name] for name in reversed(list(words))])
+    found = {name: column[order] for name, column in found.items()}
     rows = torch.from_numpy(found["n_rows"].astype(np.int64))
 
     def of(name: str, kind: type) -> Tensor:

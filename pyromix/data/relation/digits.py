@@ -156,8 +156,9 @@ class Packed:
             left = torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64).copy())
             for v in reversed(range(word.start, word.stop)):
                 radix = self.digits[v].radix
-                codes[v] = left % radix - self.digits[v].shift
-                left = left // radix
+                onwards = left.div(radix, rounding_mode="floor")
+                codes[v] = left.sub_(onwards, alpha=radix).sub_(self.digits[v].shift)
+                left = onwards
         return codes.T
 
 
