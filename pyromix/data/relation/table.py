@@ -18,6 +18,9 @@ from pyromix.data.relation.sql import NAME, quoted_name
 from pyromix.data.text import MISSING_TEXTS
 from pyromix.errors import DataError
 
+LARGEST_OF_A_PAIR = 2**20
+"""Integers beyond are not told by their sum, which may pass what an engine holds exactly."""
+
 AT_ONCE = 50
 """Columns that one query looks at."""
 
@@ -101,6 +104,7 @@ class RelationTable:
         Raises:
             DataError: the cells of one are lists or the like.
         """
+        self._look_at_pairs([name for name in names if name not in self._seen])
         alike: dict[str, list[str]] = {}
         for name in names:
             if name not in self._seen:
@@ -108,6 +112,27 @@ class RelationTable:
         for same in alike.values():
             for start in range(0, len(same), AT_ONCE):
                 self._ask(same[start : start + AT_ONCE])
+
+    def _look_at_pairs(self, names: Sequence[str]) -> None:
+        """Columns of two neighbouring integers, or of booleans: sums of all of them say it."""
+        whole = [name for name in names if self.engine.kinds[name] in ("integer", "boolean")]
+        if not whole or self.text:
+            return
+        parts = []
+        for i, name in enumerate(whole):
+            number = f"CAST({quoted_name(name)} AS BIGINT)"
+            parts += [f"{sql}({number}) AS {sql}_{i}" for sql in ("COUNT", "MIN", "MAX", "SUM")]
+        found = self.engine.answer(f"SELECT {', '.join(parts)} FROM {NAME}").to_pylist()[0]
+        for i, name in enumerate(whole):
+            n, low, high, total = (found[f"{sql}_{i}"] for sql in ("COUNT", "MIN", "MAX", "SUM"))
+            if not n or high - low > 1 or abs(high) > LARGEST_OF_A_PAIR:
+                continue
+            n_high = int(total) - low * n if high > low else 0
+            cells = {None: self.n_rows - n, low: n - n_high, high: n_high if high > low else n}
+            kept = {cell: rows for cell, rows in cells.items() if rows}
+            if self.engine.kinds[name] == "boolean":
+                kept = {None if cell is None else bool(cell): rows for cell, rows in kept.items()}
+            self._seen[name] = self._column(name, _array(list(kept)), np.array(list(kept.values())))
 
     def _ask(self, names: Sequence[str]) -> None:
         queries = []
@@ -138,6 +163,12 @@ class RelationTable:
         if self.text and self.decimal_commas:
             levels = _with_points(levels)
         return Column(values, rows, replace(levels, repeats=rows))
+
+
+def _array(cells: list[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.chunked_array([pa.array(cells)])
 
 
 def _fixed(levels: Levels, states: Sequence[Hashable]) -> Levels:
