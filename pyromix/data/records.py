@@ -102,6 +102,13 @@ class Records:
     def parts(self, size: int = BLOCK) -> Iterator[Part]:
         """Rows in blocks of one pattern of missing cells, twice the same."""
         gaps = self.missing()
+        if not bool(gaps.any()):
+            every = torch.arange(self.n_rows, device=self.device)
+            for start in range(0, self.n_rows, size):
+                where = slice(start, start + size)
+                columns = tuple(c[where] for c in self.columns)
+                yield Part(columns, self.weights[where], (), every[where])
+            return
         patterns, which = gaps.unique(dim=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             rows = (which == number).nonzero().flatten()

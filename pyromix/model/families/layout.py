@@ -22,6 +22,9 @@ class Numbers(StrEnum):
     """Two columns: whether it is above zero, and the value where it is. Zero is ``-inf``."""
 
 
+WIDTHS = {Numbers.VALUE: 1, Numbers.HURDLE: 2}
+"""Columns of z that such a parent makes."""
+
 Parent = int | Numbers
 """A number of states, or how a numeric parent enters."""
 
@@ -49,13 +52,20 @@ class Layout:
     @property
     def n_columns(self) -> int:
         """Length of z = (1, numbers): the intercept, and the columns of the numeric parents."""
-        widths = {Numbers.VALUE: 1, Numbers.HURDLE: 2}
-        return 1 + sum(widths[p] for p in self.parents if isinstance(p, Numbers))
+        return 1 + sum(WIDTHS[p] for p in self.parents if isinstance(p, Numbers))
 
     @property
     def linear(self) -> tuple[int, ...]:
         """Places, among all parents, of those that enter by their value alone."""
         return tuple(i for i, p in enumerate(self.parents) if p is Numbers.VALUE)
+
+    def column(self, place: int) -> int:
+        """Place in z of a parent that enters by its value.
+
+        Args:
+            place: of the parent, among all.
+        """
+        return 1 + sum(WIDTHS[p] for p in self.parents[:place] if isinstance(p, Numbers))
 
     def row(self, parents: Sequence[Tensor], shape: Sequence[int] = ()) -> Int[Tensor, "*rows"]:
         """Number of the configuration d of every data row; the last parent runs fastest.

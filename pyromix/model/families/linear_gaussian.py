@@ -195,11 +195,39 @@ class LinearGaussianCPD:
         terms = weights.movedim(-1, -2)[..., None, None] * outer
         return LinearSums(weight, squares.index_add_(-3, row, terms))
 
+    def sums_of_moments(
+        self,
+        first: Float[Tensor, "m k q"],
+        covariance: Float[Tensor, "m k q q"],
+        parents: Sequence[Tensor],
+        shares: Float[Tensor, "m k"],
+    ) -> LinearSums:
+        """Sum rows ``(z, y)`` of which some cells are known by mean and covariance only.
+
+        The covariance belongs to the squares: without it variances and slopes are biased
+        (THEORY section 18.3).
+
+        Args:
+            first: expected z and y, per source.
+            covariance: of z and y, per source; zero in cells that were observed.
+            parents: columns, of which the categorical ones are read.
+            shares: of the rows.
+        """
+        k, q, rows = first.shape[1], first.shape[2], self.layout.n_rows
+        row = self.layout.row(parents, first.shape[:1])
+        squares = shares[..., None, None] * (
+            first[..., :, None] * first[..., None, :] + covariance
+        )
+        return LinearSums(
+            shares.new_zeros(k, rows).index_add_(-1, row, shares.mT),
+            shares.new_zeros(k, rows, q, q).index_add_(1, row, squares.transpose(0, 1)),
+        )
+
     def estimate(self, statistics: LinearSums, prior: LinearSums | None = None) -> Self:
         """Return the likeliest lines and variances: weighted least squares per source and row."""
-        sums = statistics if prior is None else statistics + prior
-        if self.shared:
-            sums = sums.pooled()
+        sums = statistics.pooled() if self.shared else statistics
+        if prior is not None:
+            sums = sums + (prior.pooled() if self.shared else prior)
         lines, variances = _solved(sums)
         if self.shared:
             lines = lines.expand_as(self.coefficients)
@@ -208,12 +236,13 @@ class LinearGaussianCPD:
 
     def expected(self, sums: LinearSums) -> Float[Tensor, "*batch"]:
         """Log-density of rows with these sums, without the constant ``-n log(2 pi) / 2``."""
-        line = torch.cat([-self.coefficients, torch.ones_like(self.coefficients[..., :1])], -1)
-        left = (line[..., None, :] @ sums.squares @ line[..., :, None])[..., 0, 0]
-        each = -0.5 * (sums.weight * self.variances.log() + left / self.variances)
+        own = slice(0, 1) if self.shared else slice(None)
         if self.shared:
-            each = each[..., :1, :] if sums.weight.shape[-2] == 1 else each
-        return each.sum((-1, -2))
+            sums = sums.pooled()
+        lines, variances = self.coefficients[..., own, :, :], self.variances[..., own, :]
+        gap = torch.cat([-lines, torch.ones_like(lines[..., :1])], -1)
+        left = (gap[..., None, :] @ sums.squares @ gap[..., :, None])[..., 0, 0]
+        return -0.5 * (sums.weight * variances.log() + left / variances).sum((-1, -2))
 
     def sample(
         self, sources: Int[Tensor, "*rows"], parents: Sequence[Tensor], generator: torch.Generator
