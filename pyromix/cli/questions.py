@@ -27,7 +27,7 @@ Contrast = Annotated[
 OutcomeState = Annotated[str | None, typer.Option(help="State of the outcome that counts.")]
 Level = Annotated[float, typer.Option(help="Of the intervals, between 0 and 1.")]
 Require = Annotated[
-    str, typer.Option(help="Least certainty: graphical, local, weak, unchecked, none.")
+    str, typer.Option(help="Least certainty: graphical, local, shape, weak, unchecked, none.")
 ]
 Interval = Annotated[
     bool | None,

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from pyromix.answers.gate import cure, figures
 from pyromix.answers.heard import hear
-from pyromix.answers.wording import question, tables_in_words
+from pyromix.answers.wording import only_shape, question, stand_in, tables_in_words
 from pyromix.bridges.pgmpy import structure_of
 from pyromix.data.asking import Asked
 from pyromix.data.weights import COUNTS
@@ -60,7 +60,9 @@ class IdentifiabilityReport:
         ``"identified"`` (a plan recovers it for almost all parameters), ``"locally identified"``
         (no continuum of other answers fits as well, but a second isolated one might), ``"weak"``
         (the graph would do, these data do not show it), ``"not checked"`` (the graph does not say,
-        and the certificate is too large or did not settle it), or ``"not identified"``.
+        and the certificate is too large or did not settle it), or ``"not identified"``; where
+        variables are numbers ``"by shape"`` in place of the last two: only the shapes assumed of
+        them could single out an answer.
         """
         return self.found.word
 
@@ -291,15 +293,16 @@ def _reasons(found: Verdict) -> list[str]:
         ]
     reasons = _plan_text(found.facts)
     if found.ground is Ground.GRAPH:
-        return reasons
+        return [*reasons, *_of_numbers(found)]
     if local is None:
-        return [*reasons, _sketched(found)]
+        return [*reasons, _sketched(found), *_of_numbers(found)]
     counted = (
         f"the joint distribution of the observed variables fixes {local.rank} of "
         f"{local.n_parameters} parameter directions"
     )
     if found.ground is Ground.ALL_SEEN:
-        return [*reasons, f"{counted}: no continuum of other mixtures fits as well"]
+        whole = f"{counted}: no continuum of other mixtures fits as well"
+        return [*reasons, whole, *_of_numbers(found)]
     reasons.append(f"{counted} at generic values")
     if found.ground is Ground.UNMOVED:
         reasons.append(
@@ -312,7 +315,24 @@ def _reasons(found: Verdict) -> list[str]:
             f"a direction that it leaves free, mostly in {moved}, moves the answer (relative "
             f"residual {found.residual:.2g})"
         )
-    return reasons
+    return [*reasons, *_of_numbers(found)]
+
+
+def _of_numbers(found: Verdict) -> list[str]:
+    """What the verdict rests on where vertices are numbers, and what would help."""
+    spec = found.spec
+    if not spec.coarse:
+        return []
+    if found.ground is Ground.GRAPH:
+        names = ", ".join(spec.name(v) for v in spec.coarse)
+        return [
+            f"of {names} views take bins, and nothing is conditioned on these: no shape is assumed"
+        ]
+    texts = [] if found.ground is Ground.TOO_LARGE else [stand_in(spec)]
+    if found.structural is Certainty.BY_SHAPE:
+        helps = cure(found)
+        texts += [only_shape(spec), f"what would help: {helps}"]
+    return texts
 
 
 def _sketched(found: Verdict) -> str:

@@ -147,7 +147,8 @@ def without_edges(
         none = dict.fromkeys(schema.variables, ())
         structure, spec = Structure(schema.variables, none, states), getattr(data, "spec", None)
         if isinstance(spec, MixtureSpec):
-            structure = replace(structure, source=spec.source)
+            coarse = frozenset(spec.name(v) for v in spec.coarse)
+            structure = replace(structure, source=spec.source, coarse=coarse)
         return structure, data
     table = read_frame(data, missing_values)
     weight = sample_weight if isinstance(sample_weight, str) else None

@@ -176,6 +176,7 @@ def _spec_fields(spec: MixtureSpec) -> dict[str, Any]:
                 "states": list(spec.states[v]),
                 "parents": [spec.variables[p] for p in spec.parents[v]],
                 "influenced": v not in spec.uninfluenced,
+                **({"coarse": True} if v in spec.coarse else {}),
             }
             for v, name in enumerate(spec.variables)
         ],
@@ -204,6 +205,9 @@ def _spec_of(fields: Mapping[str, Any]) -> MixtureSpec:
         roles=tuple(
             (_name(role), tuple(number[name] for name in _listed("roles", names)))
             for role, names in fields["roles"].items()
+        ),
+        coarse=tuple(
+            v for v, entry in enumerate(entries) if _truth("coarse", entry.get("coarse", False))
         ),
     )
 

@@ -34,6 +34,7 @@ class Structure:
         source_states: names of the sources, where the model says them.
         roles: names of the variables that carry each role (``exposures``, ``outcomes``, ...).
         added_source: whether U was not in the model and points at every variable.
+        coarse: names of the variables whose states are bins of a number.
 
     Raises:
         SpecError: a name is no string, unknown or used twice, or the graph has a cycle.
@@ -48,6 +49,7 @@ class Structure:
     source_states: tuple[Hashable, ...] = ()
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     added_source: bool = False
+    coarse: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self._check_known("states", self.states)
@@ -60,6 +62,7 @@ class Structure:
             uninfluenced=self.uninfluenced,
             source_states=self.source_states,
             roles=self.roles,
+            coarse=self.coarse,
         )
 
     @property
@@ -105,6 +108,7 @@ class Structure:
             uninfluenced=self.uninfluenced,
             source_states=self.source_states,
             roles=self.roles,
+            coarse=self.coarse,
         )
 
     def agreed_n_sources(self, n_sources: int | None) -> int:
@@ -151,6 +155,7 @@ class Structure:
             n_sources=spec.n_sources,
             source_states=spec.source_states,
             roles={role: tuple(spec.variables[v] for v in vs) for role, vs in spec.roles},
+            coarse=frozenset(spec.variables[v] for v in spec.coarse),
         )
 
 
