@@ -48,7 +48,6 @@ DISAGREE = 1e-4
 
 
 def fit_mixed(
-    model: Any,
     table: MixedTable,
     n_sources: int | None = None,
     *,
@@ -67,7 +66,7 @@ def fit_mixed(
     """Fit a mixture to a table with columns of numbers; arguments and errors of ``px.fit``."""
     generator = torch_generator(random_state)
     taken = take_in_mixed(
-        model, table, n_sources, state_names, sample_weight, missing, device, weights_are
+        table, n_sources, state_names, sample_weight, missing, device, weights_are
     )
     with warnings.catch_warnings():
         # What the fit in bins has to say of its starts is not of this one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,8 +25,9 @@ from pyromix.data.numbers import (
 from pyromix.data.reading import RawTable, check_columns, read_frame
 from pyromix.data.records import Records
 from pyromix.data.weights import COUNTS
-from pyromix.errors import DataError, QueryError
+from pyromix.errors import AddedSourceWarning, DataError, QueryError
 from pyromix.fitting.inputs import declared_states, is_asked, take_in
+from pyromix.formats.structure import Structure
 from pyromix.model.arguments import near_matches
 from pyromix.model.kind import Kind, Unit, kinds_of
 from pyromix.model.mixed import MixedSpec
@@ -38,11 +40,13 @@ class MixedTable:
     """A table with columns of numbers, read but not yet on a graph.
 
     Attributes:
+        structure: of the model.
         table: as it was read.
         kinds: of the columns of numbers, by name.
         assumed: those among them that nobody declared.
     """
 
+    structure: Structure
     table: RawTable
     kinds: Mapping[str, Kind]
     assumed: tuple[str, ...]
@@ -101,7 +105,10 @@ def with_numbers(
                 "whose variables have states; pass the data frame or the path"
             )
         return None
-    structure = structure_of(model, n_sources)
+    with warnings.catch_warnings():
+        # Whoever takes the table in says it.
+        warnings.simplefilter("ignore", AddedSourceWarning)
+        structure = structure_of(model, n_sources)
     for name in declared:
         if name not in structure.variables:
             raise QueryError(
@@ -115,11 +122,11 @@ def with_numbers(
     found = kinds_in(table, structure.variables, declared, states)
     if not found:
         return None
-    return MixedTable(table, found, tuple(name for name in found if name not in declared))
+    assumed = tuple(name for name in found if name not in declared)
+    return MixedTable(structure, table, found, assumed)
 
 
 def take_in_mixed(
-    model: Any,
     mixed: MixedTable,
     n_sources: int | None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
@@ -131,8 +138,7 @@ def take_in_mixed(
     """Put a table with columns of numbers on a graph.
 
     Args:
-        model: as in ``fit``.
-        mixed: the table.
+        mixed: the table, and the structure of the model.
         n_sources: as in ``fit``.
         state_names: as in ``fit``.
         sample_weight: as in ``fit``.
@@ -145,7 +151,7 @@ def take_in_mixed(
         SpecError: the graph, the states or k are unusable.
     """
     raw = {name: read_number_column(mixed.table, name, kind) for name, kind in mixed.kinds.items()}
-    structure = structure_of(model, n_sources)
+    structure = mixed.structure
     k = n_sources if n_sources is not None else structure.agreed_n_sources(None)
     edges = {
         name: tuple(cuts(kind, raw[name], k + 1)) for name, kind in mixed.kinds.items()
@@ -153,7 +159,7 @@ def take_in_mixed(
     table, states = binned(mixed.table, edges)
     declared = {**(state_names or {}), **states}
     asked, notes = take_in(
-        model, table, n_sources, declared, sample_weight, missing, device, weights_are
+        structure, table, n_sources, declared, sample_weight, missing, device, weights_are
     )
     counts = asked.as_counts()
     plain = asked.spec
@@ -184,7 +190,7 @@ def take_in_mixed(
 def _mixed_spec(plain: MixtureSpec, kinds: Mapping[str, Kind]) -> MixedSpec:
     found = tuple(kinds.get(name, Kind.CATEGORICAL) for name in plain.variables)
     coarse = tuple(v for v, kind in enumerate(found) if kind.numeric)
-    return MixedSpec(replace(plain, coarse=frozenset(coarse)), found)
+    return MixedSpec(replace(plain, coarse=coarse), found)
 
 
 def _assumed(names: Sequence[str]) -> list[str]:
