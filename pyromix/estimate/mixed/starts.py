@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -104,6 +105,7 @@ def raced(
     """
     parts = list(records.parts())
     starts = list(given)
+    steps = [0] * len(starts)
     if n_init and spec.n_sources > 1:
         few = records
         if records.n_rows > HEAT_ROWS:
@@ -117,11 +119,15 @@ def raced(
             drawn.append(climb_mixed(start, heat, prior, max_iter=HEAT_STEPS, tol=tol))
         drawn.sort(key=lambda end: -end.objective)
         starts += [end.mixture for end in drawn[:FINALISTS]]
+        steps = [0] * len(given) + [end.n_iter for end in drawn[:FINALISTS]]
     if not starts:
         one = torch.ones(records.n_rows, spec.n_sources, dtype=torch.float64)
         one = (one / spec.n_sources).to(records.device)
-        starts = [from_shares(spec, records, one, prior)]
-    return [
+        starts, steps = [from_shares(spec, records, one, prior)], [0]
+    ends = [
         climb_mixed(start, parts, prior, max_iter=max_iter, tol=tol, tell=tell)
         for start in starts
+    ]
+    return [
+        replace(end, n_iter=end.n_iter + before) for end, before in zip(ends, steps, strict=True)
     ]

@@ -30,7 +30,7 @@ from pyromix.estimate.progress import progress_bar
 from pyromix.exact.likelihood import responsibilities
 from pyromix.fitting import engine
 from pyromix.fitting.mixed.intake import MixedTable, Taken, take_in_mixed
-from pyromix.fitting.mixed.record import MixedRecord, Reached
+from pyromix.fitting.mixed.record import SAME, MixedRecord, Reached
 from pyromix.fitting.record import Fit
 from pyromix.model.kind import Kind
 from pyromix.model.mixed import MixedMixture, MixedSpec
@@ -128,7 +128,12 @@ def assembled(
     """The best end as a fit, with what is to be said of the others."""
     spec, records = taken.spec, taken.records
     names = ["bins", *("random" for _ in ends[1:])]
-    named = sorted(zip(ends, names, strict=True), key=lambda pair: -pair[0].objective)
+    top = max(end.objective for end in ends)
+    # Of starts in one optimum the one from bins leads: it does not hang on a seed.
+    named = sorted(
+        zip(ends, names, strict=True),
+        key=lambda pair: -top if pair[0].objective > top - SAME else -pair[0].objective,
+    )
     best = in_order(named[0][0])
     entropy, value = 0.0, 0.0
     with torch.no_grad():

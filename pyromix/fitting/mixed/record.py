@@ -19,6 +19,10 @@ from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.note import Note, sentences
 
 
+SAME = 0.05
+"""Nats within which two starts ended in one optimum."""
+
+
 @dataclass(frozen=True)
 class Reached:
     """Where a start ended.
@@ -140,11 +144,11 @@ class MixedRecord:
     @property
     def n_best(self) -> int:
         """Starts that ended within a twentieth of a nat of the best."""
-        best = self.starts[0].objective
-        return sum(start.objective > best - 0.05 for start in self.starts)
+        best = max(start.objective for start in self.starts)
+        return sum(start.objective > best - SAME for start in self.starts)
 
     @property
     def bins_agree(self) -> bool:
         """Whether the start from bins is one of these."""
-        best = self.starts[0].objective
-        return any(s.name == "bins" and s.objective > best - 0.05 for s in self.starts)
+        best = max(start.objective for start in self.starts)
+        return any(s.name == "bins" and s.objective > best - SAME for s in self.starts)
