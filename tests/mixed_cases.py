@@ -1,123 +1,193 @@
-"""Random mixtures with numbers, tables drawn from them with noise of any shape, and plain answers."""
+"""Random mixtures in which some variables are numbers, and their answers by grids of numbers.
+
+The oracle shares no code with the package: it lays a grid over every number that is not known,
+multiplies densities of scipy, and adds up.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-import torch
+import math
 
-from pyromix.model.cpd import TableCPD
-from pyromix.model.families.linear_gaussian import LinearGaussianCPD
-from pyromix.model.families.logistic import LogisticCPD
+import numpy as np
+import torch
+from scipy import stats
+
 from pyromix.model.kind import Kind, Unit
 from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.spec import MixtureSpec
 
-NOISE = {
-    "normal": lambda g, n: g.normal(size=n),
-    "gamma": lambda g, n: (g.gamma(2.0, size=n) - 2) / np.sqrt(2),
-    "t3": lambda g, n: g.standard_t(3, size=n) / np.sqrt(3),
-}
-"""Mean 0 and variance 1 each."""
+UNITS = (Unit(0.5, 1.3), Unit(0.2, 0.6, logarithmic=True))
 
 
-def random_mixed_spec(seed: int, n: int, k: int, share: float = 0.5, edges: float = 1.0) -> MixedSpec:
-    """A random DAG in which the last two vertices, X -> Y, are numbers."""
-    g = np.random.default_rng(seed)
-    names = [f"V{i}" for i in range(n - 2)] + ["X", "Y"]
-    parents: dict[str, list[str]] = {}
-    for i, name in enumerate(names):
-        many = min(i, int(g.poisson(edges * 0.5)), 2)
-        parents[name] = [names[j] for j in sorted(g.choice(i, many, replace=False))] if many else []
-    if "X" not in parents["Y"]:
-        parents["Y"] = [*parents["Y"][:1], "X"]
-    kinds = [Kind.REAL if g.random() < share else Kind.CATEGORICAL for _ in names]
-    kinds[-2:] = [Kind.REAL, Kind.REAL]
-    states = {
-        name: [f"b{j}" for j in range(k + 1)]
-        if kind.numeric
-        else [f"s{j}" for j in range(int(g.integers(2, 4)))]
-        for name, kind in zip(names, kinds, strict=True)
-    }
-    coarse = [name for name, kind in zip(names, kinds, strict=True) if kind.numeric]
-    binned = MixtureSpec.from_parents(states, parents, k, coarse=coarse)
-    by_name = dict(zip(names, kinds, strict=True))
-    return MixedSpec(binned, tuple(by_name[name] for name in binned.variables))
+def mixture(kinds, parents, k=2, seed=0, spread=0.5):
+    """A random mixture; variables are given in a topological order, states are a, b(, c)."""
+    states = {n: ["a", "b", "c"] if kind == "categorical" else [0, 1] for n, kind in kinds.items()}
+    binned = MixtureSpec.from_parents(states, parents, k)
+    spec = MixedSpec(binned, tuple(Kind(kinds[name]) for name in binned.variables))
+    units = [
+        Unit() if kind is Kind.COUNT or not kind.numeric else UNITS[kind.logarithmic]
+        for kind in spec.kinds
+    ]
+    cpds = tuple(spec.standard_cpd(v) for v in range(spec.n_variables))
+    weights = torch.full((k,), 1 / k, dtype=torch.float64)
+    plain = MixedMixture(spec, tuple(units), weights, cpds)
+    at = plain.parameters
+    noise = torch.randn(
+        at.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+    return plain.with_parameters(at + spread * noise)
 
 
-def random_mixed(spec: MixedSpec, seed: int, separation: float = 1.0) -> MixedMixture:
-    """Sources that differ in every vertex."""
-    g = np.random.default_rng(seed)
-    k = spec.n_sources
-    weights = torch.from_numpy(g.dirichlet(np.full(k, 8.0)))
-    cpds = []
-    for v in range(spec.n_variables):
-        layout = spec.layout(v)
-        shape = (k, layout.n_rows, layout.n_columns)
-        if spec.kind(v).numeric:
-            lines = torch.from_numpy(g.normal(scale=0.4, size=shape))
-            lines[..., 0] = torch.from_numpy(
-                separation * 1.2 * g.normal(size=(k, 1)) + 0.5 * g.normal(size=shape[:2])
-            )
-            cpds.append(LinearGaussianCPD(lines, torch.from_numpy(g.uniform(0.5, 1.5, shape[:2])), layout))
+def inner(unit, raw):
+    with np.errstate(divide="ignore"):
+        x = np.log(raw) if unit.logarithmic else np.asarray(raw, float)
+    return (x - unit.centre) / unit.scale
+
+
+def outer(unit, x):
+    raw = np.asarray(x) * unit.scale + unit.centre
+    return np.exp(raw) if unit.logarithmic else raw
+
+
+def points(kind, card):
+    """Values of a vertex and what each stands for, as they are reckoned with."""
+    line = np.linspace(-16, 16, 201)
+    steps = np.full(201, 0.16)
+    match kind:
+        case Kind.CATEGORICAL:
+            return np.arange(card), np.ones(card)
+        case Kind.COUNT:
+            return np.arange(80.0), np.ones(80)
+        case Kind.HURDLE:
+            return np.append(-np.inf, line), np.append(1.0, steps)
+        case Kind.HEAVY_TAILED:
+            t = np.linspace(-12, 12, 601)  # x = sinh t reaches 8e4
+            return np.sinh(t), np.cosh(t) * 0.04
+        case _:
+            return line, steps
+
+
+def predictor(coefficients, spec, v, u, values):
+    """Lines of every point, the axis of states last where there is one."""
+    row, z = np.zeros((), int), [np.ones(())]
+    for p in spec.parents[v]:
+        x, kind = values[p], spec.kinds[p]
+        if not kind.numeric:
+            row = row * spec.binned.card(p) + x
+        elif kind is Kind.HURDLE:
+            z += [(x > -np.inf).astype(float), np.where(x > -np.inf, x, 0.0)]
         else:
-            card = spec.binned.card(v)
-            lines = torch.from_numpy(0.5 * g.normal(size=(*shape, card - 1)))
-            lines[..., 0, :] = torch.from_numpy(
-                separation * 1.5 * g.normal(size=(k, 1, card - 1))
-                + 0.5 * g.normal(size=(*shape[:2], card - 1))
-            )
-            if layout.n_columns > 1:
-                cpds.append(LogisticCPD(lines, layout))
+            z.append(x)
+    lines = coefficients.detach().numpy()[u, row]
+    extra = (None,) * (coefficients.ndim - 3)
+    return sum(np.asarray(zj)[(..., *extra)] * lines[..., j, *(slice(None) for _ in extra)]
+               for j, zj in enumerate(z))  # fmt: skip
+
+
+def chances(gate, spec, v, u, values):
+    """Probabilities of states at every point, states last."""
+    if not hasattr(gate, "coefficients"):
+        return gate.values.detach().numpy()[(u, *(values[p] for p in spec.parents[v]))]
+    scores = predictor(gate.coefficients, spec, v, u, values)
+    scores = np.concatenate([scores, np.zeros_like(scores[..., :1])], -1)
+    odds = np.exp(scores - scores.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+def picked(table, y):
+    shape = np.broadcast_shapes(table.shape[:-1], np.shape(y))
+    table = np.broadcast_to(table, (*shape, table.shape[-1]))
+    return np.take_along_axis(table, np.broadcast_to(y, shape)[..., None].astype(int), -1)[..., 0]
+
+
+def conditional(m, v, u, values):
+    """P(v | u, parents) at every point."""
+    spec, cpd, y, kind = m.spec, m.cpds[v], values[v], m.spec.kinds[v]
+    if kind is Kind.CATEGORICAL:
+        return picked(chances(cpd, spec, v, u, values), y)
+    size = cpd.size if kind is Kind.HURDLE else cpd
+    line = predictor(size.coefficients, spec, v, u, values)
+    if kind is Kind.COUNT:
+        return stats.poisson.pmf(y, np.exp(line))
+    row = np.zeros((), int)
+    for p in spec.parents[v]:
+        if not spec.kinds[p].numeric:
+            row = row * spec.binned.card(p) + values[p]
+    sd = np.sqrt(size.variances.detach().numpy()[u, row])
+    if kind is Kind.HEAVY_TAILED:
+        return stats.t.pdf(y, 4, line, sd)
+    if kind is Kind.HURDLE:
+        above = y > -np.inf
+        law = stats.norm.pdf(np.where(above, y, 0.0), line, sd)
+        return picked(chances(cpd.gate, spec, v, u, values), above) * np.where(above, law, 1.0)
+    return stats.norm.pdf(y, line, sd)
+
+
+class Oracle:
+    """P(outcome, evidence | do) on a grid; names and raw values as users give them."""
+
+    def __init__(self, m, outcome, do=None, evidence=None):
+        spec, do, evidence = m.spec, do or {}, evidence or {}
+        names = [*spec.variables, "U"]
+        fixed = {names.index(n): value for n, value in {**do, **evidence}.items()}
+        done = {names.index(n) for n in do}
+        stack, relevant = [names.index(n) for n in (outcome, *evidence)], set()
+        while stack:
+            v = stack.pop()
+            if v not in relevant and v < spec.n_variables:
+                relevant.add(v)
+                stack += [] if v in done else spec.parents[v]
+        self.mass, values, order = np.ones(()), {}, [*sorted(relevant), len(names) - 1]
+        for axis, v in enumerate(order):
+            shape = [1] * len(order)
+            shape[axis] = -1
+            kind = None if v == spec.n_variables else spec.kinds[v]
+            if v in fixed:
+                if kind is None:
+                    x = [int(fixed[v])]
+                elif not kind.numeric:
+                    x = [spec.binned.states[v].index(fixed[v])]
+                else:
+                    x = [inner(m.units[v], fixed[v])]
+                x, w = np.array(x), np.ones(1)
+            elif kind is None:
+                x, w = np.arange(spec.n_sources), np.ones(spec.n_sources)
             else:
-                scores = torch.cat([lines[..., 0, :], torch.zeros(*shape[:2], 1)], -1)
-                table = scores.softmax(-1).reshape(k, *layout.cards, card)
-                cpds.append(TableCPD(table, len(layout.cards)))
-    return MixedMixture(spec, (Unit(),) * spec.n_variables, weights, tuple(cpds))
+                x, w = points(kind, spec.binned.cards[v])
+            values[v] = x.reshape(shape)
+            self.mass = self.mass * w.reshape(shape)
+        u = values[spec.n_variables]
+        self.mass = self.mass * m.weights.detach().numpy()[u]
+        for v in sorted(relevant - done):
+            self.mass = self.mass * conditional(m, v, u, values)
+        y = names.index(outcome)
+        self.axis = order.index(y)
+        self.grid = values[y].ravel()
+        self.total = float(self.mass.sum())
+        self.unit = None if y == spec.n_variables else m.units[y]
+        others = tuple(i for i in range(len(order)) if i != self.axis)
+        self.law = self.mass.sum(others) / self.total
+
+    @property
+    def probs(self):
+        return self.law
+
+    @property
+    def raw(self):
+        return outer(self.unit, self.grid)
+
+    @property
+    def mean(self):
+        return float((self.law * self.raw).sum())
+
+    @property
+    def sd(self):
+        return math.sqrt(float((self.law * (self.raw - self.mean) ** 2).sum()))
 
 
-def table_of(
-    mixture: MixedMixture, n: int, seed: int, noise: str = "normal"
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rows, and the sources they are from; numbers have noise of a shape."""
-    g, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    spec = mixture.spec
-    sources = torch.multinomial(mixture.weights, n, replacement=True, generator=generator)
-    columns: list[torch.Tensor] = []
-    found = {}
-    for v, cpd in enumerate(mixture.cpds):
-        above = [columns[p] for p in spec.parents[v]]
-        if isinstance(cpd, LinearGaussianCPD):
-            law = cpd.distribution(sources, above)
-            column = law.mean + law.stddev * torch.from_numpy(NOISE[noise](g, n))
-            found[spec.name(v)] = column.numpy()
-        else:
-            column = cpd.sample(sources, above, generator)
-            states = np.array(spec.binned.states_of(v), dtype=object)
-            found[spec.name(v)] = pd.Categorical.from_codes(column.numpy(), categories=states)
-        columns.append(column)
-    return pd.DataFrame(found), sources.numpy()
-
-
-def slope(mixture: MixedMixture) -> float:
-    """Mean of Y per unit of X under do(X), in the user's units: X and Y are numbers.
-
-    X is a parent of Y, and Y a line in it: the slope is that of the sources and rows of the table,
-    averaged by P(U, row | do), which is P(U, row) as X stands above no parent of Y here. By
-    simulation where rows hang on numbers.
-    """
-    spec = mixture.spec
-    x, y = spec.vertex("X"), spec.vertex("Y")
-    cpd = mixture.cpds[y]
-    generator = torch.Generator().manual_seed(0)
-    n = 200_000
-    sources = torch.multinomial(mixture.weights, n, replacement=True, generator=generator)
-    columns: list[torch.Tensor] = []
-    for v, law in enumerate(mixture.cpds[: max(x, y) + 1]):
-        columns.append(law.sample(sources, [columns[p] for p in spec.parents[v]], generator))
-        if v == y:
-            break
-    place = spec.parents[y].index(x)
-    lines = cpd.coefficients[sources, cpd.layout.row([columns[p] for p in spec.parents[y]], (n,))]
-    unit = mixture.units
-    return float(lines[:, cpd.layout.column(place)].mean()) * unit[y].scale / unit[x].scale
+def density(m, outcome, at, do=None, evidence=None):
+    """Density at a number, by the probability of the evidence with and without it."""
+    unit = m.units[m.spec.variables.index(outcome)]
+    slope = 1 / (unit.scale * (at if unit.logarithmic else 1.0))
+    seen = Oracle(m, "U", do, {**(evidence or {}), outcome: at}).total
+    return seen / Oracle(m, outcome, do, evidence).total * slope

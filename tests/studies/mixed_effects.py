@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from mixed_cases import NOISE, random_mixed, random_mixed_spec, slope, table_of
+from mixed_truths import NOISE, random_mixed, random_mixed_spec, slope, table_of
 
 from pyromix.estimate.mixed.prior import prior_of
 from pyromix.estimate.mixed.starts import from_shares, raced
