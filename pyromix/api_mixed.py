@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from pyromix.answers import mixed_predict, mixed_simulate
+from pyromix.answers.mixed import ask
 from pyromix.fitting.mixed import bootstrap as replicates
 from pyromix.fitting.mixed import description
 from pyromix.fitting.mixed.record import MixedRecord
@@ -36,6 +37,10 @@ class MixedFit(MixedRecord):
     def of(record: MixedRecord) -> MixedFit:
         """Give a record its verbs."""
         return MixedFit(**{f.name: getattr(record, f.name) for f in fields(record)})
+
+    query = ask.query
+    effect = ask.effect_of
+    dose_response = ask.dose_response
 
     predict_proba = mixed_predict.predict_proba
     score = mixed_predict.score

@@ -13,10 +13,13 @@ from torch import Tensor
 from pyromix.answers.mixed.engines import Engine, Summary
 from pyromix.answers.mixed.law import NumericLaw, StateLaw, Weighed
 from pyromix.answers.mixed.question import Question
+from pyromix.answers.mixed.spread import Spread
+from pyromix.answers.wording import certainty_line, interval_title
 from pyromix.errors import QueryError
 from pyromix.model.arguments import as_number, numbers_as_tensor, shown
 from pyromix.model.mixed import MixedSpec
 from pyromix.model.printed import Grid, Printed, as_html, as_text
+from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE
 
 PRINTED_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -35,6 +38,9 @@ class NumericAnswer:
         law: the distribution, as tensors.
         engine: which engine answered, and why not exactly.
         notes: further lines to be printed.
+        certainty: how certain graph and table make it; None for the answer of a mixture.
+        spread: how far the mean may be off; None for the answer of a mixture.
+        level: of the interval that is printed.
     """
 
     spec: MixedSpec
@@ -42,6 +48,9 @@ class NumericAnswer:
     law: NumericLaw
     engine: Engine
     notes: tuple[str, ...] = ()
+    certainty: Certainty | None = None
+    spread: Spread | None = None
+    level: float = 0.95
 
     @property
     def title(self) -> str:
@@ -66,6 +75,18 @@ class NumericAnswer:
     def monte_carlo_error(self) -> float:
         """Standard error of the mean by sampling; zero where it is exact."""
         return float(self.law.mix.error_of(self.law.mean_scores))
+
+    def interval(self, level: float | None = None) -> tuple[float, float]:
+        """Return an interval for the mean.
+
+        Args:
+            level: that of the answer unless told.
+
+        Raises:
+            QueryError: there is none; it says why.
+        """
+        low, high = ends_of(self.spread, self.title, self.level if level is None else level)
+        return float(low[0]), float(high[0])
 
     @property
     def zero(self) -> float | None:
@@ -158,6 +179,10 @@ class NumericAnswer:
                 "the mean lies beyond the 95% quantile: it rests on few, very large numbers; "
                 "compare medians"
             )
+        if self.spread is not None and not self.spread.refused:
+            low, high = self.interval()
+            lines.append(f"{interval_title(self.level)} of the mean: [{low:.4g}, {high:.4g}]")
+        lines += fit_lines(self.certainty, self.spread)
         lines += engine_lines(self.engine, self.law.mix, "the mean", self.monte_carlo_error)
         return Printed(self.title, (grid,), (*lines, *self.notes))
 
@@ -175,6 +200,9 @@ class CategoricalAnswer:
         law: the probabilities, as tensors.
         engine: which engine answered, and why not exactly.
         notes: further lines to be printed.
+        certainty: how certain graph and table make it; None for the answer of a mixture.
+        spread: how far probabilities may be off; None for the answer of a mixture.
+        level: of the interval that is printed.
     """
 
     spec: MixedSpec
@@ -182,6 +210,9 @@ class CategoricalAnswer:
     law: StateLaw
     engine: Engine
     notes: tuple[str, ...] = ()
+    certainty: Certainty | None = None
+    spread: Spread | None = None
+    level: float = 0.95
 
     @property
     def title(self) -> str:
@@ -208,6 +239,17 @@ class CategoricalAnswer:
         """Standard error of every probability by sampling; zero where they are exact."""
         return self.law.mix.error_of(self.law.scores).cpu().numpy()
 
+    def interval(self, level: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return an interval for every probability.
+
+        Args:
+            level: that of the answer unless told.
+
+        Raises:
+            QueryError: there is none; it says why.
+        """
+        return ends_of(self.spread, self.title, self.level if level is None else level)
+
     def prob(self, /, **states: Hashable) -> float:
         """Return the probability of a state, ``answer.prob(Y="high")``.
 
@@ -224,9 +266,16 @@ class CategoricalAnswer:
         """Return a table of the states, and where the probabilities are from."""
         name = self.spec.name(self.question.outcome)
         rows = [[str(s), f"{p:.4f}"] for s, p in zip(self.states, self.values, strict=True)]
+        header = [name, "probability"]
+        if self.spread is not None and not self.spread.refused:
+            header.append(interval_title(self.level))
+            low, high = self.interval()
+            for row, a, b in zip(rows, low, high, strict=True):
+                row.append(f"[{a:.4f}, {b:.4f}]")
         error = float(self.monte_carlo_error.max())
-        lines = engine_lines(self.engine, self.law.mix, "a probability", error)
-        return Printed(self.title, (Grid([name, "probability"], rows),), (*lines, *self.notes))
+        lines = fit_lines(self.certainty, self.spread)
+        lines += engine_lines(self.engine, self.law.mix, "a probability", error)
+        return Printed(self.title, (Grid(header, rows),), (*lines, *self.notes))
 
     __str__ = __repr__ = as_text
     _repr_html_ = as_html
@@ -242,6 +291,32 @@ def answer_of(
     if isinstance(law, StateLaw):
         return CategoricalAnswer(spec, question, law, engine)
     return NumericAnswer(spec, question, law, engine)
+
+
+def ends_of(
+    spread: Spread | None, title: str, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of intervals.
+
+    Raises:
+        QueryError: there is none; it says why.
+    """
+    if spread is None:
+        raise QueryError(f"{title} has no interval: it is the answer of a mixture; ask a fit")
+    if spread.refused:
+        raise QueryError(f"{title} has no interval: {spread.refused}")
+    return spread.interval(level)
+
+
+def fit_lines(certainty: Certainty | None, spread: Spread | None) -> list[str]:
+    """Lines under the answer of a fit: how certain it is, and why it has no interval."""
+    lines = [] if certainty is None else [certainty_line(certainty)]
+    if spread is not None and spread.refused:
+        lines.append(f"interval: none, {spread.refused}")
+    elif spread is not None:
+        how = "replicates of the table" if spread.draws is not None else "standard errors"
+        lines.append(f"interval: by {how}, whatever the shape of the noise")
+    return lines
 
 
 def engine_lines(engine: Engine, mix: Weighed, what: str, error: float) -> list[str]:

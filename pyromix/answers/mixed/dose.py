@@ -9,18 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pyromix.answers.mixed.answer import cells_of, engine_lines, is_numeric
+from pyromix.answers.mixed.answer import (
+    cells_of,
+    ends_of,
+    engine_lines,
+    fit_lines,
+    is_numeric,
+)
 from pyromix.answers.mixed.effect import headline_of, roles_of
 from pyromix.answers.mixed.engines import Engine, Summary, mixed_of
 from pyromix.answers.mixed.law import Weighed
 from pyromix.answers.mixed.question import Question, Setting, setting_of
 from pyromix.answers.mixed.sampling import N_SAMPLES
+from pyromix.answers.mixed.spread import Spread
+from pyromix.answers.wording import interval_title
 from pyromix.errors import QueryError
 from pyromix.model.arguments import listed
 from pyromix.model.kind import Kind
 from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.mixture import Fitted
 from pyromix.model.printed import Grid, Printed, as_html, as_text
+from pyromix.model.query import Certainty
 from pyromix.model.randomness import RandomState
 
 if TYPE_CHECKING:
@@ -50,6 +59,9 @@ class DoseResponse:
         engine: which engine answered.
         mix: weights at the last setting.
         notes: further lines to be printed.
+        certainty: how certain graph and table make the curve; None for that of a mixture.
+        spread: how far its points may be off, point by point; None for that of a mixture.
+        level: of the band that is printed.
     """
 
     spec: MixedSpec
@@ -65,6 +77,31 @@ class DoseResponse:
     engine: Engine
     mix: Weighed
     notes: tuple[str, ...] = ()
+    certainty: Certainty | None = None
+    spread: Spread | None = None
+    level: float = 0.95
+
+    def band(self, level: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return an interval for every point of the curve, each for itself.
+
+        Args:
+            level: that of the curve unless told.
+
+        Returns:
+            ``(low, high)``, each shaped like ``values``.
+
+        Raises:
+            QueryError: there is none; it says why.
+        """
+        title = f"the curve along do({self.spec.name(self.treatment)})"
+        ends = ends_of(self.spread, title, self.level if level is None else level)
+        low, high = (end.reshape(self.all_values.shape) for end in ends)
+        return self._curve(low), self._curve(high)
+
+    @property
+    def has_band(self) -> bool:
+        """Whether there is a band."""
+        return self.spread is not None and not self.spread.refused
 
     @property
     def values(self) -> np.ndarray:
@@ -85,7 +122,8 @@ class DoseResponse:
         """Return a DataFrame with a row per setting, and per state where none was named.
 
         Returns:
-            Columns: the treatment; ``state`` where there are several; ``do`` and ``naive``.
+            Columns: the treatment; ``state`` where there are several; ``do`` and ``naive``; of a
+            fit also ``low`` and ``high``, the ends of the band.
 
         Raises:
             QueryError: the treatment has the name of one of these columns.
@@ -93,14 +131,18 @@ class DoseResponse:
         from pyromix.data.frames import to_pandas
 
         name = self.spec.name(self.treatment)
-        if name in ("state", "do", "naive"):
-            raise QueryError(f"the frame has columns 'state', 'do' and 'naive' of its own, and the "
-                             f"treatment is named {name!r}; read .grid and .values")  # fmt: skip
+        if name in ("state", "do", "naive", "low", "high"):
+            raise QueryError(f"the frame has columns 'state', 'do', 'naive', 'low' and 'high' of "
+                             f"its own, and the treatment is named {name!r}; read .grid and "
+                             ".values")  # fmt: skip
         card = self.values.shape[1] if self.values.ndim > 1 else 1
         columns: dict[str, Any] = {name: [at for at in self.grid for _ in range(card)]}
         if card > 1:
             columns["state"] = list(self.spec.binned.states_of(self.outcome)) * len(self.grid)
-        return to_pandas({**columns, "do": self.values.ravel(), "naive": self.naive.ravel()})
+        columns |= {"do": self.values.ravel(), "naive": self.naive.ravel()}
+        if self.has_band:
+            columns |= dict(zip(("low", "high"), (e.ravel() for e in self.band()), strict=True))
+        return to_pandas(columns)
 
     def _curve(self, rows: np.ndarray) -> np.ndarray:
         return rows if self.headline < 0 else rows[:, self.headline]
@@ -121,9 +163,17 @@ class DoseResponse:
                  f"{self.all_naive[i, cell]:.4g}"]
                 for i in shown
             ]  # fmt: skip
-            grids.append(Grid([name, f"{what}, do", "naive"], rows))
+            header = [name, f"{what}, do", "naive"]
+            if self.spread is not None and self.has_band:
+                header.append(interval_title(self.level))
+                low, high = (e.reshape(self.all_values.shape)
+                             for e in self.spread.interval(self.level))  # fmt: skip
+                for row, i in zip(rows, shown, strict=True):
+                    row.append(f"[{low[i, cell]:.4g}, {high[i, cell]:.4g}]")
+            grids.append(Grid(header, rows))
         error = float(self.all_errors.max())
-        lines = engine_lines(self.engine, self.mix, "a point of the curve, at most", error)
+        lines = fit_lines(self.certainty, self.spread)
+        lines += engine_lines(self.engine, self.mix, "a point of the curve, at most", error)
         if n > len(shown):
             lines.insert(0, f"{len(shown)} of {n} points, see .grid and .values")
         return Printed(f"{outcome} along do({name})", tuple(grids), (*lines, *self.notes))

@@ -13,18 +13,22 @@ from pyromix.answers.mixed.answer import (
     MixedAnswer,
     NumericAnswer,
     answer_of,
+    ends_of,
     engine_lines,
+    fit_lines,
     is_numeric,
 )
 from pyromix.answers.mixed.engines import Engine, Summary, mixed_of
 from pyromix.answers.mixed.question import Question, Setting, setting_in_words, setting_of
 from pyromix.answers.mixed.sampling import N_SAMPLES
+from pyromix.answers.mixed.spread import Spread
+from pyromix.answers.wording import interval_title
 from pyromix.errors import QueryError
 from pyromix.model.arguments import listed, shown
 from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.mixture import Fitted
 from pyromix.model.printed import Grid, Printed, as_html, as_text
-from pyromix.model.query import mapping_of
+from pyromix.model.query import Certainty, mapping_of
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import SOURCE
 
@@ -89,6 +93,11 @@ class MixedEffect:
         do: between both settings.
         per_source: under the do within every source; empty unless asked for.
         notes: further lines to be printed.
+        certainty: how certain graph and table make the difference under the do; None for the
+            effect in a mixture.
+        spread: how far the differences under the do may be off; None for the effect in a mixture.
+        spread_naive: how far the naive differences may be off.
+        level: of the intervals that are printed.
     """
 
     spec: MixedSpec
@@ -99,6 +108,36 @@ class MixedEffect:
     do: Change
     per_source: tuple[Change, ...] = ()
     notes: tuple[str, ...] = ()
+    certainty: Certainty | None = None
+    spread: Spread | None = None
+    spread_naive: Spread | None = None
+    level: float = 0.95
+
+    def __float__(self) -> float:
+        """The difference under the do.
+
+        Raises:
+            QueryError: the outcome has several states, and none was named.
+        """
+        return float(self.do)
+
+    def interval(self, level: float | None = None) -> tuple[Any, Any]:
+        """Return an interval for the difference under the do.
+
+        Args:
+            level: that of the effect unless told.
+
+        Returns:
+            ``(low, high)``: numbers, or a number per state where none was named.
+
+        Raises:
+            QueryError: there is none; it says why.
+        """
+        title = f"the effect of {self.spec.name(self.treatment)!r}"
+        low, high = ends_of(self.spread, title, self.level if level is None else level)
+        if self.do.headline < 0:
+            return low, high
+        return float(low[self.do.headline]), float(high[self.do.headline])
 
     @property
     def confounding(self) -> np.ndarray:
@@ -120,10 +159,17 @@ class MixedEffect:
             if not numeric:
                 what = f"P({outcome}={spec.binned.states_of(self.outcome)[cell]!r})"
             rows = [[kind, *_row(change, cell)] for kind, change in kinds.items()]
-            grids.append(Grid([what, low, high, "difference"], rows))
+            header = [what, low, high, "difference"]
+            if self.spread is not None and not self.spread.refused:
+                header.append(interval_title(self.level))
+                spreads = [self.spread_naive, self.spread, *(None for _ in self.per_source)]
+                for row, spread in zip(rows, spreads, strict=True):
+                    row.append(_interval(spread, cell, self.level))
+            grids.append(Grid(header, rows))
         arm = self.do.arms[1]
         error = float(self.do.monte_carlo_error[max(self.do.headline, 0)])
-        lines = engine_lines(arm.engine, arm.law.mix, "the difference", error)
+        lines = fit_lines(self.certainty, self.spread)
+        lines += engine_lines(arm.engine, arm.law.mix, "the difference", error)
         if numeric and self.do.summary.quantile is None and _rests_on_few(self.do):
             lines.insert(0, "a mean lies beyond its 95% quantile: it rests on few, very large "
                             "numbers; compare medians (quantile=0.5)")  # fmt: skip
@@ -270,6 +316,13 @@ def contrast_of(
         raise QueryError(f"contrast must name two different settings of {name!r}, found "
                          f"{shown(pair[0])} twice")  # fmt: skip
     return one, other
+
+
+def _interval(spread: Spread | None, cell: int, level: float) -> str:
+    if spread is None or spread.refused:
+        return ""
+    low, high = spread.interval(level)
+    return f"[{low[cell]:+.4g}, {high[cell]:+.4g}]"
 
 
 def _row(change: Change, cell: int) -> list[str]:

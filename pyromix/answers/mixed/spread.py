@@ -16,8 +16,8 @@ from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.arguments import level_of
 from pyromix.model.mixed import MixedMixture
 
-Value = Callable[[MixedMixture], Tensor]
-"""Some numbers of a mixture, smooth in its parameters."""
+Value = Callable[[MixedMixture, MixedMixture | None], Tensor]
+"""Some numbers of a mixture, smooth in its parameters; perhaps drawn around another one."""
 
 MAX_INFORMATION = 2**28
 """Rows times free numbers up to which standard errors are had unasked: seconds."""
@@ -86,13 +86,16 @@ def spread_of(
         PyromixError: they are wanted, and cannot be had.
     """
     with torch.no_grad():
-        centre = value(fit.mixture).detach().cpu().numpy()
+        centre = value(fit.mixture, None).detach().cpu().numpy()
     nothing = np.full(centre.shape, np.nan)
     if interval is False:
         return Spread(centre, nothing, refused="interval=False asked for none")
     if fit.sampled is not None:
         with torch.no_grad():
-            points = [value(fit.mixture.with_parameters(draw)) for draw in fit.sampled]
+            # The same random numbers around the same mixture: draws differ by their parameters.
+            points = [
+                value(fit.mixture.with_parameters(draw), fit.mixture) for draw in fit.sampled
+            ]
         draws = torch.stack(points).cpu().numpy()
         return Spread(centre, draws.std(0, ddof=1), draws, bounded)
     if fit.table is None and not interval:
@@ -116,7 +119,7 @@ def gradients(mixture: MixedMixture, value: Value) -> Float[Tensor, "cells p"]:
     """Derivatives of values by the free coordinates."""
     at = mixture.parameters.detach().requires_grad_()
     with torch.enable_grad():
-        found = value(mixture.with_parameters(at))
+        found = value(mixture.with_parameters(at), None)
         rows = []
         for i in range(len(found)):
             (row,) = torch.autograd.grad(found[i], at, retain_graph=True, allow_unused=True)
