@@ -222,17 +222,21 @@ class TestHurdle(CPDLaws):
                                              strict=True))  # fmt: skip
         if value == -math.inf:
             return score - math.log1p(math.exp(score))
-        mean = sum(
-            c * b for c, b in zip(cpd.size.coefficients.tolist()[u][int(a)], z, strict=True)
-        )
+        mean = sum(c * b for c, b in zip(cpd.size.coefficients.tolist()[u][int(a)], z, strict=True))
         scale = math.sqrt(cpd.size.variances.tolist()[u][int(a)])
         return stats.norm.logpdf(value, mean, scale) - math.log1p(math.exp(score))
 
     def mass(self, cpd, u, parents):
         zero = math.exp(self.plain_log_prob(cpd, u, -math.inf, parents))
-        return zero + integrate.quad(
-            lambda y: math.exp(self.plain_log_prob(cpd, u, y, parents)), -30, 30, points=[-2, 0, 2]
-        )[0]
+        return (
+            zero
+            + integrate.quad(
+                lambda y: math.exp(self.plain_log_prob(cpd, u, y, parents)),
+                -30,
+                30,
+                points=[-2, 0, 2],
+            )[0]
+        )
 
     test_a_prior_counts_as_further_rows = None
 

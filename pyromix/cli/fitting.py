@@ -45,6 +45,7 @@ from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
+from pyromix.fitting import engine
 from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
 
@@ -112,7 +113,7 @@ def check(
         with working(f"looking at k = {k}", quiet=quiet):
             reports.append(px.check(given, k, table, **effect, **asked))
             if simulate:
-                fitted = px.fit(given, table, k, **asked, show_progress=False)
+                fitted = engine.fit(given, table, k, **asked, show_progress=False)
                 found = rehearse(
                     fitted, treatment, outcome, n_times=n_simulations, random_state=random_state
                 )

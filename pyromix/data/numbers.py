@@ -99,9 +99,7 @@ def numbers(table: RawTable, name: str) -> Float[Tensor, " rows"]:
     return values
 
 
-def check_range(
-    name: str, kind: Kind, told: Float[Tensor, " m"], *, zeros: bool = True
-) -> None:
+def check_range(name: str, kind: Kind, told: Float[Tensor, " m"], *, zeros: bool = True) -> None:
     """Refuse numbers that a kind does not have.
 
     Args:

@@ -153,9 +153,7 @@ def take_in_mixed(
     raw = {name: read_number_column(mixed.table, name, kind) for name, kind in mixed.kinds.items()}
     structure = mixed.structure
     k = n_sources if n_sources is not None else structure.agreed_n_sources(None)
-    edges = {
-        name: tuple(cuts(kind, raw[name], k + 1)) for name, kind in mixed.kinds.items()
-    }
+    edges = {name: tuple(cuts(kind, raw[name], k + 1)) for name, kind in mixed.kinds.items()}
     table, states = binned(mixed.table, edges)
     declared = {**(state_names or {}), **states}
     asked, notes = take_in(

@@ -20,7 +20,7 @@ from torch.distributions import Distribution, Normal
 
 from pyromix.errors import SpecError
 from pyromix.model.cpd import permuted
-from pyromix.model.families.layout import Layout
+from pyromix.model.families.layout import ALONE, Layout
 
 LOG_TAU = math.log(2 * math.pi)
 
@@ -46,9 +46,7 @@ class LinearSums:
     def pooled(self) -> LinearSums:
         """All sources together, as one."""
         axis = self.weight.ndim - 2
-        return LinearSums(
-            self.weight.sum(axis, keepdim=True), self.squares.sum(axis, keepdim=True)
-        )
+        return LinearSums(self.weight.sum(axis, keepdim=True), self.squares.sum(axis, keepdim=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +65,7 @@ class LinearGaussianCPD:
 
     coefficients: Float[Tensor, "*batch k rows columns"]
     variances: Float[Tensor, "*batch k rows"]
-    layout: Layout = Layout()
+    layout: Layout = ALONE
     shared: bool = False
 
     def __post_init__(self) -> None:
@@ -215,9 +213,7 @@ class LinearGaussianCPD:
         """
         k, q, rows = first.shape[1], first.shape[2], self.layout.n_rows
         row = self.layout.row(parents, first.shape[:1])
-        squares = shares[..., None, None] * (
-            first[..., :, None] * first[..., None, :] + covariance
-        )
+        squares = shares[..., None, None] * (first[..., :, None] * first[..., None, :] + covariance)
         return LinearSums(
             shares.new_zeros(k, rows).index_add_(-1, row, shares.mT),
             shares.new_zeros(k, rows, q, q).index_add_(1, row, squares.transpose(0, 1)),
