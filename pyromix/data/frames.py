@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.data.bins import in_intervals
 from pyromix.data.cells import levels_of
 from pyromix.data.codes import smallest_dtype
 from pyromix.data.columns import state_numbers
@@ -102,6 +103,7 @@ def encode(
         raise DataError(f"expected a Schema or a MixtureSpec, found {shown(schema)}")
     table = read_frame(table)
     check_columns(table, schema.variables)
+    table = in_intervals(table, schema)
     if isinstance(schema, MixtureSpec) and schema.source in table.columns:
         raise DataError(
             f"{schema.source!r} is unobserved in the model, found a column of that name in the "
