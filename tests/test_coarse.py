@@ -213,11 +213,12 @@ def test_proxies_do_not_condition_on_bins_of_the_treatment():
 def test_runs_on_markov_boundaries_hold_no_bins():
     rng = np.random.default_rng(1)
     found = refused = 0
-    for _ in range(60):
-        n = int(rng.integers(5, 8))
+    for _ in range(80):
+        n = int(rng.integers(5, 9))
         coarse = [v for v in range(n) if rng.random() < 0.3]
         cards = tuple(3 if v in coarse else 2 for v in range(n))
-        spec = spec_of(drawn_dag(n, rng, 0.2), cards, 2, coarse)
+        free = frozenset(v for v in range(n) if rng.random() < 0.25)
+        spec = replace(spec_of(drawn_dag(n, rng, 0.25), cards, 2, coarse), uninfluenced=free)
         try:
             plan = plan_boundaries(spec)
         except PlanError:
@@ -229,6 +230,17 @@ def test_runs_on_markov_boundaries_hold_no_bins():
             assert not set(run.conditioning) & set(coarse)
             assert set(run.members) & set(coarse) <= run.clean
     assert min(found, refused) > 5
+
+
+def test_a_number_whose_children_are_conditioned_on_is_no_member():
+    """X -> C -> M: a run given C would have to divide the law of X given C by that of C given X."""
+    for numbers, member in (("", True), ("X", False)):
+        spec = graph("XC CM", names="ABDXCM", numbers=numbers, uninfluenced=["C"])
+        x, c = spec.vertex("X"), spec.vertex("C")
+        runs = [family.independent for family in plan_boundaries(spec).families]
+        assert any(c in run.conditioning for run in runs)
+        assert any(x in run.members and c in run.conditioning for run in runs) == member
+        assert any(x in run.members for run in runs)
 
 
 def test_a_refusal_of_boundaries_names_the_number():

@@ -166,7 +166,8 @@ def encode(
 
 
 def to_pandas(
-    columns: Mapping[Any, Sequence[Any] | np.ndarray | pd.Categorical], index: pd.Index | None = None
+    columns: Mapping[Any, Sequence[Any] | np.ndarray | pd.Categorical],
+    index: pd.Index | None = None,
 ) -> pd.DataFrame:
     """Make a pandas DataFrame of columns of equal length.
 
