@@ -20,6 +20,7 @@ from pyromix.data.records import Records
 from pyromix.errors import SpecError
 from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.estimate.mixed.step import log_likelihood, look
+from pyromix.exact import linalg
 from pyromix.model.mixed import MixedMixture
 
 MAX_PARAMETERS = 1500
@@ -88,7 +89,8 @@ def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sand
     scores = row_scores(mixture, records)
     meat = (scores * records.weights[:, None]).mT @ scores
     bread = _curvature(mixture, records, prior, at)
-    values, vectors = torch.linalg.eigh(bread)
+    found = linalg.eigh(bread)
+    values, vectors = found.values, found.vectors
     kept = values > FLAT * values.max().clamp_min(1.0)
     inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].mT
     flat = vectors[:, ~kept].mT
