@@ -12,13 +12,12 @@ from scipy.special import ndtri
 from pyromix.answers.gate import cure, figures
 from pyromix.answers.heard import hear
 from pyromix.answers.wording import only_shape, question, stand_in, tables_in_words
-from pyromix.bridges.pgmpy import structure_of
+from pyromix.criticism.intake import take_in_bins
+from pyromix.criticism.on_paper import in_bins, spec_on_paper
 from pyromix.data.asking import Asked
 from pyromix.data.weights import COUNTS
 from pyromix.errors import PlanError, QueryError
 from pyromix.fitting import engine
-from pyromix.fitting.inputs import declared_states, take_in
-from pyromix.formats.structure import Structure
 from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.signal import SIGNAL_LEVEL, signal_of
@@ -31,9 +30,6 @@ from pyromix.model.printed import Printed, as_html, as_text
 from pyromix.model.query import Certainty, DoQuery, settings
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import MixtureSpec
-
-DEFAULT_STATES = (0, 1)
-"""States of a variable of which neither the model nor data say any."""
 
 SEEN = 0.05
 """p-value of no signal above which nothing is promised: more rows of noise are noise."""
@@ -133,6 +129,7 @@ def check(
     weights_are: str = COUNTS,
     missing: str = "mar",
     missing_values: Any = None,
+    kinds: Mapping[str, str] | None = None,
     random_state: RandomState = 0,
 ) -> IdentifiabilityReport:
     """Say whether a mixture, or one effect, can be recovered, before anything is fitted.
@@ -146,42 +143,39 @@ def check(
         outcome: variable or variables; with ``treatment`` the verdict is about
             P(outcome | do(treatment)), with neither about P(U, V).
         treatment: the variable intervened on.
-        evidence: per variable a state name, beside the do.
+        evidence: per variable a state name, or of a number a value, beside the do.
         state_names: as in ``fit``. States that nothing names are taken to be two.
         sample_weight: as in ``fit``.
         weights_are: as in ``fit``.
         missing: as in ``fit``.
         missing_values: as in ``fit``.
+        kinds: as in ``fit``; a number needs no states. What is certified of it rests on no shape of
+            a distribution.
         random_state: of the look at data.
 
     Raises:
-        SpecError: the graph, the states or k are unusable.
+        SpecError: the graph, the states, the kinds or k are unusable.
         DataError: the table does not fit the model.
         QueryError: a name or state is unknown, or a treatment is given without an outcome.
     """
     notes: list[str] = []
     findings: Findings | None = None
     if data is None:
-        structure = structure_of(model, n_sources)
-        spec = spec_without_data(structure, n_sources, state_names, notes)
+        spec = spec_on_paper(model, n_sources, state_names, kinds, notes)
+        evidence = in_bins(spec, evidence)
     else:
-        taken, said = take_in(
-            model,
-            data,
-            n_sources,
-            state_names,
-            sample_weight,
-            missing,
-            weights_are=weights_are,
-            missing_values=missing_values,
-        )
+        options = (n_sources, state_names, sample_weight, missing)
+        taken, said = take_in_bins(model, data, *options, weights_are, missing_values, kinds)
         spec = taken.spec
+        evidence = in_bins(spec, evidence)
         notes += sentences(said)
         if spec.n_sources > 1:
             stage = start_from_moments(taken, random_state).stage
             findings = Findings(signal=signal_of(taken), stage=stage)
             asked_of = _queries(spec, outcome, treatment, evidence)
-            if findings.signal is None and asked_of and taken.listable and not taken.exact:
+            listed = taken.listable and not taken.exact
+            # Bins of numbers need not follow the graph: no fit of them tells anything.
+            if findings.signal is None and asked_of and listed and not spec.coarse:
                 findings = _by_likelihood(taken, asked_of, findings, random_state)
     return report_on(
         spec,
@@ -233,25 +227,6 @@ def report_on(
     found = judge(spec, queries, findings)
     reasons = [*_reasons(found), *_of_data(found), *notes]
     return IdentifiabilityReport(found, asked_in_words(spec, queries, treatment), tuple(reasons))
-
-
-def spec_without_data(
-    structure: Structure,
-    n_sources: int | None,
-    state_names: Mapping[str, Sequence[Hashable]] | None,
-    notes: list[str],
-) -> MixtureSpec:
-    """Without data: states that nothing names are two, and that is said."""
-    states = declared_states(state_names)
-    states.pop(structure.source, None)
-    open_names = [name for name in structure.missing_states if name not in states]
-    if open_names:
-        few = ", ".join(open_names[:6]) + (", ..." if len(open_names) > 6 else "")
-        notes.append(f"two states were assumed for {few}; pass state_names, or data")
-    states |= dict.fromkeys(open_names, DEFAULT_STATES)
-    if structure.added_source:
-        notes.append(f"a source {structure.source!r} with an edge to every variable was added")
-    return structure.to_spec(n_sources, states)
 
 
 def _queries(
