@@ -193,7 +193,9 @@ def test_em_lowers_nothing_and_no_variance_falls_under_its_bound(degenerate):
                 if isinstance(cpd, HurdleCPD):
                     cpd, own = cpd.size, own.size
                 if hasattr(cpd, "variances"):
-                    line = torch.cat([-cpd.coefficients, torch.ones_like(cpd.variances)[..., None]], -1)
+                    line = torch.cat(
+                        [-cpd.coefficients, torch.ones_like(cpd.variances)[..., None]], -1
+                    )
                     alone = (line[..., None, :] @ own.squares @ line[..., None])[..., 0, 0]
                     bound = alone / (records.total_weight + VARIANCE_ROWS)
                     assert bool((cpd.variances >= bound * (1 - 1e-9)).all())
