@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 from pyromix.answers import mixed_predict, mixed_simulate
 from pyromix.answers.mixed import ask
+from pyromix.bridges import pgmpy
 from pyromix.fitting.mixed import bootstrap as replicates
 from pyromix.fitting.mixed import bundle, description
 from pyromix.fitting.mixed.record import MixedRecord
@@ -48,6 +49,7 @@ class MixedFit(MixedRecord):
     bootstrap = replicates.bootstrap
 
     save = bundle.save
+    to_pgmpy = pgmpy.to_pgmpy
 
     _printed = description.printed
     __str__ = __repr__ = as_text
