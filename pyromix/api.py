@@ -23,8 +23,10 @@ from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine
 from pyromix.fitting import refine as refinement
+from pyromix.fitting.mixed import bundle as mixed_bundle
 from pyromix.fitting.mixed.doors import numbers_in, refuse_options
 from pyromix.fitting.mixed.engine import fit_mixed
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.fitting.record import Fit
 from pyromix.fitting.regression import Regression, regress
 from pyromix.identify.certificate import Certificate
@@ -396,10 +398,11 @@ def fit_product(
     return MixtureFit.of(engine.fit_product(data, n_sources, **options))
 
 
-def load(path: str | PathLike[str]) -> MixtureFit:
-    """Read a fit that ``MixtureFit.save`` wrote.
+def load(path: str | PathLike[str]) -> MixtureFit | MixedFit:
+    """Read a fit that ``save`` wrote.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
-    return MixtureFit.of(bundle.load(path))
+    found = mixed_bundle.load(path)
+    return MixedFit.of(found) if isinstance(found, MixedRecord) else MixtureFit.of(found)

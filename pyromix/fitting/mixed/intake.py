@@ -35,6 +35,12 @@ from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import MixtureSpec
 
 
+LINEAR = (
+    "The model is linear Gaussian: its variables are real numbers, unless kinds= says otherwise; "
+    "of its CPDs the graph was taken, not the coefficients."
+)
+
+
 @dataclass(frozen=True, eq=False)
 class MixedTable:
     """A table with columns of numbers, read but not yet on a graph.
@@ -119,10 +125,10 @@ def with_numbers(
     table = read_frame(data, missing_values)
     check_columns(table, list(declared))
     states = {**structure.states, **declared_states(state_names)}
-    found = kinds_in(table, structure.variables, declared, states)
+    found = kinds_in(table, structure.variables, declared, states, real=structure.real)
     if not found:
         return None
-    assumed = tuple(name for name in found if name not in declared)
+    assumed = () if structure.real else tuple(name for name in found if name not in declared)
     return MixedTable(structure, table, found, assumed)
 
 
@@ -181,6 +187,8 @@ def take_in_mixed(
     if device is not None:
         records = records.to(counts.device)
     said = [*_assumed(mixed.assumed), *_oddities(spec, records)]
+    if structure.real:
+        said.append(LINEAR)
     repairs = tuple(Note(NoteKind.REPAIR, sentence) for sentence in said)
     return Taken(spec, records, counts, edges, (*repairs, *notes))
 
