@@ -272,7 +272,7 @@ def test_sweeping_is_inverse_least_squares_and_determinant(n_swept):
     squares = rows.mT @ rows
     found = sweep(squares, n_swept)
     block, cross = squares[:, :n_swept, :n_swept], squares[:, :n_swept, n_swept:]
-    close(found.inverse @ block, torch.eye(n_swept, dtype=torch.float64).expand(2, -1, -1))
+    close(found.inverted @ block, torch.eye(n_swept, dtype=torch.float64).expand(2, -1, -1))
     close(block @ found.lines, cross, atol=1e-10)
     gap = rows[..., n_swept:] - rows[..., :n_swept] @ found.lines
     close(found.left, gap.mT @ gap, atol=1e-10)

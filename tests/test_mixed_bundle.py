@@ -105,7 +105,9 @@ def test_without_data_a_fit_still_answers(fit, tmp_path):
     with pytest.raises(DataError, match="include_data=False"):
         back.save(path)
     with zipfile.ZipFile(path) as archive:
-        assert not any("rows" in n for n in load_tensors(archive.read(TENSORS)) if "masses" not in n)
+        assert not any(
+            "rows" in n for n in load_tensors(archive.read(TENSORS)) if "masses" not in n
+        )
 
 
 def test_a_fit_with_numbers_is_no_mixture_of_tables(fit, tmp_path):

@@ -92,7 +92,9 @@ def test_what_pgmpy_cannot_hold_is_refused_by_name():
         import networkx as nx
 
         found = px.fit(nx.DiGraph(graph.edges), data, 1, kinds={"Z": "positive"}, n_init=0)
-    with pytest.raises(SpecError, match=r"found 'Z' \(positive\), 'X' \(categorical\); discretize="):
+    with pytest.raises(
+        SpecError, match=r"found 'Z' \(positive\), 'X' \(categorical\); discretize="
+    ):
         px.to_pgmpy(found)
 
 

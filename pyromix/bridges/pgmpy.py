@@ -208,9 +208,7 @@ def _linear_networks(mixture: MixedMixture) -> dict[Hashable, LinearGaussianBaye
             f"found {named}; discretize= of px.fit makes a table of states, whose fit is a "
             "DiscreteBayesianNetwork"
         )
-    return {
-        state: _linear_network(mixture, u) for u, state in enumerate(spec.binned.source_states)
-    }
+    return {state: _linear_network(mixture, u) for u, state in enumerate(spec.binned.source_states)}
 
 
 def _linear_network(mixture: MixedMixture, u: int) -> LinearGaussianBayesianNetwork:

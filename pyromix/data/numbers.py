@@ -203,8 +203,6 @@ def kinds_in(
         if name in declared:
             if declared[name].numeric:
                 found[name] = declared[name]
-        elif name not in states and name in table.columns and (
-            real or fractional(table, name)
-        ):
+        elif name not in states and name in table.columns and (real or fractional(table, name)):
             found[name] = Kind.REAL
     return found

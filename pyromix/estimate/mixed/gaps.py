@@ -111,7 +111,7 @@ def filled_in(
     if precision is None or linear is None or total is None:
         raise AssertionError("numbers are missing and no family has them")
     swept = sweep(precision, g)
-    covariance = swept.inverse
+    covariance = swept.inverted
     mean = (covariance @ linear[..., None])[..., 0]
     bent = (linear * mean).sum(-1)
     evidence = 0.5 * (bent - total + g * math.log(2 * math.pi) - swept.log_det)

@@ -113,9 +113,7 @@ def _record_of(bundle: Bundle) -> MixedRecord:
     extra, first = plain.restored(dict(bundle.extra)), f"{FIELDS}/"
     told = checked(Mapping, extra.pop(FIELDS), FIELDS)
     inside = {n: t for n, t in bundle.tensors.items() if not n.startswith(first)}
-    own = {
-        n.removeprefix(first): t for n, t in bundle.tensors.items() if n.startswith(first)
-    }
+    own = {n.removeprefix(first): t for n, t in bundle.tensors.items() if n.startswith(first)}
     coarse = plain.fit_of(replace(bundle, kind="fit", extra=extra, tensors=inside))
     kinds = tuple(Kind(checked(str, kind, "kinds")) for kind in told["kinds"])
     spec = MixedSpec(coarse.spec, kinds)

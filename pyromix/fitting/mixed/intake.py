@@ -34,7 +34,6 @@ from pyromix.model.mixed import MixedSpec
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import MixtureSpec
 
-
 LINEAR = (
     "The model is linear Gaussian: its variables are real numbers, unless kinds= says otherwise; "
     "of its CPDs the graph was taken, not the coefficients."

@@ -22,13 +22,13 @@ class Swept:
     """What is left of symmetric matrices after sweeping.
 
     Attributes:
-        inverse: of the swept block, symmetric; zero in columns that were passed over.
+        inverted: of the swept block, symmetric; zero in columns that were passed over.
         lines: coefficients of the others on the swept ones, ``(*batch, swept, others)``.
         left: what the swept ones leave of the others' squares.
         log_det: logarithm of the determinant of the swept block without columns passed over.
     """
 
-    inverse: Float[Tensor, "*batch s s"]
+    inverted: Float[Tensor, "*batch s s"]
     lines: Float[Tensor, "*batch s o"]
     left: Float[Tensor, "*batch o o"]
     log_det: Float[Tensor, "*batch"]
