@@ -23,8 +23,8 @@ from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine
 from pyromix.fitting import refine as refinement
-from pyromix.fitting.mixed import bundle as mixed_bundle
 from pyromix.fitting.inputs import without_edges
+from pyromix.fitting.mixed import bundle as mixed_bundle
 from pyromix.fitting.mixed.doors import numbers_in, refuse_options
 from pyromix.fitting.mixed.engine import fit_mixed
 from pyromix.fitting.mixed.record import MixedRecord

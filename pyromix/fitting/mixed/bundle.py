@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -204,7 +205,7 @@ def _check(fit: MixedRecord) -> None:
     spec = fit.spec
     names = {spec.name(v) for v in spec.numeric}
     if set(fit.edges) != names or not all(
-        cuts and all(a < b for a, b in zip(cuts, cuts[1:], strict=False))
+        cuts and all(a < b for a, b in itertools.pairwise(cuts))
         for cuts in fit.edges.values()
     ):
         raise FileError(f"edges: expected rising numbers for each of {sorted(names)}")
