@@ -23,8 +23,11 @@ from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine
 from pyromix.fitting import refine as refinement
+from pyromix.fitting.mixed import bundle as mixed_bundle
+from pyromix.fitting.inputs import without_edges
 from pyromix.fitting.mixed.doors import numbers_in, refuse_options
 from pyromix.fitting.mixed.engine import fit_mixed
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.fitting.record import Fit
 from pyromix.fitting.regression import Regression, regress
 from pyromix.identify.certificate import Certificate
@@ -351,7 +354,7 @@ def fit(
 @overload
 def fit_product(
     data: Any, n_sources: int, *, covariates: None = None, **options: Any
-) -> MixtureFit: ...
+) -> MixtureFit | MixedFit: ...
 
 
 @overload
@@ -362,7 +365,7 @@ def fit_product(
 
 def fit_product(
     data: Any, n_sources: int, *, covariates: str | Sequence[str] | None = None, **options: Any
-) -> MixtureFit | RegressionFit:
+) -> MixtureFit | MixedFit | RegressionFit:
     """Fit a mixture of product distributions: a network without edges, k-MixProd.
 
     With covariates P(U | covariates) is a multinomial logit, fitted together with the items by EM
@@ -383,7 +386,8 @@ def fit_product(
             and ``tol`` alone.
 
     Returns:
-        A ``MixtureFit``; with covariates a ``RegressionFit``.
+        A ``MixtureFit``, with columns of numbers a ``MixedFit`` (a Gaussian mixture with diagonal
+        covariances, where all are); with covariates a ``RegressionFit``.
 
     Raises:
         SpecError: k is unusable.
@@ -393,13 +397,17 @@ def fit_product(
     """
     if covariates is not None:
         return RegressionFit.of(regress(data, n_sources, covariates, **options))
-    return MixtureFit.of(engine.fit_product(data, n_sources, **options))
+    given = (options.get(name) for name in ("sample_weight", "state_names", "missing_values"))
+    numbers = {**(options.get("kinds") or {}), **(options.get("discretize") or {})}
+    options.setdefault("prior", None)
+    return fit(*without_edges(data, *given, numbers), n_sources, **options)
 
 
-def load(path: str | PathLike[str]) -> MixtureFit:
-    """Read a fit that ``MixtureFit.save`` wrote.
+def load(path: str | PathLike[str]) -> MixtureFit | MixedFit:
+    """Read a fit that ``save`` wrote.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
-    return MixtureFit.of(bundle.load(path))
+    found = mixed_bundle.load(path)
+    return MixedFit.of(found) if isinstance(found, MixedRecord) else MixtureFit.of(found)

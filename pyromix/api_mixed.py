@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 
 from pyromix.answers import mixed_predict, mixed_simulate
 from pyromix.answers.mixed import ask
+from pyromix.bridges import pgmpy
 from pyromix.fitting.mixed import bootstrap as replicates
-from pyromix.fitting.mixed import description
+from pyromix.fitting.mixed import bundle, description
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.printed import as_html, as_text
 
@@ -46,6 +47,9 @@ class MixedFit(MixedRecord):
     score = mixed_predict.score
     simulate = mixed_simulate.simulate
     bootstrap = replicates.bootstrap
+
+    save = bundle.save
+    to_pgmpy = pgmpy.to_pgmpy
 
     _printed = description.printed
     __str__ = __repr__ = as_text

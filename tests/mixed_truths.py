@@ -1,4 +1,4 @@
-"""Random mixtures with numbers, tables drawn from them with noise of any shape, and plain answers."""
+"""Random mixtures with numbers, tables from them with noise of any shape, and plain answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ NOISE = {
 """Mean 0 and variance 1 each."""
 
 
-def random_mixed_spec(seed: int, n: int, k: int, share: float = 0.5, edges: float = 1.0) -> MixedSpec:
+def random_mixed_spec(
+    seed: int, n: int, k: int, share: float = 0.5, edges: float = 1.0
+) -> MixedSpec:
     """A random DAG in which the last two vertices, X -> Y, are numbers."""
     g = np.random.default_rng(seed)
     names = [f"V{i}" for i in range(n - 2)] + ["X", "Y"]
@@ -59,7 +61,9 @@ def random_mixed(spec: MixedSpec, seed: int, separation: float = 1.0) -> MixedMi
             lines[..., 0] = torch.from_numpy(
                 separation * 1.2 * g.normal(size=(k, 1)) + 0.5 * g.normal(size=shape[:2])
             )
-            cpds.append(LinearGaussianCPD(lines, torch.from_numpy(g.uniform(0.5, 1.5, shape[:2])), layout))
+            cpds.append(
+                LinearGaussianCPD(lines, torch.from_numpy(g.uniform(0.5, 1.5, shape[:2])), layout)
+            )
         else:
             card = spec.binned.card(v)
             lines = torch.from_numpy(0.5 * g.normal(size=(*shape, card - 1)))

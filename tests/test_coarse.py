@@ -1,4 +1,4 @@
-"""Numbers in bins: they stand in views, and nothing is conditioned on them (THEORY 18.5, 18.6)."""
+"""Numbers in bins: they may stand in a view, never in what is conditioned on (THEORY 18.5)."""
 
 from __future__ import annotations
 

@@ -158,9 +158,7 @@ def model(seed, spread=2.0):
         "A": TableCPD(normal(seed, 2, 2).softmax(-1)),
         "B": TableCPD((spread * normal(seed + 1, 2, 2, 3)).softmax(-1), 1),
         "Y": LinearGaussianCPD(spread * normal(seed + 2, 2, 2, 1), variances, Layout((2,))),
-        "W": LinearGaussianCPD(
-            normal(seed + 3, 2, 2, 2), variances, Layout((2, Numbers.VALUE))
-        ),
+        "W": LinearGaussianCPD(normal(seed + 3, 2, 2, 2), variances, Layout((2, Numbers.VALUE))),
     }
 
 
@@ -239,7 +237,9 @@ def test_em_by_statistics_reaches_the_maximum_of_a_direct_optimisation():
     best = float(directly(theta.detach(), columns))
     assert best == pytest.approx(values[-1], abs=1e-5)
     lines = theta.detach().split([2, 4, 12, 4, 4, 8, 4])[5].view(2, 2, 2)
-    gaps = [float((cpds["W"].relabel(o).coefficients - lines).abs().max()) for o in ([0, 1], [1, 0])]
+    gaps = [
+        float((cpds["W"].relabel(o).coefficients - lines).abs().max()) for o in ([0, 1], [1, 0])
+    ]
     assert min(gaps) < 1e-4
     assert best > em_step(weights, truth, columns)[0]
 

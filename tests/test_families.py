@@ -18,6 +18,7 @@ from pyromix.model.families.logistic import LogisticCPD
 from pyromix.model.families.newton import Slopes
 from pyromix.model.families.poisson import PoissonCPD
 from pyromix.model.families.student_t import StudentTCPD
+from pyromix.model.families.sweep import sweep
 
 LAYOUT = Layout((2, Numbers.VALUE))
 
@@ -222,17 +223,21 @@ class TestHurdle(CPDLaws):
                                              strict=True))  # fmt: skip
         if value == -math.inf:
             return score - math.log1p(math.exp(score))
-        mean = sum(
-            c * b for c, b in zip(cpd.size.coefficients.tolist()[u][int(a)], z, strict=True)
-        )
+        mean = sum(c * b for c, b in zip(cpd.size.coefficients.tolist()[u][int(a)], z, strict=True))
         scale = math.sqrt(cpd.size.variances.tolist()[u][int(a)])
         return stats.norm.logpdf(value, mean, scale) - math.log1p(math.exp(score))
 
     def mass(self, cpd, u, parents):
         zero = math.exp(self.plain_log_prob(cpd, u, -math.inf, parents))
-        return zero + integrate.quad(
-            lambda y: math.exp(self.plain_log_prob(cpd, u, y, parents)), -30, 30, points=[-2, 0, 2]
-        )[0]
+        return (
+            zero
+            + integrate.quad(
+                lambda y: math.exp(self.plain_log_prob(cpd, u, y, parents)),
+                -30,
+                30,
+                points=[-2, 0, 2],
+            )[0]
+        )
 
     test_a_prior_counts_as_further_rows = None
 
@@ -259,3 +264,26 @@ def test_what_does_not_fit_the_parents_is_refused():
         LogisticCPD(two, LAYOUT)
     with pytest.raises(SpecError, match="2 columns"):
         LAYOUT.row([torch.zeros(1)])
+
+
+@pytest.mark.parametrize("n_swept", [0, 2, 4])
+def test_sweeping_is_inverse_least_squares_and_determinant(n_swept):
+    rows = normal(0, 2, 30, 5)
+    squares = rows.mT @ rows
+    found = sweep(squares, n_swept)
+    block, cross = squares[:, :n_swept, :n_swept], squares[:, :n_swept, n_swept:]
+    close(found.inverted @ block, torch.eye(n_swept, dtype=torch.float64).expand(2, -1, -1))
+    close(block @ found.lines, cross, atol=1e-10)
+    gap = rows[..., n_swept:] - rows[..., :n_swept] @ found.lines
+    close(found.left, gap.mT @ gap, atol=1e-10)
+    close(found.log_det, torch.linalg.slogdet(block)[1])
+
+
+def test_a_column_that_others_make_up_is_passed_over():
+    rows = normal(0, 30, 3)
+    rows = torch.cat([rows, rows[:, :1] - rows[:, 1:2], normal(1, 30, 1)], -1)
+    found = sweep(rows.mT @ rows, 4)
+    alone = sweep(rows[:, [0, 1, 2, 4]].mT @ rows[:, [0, 1, 2, 4]], 3)
+    assert float(found.lines[3, 0]) == 0
+    close(found.lines[:3], alone.lines, atol=1e-9)
+    close(found.left, alone.left, atol=1e-9)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pyromix.data.frames import to_pandas
+from pyromix.data.frames import labelled, to_pandas
 from pyromix.errors import QueryError
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.arguments import flag, whole
@@ -43,8 +43,6 @@ def simulate(
         QueryError: a name or state is unknown, a number is none of its kind, or ``n_samples`` is
             no positive integer.
     """
-    import pandas as pd
-
     mixture, spec = fit.mixture, fit.spec
     n = whole("n_samples", n_samples, 1)
     check_numbers(
@@ -59,12 +57,9 @@ def simulate(
         if spec.kind(v).numeric:
             found[spec.name(v)] = mixture.units[v].outward(column).cpu().numpy()
         else:
-            categories = pd.Index(list(spec.binned.states_of(v)), tupleize_cols=False)
-            codes = column.cpu().numpy()
-            found[spec.name(v)] = pd.Categorical.from_codes(codes, categories=categories)
+            found[spec.name(v)] = labelled(column, spec.binned.states_of(v))
     if flag("include_latents", include_latents):
-        names = pd.Index(list(spec.binned.source_states), tupleize_cols=False)
-        found[spec.source] = pd.Categorical.from_codes(sources.cpu().numpy(), categories=names)
+        found[spec.source] = labelled(sources, spec.binned.source_states)
     return to_pandas(found)
 
 

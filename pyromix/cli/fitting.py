@@ -46,6 +46,7 @@ from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
 from pyromix.errors import QueryError
+from pyromix.fitting import engine
 from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
 from pyromix.model.spec import MixtureSpec
@@ -116,7 +117,7 @@ def check(
             reports.append(px.check(given, k, table, **effect, **asked, kinds=kinds_told(kinds)))
             if simulate:
                 _check_states(reports[-1].spec)
-                fitted = px.fit(given, table, k, **asked, show_progress=False)
+                fitted = engine.fit(given, table, k, **asked, show_progress=False)
                 found = rehearse(
                     fitted, treatment, outcome, n_times=n_simulations, random_state=random_state
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from pyromix.bridges.pgmpy import structure_of
 from pyromix.data.asking import Asked, asked
 from pyromix.data.reading import read_frame
 from pyromix.fitting.inputs import is_asked, take_in
@@ -24,6 +25,7 @@ def take_in_bins(
     kinds: Mapping[str, str] | None,
 ) -> tuple[Asked, tuple[Note, ...]]:
     """The table on the graph, columns of numbers in bins; arguments and errors of ``check``."""
+    structure_of(model, n_sources)  # what is no model, or no k, is said before what is no table
     if not is_asked(data):
         data = read_frame(data, missing_values)
     mixed = with_numbers(model, data, n_sources, kinds, state_names, missing_values)

@@ -99,9 +99,7 @@ def numbers(table: RawTable, name: str) -> Float[Tensor, " rows"]:
     return values
 
 
-def check_range(
-    name: str, kind: Kind, told: Float[Tensor, " m"], *, zeros: bool = True
-) -> None:
+def check_range(name: str, kind: Kind, told: Float[Tensor, " m"], *, zeros: bool = True) -> None:
     """Refuse numbers that a kind does not have.
 
     Args:
@@ -184,7 +182,12 @@ def cuts(kind: Kind, values: Float[Tensor, " rows"], n_bins: int) -> list[float]
 
 
 def kinds_in(
-    table: RawTable, names: Sequence[str], declared: Mapping[str, Kind], states: Mapping[Any, Any]
+    table: RawTable,
+    names: Sequence[str],
+    declared: Mapping[str, Kind],
+    states: Mapping[Any, Any],
+    *,
+    real: bool = False,
 ) -> dict[str, Kind]:
     """Kinds of the columns that are numbers: declared ones, and those that hold fractions.
 
@@ -193,12 +196,13 @@ def kinds_in(
         names: of the variables.
         declared: kinds that were declared.
         states: variables whose states were declared.
+        real: whether all others are real, fractions or none.
     """
     found = {}
     for name in names:
         if name in declared:
             if declared[name].numeric:
                 found[name] = declared[name]
-        elif name not in states and name in table.columns and fractional(table, name):
+        elif name not in states and name in table.columns and (real or fractional(table, name)):
             found[name] = Kind.REAL
     return found

@@ -90,9 +90,7 @@ class Records:
     def weighted(self, weights: Float[Tensor, " rows"]) -> Records:
         """The same rows with other weights; those of weight zero are left out."""
         kept = weights > 0
-        return replace(
-            self, columns=tuple(c[kept] for c in self.columns), weights=weights[kept]
-        )
+        return replace(self, columns=tuple(c[kept] for c in self.columns), weights=weights[kept])
 
     def to(self, device: torch.device | str) -> Records:
         """The same rows on another device."""

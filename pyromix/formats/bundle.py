@@ -36,7 +36,8 @@ FORMAT = 1
 
 MANIFEST = "model.json"
 TENSORS = "tensors.safetensors"
-BUNDLE_KINDS = ("mixture", "fit")
+WITH_NUMBERS = "fit with numbers"
+BUNDLE_KINDS = ("mixture", "fit", WITH_NUMBERS)
 
 LARGEST_MANIFEST = 32 * MIB
 """Bytes of ``model.json``; its numbers take many times as much once they are read."""
@@ -73,8 +74,8 @@ class Bundle:
     """What a bundle holds.
 
     Attributes:
-        kind: ``mixture`` or ``fit``.
-        mixture: the mixture, on the CPU.
+        kind: ``mixture``, ``fit`` or ``fit with numbers``.
+        mixture: the mixture, on the CPU; of a fit with numbers that of the table in bins.
         extra: further fields.
         tensors: further tensors, on the CPU.
     """
@@ -98,7 +99,7 @@ def write_bundle(
     Args:
         path: where; an existing file is replaced only once the new one has been read back.
         mixture: any device, any batch axes.
-        kind: ``mixture`` or ``fit``.
+        kind: ``mixture``, ``fit`` or ``fit with numbers``.
         extra: further fields; whatever JSON holds, with names as keys.
         tensors: further tensors by name, any dtype.
 

@@ -45,9 +45,7 @@ class MixedSpec:
             raise SpecError(f"expected a MixtureSpec, found {shown(self.binned)}")
         keep(self, "kinds", listed("kinds", self.kinds, "kinds of variables"))
         if len(self.kinds) != self.binned.n_variables:
-            raise SpecError(
-                f"expected {self.binned.n_variables} kinds, found {len(self.kinds)}"
-            )
+            raise SpecError(f"expected {self.binned.n_variables} kinds, found {len(self.kinds)}")
         if not self.numeric:
             raise SpecError("expected a variable that is a number; without one use MixtureSpec")
 
@@ -185,9 +183,7 @@ class MixedMixture:
         sizes = [self.n_sources - 1, *(cpd.parameters.shape[-1] for cpd in self.cpds)]
         odds, *own = parameters.split(sizes)
         weights = torch.cat([odds, odds.new_zeros(1)]).softmax(0)
-        cpds = tuple(
-            cpd.with_parameters(part) for cpd, part in zip(self.cpds, own, strict=True)
-        )
+        cpds = tuple(cpd.with_parameters(part) for cpd, part in zip(self.cpds, own, strict=True))
         return replace(self, weights=weights, cpds=cpds)
 
     def block(self, vertex: int) -> slice:

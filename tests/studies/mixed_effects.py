@@ -23,7 +23,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from mixed_truths import NOISE, random_mixed, random_mixed_spec, slope, table_of
 
-from pyromix.estimate.mixed.prior import prior_of
 from pyromix.estimate.mixed.starts import from_shares, raced
 from pyromix.fitting.mixed.engine import fit_mixed
 from pyromix.fitting.mixed.intake import with_numbers
@@ -127,11 +126,16 @@ def printed(results: pd.DataFrame) -> str:
     groups = [("all", done), *((f"{n} noise", d) for n, d in done.groupby("noise"))]
     groups += [(f"k = {k}", d) for k, d in done.groupby("k")]
     for name, part in groups:
-        mean, middle = part[["known", "ours", "no_u"]].mean(), part[["known", "ours", "no_u"]].median()
+        mean, middle = (
+            part[["known", "ours", "no_u"]].mean(),
+            part[["known", "ours", "no_u"]].median(),
+        )
         cells = [f"{mean[c]:.3f} ({middle[c]:.3f})" for c in ("known", "ours", "no_u")]
         missed = [f"{(part[c] > 1e-3).mean():.0%}" for c in ("short_bins", "short_random")]
         ratio = f"{mean['ours'] / mean['known']:.2f}"
-        lines.append(f"| {name} | {len(part)} | {' | '.join(cells)} | {ratio} | {' | '.join(missed)} |")
+        lines.append(
+            f"| {name} | {len(part)} | {' | '.join(cells)} | {ratio} | {' | '.join(missed)} |"
+        )
     return "\n".join(lines)
 
 

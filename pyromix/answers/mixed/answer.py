@@ -293,9 +293,7 @@ def answer_of(
     return NumericAnswer(spec, question, law, engine)
 
 
-def ends_of(
-    spread: Spread | None, title: str, level: float
-) -> tuple[np.ndarray, np.ndarray]:
+def ends_of(spread: Spread | None, title: str, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Ends of intervals.
 
     Raises:

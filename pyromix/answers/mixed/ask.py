@@ -137,7 +137,7 @@ def effect_of(
         PositivityError: an arm conditions on something impossible.
     """
     level, interval = level_of(level), _wanted(interval)
-    x, y = effect.roles_of(fit.spec, treatment, outcome, evidence)
+    x, _ = effect.roles_of(fit.spec, treatment, outcome, evidence)
     pair = effect.contrast_of(fit.spec, x, contrast)
     given = Question.from_names(fit.spec, outcome, None, evidence)
     done = [replace(given, do={x: at}) for at in pair]

@@ -1,4 +1,4 @@
-"""How certain an answer of a fit with numbers is: what its table in bins shows of the views of U."""
+"""How certain an answer of a fit with numbers is: what its table in bins shows of views of U."""
 
 from __future__ import annotations
 

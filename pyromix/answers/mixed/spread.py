@@ -93,9 +93,7 @@ def spread_of(
     if fit.sampled is not None:
         with torch.no_grad():
             # The same random numbers around the same mixture: draws differ by their parameters.
-            points = [
-                value(fit.mixture.with_parameters(draw), fit.mixture) for draw in fit.sampled
-            ]
+            points = [value(fit.mixture.with_parameters(draw), fit.mixture) for draw in fit.sampled]
         draws = torch.stack(points).cpu().numpy()
         return Spread(centre, draws.std(0, ddof=1), draws, bounded)
     if fit.table is None and not interval:

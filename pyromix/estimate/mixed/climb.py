@@ -79,9 +79,7 @@ def climb_mixed(
         done = second.objective - first.objective <= threshold
         if done or n_iter >= max_iter:
             # The point valued last, so that what is said of it is its own.
-            return MixedEnd(
-                first.target, second.log_likelihood, second.objective, n_iter, done
-            )
+            return MixedEnd(first.target, second.log_likelihood, second.objective, n_iter, done)
         guess, length = _guess(at, first.target, second.target, limit)
         third = em_step(guess, parts, prior)
         n_iter += 1

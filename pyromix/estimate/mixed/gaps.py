@@ -19,6 +19,7 @@ from torch import Tensor
 from pyromix.errors import DataError
 from pyromix.model.families.layout import Numbers
 from pyromix.model.families.linear_gaussian import LinearGaussianCPD, LinearSums
+from pyromix.model.families.sweep import sweep
 from pyromix.model.mixed import MixedMixture
 
 
@@ -109,10 +110,11 @@ def filled_in(
         total = left if total is None else total + left
     if precision is None or linear is None or total is None:
         raise AssertionError("numbers are missing and no family has them")
-    covariance = torch.linalg.inv(precision)
+    swept = sweep(precision, g)
+    covariance = swept.inverted
     mean = (covariance @ linear[..., None])[..., 0]
     bent = (linear * mean).sum(-1)
-    evidence = 0.5 * (bent - total + g * math.log(2 * math.pi) - torch.logdet(precision))
+    evidence = 0.5 * (bent - total + g * math.log(2 * math.pi) - swept.log_det)
     return Gaps(gone, families, evidence.mT, mean.transpose(0, 1), covariance.transpose(0, 1))
 
 

@@ -9,6 +9,9 @@ gradient, which reverse mode gives.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +23,7 @@ from pyromix.data.records import Records
 from pyromix.errors import SpecError
 from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.estimate.mixed.step import log_likelihood, look
+from pyromix.exact import linalg
 from pyromix.model.mixed import MixedMixture
 
 MAX_PARAMETERS = 1500
@@ -61,7 +65,7 @@ def row_scores(mixture: MixedMixture, records: Records) -> Float[Tensor, "rows p
     at = mixture.parameters.detach()
     parts = list(records.parts())
     scores = at.new_zeros(records.n_rows, len(at))
-    with torch.no_grad(), forward.dual_level():
+    with torch.no_grad(), _dual_level():
         for j in range(len(at)):
             tangent = torch.zeros_like(at)
             tangent[j] = 1.0
@@ -71,6 +75,17 @@ def row_scores(mixture: MixedMixture, records: Records) -> Float[Tensor, "rows p
                 if slope is not None:
                     scores[part.rows, j] = slope
     return scores
+
+
+@contextmanager
+def _dual_level() -> Iterator[None]:
+    """A level of forward derivatives, without the deprecation that torch sets off inside itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=r"`torch\.jit\.script`", category=DeprecationWarning
+        )
+        with forward.dual_level():
+            yield
 
 
 def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sandwich:
@@ -88,7 +103,8 @@ def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sand
     scores = row_scores(mixture, records)
     meat = (scores * records.weights[:, None]).mT @ scores
     bread = _curvature(mixture, records, prior, at)
-    values, vectors = torch.linalg.eigh(bread)
+    found = linalg.eigh(bread)
+    values, vectors = found.values, found.vectors
     kept = values > FLAT * values.max().clamp_min(1.0)
     inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].mT
     flat = vectors[:, ~kept].mT

@@ -69,14 +69,15 @@ def _expected(cpd: Any, own: Any) -> Tensor:
 
 
 def settled(
-    cpd: Any,
+    given: Any,
     values: Tensor,
     parents: Sequence[Tensor],
     shares: Float[Tensor, "m k"],
     prior: Any = None,
 ) -> Any:
     """Estimate from rows of known shares; who steps takes as many steps as settle it."""
-    closed = isinstance(cpd, TableCPD) or type(cpd) is LinearGaussianCPD
+    closed = isinstance(given, TableCPD) or type(given) is LinearGaussianCPD
+    cpd: Any = given
     for _ in range(1 if closed else SETTLING):
         before = cpd.parameters
         cpd = cpd.estimate(cpd.statistics(values, parents, shares), prior)
@@ -85,7 +86,9 @@ def settled(
     return cpd
 
 
-def family_rows(spec: MixedSpec, records: Records, vertex: int) -> tuple[Tensor, list[Tensor], Tensor]:
+def family_rows(
+    spec: MixedSpec, records: Records, vertex: int
+) -> tuple[Tensor, list[Tensor], Tensor]:
     """Values, parents and weights of the rows whose family has no missing cell."""
     family = [vertex, *spec.parents[vertex]]
     seen = torch.ones_like(records.weights, dtype=torch.bool)

@@ -125,8 +125,7 @@ def raced(
         one = (one / spec.n_sources).to(records.device)
         starts, steps = [from_shares(spec, records, one, prior)], [0]
     ends = [
-        climb_mixed(start, parts, prior, max_iter=max_iter, tol=tol, tell=tell)
-        for start in starts
+        climb_mixed(start, parts, prior, max_iter=max_iter, tol=tol, tell=tell) for start in starts
     ]
     return [
         replace(end, n_iter=end.n_iter + before) for end, before in zip(ends, steps, strict=True)

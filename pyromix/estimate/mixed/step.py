@@ -103,9 +103,7 @@ def _completed(
             f"expected rows whose missing states can be summed out, found rows that lack {names}, "
             f"{n_ways:,} joint states, more than {MAX_COMPLETIONS:,}; drop these rows, or a column"
         )
-    ways = torch.tensor(
-        list(itertools.product(*map(range, cards))), device=part.weights.device
-    )
+    ways = torch.tensor(list(itertools.product(*map(range, cards))), device=part.weights.device)
     m = len(part.weights)
     columns = [column.repeat_interleave(n_ways) for column in part.columns]
     for i, v in enumerate(states):
@@ -131,7 +129,7 @@ class MixedStep:
 @torch.no_grad()
 def em_step(mixture: MixedMixture, parts: Sequence[Part], prior: MixedPrior) -> MixedStep:
     """Sum over the parts, estimate every distribution, and value the point it came from."""
-    spec, n = mixture.spec, mixture.spec.n_variables
+    n = mixture.spec.n_variables
     value, total = 0.0, torch.zeros_like(mixture.weights)
     sums: list[Any] = [None] * n
     for part in parts:

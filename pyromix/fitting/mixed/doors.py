@@ -10,14 +10,15 @@ from typing import Any
 import torch
 
 from pyromix.data.bins import as_text, binned
-from pyromix.data.numbers import cuts, read_number_column
+from pyromix.data.numbers import cuts, fractional, read_number_column
+from pyromix.data.numbers import numbers as numbers_of_column
 from pyromix.data.reading import check_columns, read_frame
 from pyromix.errors import DataError, QueryError
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting.inputs import is_asked
 from pyromix.fitting.mixed.intake import MixedTable, with_numbers
 from pyromix.model.arguments import listed, mapping, real, shown
-from pyromix.model.kind import Kind
+from pyromix.model.kind import Kind, kinds_of
 
 QUANTILES = re.compile(r"quantile:([1-9][0-9]*)")
 
@@ -51,8 +52,38 @@ def numbers_in(
         DataError: a column is missing or holds something else than numbers.
     """
     data, states = cut_columns(data, numbers["discretize"], state_names, missing_values)
-    table = with_numbers(model, data, n_sources, numbers["kinds"], states, missing_values)
+    kinds = numbers["kinds"]
+    states = kept_values(data, kinds, states, missing_values)
+    table = with_numbers(model, data, n_sources, kinds, states, missing_values)
     return model, data, states, table
+
+
+def kept_values(
+    data: Any,
+    kinds: Mapping[str, str] | None,
+    state_names: Mapping[str, Sequence[Hashable]] | None,
+    missing_values: Any = None,
+) -> Mapping[str, Sequence[Hashable]] | None:
+    """Declare the few values of columns with fractions that were declared categorical.
+
+    Columns of more than ``MOST_BINS`` values are left to whoever reads states, and refuses them.
+    """
+    told = state_names or {}
+    wanted = [
+        name
+        for name, kind in kinds_of(kinds).items()
+        if kind is Kind.CATEGORICAL and name not in told
+    ]
+    if not wanted or is_asked(data):
+        return state_names
+    table, found = read_frame(data, missing_values), {}
+    for name in wanted:
+        if name in table.columns and fractional(table, name):
+            values = numbers_of_column(table, name)
+            distinct = values[~values.isnan()].unique().tolist()
+            if len(distinct) <= MOST_BINS:
+                found[name] = distinct
+    return {**told, **found} if found else state_names
 
 
 def cut_columns(

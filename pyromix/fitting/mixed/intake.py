@@ -34,6 +34,11 @@ from pyromix.model.mixed import MixedSpec
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.spec import MixtureSpec
 
+LINEAR = (
+    "The model is linear Gaussian: its variables are real numbers, unless kinds= says otherwise; "
+    "of its CPDs the graph was taken, not the coefficients."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class MixedTable:
@@ -119,10 +124,10 @@ def with_numbers(
     table = read_frame(data, missing_values)
     check_columns(table, list(declared))
     states = {**structure.states, **declared_states(state_names)}
-    found = kinds_in(table, structure.variables, declared, states)
+    found = kinds_in(table, structure.variables, declared, states, real=structure.real)
     if not found:
         return None
-    assumed = tuple(name for name in found if name not in declared)
+    assumed = () if structure.real else tuple(name for name in found if name not in declared)
     return MixedTable(structure, table, found, assumed)
 
 
@@ -153,9 +158,7 @@ def take_in_mixed(
     raw = {name: read_number_column(mixed.table, name, kind) for name, kind in mixed.kinds.items()}
     structure = mixed.structure
     k = n_sources if n_sources is not None else structure.agreed_n_sources(None)
-    edges = {
-        name: tuple(cuts(kind, raw[name], k + 1)) for name, kind in mixed.kinds.items()
-    }
+    edges = {name: tuple(cuts(kind, raw[name], k + 1)) for name, kind in mixed.kinds.items()}
     table, states = binned(mixed.table, edges)
     declared = {**(state_names or {}), **states}
     asked, notes = take_in(
@@ -183,6 +186,8 @@ def take_in_mixed(
     if device is not None:
         records = records.to(counts.device)
     said = [*_assumed(mixed.assumed), *_oddities(spec, records)]
+    if structure.real:
+        said.append(LINEAR)
     repairs = tuple(Note(NoteKind.REPAIR, sentence) for sentence in said)
     return Taken(spec, records, counts, edges, (*repairs, *notes))
 

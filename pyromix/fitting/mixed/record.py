@@ -18,7 +18,6 @@ from pyromix.fitting.record import Fit
 from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.note import Note, sentences
 
-
 SAME = 0.05
 """Nats within which two starts ended in one optimum."""
 

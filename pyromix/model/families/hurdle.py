@@ -136,8 +136,8 @@ class HurdleCPD:
         self, sources: Int[Tensor, "*rows"], parents: Sequence[Tensor]
     ) -> Distribution:
         """The law of each row."""
-        gate = self.gate.distribution(sources, parents)
-        mean, scale = self.size._rows(sources, parents)  # noqa: SLF001
+        gate: Any = self.gate.distribution(sources, parents)
+        mean, scale = self.size._rows(sources, parents)
         return Hurdle(gate.logits.log_softmax(-1), mean, scale)
 
     def relabel(self, order: Sequence[int] | Int[Tensor, "*batch k"]) -> HurdleCPD:
@@ -148,8 +148,12 @@ class HurdleCPD:
 class Hurdle(Distribution):
     """Zero (as ``-inf``) by the first of two log-probabilities, else normal."""
 
-    arg_constraints = {}  # noqa: RUF012
     has_rsample = False
+
+    @property
+    def arg_constraints(self) -> dict[str, Any]:
+        """None: nobody makes one but a CPD."""
+        return {}
 
     def __init__(self, logs: Float[Tensor, "*rows 2"], mean: Tensor, scale: Tensor) -> None:
         """Keep log-probabilities of zero and above, and the law above."""

@@ -84,7 +84,7 @@ class Layout:
     def design(
         self, parents: Sequence[Tensor], shape: Sequence[int] = ()
     ) -> Float[Tensor, "*rows columns"]:
-        """z = (1, numbers) of every data row.
+        """Z = (1, numbers) of every data row.
 
         Args:
             parents: columns.
@@ -111,3 +111,7 @@ class Layout:
 
 def _device(parents: Sequence[Tensor]) -> torch.device:
     return parents[0].device if parents else torch.device("cpu")
+
+
+ALONE = Layout()
+"""No parents."""

@@ -20,7 +20,8 @@ from torch.distributions import Distribution, Normal
 
 from pyromix.errors import SpecError
 from pyromix.model.cpd import permuted
-from pyromix.model.families.layout import Layout
+from pyromix.model.families.layout import ALONE, Layout
+from pyromix.model.families.sweep import sweep
 
 LOG_TAU = math.log(2 * math.pi)
 
@@ -46,9 +47,7 @@ class LinearSums:
     def pooled(self) -> LinearSums:
         """All sources together, as one."""
         axis = self.weight.ndim - 2
-        return LinearSums(
-            self.weight.sum(axis, keepdim=True), self.squares.sum(axis, keepdim=True)
-        )
+        return LinearSums(self.weight.sum(axis, keepdim=True), self.squares.sum(axis, keepdim=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ class LinearGaussianCPD:
 
     coefficients: Float[Tensor, "*batch k rows columns"]
     variances: Float[Tensor, "*batch k rows"]
-    layout: Layout = Layout()
+    layout: Layout = ALONE
     shared: bool = False
 
     def __post_init__(self) -> None:
@@ -215,9 +214,7 @@ class LinearGaussianCPD:
         """
         k, q, rows = first.shape[1], first.shape[2], self.layout.n_rows
         row = self.layout.row(parents, first.shape[:1])
-        squares = shares[..., None, None] * (
-            first[..., :, None] * first[..., None, :] + covariance
-        )
+        squares = shares[..., None, None] * (first[..., :, None] * first[..., None, :] + covariance)
         return LinearSums(
             shares.new_zeros(k, rows).index_add_(-1, row, shares.mT),
             shares.new_zeros(k, rows, q, q).index_add_(1, row, squares.transpose(0, 1)),
@@ -318,18 +315,8 @@ def _squares(
 def _solved(
     sums: LinearSums,
 ) -> tuple[Float[Tensor, "*batch k rows columns"], Float[Tensor, "*batch k rows"]]:
-    """Least squares, by the pseudo-inverse of the scaled matrix of squares.
-
-    Rows that no weight reached have zero lines; the prior's variance stands there, or one.
-    """
-    zz, zy = sums.squares[..., :-1, :-1], sums.squares[..., :-1, -1]
-    size = zz.diagonal(dim1=-2, dim2=-1)
-    scale = torch.where(size > 0, size, 1.0).rsqrt()
-    scaled = zz * scale[..., :, None] * scale[..., None, :]
-    inverse = torch.linalg.pinv(scaled, rcond=1e-12, hermitian=True)
-    lines = (inverse @ (zy * scale)[..., None])[..., 0] * scale
-    line = torch.cat([-lines, torch.ones_like(lines[..., :1])], -1)
-    left = (line[..., None, :] @ sums.squares @ line[..., :, None])[..., 0, 0]
+    """Least squares; where no weight is, lines are zero and variances one."""
+    found = sweep(sums.squares, sums.squares.shape[-1] - 1)
     reached = sums.weight > 0
-    variance = left / torch.where(reached, sums.weight, 1.0)
-    return lines, torch.where(reached, variance, 1.0)
+    variance = found.left[..., 0, 0] / torch.where(reached, sums.weight, 1.0)
+    return found.lines[..., 0], torch.where(reached, variance, 1.0)

@@ -54,9 +54,7 @@ class LogisticCPD:
     ) -> LogisticCPD:
         """All states alike in every source and row: where an estimate may start."""
         shape = (k, layout.n_rows, layout.n_columns, card - 1)
-        return LogisticCPD(
-            torch.zeros(shape, dtype=torch.float64, device=device), layout, shared
-        )
+        return LogisticCPD(torch.zeros(shape, dtype=torch.float64, device=device), layout, shared)
 
     @property
     def batch_shape(self) -> torch.Size:

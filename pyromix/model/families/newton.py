@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from pyromix.model.families.sweep import sweep
+
 
 @dataclass(frozen=True, eq=False)
 class Slopes:
@@ -79,11 +81,9 @@ def stepped(
     if prior is not None:
         gradient = gradient + prior.gradient - (prior.hessian @ at[..., None])[..., 0]
         hessian = hessian + prior.hessian
-    size = hessian.diagonal(dim1=-2, dim2=-1)
-    scale = torch.where(size > 0, size, 1.0).rsqrt()
-    scaled = hessian * scale[..., :, None] * scale[..., None, :]
-    inverse = torch.linalg.pinv(scaled, rcond=1e-12, hermitian=True)
-    move = (inverse @ (gradient * scale)[..., None])[..., 0] * scale
+    both = torch.cat([hessian, gradient[..., None]], -1)
+    last = torch.cat([gradient, torch.zeros_like(gradient[..., :1])], -1)[..., None, :]
+    move = sweep(torch.cat([both, last], -2), hessian.shape[-1]).lines[..., 0]
     beta = spread * slopes.radius * move.norm(dim=-1)
     # log(1 + beta) / beta, whose limit at zero is one.
     length = torch.where(beta > 1e-8, beta.log1p() / beta.clamp_min(1e-8), 1.0)

@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Poisson
 
 from pyromix.errors import SpecError
 from pyromix.model.cpd import permuted
-from pyromix.model.families.layout import Layout
+from pyromix.model.families.layout import ALONE, Layout
 from pyromix.model.families.linear_gaussian import places
 from pyromix.model.families.newton import Slopes, log_prior, stepped
 
@@ -34,7 +34,7 @@ class PoissonCPD:
     """
 
     coefficients: Float[Tensor, "*batch k rows columns"]
-    layout: Layout = Layout()
+    layout: Layout = ALONE
     shared: bool = False
 
     def __post_init__(self) -> None:
@@ -76,9 +76,7 @@ class PoissonCPD:
         found = parameters.reshape(*lead, copies, *tail).expand(*lead, self.n_sources, *tail)
         return replace(self, coefficients=found)
 
-    def log_prob(
-        self, values: Tensor, parents: Sequence[Tensor]
-    ) -> Float[Tensor, "*batch m k"]:
+    def log_prob(self, values: Tensor, parents: Sequence[Tensor]) -> Float[Tensor, "*batch m k"]:
         """Return the log-probability of every count under every source."""
         log_rate = self._log_rates(parents, values.shape)
         counts = values.to(log_rate.dtype)
