@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
 
 import pyromix as px
+from pyromix.cli import main
+from pyromix.cli.columns import kinds_told
 from pyromix.criticism.on_paper import in_bins, spec_on_paper
 from pyromix.errors import DataError, QueryError, SpecError
 
@@ -138,3 +143,40 @@ def test_counted_rows_have_no_numbers():
     counts = px.Counts.from_frame(frame, spec)
     with pytest.raises(DataError, match="kinds"):
         asked(PAIR, data=counts, kinds={"X": "real"})
+
+
+# -- the command line ----------------------------------------------------------------------------
+
+EDGES = [part for edge in ("U->X", "U->Y", "X->Y") for part in ("--edge", edge)]
+ASKED = ["--treatment", "X", "--outcome", "Y"]
+
+
+def called(*arguments):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(["check", *EDGES, *ASKED, *arguments])
+        except SystemExit as stopped:
+            return stopped.code, out.getvalue(), err.getvalue()
+    return 0, out.getvalue(), err.getvalue()
+
+
+def test_the_command_line_takes_kinds_with_and_without_a_table(tmp_path):
+    code, out, _ = called("--kinds", "X=real", "--kinds", "Y=count")
+    assert code == 2
+    assert "BY SHAPE" in out
+    drawn(200).to_csv(tmp_path / "t.csv", index=False)
+    proxies = [part for name in "ABC" for part in ("--edge", f"U->{name}")]
+    code, out, _ = called(str(tmp_path / "t.csv"), *proxies)
+    assert code == 0
+    assert "--kinds COLUMN=KIND declares another kind, --bins COLUMN=50,60 cuts" in out
+    code, _, err = called(str(tmp_path / "t.csv"), *proxies, "--simulate")
+    assert code == 1
+    assert "--bins COLUMN=50,60" in err
+
+
+def test_kinds_on_the_command_line_are_pairs():
+    assert kinds_told(["a=b=real", "n= count"]) == {"a=b": "real", "n": "count"}
+    for wrong in (["X"], ["=real"], ["X=real", "X=count"]):
+        with pytest.raises(QueryError, match="--kinds"):
+            kinds_told(wrong)

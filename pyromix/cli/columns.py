@@ -1,4 +1,4 @@
-"""Flags that say what the columns of a table mean: ``--bins``, ``--states``."""
+"""Flags that say what columns mean: ``--bins``, ``--states``, ``--kinds``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,30 @@ States = Annotated[
     list[str] | None,
     typer.Option("--states", metavar="COLUMN=STATES", help="Y=no,yes: in this order; repeatable."),
 ]
+
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kinds", metavar="COLUMN=KIND", help="age=real, income=hurdle: numbers; repeatable."
+    ),
+]
+
+
+def kinds_told(texts: Sequence[str] | None) -> dict[str, str]:
+    """What columns are, from texts ``COLUMN=KIND``; no kind has the sign between in its name.
+
+    Raises:
+        QueryError: a text is not of this form, or a column is told of twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, sign, kind = text.rpartition("=")
+        if not sign or not name:
+            raise QueryError(f"--kinds expects COLUMN=KIND, such as age=real, found {text!r}")
+        if name in found:
+            raise QueryError(f"--kinds tells of {name!r} twice")
+        found[name] = kind.strip()
+    return found
 
 
 def as_told(

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import pyromix as px
-from pyromix.cli.columns import Bins, States, as_told
+from pyromix.cli.columns import Bins, Kinds, States, as_told, kinds_told
 from pyromix.cli.common import (
     NOT_CONVERGED,
     NOT_IDENTIFIED,
@@ -45,9 +45,11 @@ from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
+from pyromix.errors import QueryError
 from pyromix.fitting import engine
 from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
+from pyromix.model.spec import MixtureSpec
 
 
 def check(
@@ -73,6 +75,7 @@ def check(
     ] = False,
     bins: Bins = None,
     states: States = None,
+    kinds: Kinds = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -111,8 +114,9 @@ def check(
     reports, rehearsals = [], []
     for k in numbers(n_sources):
         with working(f"looking at k = {k}", quiet=quiet):
-            reports.append(px.check(given, k, table, **effect, **asked))
+            reports.append(px.check(given, k, table, **effect, **asked, kinds=kinds_told(kinds)))
             if simulate:
+                _check_states(reports[-1].spec)
                 fitted = engine.fit(given, table, k, **asked, show_progress=False)
                 found = rehearse(
                     fitted, treatment, outcome, n_times=n_simulations, random_state=random_state
@@ -140,6 +144,20 @@ def check(
                 typer.echo(in_flags(f"  {rehearsal}"))
     if not reports[-1].found.level.at_least(Certainty.LOCAL):
         raise Stopped(NOT_IDENTIFIED)
+
+
+def _check_states(spec: MixtureSpec) -> None:
+    """Refuse numbers where tables are simulated.
+
+    Raises:
+        QueryError: a vertex is a number.
+    """
+    if spec.coarse:
+        names = ", ".join(map(spec.name, spec.coarse))
+        raise QueryError(
+            f"--simulate fits tables of states, found the numbers {names}: cut them into states, "
+            "--bins COLUMN=50,60"
+        )
 
 
 def _table(reports: list[IdentifiabilityReport]) -> list[str]:

@@ -38,6 +38,10 @@ _WORDS = tuple(
     for pattern, words in (
         (r"\((e\.g\. )?pandas\.cut\)(, make the column Categorical)?", "(--bins COLUMN=50,60)"),
         (r"\(state_names\)", "(--states COLUMN=A,B)"),
+        (r"\bkinds= declares", "--kinds COLUMN=KIND declares"),
+        (r"\bdiscretize= cuts", "--bins COLUMN=50,60 cuts"),
+        (r"\bby kinds \(", "by --kinds ("),
+        (r"^kinds: ", "--kinds: "),
         (r"pass state_names, or data", "pass a table"),
         (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
         (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
