@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pyromix.answers import mixed_predict, mixed_simulate
 from pyromix.answers.mixed import ask
 from pyromix.bridges import pgmpy
+from pyromix.criticism import mixed_prediction
 from pyromix.fitting.mixed import bootstrap as replicates
 from pyromix.fitting.mixed import bundle, description
 from pyromix.fitting.mixed.record import MixedRecord
@@ -47,6 +48,8 @@ class MixedFit(MixedRecord):
     score = mixed_predict.score
     simulate = mixed_simulate.simulate
     bootstrap = replicates.bootstrap
+
+    predictive_check = mixed_prediction.predictive_check
 
     save = bundle.save
     to_pgmpy = pgmpy.to_pgmpy
