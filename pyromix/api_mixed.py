@@ -12,6 +12,7 @@ from pyromix.fitting.mixed import bootstrap as replicates
 from pyromix.fitting.mixed import bundle, description
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.printed import as_html, as_text
+from pyromix.report.mixed import compose, plotting
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,9 @@ class MixedFit(MixedRecord):
     bootstrap = replicates.bootstrap
 
     predictive_check = mixed_prediction.predictive_check
+
+    plot = plotting.plot
+    report = compose.make_mixed_report
 
     save = bundle.save
     to_pgmpy = pgmpy.to_pgmpy

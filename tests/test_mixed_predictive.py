@@ -14,7 +14,6 @@ from scipy import stats
 from test_mixed_intake import dag
 
 import pyromix as px
-from pyromix.criticism import mixed_prediction
 from pyromix.criticism.mixed_prediction import _correlation, _farthest, kolmogorov, predictive_check
 
 
@@ -69,8 +68,7 @@ def fit():
         return data, px.fit(dag(), data, 2, n_init=0, show_progress=False)
 
 
-def test_a_fit_that_is_right_is_not_contradicted(fit, monkeypatch):
-    monkeypatch.setattr(mixed_prediction, "N_DRAWN", 20_000)
+def test_a_fit_that_is_right_is_not_contradicted(fit):
     found = fit[1].predictive_check()
     assert found.fits
     assert len(found.columns) == 4
@@ -79,8 +77,7 @@ def test_a_fit_that_is_right_is_not_contradicted(fit, monkeypatch):
     assert list(found.to_frame()["name"]) == [c.name for c in found.columns]
 
 
-def test_a_table_of_another_law_is_contradicted_where_it_differs(fit, monkeypatch):
-    monkeypatch.setattr(mixed_prediction, "N_DRAWN", 20_000)
+def test_a_table_of_another_law_is_contradicted_where_it_differs(fit):
     data, found = fit
     other = data.assign(A=np.where(data["A"] > 1, data["A"] + 2, data["A"]), C=1)
     check = found.predictive_check(other)
@@ -94,8 +91,7 @@ def test_a_table_of_another_law_is_contradicted_where_it_differs(fit, monkeypatc
     assert ("X", "Y") in {tuple(sorted(c.names)) for c in check.contradictions}
 
 
-def test_every_kind_of_column_and_missing_cells(monkeypatch):
-    monkeypatch.setattr(mixed_prediction, "N_DRAWN", 4_000)
+def test_every_kind_of_column_and_missing_cells():
     mixture, records, _ = case("CAXPBWHTY", 300, 1, 0.2, "CY")
 
     class Held:

@@ -29,8 +29,11 @@ from pyromix.model.randomness import RandomState, torch_generator
 if TYPE_CHECKING:
     import pandas as pd
 
-N_DRAWN = 100_000
-"""Rows drawn from the fit."""
+DRAWN = 4
+"""Rows drawn from the fit per row of the table: they add an eighth to the noise."""
+
+LEAST_DRAWN, MOST_DRAWN = 20_000, 400_000
+"""Rows drawn at least, and at most."""
 
 PRINTED = 5
 """Lines of each kind that are printed."""
@@ -172,7 +175,8 @@ def predictive_check(
         fit.spec, fit.mixture.units, fit.edges, data, sample_weight, missing_values
     )[0]  # fmt: skip
     records = records.weighted(records.weights)
-    drawing, _ = drawn(fit.mixture, N_DRAWN, {}, torch_generator(random_state))
+    n = min(max(DRAWN * records.n_rows, LEAST_DRAWN), MOST_DRAWN)
+    drawing, _ = drawn(fit.mixture, n, {}, torch_generator(random_state))
     columns = _adjusted([_column(fit, records, v, own) for v, own in enumerate(drawing)])
     pairs = _adjusted(list(_pairs(fit, records, drawing)))
     gaps = int(records.missing().sum())
