@@ -58,6 +58,8 @@ class MixedFit(MixedRecord):
     save = bundle.save
     to_pgmpy = pgmpy.to_pgmpy
 
+    summary = description.in_numbers
+
     _printed = description.printed
     __str__ = __repr__ = as_text
     _repr_html_ = as_html

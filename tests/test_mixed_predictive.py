@@ -25,7 +25,9 @@ def test_the_distance_is_that_of_scipy_for_two_samples():
         (rng.normal(size=30) + 3, rng.normal(size=50)),
         (rng.normal(size=30) - 9, rng.normal(size=50)),
     ]:
-        at, seen, expected = _farthest(torch.tensor(x), torch.ones(len(x)).double(), torch.tensor(y))
+        at, seen, expected = _farthest(
+            torch.tensor(x), torch.ones(len(x)).double(), torch.tensor(y)
+        )
         assert abs(seen - expected) == pytest.approx(stats.ks_2samp(x, y).statistic)
         assert seen == pytest.approx((x <= float(at)).mean())
         assert expected == pytest.approx((y <= float(at)).mean())

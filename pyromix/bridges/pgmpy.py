@@ -28,10 +28,10 @@ from pyromix.formats.structure import (
     structure_of_graph,
 )
 from pyromix.model.arguments import name_of, path_of
-from pyromix.model.raw_line import raw_line
 from pyromix.model.kind import Kind
 from pyromix.model.mixed import MixedMixture
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
+from pyromix.model.raw_line import raw_line
 from pyromix.model.spec import MixtureSpec, sources_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import pyromix as px
-from pyromix.cli.columns import Bins, States, as_told
+from pyromix.cli.columns import Bins, Discretize, Kinds, States, as_told, numbers_told
 from pyromix.cli.common import (
     NOT_CONVERGED,
     NOT_IDENTIFIED,
@@ -170,6 +170,8 @@ def fit(
     ] = "pooled",
     bins: Bins = None,
     states: States = None,
+    kind: Kinds = None,
+    discretize: Discretize = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -191,6 +193,7 @@ def fit(
     writable(output, (".pyromix",))
     given = model_of(model, edge, latent)
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
+    as_numbers = numbers_told(table, kind, discretize)
     with working("fitting", quiet=quiet, wheel=False):
         result = px.fit(
             given,
@@ -203,6 +206,7 @@ def fit(
             weights_are=weights_are,
             missing=missing,
             state_names=told or None,
+            **as_numbers,
             device=device,
             random_state=random_state,
             show_progress=False if quiet else None,

@@ -234,7 +234,11 @@ def _farthest(
     i, j = int(gap.argmax()), int(gap_below.argmax())
     if gap[i] >= gap_below[j]:
         return values[i], float(rising[i]), float(expected[i])
-    return own[max(int(torch.searchsorted(own, values[j])) - 1, 0)], float(below[j]), float(under[j])
+    return (
+        own[max(int(torch.searchsorted(own, values[j])) - 1, 0)],
+        float(below[j]),
+        float(under[j]),
+    )
 
 
 def kolmogorov(n: float, distance: float) -> float:
@@ -268,9 +272,7 @@ def _pairs(
             if int(both.sum()) < 3:
                 continue
             seen, error = _correlation(tables[w][both], tables[v][both], weights)
-            expected, other = _correlation(
-                draws[w], draws[v], torch.ones_like(draws[v])
-            )
+            expected, other = _correlation(draws[w], draws[v], torch.ones_like(draws[v]))
             spread = math.hypot(error, other)
             z = (seen - expected) / spread if spread > 0 else 0.0
             yield DependenceCheck((spec.name(w), spec.name(v)), seen, expected, _two_sided(z))

@@ -89,9 +89,7 @@ def _effect(
     unit = " percentage points" if states else ""
     naive = float(effect.naive.values[cell])
     one, other = question.settings
-    seen = Headline(
-        f"seen: {other} against {one}", form(naive), f"{what}{unit}", "aside"
-    )
+    seen = Headline(f"seen: {other} against {one}", form(naive), f"{what}{unit}", "aside")
     numbers: dict[str, Any] = {"naive": _summary(effect.naive, effect.spread_naive, cell, effect)}
     if not subject.certain:
         sentence = (

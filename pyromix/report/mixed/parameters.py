@@ -10,9 +10,9 @@ from pyromix.model.cpd import TableCPD
 from pyromix.model.families.hurdle import HurdleCPD
 from pyromix.model.families.linear_gaussian import LinearGaussianCPD
 from pyromix.model.families.logistic import LogisticCPD
-from pyromix.model.raw_line import raw_line
 from pyromix.model.kind import Kind, Unit
 from pyromix.model.mixed import MixedMixture
+from pyromix.model.raw_line import raw_line
 from pyromix.report.parts import Table
 
 MOST_ROWS = 24

@@ -32,9 +32,7 @@ STYLES = ("-", "--", ":", "-.")
 """Of lines, for print without colour."""
 
 
-def draw_mixed(
-    kind: str, fit: MixedRecord, question: MixedQuestion | None, ax: Any = None
-) -> Axes:
+def draw_mixed(kind: str, fit: MixedRecord, question: MixedQuestion | None, ax: Any = None) -> Axes:
     """Draw a plot of a kind.
 
     Args:
@@ -108,9 +106,7 @@ def draw_densities(fit: MixedRecord, ax: Any = None) -> Axes:
     """
     spec = fit.spec
     with torch.no_grad():
-        columns, sources = drawn(
-            fit.mixture, N_DRAWN, {}, torch.Generator().manual_seed(0)
-        )
+        columns, sources = drawn(fit.mixture, N_DRAWN, {}, torch.Generator().manual_seed(0))
     own = sources.cpu().numpy()
     present = [u for u in range(spec.n_sources) if (own == u).sum() > 1]
     strips = []
@@ -145,8 +141,7 @@ def draw_densities(fit: MixedRecord, ax: Any = None) -> Axes:
 def _strip(
     fit: MixedRecord, v: int, column: np.ndarray, sources: np.ndarray, present: list[int]
 ) -> tuple[float, int, list[tuple[np.ndarray, np.ndarray]], tuple[str, str]]:
-    """How far apart the sources are, the vertex, curves in a box of 1 by 1, and words of its ends.
-    """
+    """How far apart the sources are, the vertex, curves in a box of 1 by 1, and words of its ends."""
     spec = fit.spec
     if not spec.kind(v).numeric:
         states = spec.binned.states_of(v)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pyromix.report.letter.groups import UNKNOWN
 from pyromix.report.mixed.letter import CERTIFIED, MixedSubject
 from pyromix.report.mixed.parameters import LAWS, parameter_tables
-from pyromix.report.letter.groups import UNKNOWN
 from pyromix.report.numbers import count, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.sections.record import PACKAGES, installed, model_hash
@@ -18,7 +18,9 @@ def verdict_section(subject: MixedSubject) -> Section:
     verdict, fit = subject.verdict, subject.fit
     found = verdict.facts.plan
     views = () if found is None else tuple(str(found).splitlines())
-    edges = "; ".join(f"{n} at {', '.join(f'{c:.4g}' for c in cuts)}" for n, cuts in fit.edges.items())
+    edges = "; ".join(
+        f"{n} at {', '.join(f'{c:.4g}' for c in cuts)}" for n, cuts in fit.edges.items()
+    )
     return Section(
         "verdict",
         "What is certain",
@@ -110,7 +112,7 @@ def effect_section(subject: MixedSubject) -> Section:
             "effect", title, "Not told: the table does not determine it.",
             facts=(("Level", subject.verdict.word),),
         )  # fmt: skip
-    printed = subject.effect._printed()  # noqa: SLF001
+    printed = subject.effect._printed()
     tables = tuple(
         Table(printed.title, tuple(g.header), tuple(map(tuple, g.rows))) for g in printed.grids
     )
