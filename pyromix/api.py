@@ -397,10 +397,11 @@ def fit_product(
     """
     if covariates is not None:
         return RegressionFit.of(regress(data, n_sources, covariates, **options))
-    given = (options.get(name) for name in ("sample_weight", "state_names", "missing_values"))
+    given = [options.get(name) for name in ("sample_weight", "state_names", "missing_values")]
     numbers = {**(options.get("kinds") or {}), **(options.get("discretize") or {})}
+    structure, table = without_edges(data, *given, numbers=numbers)
     options.setdefault("prior", None)
-    return fit(*without_edges(data, *given, numbers), n_sources, **options)
+    return fit(structure, table, n_sources, **options)
 
 
 def load(path: str | PathLike[str]) -> MixtureFit | MixedFit:

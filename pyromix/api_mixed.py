@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields
 from pyromix.answers import mixed_predict, mixed_simulate
 from pyromix.answers.mixed import ask
 from pyromix.bridges import pgmpy
+from pyromix.criticism import mixed_prediction
 from pyromix.fitting.mixed import bootstrap as replicates
 from pyromix.fitting.mixed import bundle, description
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.printed import as_html, as_text
+from pyromix.report.mixed import compose, plotting
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +50,15 @@ class MixedFit(MixedRecord):
     simulate = mixed_simulate.simulate
     bootstrap = replicates.bootstrap
 
+    predictive_check = mixed_prediction.predictive_check
+
+    plot = plotting.plot
+    report = compose.make_mixed_report
+
     save = bundle.save
     to_pgmpy = pgmpy.to_pgmpy
+
+    summary = description.in_numbers
 
     _printed = description.printed
     __str__ = __repr__ = as_text

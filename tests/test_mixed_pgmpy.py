@@ -78,9 +78,10 @@ def test_networks_of_the_sources_weigh_rows_as_the_fit_does(fit):
         rows = [model.log_likelihood(data.iloc[[i]]) for i in range(len(data))]
         logs.append(np.log(weight) + np.array(rows))
     total = np.logaddexp(*logs)
-    assert total.mean() == pytest.approx(fit.score(data), abs=1e-9)
+    # pgmpy rounds means and covariances to eight digits.
+    assert total.mean() == pytest.approx(fit.score(data), abs=1e-5)
     shares = np.exp(np.array(logs) - total).T
-    assert fit.predict_proba(data).to_numpy() == pytest.approx(shares, abs=1e-9)
+    assert fit.predict_proba(data).to_numpy() == pytest.approx(shares, abs=1e-5)
     assert found[0].edges == fit.to_pgmpy()[0].edges
 
 

@@ -162,14 +162,14 @@ def called(*arguments):
 
 
 def test_the_command_line_takes_kinds_with_and_without_a_table(tmp_path):
-    code, out, _ = called("--kinds", "X=real", "--kinds", "Y=count")
+    code, out, _ = called("--kind", "X=real", "--kind", "Y=count")
     assert code == 2
     assert "BY SHAPE" in out
     drawn(200).to_csv(tmp_path / "t.csv", index=False)
     proxies = [part for name in "ABC" for part in ("--edge", f"U->{name}")]
     code, out, _ = called(str(tmp_path / "t.csv"), *proxies)
     assert code == 0
-    assert "--kinds COLUMN=KIND declares another kind, --bins COLUMN=50,60 cuts" in out
+    assert "--kind COLUMN=KIND declares another kind, --discretize cuts" in out
     code, _, err = called(str(tmp_path / "t.csv"), *proxies, "--simulate")
     assert code == 1
     assert "--bins COLUMN=50,60" in err
@@ -178,5 +178,5 @@ def test_the_command_line_takes_kinds_with_and_without_a_table(tmp_path):
 def test_kinds_on_the_command_line_are_pairs():
     assert kinds_told(["a=b=real", "n= count"]) == {"a=b": "real", "n": "count"}
     for wrong in (["X"], ["=real"], ["X=real", "X=count"]):
-        with pytest.raises(QueryError, match="--kinds"):
+        with pytest.raises(QueryError, match="--kind"):
             kinds_told(wrong)

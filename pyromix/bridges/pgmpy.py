@@ -31,6 +31,7 @@ from pyromix.model.arguments import name_of, path_of
 from pyromix.model.kind import Kind
 from pyromix.model.mixed import MixedMixture
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
+from pyromix.model.raw_line import raw_line
 from pyromix.model.spec import MixtureSpec, sources_of
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _linear_network(mixture: MixedMixture, u: int) -> LinearGaussianBayesianNetw
     with quiet_import():
         from pgmpy.factors.continuous import LinearGaussianCPD as Line
         from pgmpy.models import LinearGaussianBayesianNetwork
-    spec, units = mixture.spec, mixture.units
+    spec = mixture.spec
     model = LinearGaussianBayesianNetwork()
     model.add_nodes_from(spec.variables)
     model.add_edges_from(
@@ -225,14 +226,10 @@ def _linear_network(mixture: MixedMixture, u: int) -> LinearGaussianBayesianNetw
         model.with_role(role, [spec.name(v) for v in vertices], inplace=True)
     for v, name in enumerate(spec.variables):
         cpd: Any = mixture.cpds[v]
-        start, *slopes = cpd.coefficients[u, 0].tolist()
-        own, above = units[v], [units[p] for p in spec.parents[v]]
-        # (y - c) / s = b + sum b_j (x_j - c_j) / s_j
-        raw = [own.scale * b / unit.scale for b, unit in zip(slopes, above, strict=True)]
-        start = own.centre + own.scale * start
-        start -= sum(b * unit.centre for b, unit in zip(raw, above, strict=True))
-        spread = own.scale * float(cpd.variances[u, 0]) ** 0.5
-        model.add_cpds(Line(name, [start, *raw], spread, [spec.name(p) for p in spec.parents[v]]))
+        line = raw_line(mixture, v, cpd.coefficients[u, 0].tolist())
+        spread = mixture.units[v].scale * float(cpd.variances[u, 0]) ** 0.5
+        beta = [line.intercept, *(slope for _, slope in line.terms)]
+        model.add_cpds(Line(name, beta, spread, [spec.name(p) for p in spec.parents[v]]))
     model.check_model()
     return model
 

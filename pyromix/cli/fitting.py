@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 import pyromix as px
-from pyromix.cli.columns import Bins, Kinds, States, as_told, kinds_told
+from pyromix.cli.columns import (
+    Bins,
+    Discretize,
+    Kinds,
+    States,
+    as_told,
+    kinds_told,
+    numbers_told,
+)
 from pyromix.cli.common import (
     NOT_CONVERGED,
     NOT_IDENTIFIED,
@@ -188,6 +196,8 @@ def fit(
     ] = "pooled",
     bins: Bins = None,
     states: States = None,
+    kind: Kinds = None,
+    discretize: Discretize = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -209,6 +219,7 @@ def fit(
     writable(output, (".pyromix",))
     given = model_of(model, edge, latent)
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
+    as_numbers = numbers_told(table, kind, discretize)
     with working("fitting", quiet=quiet, wheel=False):
         result = px.fit(
             given,
@@ -221,6 +232,7 @@ def fit(
             weights_are=weights_are,
             missing=missing,
             state_names=told or None,
+            **as_numbers,
             device=device,
             random_state=random_state,
             show_progress=False if quiet else None,

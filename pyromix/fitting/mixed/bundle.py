@@ -205,8 +205,7 @@ def _check(fit: MixedRecord) -> None:
     spec = fit.spec
     names = {spec.name(v) for v in spec.numeric}
     if set(fit.edges) != names or not all(
-        cuts and all(a < b for a, b in itertools.pairwise(cuts))
-        for cuts in fit.edges.values()
+        cuts and all(a < b for a, b in itertools.pairwise(cuts)) for cuts in fit.edges.values()
     ):
         raise FileError(f"edges: expected rising numbers for each of {sorted(names)}")
     if any(not unit.scale > 0 for unit in fit.mixture.units):

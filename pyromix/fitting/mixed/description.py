@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyromix.model.printed import Printed
 
@@ -29,3 +29,27 @@ def printed(fit: MixedRecord) -> Printed:
             f"P({spec.source}) = [{weights}]{draws}",
         ),
     )
+
+
+def in_numbers(fit: MixedRecord) -> dict[str, Any]:
+    """What ``str(fit)`` says and more, as plain numbers and texts, ready for JSON."""
+    spec = fit.spec
+    return {
+        "n_variables": spec.n_variables,
+        "kinds": {spec.name(v): str(spec.kind(v)) for v in range(spec.n_variables)},
+        "n_sources": spec.n_sources,
+        "n_parameters": fit.n_parameters,
+        "n_rows": fit.n_rows,
+        "log_likelihood": fit.log_likelihood,
+        "aic": fit.aic,
+        "bic": fit.bic,
+        "icl": fit.icl,
+        "weights": fit.mixture.weights.tolist(),
+        "n_init": len(fit.starts),
+        "n_best": fit.n_best,
+        "bins_agree": fit.bins_agree,
+        "n_draws": 0 if fit.sampled is None else len(fit.sampled),
+        "converged": fit.converged,
+        "n_iter": fit.n_iter,
+        "notes": list(fit.said),
+    }

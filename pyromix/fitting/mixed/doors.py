@@ -16,7 +16,7 @@ from pyromix.data.reading import check_columns, read_frame
 from pyromix.errors import DataError, QueryError
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting.inputs import is_asked
-from pyromix.fitting.mixed.intake import MixedTable, with_numbers
+from pyromix.fitting.mixed.intake import MixedTable, structure_of_unsaid, with_numbers
 from pyromix.model.arguments import listed, mapping, real, shown
 from pyromix.model.kind import Kind, kinds_of
 
@@ -51,6 +51,9 @@ def numbers_in(
         QueryError: a kind, or a way of cutting, is none, or of what is no variable.
         DataError: a column is missing or holds something else than numbers.
     """
+    structure_of_unsaid(model, n_sources)
+    if not is_asked(data):
+        data = read_frame(data, missing_values)  # once: an open file has its rows once
     data, states = cut_columns(data, numbers["discretize"], state_names, missing_values)
     kinds = numbers["kinds"]
     states = kept_values(data, kinds, states, missing_values)

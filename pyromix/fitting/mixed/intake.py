@@ -110,10 +110,7 @@ def with_numbers(
                 "whose variables have states; pass the data frame or the path"
             )
         return None
-    with warnings.catch_warnings():
-        # Whoever takes the table in says it.
-        warnings.simplefilter("ignore", AddedSourceWarning)
-        structure = structure_of(model, n_sources)
+    structure = structure_of_unsaid(model, n_sources)
     for name in declared:
         if name not in structure.variables:
             raise QueryError(
@@ -129,6 +126,17 @@ def with_numbers(
         return None
     assumed = () if structure.real else tuple(name for name in found if name not in declared)
     return MixedTable(structure, table, found, assumed)
+
+
+def structure_of_unsaid(model: Any, n_sources: int | None) -> Structure:
+    """The structure of a model; that a source was added is said by whoever takes the table in.
+
+    Raises:
+        SpecError: the graph or k is unusable.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AddedSourceWarning)
+        return structure_of(model, n_sources)
 
 
 def take_in_mixed(
