@@ -169,7 +169,7 @@ def test_the_command_line_takes_kinds_with_and_without_a_table(tmp_path):
     proxies = [part for name in "ABC" for part in ("--edge", f"U->{name}")]
     code, out, _ = called(str(tmp_path / "t.csv"), *proxies)
     assert code == 0
-    assert "--kind COLUMN=KIND declares another kind, --discretize cuts" in out
+    assert "--kind COLUMN=KIND declares another kind, --bins COLUMN=50,60 cuts" in out
     code, _, err = called(str(tmp_path / "t.csv"), *proxies, "--simulate")
     assert code == 1
     assert "--bins COLUMN=50,60" in err
