@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyromix.answers.effect import Effect
     from pyromix.answers.simulate import simulate
     from pyromix.api import MixtureFit, RegressionFit, fit, fit_product, load
+    from pyromix.api_mixed import MixedFit
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
     from pyromix.bridges.pyro import to_pyro
     from pyromix.bridges.pyro_sites import from_pyro
@@ -87,6 +88,7 @@ _NAMES = {
         "fit_product",
         "load",
     ),
+    "api_mixed": ("MixedFit",),
     "bridges.pgmpy": (
         "from_pgmpy",
         "mixture_from_pgmpy",
@@ -214,6 +216,7 @@ __all__ = [
     "IdentificationError",
     "LikelihoodRatioTest",
     "LostFitWarning",
+    "MixedFit",
     "MixtureEstimator",
     "MixtureFit",
     "MixtureSpec",

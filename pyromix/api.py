@@ -15,6 +15,7 @@ from pyromix.answers import distal as outcomes
 from pyromix.answers import profiles as portraits
 from pyromix.answers import regression as regressed
 from pyromix.answers import simulate as simulation
+from pyromix.api_mixed import MixedFit
 from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
 from pyromix.criticism import sensitivity as variation
@@ -22,6 +23,11 @@ from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine
 from pyromix.fitting import refine as refinement
+from pyromix.fitting.inputs import without_edges
+from pyromix.fitting.mixed import bundle as mixed_bundle
+from pyromix.fitting.mixed.doors import numbers_in, refuse_options
+from pyromix.fitting.mixed.engine import fit_mixed
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.fitting.record import Fit
 from pyromix.fitting.regression import Regression, regress
 from pyromix.identify.certificate import Certificate
@@ -223,13 +229,15 @@ def fit(
     missing: str = "mar",
     missing_values: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    discretize: Mapping[str, Sequence[float] | str] | None = None,
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
     show_progress: bool | None = None,
     max_iter: int = 2000,
     tol: float = 1e-9,
     checkpoint: str | PathLike[str] | None = None,
-) -> MixtureFit:
+) -> MixtureFit | MixedFit:
     """Fit a mixture of Bayesian networks with an unobserved source to a table.
 
     Args:
@@ -265,6 +273,13 @@ def fit(
             ``["?", -9]``; or a mapping from columns to such. Blanks around texts are stripped, and
             a blank cell is missing anyway.
         state_names: states of variables in the order wanted; overrides those of the model.
+        kinds: what columns of numbers are, by name: ``"real"``, ``"positive"``, ``"hurdle"`` (zeros
+            and numbers above), ``"count"``, ``"student-t"`` (real with heavy tails), or
+            ``"categorical"``. A column of numbers with fractions that nobody declared is real, and
+            that is said once; whole numbers are states.
+        discretize: columns of numbers to be cut into states, by name: edges such as ``[40, 60]``,
+            which make the states ``"<40"``, ``"40-<60"`` and ``"60+"``, or ``"quantile:4"`` for
+            four of about equally many rows. Numbers of other tables are read in the same way.
         device: where to compute; by default the CPU, or the device of given Counts.
         random_state: seed of the starts.
         show_progress: None shows a bar on a terminal only.
@@ -275,10 +290,13 @@ def fit(
             same digits. Moments are taken anew.
 
     Returns:
-        The fit with the best likelihood over the starts; sources by decreasing weight.
+        The fit with the best likelihood over the starts; sources by decreasing weight. Where a
+        variable is a number, a ``MixedFit``: ``method`` is then ``"auto"``, ``prior`` ``"pooled"``
+        or None (variances and lines keep theirs: the likelihood has no maximum without), and there
+        is no ``checkpoint``.
 
     Raises:
-        SpecError: the graph, the states or k are unusable.
+        SpecError: the graph, the states, the kinds or k are unusable.
         DataError: the table does not fit the model, a weight is unusable, or ``weights_are`` is
             set without weights.
         FileError: a path cannot be read, or the checkpoint is damaged, or of another table, graph
@@ -288,6 +306,28 @@ def fit(
             has no plan for it, or moments do not determine the mixture.
         RefinementError: EM diverged.
     """
+    numbers = {"kinds": kinds, "discretize": discretize}
+    model, data, states, table = numbers_in(
+        model, data, n_sources, numbers, state_names, missing_values
+    )
+    if table is not None:
+        refuse_options(method=method, prior=prior, checkpoint=checkpoint)
+        found = fit_mixed(
+            table,
+            n_sources,
+            n_init=n_init,
+            prior=prior is not None,
+            sample_weight=sample_weight,
+            weights_are=weights_are,
+            missing=missing,
+            state_names=states,
+            device=device,
+            random_state=random_state,
+            show_progress=show_progress,
+            max_iter=max_iter,
+            tol=tol,
+        )
+        return MixedFit.of(found)
     return MixtureFit.of(
         engine.fit(
             model,
@@ -300,7 +340,7 @@ def fit(
             weights_are=weights_are,
             missing=missing,
             missing_values=missing_values,
-            state_names=state_names,
+            state_names=states,
             device=device,
             random_state=random_state,
             show_progress=show_progress,
@@ -314,7 +354,7 @@ def fit(
 @overload
 def fit_product(
     data: Any, n_sources: int, *, covariates: None = None, **options: Any
-) -> MixtureFit: ...
+) -> MixtureFit | MixedFit: ...
 
 
 @overload
@@ -325,7 +365,7 @@ def fit_product(
 
 def fit_product(
     data: Any, n_sources: int, *, covariates: str | Sequence[str] | None = None, **options: Any
-) -> MixtureFit | RegressionFit:
+) -> MixtureFit | MixedFit | RegressionFit:
     """Fit a mixture of product distributions: a network without edges, k-MixProd.
 
     With covariates P(U | covariates) is a multinomial logit, fitted together with the items by EM
@@ -346,7 +386,8 @@ def fit_product(
             and ``tol`` alone.
 
     Returns:
-        A ``MixtureFit``; with covariates a ``RegressionFit``.
+        A ``MixtureFit``, with columns of numbers a ``MixedFit`` (a Gaussian mixture with diagonal
+        covariances, where all are); with covariates a ``RegressionFit``.
 
     Raises:
         SpecError: k is unusable.
@@ -356,13 +397,18 @@ def fit_product(
     """
     if covariates is not None:
         return RegressionFit.of(regress(data, n_sources, covariates, **options))
-    return MixtureFit.of(engine.fit_product(data, n_sources, **options))
+    given = [options.get(name) for name in ("sample_weight", "state_names", "missing_values")]
+    numbers = {**(options.get("kinds") or {}), **(options.get("discretize") or {})}
+    structure, table = without_edges(data, *given, numbers=numbers)
+    options.setdefault("prior", None)
+    return fit(structure, table, n_sources, **options)
 
 
-def load(path: str | PathLike[str]) -> MixtureFit:
-    """Read a fit that ``MixtureFit.save`` wrote.
+def load(path: str | PathLike[str]) -> MixtureFit | MixedFit:
+    """Read a fit that ``save`` wrote.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
-    return MixtureFit.of(bundle.load(path))
+    found = mixed_bundle.load(path)
+    return MixedFit.of(found) if isinstance(found, MixedRecord) else MixtureFit.of(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pyromix.answers.wording import addition_in_words, question, tables_in_words
+from pyromix.answers.wording import addition_in_words, only_shape, question, tables_in_words
 from pyromix.errors import NotCertifiedError
 from pyromix.exact.information import LOOSE
 from pyromix.identify.advice import smallest
@@ -60,6 +60,12 @@ def refusal(verdict: Verdict) -> str:
         )
     if verdict.structural is Certainty.UNCHECKED:
         return _unchecked(verdict, asked)
+    if verdict.structural is Certainty.BY_SHAPE:
+        return (
+            f"expected views of {spec.source!r} to determine {asked}; found that they do not: "
+            f"{only_shape(spec)}. What to try: {cure(verdict)}. "
+            'require="shape" returns the number that these shapes give all the same'
+        )
     tables = tables_in_words(spec, verdict.moved)
     seen = ""
     if (local := verdict.certificate) is not None:
@@ -151,7 +157,7 @@ def figures(verdict: Verdict) -> list[str]:
 def cure(verdict: Verdict) -> str:
     """What would help where the graph, or the table, falls short."""
     source = verdict.spec.source
-    if verdict.level is Certainty.NONE:
+    if verdict.level in (Certainty.NONE, Certainty.BY_SHAPE):
         return f"{_addition(verdict)}; a sparser graph, if it can be justified; or fewer sources"
     return (
         f"one more observed variable that depends on {source!r}, strongly, and is independent of "

@@ -13,11 +13,12 @@ import typer
 
 import pyromix as px
 from pyromix.api import MixtureFit
+from pyromix.api_mixed import MixedFit
 from pyromix.cli.streams import standard_input
 from pyromix.data.dialect import Dialect
 from pyromix.data.reading import RawTable, read_frame
 from pyromix.errors import FileError, QueryError
-from pyromix.formats.bundle import read_bundle
+from pyromix.formats.bundle import WITH_NUMBERS, read_bundle
 from pyromix.formats.toml import edges_to_structure
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
@@ -114,9 +115,9 @@ def table_of(
     return read_frame(data, na or None, Dialect(sep, encoding, decimal))
 
 
-def loaded(path: Path, source: str) -> MixtureFit | BayesNetMixture:
+def loaded(path: Path, source: str) -> MixtureFit | MixedFit | BayesNetMixture:
     """A fit from its bundle, a mixture from any other file."""
-    if path.suffix == ".pyromix" and read_bundle(path).kind == "fit":
+    if path.suffix == ".pyromix" and read_bundle(path).kind in ("fit", WITH_NUMBERS):
         return px.load(path)
     return px.read(path, source=source)
 
@@ -129,14 +130,14 @@ def assignments(spec: MixtureSpec, given: Sequence[str] | None, flag: str) -> di
     """
     result: dict[str, Hashable] = {}
     for text in given or ():
-        name, state = _parted(spec, text, flag)
+        name, state = parted(spec, text, flag)
         if name in result:
             raise QueryError(f"{flag} sets {name!r} twice")
         result[name] = state_of(spec, name, state, flag)
     return result
 
 
-def _parted(spec: MixtureSpec, text: str, flag: str) -> tuple[str, str]:
+def parted(spec: MixtureSpec, text: str, flag: str) -> tuple[str, str]:
     """Name and state; names and states may hold the sign between them, so all its places count."""
     parts = text.split("=")
     pairs = [("=".join(parts[:i]), "=".join(parts[i:])) for i in range(1, len(parts))]

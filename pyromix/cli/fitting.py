@@ -12,8 +12,15 @@ from typing import Annotated, Any
 import typer
 
 import pyromix as px
-from pyromix.bridges.pgmpy import structure_of
-from pyromix.cli.columns import Bins, States, as_told
+from pyromix.cli.columns import (
+    Bins,
+    Discretize,
+    Kinds,
+    States,
+    as_told,
+    kinds_told,
+    numbers_told,
+)
 from pyromix.cli.common import (
     NOT_CONVERGED,
     NOT_IDENTIFIED,
@@ -43,12 +50,15 @@ from pyromix.cli.effect import in_numbers
 from pyromix.cli.flags import in_flags
 from pyromix.cli.progress import working
 from pyromix.cli.questions import Among, Contrast, Outcome, OutcomeState, Treatment, asked_effect
-from pyromix.criticism.checking import IdentifiabilityReport, spec_without_data
+from pyromix.criticism.checking import IdentifiabilityReport
 from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
+from pyromix.criticism.intake import take_in_bins
+from pyromix.criticism.on_paper import spec_on_paper
 from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
-from pyromix.fitting.inputs import take_in
+from pyromix.errors import QueryError
+from pyromix.fitting import engine
 from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
 from pyromix.model.spec import MixtureSpec
@@ -78,6 +88,7 @@ def check(
     ] = False,
     bins: Bins = None,
     states: States = None,
+    kinds: Kinds = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -118,11 +129,13 @@ def check(
     reports, rehearsals = [], []
     for k in numbers(n_sources):
         if among:
-            effect["among"] = assignments(_spec_of(given, k, table, asked), among, "--among")
+            named = _spec_of(given, k, table, asked, kinds_told(kinds))
+            effect["among"] = assignments(named, among, "--among")
         with working(f"looking at k = {k}", quiet=quiet):
-            reports.append(px.check(given, k, table, **effect, **asked))
+            reports.append(px.check(given, k, table, **effect, **asked, kinds=kinds_told(kinds)))
             if simulate:
-                fitted = px.fit(given, table, k, **asked, show_progress=False)
+                _check_states(reports[-1].spec)
+                fitted = engine.fit(given, table, k, **asked, show_progress=False)
                 found = rehearse(
                     fitted, treatment, outcome, n_times=n_simulations, random_state=random_state
                 )
@@ -154,12 +167,38 @@ def check(
         raise Stopped(NOT_IDENTIFIED)
 
 
-def _spec_of(model: Any, k: int, table: Any, asked: Mapping[str, Any]) -> MixtureSpec:
+def _spec_of(
+    model: Any, k: int, table: Any, asked: Mapping[str, Any], kinds: Mapping[str, str]
+) -> MixtureSpec:
     """The names and states that a group is told in."""
     if table is None:
-        return spec_without_data(structure_of(model, k), k, None, [])
-    options = {name: value for name, value in asked.items() if name != "random_state"}
-    return take_in(model, table, k, **options)[0].spec
+        return spec_on_paper(model, k, None, kinds, [])
+    taken, _ = take_in_bins(
+        model,
+        table,
+        k,
+        asked["state_names"],
+        asked["sample_weight"],
+        asked["missing"],
+        asked["weights_are"],
+        None,
+        kinds,
+    )
+    return taken.spec
+
+
+def _check_states(spec: MixtureSpec) -> None:
+    """Refuse numbers where tables are simulated.
+
+    Raises:
+        QueryError: a vertex is a number.
+    """
+    if spec.coarse:
+        names = ", ".join(map(spec.name, spec.coarse))
+        raise QueryError(
+            f"--simulate fits tables of states, found the numbers {names}: cut them into states, "
+            "--bins COLUMN=50,60"
+        )
 
 
 def _table(reports: list[IdentifiabilityReport]) -> list[str]:
@@ -190,6 +229,8 @@ def fit(
     ] = "pooled",
     bins: Bins = None,
     states: States = None,
+    kind: Kinds = None,
+    discretize: Discretize = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -211,6 +252,7 @@ def fit(
     writable(output, (".pyromix",))
     given = model_of(model, edge, latent)
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
+    as_numbers = numbers_told(table, kind, discretize)
     with working("fitting", quiet=quiet, wheel=False):
         result = px.fit(
             given,
@@ -223,6 +265,7 @@ def fit(
             weights_are=weights_are,
             missing=missing,
             state_names=told or None,
+            **as_numbers,
             device=device,
             random_state=random_state,
             show_progress=False if quiet else None,

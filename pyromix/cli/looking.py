@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from pyromix.api_mixed import MixedFit
 from pyromix.cli.advice import commands
 from pyromix.cli.common import Json, Quiet, Source, numbers, writable
+from pyromix.cli.mixed import asked_mixed
 from pyromix.cli.progress import working
 from pyromix.cli.questions import (
     Contrast,
@@ -18,14 +20,15 @@ from pyromix.cli.questions import (
     Outcome,
     OutcomeState,
     Treatment,
+    any_fit_at,
     asked_effect,
-    fit_at,
 )
 from pyromix.criticism.selection import select_n_sources
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
 from pyromix.formats.disk import write_files
-from pyromix.report.kinds import PLOT_KINDS
+from pyromix.report.document import Report
+from pyromix.report.kinds import MIXED_PLOT_KINDS, PLOT_KINDS
 
 FORMATS = (".svg", ".png", ".pdf")
 PAGES = (".html", ".htm", ".md", ".txt")
@@ -60,7 +63,14 @@ def report(
     from pyromix.report.compose import make_report
 
     writable(output, PAGES)
-    fit = fit_at(fitted, source)
+    fit = any_fit_at(fitted, source)
+    if isinstance(fit, MixedFit):
+        if selection is not None:
+            raise QueryError("--selection: numbers of sources are compared for fits of states")
+        told = asked_mixed(fit, treatment, outcome, contrast, outcome_state)
+        with working("looking at the fit", quiet=quiet):
+            _tell(fit.report(output, **told, show=False), output, as_json=as_json, quiet=quiet)
+        return
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
     candidates = None if selection is None else numbers(selection)
     with working("looking at the fit", quiet=quiet):
@@ -74,6 +84,11 @@ def report(
             show=False,
             advice=commands(fit.spec),
         )
+    _tell(made, output, as_json=as_json, quiet=quiet)
+
+
+def _tell(made: Report, output: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """The report on standard output, or its answer beside the file it went to."""
     if as_json:
         typer.echo(json.dumps(made.summary(), indent=1, default=str))
     elif output is None:
@@ -88,8 +103,8 @@ def plot(
         str,
         typer.Argument(
             metavar="KIND",
-            help=f"One of {', '.join(PLOT_KINDS)}.",
-            autocompletion=lambda: list(PLOT_KINDS),
+            help=f"One of {', '.join(PLOT_KINDS)}; with numbers {', '.join(MIXED_PLOT_KINDS)}.",
+            autocompletion=lambda: list({**PLOT_KINDS, **MIXED_PLOT_KINDS}),
         ),
     ],
     output: Annotated[
@@ -110,10 +125,13 @@ def plot(
     from pyromix.report.plotting import plot as draw
 
     writable(output, FORMATS)
-    fit = fit_at(fitted, source)
-    asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
+    fit = any_fit_at(fitted, source)
     with working("drawing", quiet=quiet):
-        axes = draw(fit, kind, **asked)
+        if isinstance(fit, MixedFit):
+            axes = fit.plot(kind, **asked_mixed(fit, treatment, outcome, contrast, outcome_state))
+        else:
+            asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
+            axes = draw(fit, kind, **asked)
         figure, content = axes.get_figure(root=True), BytesIO()
         assert figure is not None
         figure.savefig(content, format=output.suffix[1:].lower(), dpi=150)

@@ -43,7 +43,14 @@ def checkpoint_of_selection(
     """
     if path is None:
         return NOT_KEPT
-    edges = (spec.variables, spec.states, spec.parents, sorted(spec.uninfluenced), spec.source)
+    edges = (
+        spec.variables,
+        spec.states,
+        spec.parents,
+        sorted(spec.uninfluenced),
+        spec.source,
+        *spec.coarse,
+    )
     return checkpoint_of(
         path,
         "select_n_sources",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -31,6 +31,8 @@ from pyromix.model.arguments import flag, path_of
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
+
+F = TypeVar("F")
 
 NUMBERS = ("n_rows", "log_likelihood", "reached_mass", "entropy")
 
@@ -59,6 +61,16 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
             f"{path}: a fit is saved as a bundle, so the name must end in .pyromix; "
             "px.write(fit.mixture, path) writes bif, xdsl and others"
         )
+    tensors, extra = contents(fit, include_data=include_data)
+    write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
+
+
+def contents(fit: Fit, *, include_data: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything of a fit but its mixture: tensors, and fields that JSON holds.
+
+    Raises:
+        DataError: the data are wanted, but the fit was loaded without.
+    """
     # What the views show cannot be tested again without the table.
     heard = None if include_data or fit.signal is None else asdict(fit.signal)
     tensors, extra = _contents(fit, heard)
@@ -69,7 +81,7 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     if include_data and fit.table is not None:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
-    write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
+    return tensors, extra
 
 
 def step_of_fit(fit: Fit) -> Step:
@@ -97,7 +109,7 @@ def fit_of_step(
     tensors = {name: tensor.to(counts.device) for name, tensor in tensors.items()}
     tables = [tensors[name] for name in _table_names("mixture", spec)]
     bundle = Bundle("fit", BayesNetMixture.from_tables(spec, tables), fields, tensors)
-    fit = replace(_fit_of(bundle), table=counts.with_spec(spec))
+    fit = replace(fit_of(bundle), table=counts.with_spec(spec))
     check_fit(fit)
     return fit
 
@@ -106,7 +118,7 @@ def _contents(
     fit: Fit, heard: Mapping[str, Any] | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything of a fit but its mixture and its table: tensors, and fields that JSON holds."""
-    extra = _finite(
+    extra = finite(
         {
             **{name: getattr(fit, name) for name in NUMBERS},
             "learned": fit.chosen_prior.counts.learned,
@@ -135,17 +147,28 @@ def load(path: str | PathLike[str]) -> Fit:
     bundle = read_bundle(path)
     if bundle.kind != "fit":
         raise FileError(f"{path}: expected a fit, found a {bundle.kind}; px.read(path) reads it")
+    return undamaged(fit_of, path, bundle)
+
+
+def undamaged(read: Callable[[Bundle], F], path: str | PathLike[str], bundle: Bundle) -> F:
+    """Return what a bundle holds, whatever a damaged one raises as a FileError."""
     try:
-        return _fit_of(bundle)
+        return read(bundle)
     except (*_DAMAGE, PyromixError) as error:
         raise FileError(
             f"{path}: the fields of the fit are incomplete or damaged: {error}"
         ) from error
 
 
-def _fit_of(bundle: Bundle) -> Fit:
+def fit_of(bundle: Bundle) -> Fit:
+    """The fit that a bundle holds.
+
+    Raises:
+        FileError: fields are damaged.
+        LookupError, TypeError, ValueError: the same.
+    """
     spec, tensors = bundle.mixture.spec, bundle.tensors
-    extra = _restored(dict(bundle.extra))
+    extra = restored(dict(bundle.extra))
     table = None
     if "data" in extra:
         report = typed(DataReport, extra["data"], "data")
@@ -206,23 +229,23 @@ def _table_names(what: str, spec: MixtureSpec) -> list[str]:
     return [f"{what}/weights", *(f"{what}/{v}" for v in range(spec.n_variables))]
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Numbers that JSON cannot hold, at any depth, as texts."""
     if isinstance(value, Mapping):
-        return {name: _finite(v) for name, v in value.items()}
+        return {name: finite(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return f"{NOT_FINITE}{value}"
     return value
 
 
-def _restored(value: Any) -> Any:
-    """The inverse of ``_finite``; sequences stay lists."""
+def restored(value: Any) -> Any:
+    """The inverse of ``finite``; sequences stay lists."""
     if isinstance(value, Mapping):
-        return {name: _restored(v) for name, v in value.items()}
+        return {name: restored(v) for name, v in value.items()}
     if isinstance(value, list):
-        return [_restored(v) for v in value]
+        return [restored(v) for v in value]
     if isinstance(value, str) and value.startswith(NOT_FINITE):
         return float(value.removeprefix(NOT_FINITE))
     return value

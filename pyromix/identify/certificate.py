@@ -145,6 +145,8 @@ def without_group(spec: MixtureSpec, query: DoQuery) -> DoQuery:
     if len(query.do) != 1 or not query.natural:
         return query
     ((x, value),), state = query.do.items(), query.natural
+    if x in spec.coarse:
+        return query  # two numbers of one bin are not equal, and a number has no two states
     if value == state[x]:
         return DoQuery(query.outcomes, {}, {**query.evidence, x: state[x]})
     before = not query.evidence.keys() & spec.descendants([x])

@@ -13,8 +13,13 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from pyromix.answers.mixed.effect import MixedEffect
+from pyromix.criticism.mixed_prediction import MixedPredictiveCheck
 from pyromix.errors import PyromixError, PyromixWarning
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.report.facts.headline import find_headline
+from pyromix.report.mixed.plots import draw_mixed
+from pyromix.report.mixed.question import MixedQuestion
 from pyromix.report.parts import Drawing
 from pyromix.report.plots.canvas import Sheet, wrap_texts
 from pyromix.report.plots.draw import draw
@@ -87,6 +92,12 @@ def _drawn(report: Report, drawings: tuple[Drawing, ...], key: str) -> list[Pict
 def _axes(report: Report, kind: str, sheet: Sheet) -> Axes:
     """Draw, from what the report has worked out already."""
     fit, question, effects = report.fit, report.question, report.effects
+    if isinstance(fit, MixedRecord):
+        asked = question if isinstance(question, MixedQuestion) else None
+        return draw_mixed(kind, fit, asked, sheet)
+    assert not isinstance(question, MixedQuestion)
+    assert not isinstance(effects, MixedEffect)
+    assert not isinstance(report.check, MixedPredictiveCheck)
     if question is not None and effects is not None:
         if kind == "headline":
             return draw_headline(question, find_headline(fit.spec, effects), sheet)
