@@ -123,9 +123,9 @@ def test_what_a_fit_with_numbers_cannot_do_is_refused(folder, command, message):
     ("flags", "message"),
     [
         (("--kind", "A=reel"), r"--kind: 'A': expected one of .*found 'reel'"),
-        (("--kind", "Q=real"), r"--kind: unknown column 'Q'"),
-        (("--kind", "A"), r"--kind expects COLUMN=VALUE"),
-        (("--kind", "A=real,count"), r"--kind expects one kind"),
+        (("--kind", "Q=real"), r"--kind: 'Q' is not among the variables"),
+        (("--kind", "A"), r"--kind expects COLUMN=KIND"),
+        (("--kind", "A=real,count"), r"--kind: 'A': expected one of .* found 'real,count'"),
         (("--discretize", "B=quantile:1"), r"--discretize of 'B': .* edges such as 40,60"),
         (("--discretize", "B=x"), r"--discretize: expected numbers for 'B'"),
     ],

@@ -42,7 +42,7 @@ def do(
     interval: Interval = None,
     engine: Annotated[
         str,
-        typer.Option(help="auto, elimination or pyro; with numbers auto, exact, sampling or pyro."),
+        typer.Option(help="auto, elimination or pyro; of numbers auto, exact, sampling, pyro."),
     ] = "auto",
     level: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     source: Source = "U",

@@ -69,9 +69,6 @@ def numbers_told(
     Raises:
         QueryError: a text is not of this form, or a column is told of twice.
     """
-    declared = _parted(table, kinds, "--kind")
-    if many := [name for name, parts in declared.items() if len(parts) != 1]:
-        raise QueryError(f"--kind expects one kind of {many[0]!r}, found {declared[many[0]]}")
     cut: dict[str, Any] = {}
     for name, parts in _parted(table, discretize, "--discretize").items():
         if len(parts) == 1 and parts[0].startswith("quantile"):
@@ -79,7 +76,7 @@ def numbers_told(
         else:
             cut[name] = [_number(name, part, "--discretize") for part in parts]
     return {
-        "kinds": {name: parts[0] for name, parts in declared.items()} or None,
+        "kinds": kinds_told(kinds) or None,
         "discretize": cut or None,
     }
 

@@ -1,4 +1,4 @@
-"""Questions to a fit with numbers: texts as numbers or names of states, answers as plain figures."""
+"""Questions to a fit with numbers: texts as numbers or names of states, answers as figures."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Treatment = Annotated[
 Outcome = Annotated[str | None, typer.Option(help="Variable looked at; else the model's outcome.")]
 Contrast = Annotated[
     list[str] | None,
-    typer.Option(help="State or number of the treatment, given twice: from, then to."),
+    typer.Option(help="State of the treatment, given twice: from, then to."),
 ]
 OutcomeState = Annotated[str | None, typer.Option(help="State of the outcome that counts.")]
 Among = Annotated[

@@ -100,9 +100,9 @@ def _effect(
         return sentence, (fail, seen), numbers
     numbers["do"] = _summary(effect.do, effect.spread, cell, effect)
     made = float(effect.do.values[cell])
-    ends, said = numbers["do"], ""
-    if ends["low"] is not None:
-        said = f" (95% interval {form(ends['low'])} to {form(ends['high'])})"
+    low, high, said = numbers["do"]["low"], numbers["do"]["high"], ""
+    if low is not None and high is not None:
+        said = f" (95% interval {form(low)} to {form(high)})"
     sentence = (
         f"Setting {other} in place of {one} changes {what} by {form(made)}{unit}{said}; those seen "
         f"with the one and with the other differ by {form(naive)}{unit}."

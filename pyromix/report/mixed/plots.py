@@ -116,7 +116,7 @@ def draw_densities(fit: MixedRecord, ax: Any = None) -> Axes:
     strips = strips[:VARIABLES]
     ax = axes_of(ax, 6.8, 0.9 + 0.8 * len(strips))
     sizes = fit.mixture.weights.tolist()
-    for row, (_, v, curves, ends) in enumerate(strips):
+    for row, (_, _, curves, ends) in enumerate(strips):
         for u, (x, y) in zip(present, curves, strict=True):
             label = None
             if row == 0:
@@ -141,7 +141,7 @@ def draw_densities(fit: MixedRecord, ax: Any = None) -> Axes:
 def _strip(
     fit: MixedRecord, v: int, column: np.ndarray, sources: np.ndarray, present: list[int]
 ) -> tuple[float, int, list[tuple[np.ndarray, np.ndarray]], tuple[str, str]]:
-    """How far apart the sources are, the vertex, curves in a box of 1 by 1, and words of its ends."""
+    """How far apart the sources are, the vertex, curves in a unit box, words of its ends."""
     spec = fit.spec
     if not spec.kind(v).numeric:
         states = spec.binned.states_of(v)
