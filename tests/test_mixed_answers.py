@@ -280,3 +280,15 @@ def test_gradients_by_draws_come_near_those_of_the_sum():
         slopes.append(torch.autograd.grad(at, theta)[0])
     gap = (slopes[0] - slopes[1]).norm() / slopes[0].norm()
     assert float(gap) < 0.05
+
+
+def test_counts_are_drawn_by_the_inverse_of_their_distribution():
+    """So that for the same random numbers they rise with the rate."""
+    from scipy import stats
+
+    for rate in (0.0, 0.3, 7.0, 400.0, 3000.0):
+        rates = torch.full((500,), rate, dtype=torch.float64)
+        drawn = sampling._counts(rates, torch.Generator().manual_seed(0))
+        uniform = torch.rand(500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        gap = np.abs(stats.poisson.ppf(uniform.numpy(), rate) - drawn.numpy())
+        assert gap.max() <= (1 if rate > sampling.MANY else 0)
