@@ -135,6 +135,13 @@ def test_the_mean_of_a_count_with_a_normal_parent_has_a_closed_form():
     assert found.monte_carlo_error < 0.02 * expected
 
 
+def test_what_is_above_a_do_does_not_matter():
+    question = Question.from_names(TAILS.spec, "Y", {"T": 1.0})
+    assert question.relevant(TAILS.spec) == [TAILS.spec.vertex("Y")]
+    seen = Question.from_names(TAILS.spec, "Y", None, {"T": 1.0})
+    assert seen.relevant(TAILS.spec) == [0, 1, 2]
+
+
 # -- quantiles, densities and distribution functions are of one law ------------------------------
 
 
@@ -194,13 +201,21 @@ def test_quantiles_by_draws_on_which_evidence_hangs():
 
 
 @pytest.mark.parametrize(
-    ("m", "outcome", "evidence"), [(COUNT, "N", {}), (COUNT, "X", {"N": 4}), (HURDLE, "H", {})]
+    ("m", "outcome", "evidence", "quantile"),
+    [
+        (COUNT, "N", {}, None),
+        (COUNT, "X", {"N": 4}, None),
+        (HURDLE, "H", {}, None),
+        (HURDLE, "H", {}, 0.9),
+        (HURDLE, "Y", {}, 0.2),
+    ],
 )
-def test_the_error_that_is_told_is_the_spread_over_seeds(m, outcome, evidence):
+def test_the_error_that_is_told_is_the_spread_over_seeds(m, outcome, evidence, quantile):
     question = Question.from_names(m.spec, outcome, None, evidence)
-    laws = [sampling.solve(m, question, 400, seed) for seed in range(120)]
-    spread = float(torch.stack([law.mean for law in laws]).std())
-    told = float(torch.stack([law.mix.error_of(law.mean_scores) for law in laws]).mean())
+    summary = Summary(quantile)
+    laws = [sampling.solve(m, question, 400, seed) for seed in range(100)]
+    spread = float(torch.stack([summary.of(law) for law in laws]).std())
+    told = float(torch.stack([law.mix.error_of(summary.scores(law)) for law in laws]).mean())
     assert 0.75 < told / spread < 1.3
 
 

@@ -86,11 +86,22 @@ def test_missing_states_are_summed_out_and_missing_numbers_drawn():
         ]
         expected += float(torch.tensor(terms, dtype=torch.float64).logsumexp(0))
     assert score == pytest.approx(expected, rel=1e-10)
-    holes = rows["X"].clone()
-    holes[:5] = torch.nan
-    drawn = px.to_pyro(ALL)(rows={**rows, "X": holes})
-    assert bool(drawn["X"].isfinite().all())
-    torch.testing.assert_close(drawn["X"][5:], rows["X"][5:])
+
+
+def test_missing_numbers_are_drawn_and_harm_no_slope():
+    rows = rows_of(ALL)
+    holes = {name: rows[name].clone() for name in "XWN"}
+    for column in holes.values():
+        column[:5] = torch.nan
+    theta = ALL.parameters.requires_grad_()
+    program = px.to_pyro(ALL.with_parameters(theta))
+    trace = poutine.trace(program).get_trace(rows={**rows, **holes})
+    for name, column in holes.items():
+        drawn = trace.nodes[name]["value"]
+        assert bool(drawn.isfinite().all())
+        torch.testing.assert_close(drawn[5:], column[5:])
+    (slope,) = torch.autograd.grad(trace.log_prob_sum(), theta)
+    assert bool(slope.isfinite().all())
 
 
 def test_handlers_of_pyro_see_the_units_of_the_user():
