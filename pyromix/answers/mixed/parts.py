@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from pyromix.model.kind import Unit
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
+@runtime_checkable
 class Parts(Protocol):
     """Laws of one number, ``c`` of them."""
 
