@@ -307,3 +307,13 @@ def test_counts_are_drawn_by_the_inverse_of_their_distribution():
         uniform = torch.rand(500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         gap = np.abs(stats.poisson.ppf(uniform.numpy(), rate) - drawn.numpy())
         assert gap.max() <= (1 if rate > sampling.MANY else 0)
+
+
+def test_gradients_of_several_values_are_those_of_each():
+    from pyromix.answers.mixed.spread import gradients
+
+    questions = [Question.from_names(COUNT.spec, "Y", {"N": n}) for n in (0, 3)]
+    ask = [lambda m, reference, q=q: value(m, q, reference=reference) for q in questions]
+    both = gradients(COUNT, ask)
+    assert both.shape == (2, len(COUNT.parameters))
+    torch.testing.assert_close(both, torch.cat([gradients(COUNT, one) for one in ask]))

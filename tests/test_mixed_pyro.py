@@ -13,6 +13,8 @@ from test_mixed_answers import CHILD, COUNT, EXACT, HURDLE, NORMAL, TAILS, agree
 
 import pyromix as px
 from pyromix.answers.mixed.do import query
+from pyromix.answers.mixed.engines import Engine, value
+from pyromix.answers.mixed.question import Question
 from pyromix.bridges.pyro_mixed import MixedProgram
 from pyromix.errors import DataError, SpecError
 
@@ -157,3 +159,16 @@ def test_programs_refuse_by_name():
         px.to_pyro(ALL, prior=1.0)
     with pytest.raises(SpecError, match="plate named 'rows'"):
         px.to_pyro(mixture({"rows": "real"}, {}))
+
+
+def test_an_answer_by_pyro_has_the_slope_of_our_engines():
+    question = Question.from_names(NORMAL.spec, "W", {"X": 1.0})
+    theta = NORMAL.parameters.requires_grad_()
+    here = NORMAL.with_parameters(theta)
+    slopes = []
+    for name in ("pyro", "exact"):
+        (at,) = value(here, question, engine=Engine(name, 2000))
+        slopes.append(torch.autograd.grad(at, theta, retain_graph=True)[0])
+    torch.testing.assert_close(*slopes)
+    by_pyro, exact = (value(NORMAL, question, engine=Engine(n, 2000)) for n in ("pyro", "exact"))
+    assert float(by_pyro) != float(exact)
