@@ -12,6 +12,8 @@ from pyromix.answers.mixed.answer import NumericAnswer
 from pyromix.answers.mixed.do import query
 from pyromix.answers.mixed.effect import effect
 from pyromix.answers.mixed.engines import Engine, Summary, value
+from pyromix.answers.mixed.law import NumericLaw, Weighed
+from pyromix.answers.mixed.parts import Hurdles, LogNormals, Normals, Poissons
 from pyromix.answers.mixed.question import Question
 
 NORMAL = mixture(
@@ -317,3 +319,22 @@ def test_gradients_of_several_values_are_those_of_each():
     both = gradients(COUNT, ask)
     assert both.shape == (2, len(COUNT.parameters))
     torch.testing.assert_close(both, torch.cat([gradients(COUNT, one) for one in ask]))
+
+
+def test_numbers_at_the_end_of_the_range_leave_the_others_alone():
+    def tensor(*x):
+        return torch.tensor(x, dtype=torch.float64)
+
+    never = NumericLaw(Weighed(tensor(1.0, 0.0)), Poissons(tensor(2.0, np.inf)))
+    assert float(never.mean) == 2
+    assert float(never.variance) == 2
+    wide = NumericLaw(Weighed(tensor(0.5, 0.5)), Poissons(tensor(1.0, 1e160)))
+    assert wide.quantile(tensor(0.1, 0.25, 0.49)).tolist() == [0, 1, 3]
+    nobody = Hurdles(tensor(1.0, 0.5), LogNormals(Normals(tensor(2000.0, 0.0), tensor(1.0, 1.0))))
+    law = NumericLaw(Weighed(tensor(0.5, 0.5)), nobody)
+    assert float(law.mean) == pytest.approx(0.25 * np.exp(0.5))
+    assert float(law.variance) < 10
+    open_ended = NumericLaw(Weighed(tensor(0.5, 0.5), torch.tensor([0, 0])),
+                            Poissons(tensor(1.0, np.inf)))  # fmt: skip
+    assert float(open_ended.mean) == float(open_ended.sd) == np.inf
+    assert float(open_ended.mix.error_of(open_ended.mean_scores)) == np.inf
