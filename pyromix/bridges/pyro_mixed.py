@@ -51,7 +51,7 @@ class MixedProgram:
 
         Args:
             size: how many rows to generate; without meaning when rows are given.
-            rows: ``Records``, or names to tensors ``(m,)``: state numbers, -1 where missing, or
+            rows: rows of a fit (``fit.records``), or names to tensors ``(m,)``: state numbers, -1 where missing, or
                 numbers in the units of the user, nan where missing. Variables that are not named
                 are missing.
 
