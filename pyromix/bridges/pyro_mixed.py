@@ -51,9 +51,9 @@ class MixedProgram:
 
         Args:
             size: how many rows to generate; without meaning when rows are given.
-            rows: rows of a fit (``fit.records``), or names to tensors ``(m,)``: state numbers, -1 where missing, or
-                numbers in the units of the user, nan where missing. Variables that are not named
-                are missing.
+            rows: those of a fit (``fit.records``), or names to tensors ``(m,)``: state numbers, -1
+                where missing, or numbers in the units of the user, nan where missing. Variables
+                that are not named are missing.
 
         Returns:
             The value of every vertex and of U, ``(size,)`` when nothing is enumerated.
