@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from pyromix.answers import mixed_predict, mixed_simulate
 from pyromix.answers.mixed import ask
@@ -13,6 +14,9 @@ from pyromix.fitting.mixed import bundle, description
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.printed import as_html, as_text
 from pyromix.report.mixed import compose, plotting
+
+if TYPE_CHECKING:
+    from pyromix.bridges.pyro_mixed import MixedProgram
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,12 @@ class MixedFit(MixedRecord):
 
     save = bundle.save
     to_pgmpy = pgmpy.to_pgmpy
+
+    def to_pyro(self) -> MixedProgram:
+        """Return a Pyro program, sites of numbers in the units of the table; as ``px.to_pyro``."""
+        from pyromix.bridges import pyro_mixed  # imports Pyro
+
+        return pyro_mixed.mixed_program(self.mixture)
 
     summary = description.in_numbers
 

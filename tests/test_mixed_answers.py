@@ -12,6 +12,8 @@ from pyromix.answers.mixed.answer import NumericAnswer
 from pyromix.answers.mixed.do import query
 from pyromix.answers.mixed.effect import effect
 from pyromix.answers.mixed.engines import Engine, Summary, value
+from pyromix.answers.mixed.law import NumericLaw, Weighed
+from pyromix.answers.mixed.parts import Hurdles, LogNormals, Normals, Poissons
 from pyromix.answers.mixed.question import Question
 
 NORMAL = mixture(
@@ -135,6 +137,13 @@ def test_the_mean_of_a_count_with_a_normal_parent_has_a_closed_form():
     assert found.monte_carlo_error < 0.02 * expected
 
 
+def test_what_is_above_a_do_does_not_matter():
+    question = Question.from_names(TAILS.spec, "Y", {"T": 1.0})
+    assert question.relevant(TAILS.spec) == [TAILS.spec.vertex("Y")]
+    seen = Question.from_names(TAILS.spec, "Y", None, {"T": 1.0})
+    assert seen.relevant(TAILS.spec) == [0, 1, 2]
+
+
 # -- quantiles, densities and distribution functions are of one law ------------------------------
 
 
@@ -194,13 +203,21 @@ def test_quantiles_by_draws_on_which_evidence_hangs():
 
 
 @pytest.mark.parametrize(
-    ("m", "outcome", "evidence"), [(COUNT, "N", {}), (COUNT, "X", {"N": 4}), (HURDLE, "H", {})]
+    ("m", "outcome", "evidence", "quantile"),
+    [
+        (COUNT, "N", {}, None),
+        (COUNT, "X", {"N": 4}, None),
+        (HURDLE, "H", {}, None),
+        (HURDLE, "H", {}, 0.9),
+        (HURDLE, "Y", {}, 0.2),
+    ],
 )
-def test_the_error_that_is_told_is_the_spread_over_seeds(m, outcome, evidence):
+def test_the_error_that_is_told_is_the_spread_over_seeds(m, outcome, evidence, quantile):
     question = Question.from_names(m.spec, outcome, None, evidence)
-    laws = [sampling.solve(m, question, 400, seed) for seed in range(120)]
-    spread = float(torch.stack([law.mean for law in laws]).std())
-    told = float(torch.stack([law.mix.error_of(law.mean_scores) for law in laws]).mean())
+    summary = Summary(quantile)
+    laws = [sampling.solve(m, question, 400, seed) for seed in range(100)]
+    spread = float(torch.stack([summary.of(law) for law in laws]).std())
+    told = float(torch.stack([law.mix.error_of(summary.scores(law)) for law in laws]).mean())
     assert 0.75 < told / spread < 1.3
 
 
@@ -280,3 +297,44 @@ def test_gradients_by_draws_come_near_those_of_the_sum():
         slopes.append(torch.autograd.grad(at, theta)[0])
     gap = (slopes[0] - slopes[1]).norm() / slopes[0].norm()
     assert float(gap) < 0.05
+
+
+def test_counts_are_drawn_by_the_inverse_of_their_distribution():
+    """So that for the same random numbers they rise with the rate."""
+    from scipy import stats
+
+    for rate in (0.0, 0.3, 7.0, 400.0, 3000.0):
+        rates = torch.full((500,), rate, dtype=torch.float64)
+        drawn = sampling._counts(rates, torch.Generator().manual_seed(0))
+        uniform = torch.rand(500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        gap = np.abs(stats.poisson.ppf(uniform.numpy(), rate) - drawn.numpy())
+        assert gap.max() <= (1 if rate > sampling.MANY else 0)
+
+
+def test_gradients_of_several_values_are_those_of_each():
+    from pyromix.answers.mixed.spread import gradients
+
+    questions = [Question.from_names(COUNT.spec, "Y", {"N": n}) for n in (0, 3)]
+    ask = [lambda m, reference, q=q: value(m, q, reference=reference) for q in questions]
+    both = gradients(COUNT, ask)
+    assert both.shape == (2, len(COUNT.parameters))
+    torch.testing.assert_close(both, torch.cat([gradients(COUNT, one) for one in ask]))
+
+
+def test_numbers_at_the_end_of_the_range_leave_the_others_alone():
+    def tensor(*x):
+        return torch.tensor(x, dtype=torch.float64)
+
+    never = NumericLaw(Weighed(tensor(1.0, 0.0)), Poissons(tensor(2.0, np.inf)))
+    assert float(never.mean) == 2
+    assert float(never.variance) == 2
+    wide = NumericLaw(Weighed(tensor(0.5, 0.5)), Poissons(tensor(1.0, 1e160)))
+    assert wide.quantile(tensor(0.1, 0.25, 0.49)).tolist() == [0, 1, 3]
+    nobody = Hurdles(tensor(1.0, 0.5), LogNormals(Normals(tensor(2000.0, 0.0), tensor(1.0, 1.0))))
+    law = NumericLaw(Weighed(tensor(0.5, 0.5)), nobody)
+    assert float(law.mean) == pytest.approx(0.25 * np.exp(0.5))
+    assert float(law.variance) < 10
+    open_ended = NumericLaw(Weighed(tensor(0.5, 0.5), torch.tensor([0, 0])),
+                            Poissons(tensor(1.0, np.inf)))  # fmt: skip
+    assert float(open_ended.mean) == float(open_ended.sd) == np.inf
+    assert float(open_ended.mix.error_of(open_ended.mean_scores)) == np.inf

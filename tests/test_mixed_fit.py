@@ -185,3 +185,17 @@ def test_products_with_numbers_are_gaussian_mixtures():
     assert isinstance(found, px.MixedFit)
     assert not any(found.spec.parents)
     assert (found.predict_proba(frame)["1"] > 0.5).eq(u).mean() > 0.97
+
+
+def test_a_fit_is_a_program_in_the_units_of_the_table(fit):
+    """Its log-likelihood of the table is the fit's, and its answers are."""
+    import pyro.infer
+
+    program = fit.to_pyro()
+    elbo = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1)
+    score = -elbo.loss(lambda: program(rows=fit.records), lambda: None)
+    assert score == pytest.approx(fit.log_likelihood, rel=1e-9)
+    by_pyro = fit.query("Y", do={"X": 1.0}, engine="pyro")
+    exact = fit.query("Y", do={"X": 1.0})
+    assert abs(by_pyro.mean - exact.mean) < 4.5 * by_pyro.monte_carlo_error
+    assert by_pyro.spread.errors[0] > exact.spread.errors[0] > 0

@@ -13,6 +13,8 @@ from test_mixed_answers import CHILD, COUNT, EXACT, HURDLE, NORMAL, TAILS, agree
 
 import pyromix as px
 from pyromix.answers.mixed.do import query
+from pyromix.answers.mixed.engines import Engine, value
+from pyromix.answers.mixed.question import Question
 from pyromix.bridges.pyro_mixed import MixedProgram
 from pyromix.errors import DataError, SpecError
 
@@ -86,11 +88,22 @@ def test_missing_states_are_summed_out_and_missing_numbers_drawn():
         ]
         expected += float(torch.tensor(terms, dtype=torch.float64).logsumexp(0))
     assert score == pytest.approx(expected, rel=1e-10)
-    holes = rows["X"].clone()
-    holes[:5] = torch.nan
-    drawn = px.to_pyro(ALL)(rows={**rows, "X": holes})
-    assert bool(drawn["X"].isfinite().all())
-    torch.testing.assert_close(drawn["X"][5:], rows["X"][5:])
+
+
+def test_missing_numbers_are_drawn_and_harm_no_slope():
+    rows = rows_of(ALL)
+    holes = {name: rows[name].clone() for name in "XWN"}
+    for column in holes.values():
+        column[:5] = torch.nan
+    theta = ALL.parameters.requires_grad_()
+    program = px.to_pyro(ALL.with_parameters(theta))
+    trace = poutine.trace(program).get_trace(rows={**rows, **holes})
+    for name, column in holes.items():
+        drawn = trace.nodes[name]["value"]
+        assert bool(drawn.isfinite().all())
+        torch.testing.assert_close(drawn[5:], column[5:])
+    (slope,) = torch.autograd.grad(trace.log_prob_sum(), theta)
+    assert bool(slope.isfinite().all())
 
 
 def test_handlers_of_pyro_see_the_units_of_the_user():
@@ -146,3 +159,16 @@ def test_programs_refuse_by_name():
         px.to_pyro(ALL, prior=1.0)
     with pytest.raises(SpecError, match="plate named 'rows'"):
         px.to_pyro(mixture({"rows": "real"}, {}))
+
+
+def test_an_answer_by_pyro_has_the_slope_of_our_engines():
+    question = Question.from_names(NORMAL.spec, "W", {"X": 1.0})
+    theta = NORMAL.parameters.requires_grad_()
+    here = NORMAL.with_parameters(theta)
+    slopes = []
+    for name in ("pyro", "exact"):
+        (at,) = value(here, question, engine=Engine(name, 2000))
+        slopes.append(torch.autograd.grad(at, theta, retain_graph=True)[0])
+    torch.testing.assert_close(*slopes)
+    by_pyro, exact = (value(NORMAL, question, engine=Engine(n, 2000)) for n in ("pyro", "exact"))
+    assert float(by_pyro) != float(exact)

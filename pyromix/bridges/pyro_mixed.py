@@ -8,7 +8,6 @@ from typing import Any
 
 import pyro
 import torch
-from jaxtyping import Float
 from pyro import distributions as dist
 from pyro.distributions import constraints
 from pyro.poutine.runtime import InferDict
@@ -52,9 +51,9 @@ class MixedProgram:
 
         Args:
             size: how many rows to generate; without meaning when rows are given.
-            rows: ``Records``, or names to tensors ``(m,)``: state numbers, -1 where missing, or
-                numbers in the units of the user, nan where missing. Variables that are not named
-                are missing.
+            rows: those of a fit (``fit.records``), or names to tensors ``(m,)``: state numbers, -1
+                where missing, or numbers in the units of the user, nan where missing. Variables
+                that are not named are missing.
 
         Returns:
             The value of every vertex and of U, ``(size,)`` when nothing is enumerated.
@@ -86,6 +85,7 @@ class MixedProgram:
         ]
         # Where U does not act, no axis of U shall appear.
         sources = torch.zeros_like(source[..., :1]).flatten()[:1] if spec.shared(v) else source
+        sources, *parents = torch.broadcast_tensors(sources, *parents)
         return site_law(units[v], self.mixture.cpds[v].distribution(sources, parents))
 
 
@@ -203,8 +203,8 @@ def _site(spec: MixedSpec, v: int, law: Any, column: Tensor | None) -> Tensor:
     return pyro.sample(name, dist.Categorical(logits=logits), infer=infer)
 
 
-def _columns(mixture: MixedMixture, rows: Any) -> dict[int, Float[Tensor, " m"]]:
-    """Cells by vertex, in the user's units; empty without rows.
+def _columns(mixture: MixedMixture, rows: Any) -> dict[int, Tensor]:
+    """Cells ``(m,)`` by vertex, in the user's units; empty without rows.
 
     Raises:
         DataError: unequal lengths, or cells that a variable cannot have.

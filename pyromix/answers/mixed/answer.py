@@ -93,6 +93,11 @@ class NumericAnswer:
         """Probability of exactly zero; None unless the outcome has the kind 'hurdle'."""
         return None if self.law.zero is None else float(self.law.zero.detach())
 
+    @property
+    def rests_on_few(self) -> bool:
+        """Whether nine of ten numbers lie below the mean, which is then a matter of the tail."""
+        return self.mean > self.quantile(0.9)
+
     def quantile(self, q: Any) -> Any:
         """Return the least numbers up to which the probability reaches ``q``.
 
@@ -174,9 +179,9 @@ class NumericAnswer:
         row += list(self.quantile(PRINTED_QUANTILES))
         grid = Grid(header, [[f"{x:.4g}" for x in row]], n_left=0)
         lines = []
-        if self.mean > row[-1]:
+        if self.rests_on_few:
             lines.append(
-                "the mean lies beyond the 95% quantile: it rests on few, very large numbers; "
+                "the mean lies beyond the 90% quantile: it rests on few, very large numbers; "
                 "compare medians"
             )
         if self.spread is not None and not self.spread.refused:

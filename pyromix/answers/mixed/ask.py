@@ -20,7 +20,7 @@ from pyromix.answers.mixed.engines import Engine, Summary, value
 from pyromix.answers.mixed.question import Question
 from pyromix.answers.mixed.reach import extrapolations
 from pyromix.answers.mixed.sampling import N_SAMPLES
-from pyromix.answers.mixed.spread import Spread, spread_of
+from pyromix.answers.mixed.spread import Spread, Value, spread_of
 from pyromix.errors import UnsupportedRowsWarning, warn
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.arguments import flag, level_of
@@ -208,14 +208,15 @@ def dose_response(
     )
     certainty = admitted(fit, found.questions, require)
 
-    def curve(mixture: MixedMixture, reference: MixedMixture | None) -> Tensor:
-        laws = [found.engine.law(mixture, q, reference) for q in found.questions]
-        return torch.stack([found.summary.of(law) for law in laws]).flatten()
+    def point(question: Question) -> Value:
+        return lambda mixture, reference: value(
+            mixture, question, found.summary, found.engine, reference=reference
+        )
 
     spread = _spread(
         fit,
         certainty,
-        curve,
+        [point(question) for question in found.questions],
         found.all_errors.ravel(),
         bounded=not is_numeric(fit.spec, found.outcome),
         interval=interval,
@@ -232,7 +233,7 @@ def _wanted(interval: bool | None) -> bool | None:
 def _spread(
     fit: MixedRecord,
     certainty: Certainty,
-    found: Any,
+    found: Value | Sequence[Value],
     monte_carlo: Any,
     *,
     bounded: bool,
@@ -241,7 +242,8 @@ def _spread(
     """How far values may be off, where that can be said."""
     if not certainty.at_least(Certainty.LOCAL):
         with torch.no_grad():
-            values = found(fit.mixture, None).cpu().numpy()
+            parts = [found] if callable(found) else found
+            values = torch.cat([part(fit.mixture, None) for part in parts]).cpu().numpy()
         why = UNHEARD if certainty is Certainty.WEAK else SHAPE
         return Spread(values, np.full(values.shape, np.nan), refused=why)
     errors = np.atleast_1d(monte_carlo)

@@ -9,8 +9,10 @@ import torch
 
 from pyromix.answers.mixed.answer import MixedAnswer, answer_of
 from pyromix.answers.mixed.engines import Engine, mixed_of
+from pyromix.answers.mixed.law import NumericLaw
 from pyromix.answers.mixed.question import Question
 from pyromix.answers.mixed.sampling import N_SAMPLES
+from pyromix.errors import QueryError
 from pyromix.model.mixed import MixedMixture
 from pyromix.model.mixture import Fitted
 from pyromix.model.randomness import RandomState
@@ -45,7 +47,8 @@ def query(
 
     Raises:
         QueryError: an unknown name, state or engine, a variable in two roles, a number that a
-            variable cannot be, or no exact sum where one was asked for.
+            variable cannot be, no exact sum where one was asked for, or a mean that is too large to
+            be a number.
         PositivityError: the evidence is impossible under the do.
     """
     mixture = mixed_of(mixture)
@@ -53,4 +56,10 @@ def query(
     how = Engine(engine, n_samples, random_state).settled(mixture, [question])
     with torch.no_grad():
         law = how.law(mixture, question)
+    if isinstance(law, NumericLaw) and bool(law.mean.isnan()):
+        raise QueryError(
+            f"{question.title(mixture.spec)}: numbers come up that are too large for double "
+            "precision, such as exponentials of lines far beyond the data; ask about settings that "
+            "occur in the data"
+        )
     return answer_of(mixture.spec, question, law, how)

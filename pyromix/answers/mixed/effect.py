@@ -171,7 +171,7 @@ class MixedEffect:
         lines = fit_lines(self.certainty, self.spread)
         lines += engine_lines(arm.engine, arm.law.mix, "the difference", error)
         if numeric and self.do.summary.quantile is None and _rests_on_few(self.do):
-            lines.insert(0, "a mean lies beyond its 95% quantile: it rests on few, very large "
+            lines.insert(0, "a mean lies beyond its 90% quantile: it rests on few, very large "
                             "numbers; compare medians (quantile=0.5)")  # fmt: skip
         title = f"Effect of {low} -> {high} on {outcome}"
         return Printed(title, tuple(grids), (*lines, *self.notes))
@@ -332,4 +332,4 @@ def _row(change: Change, cell: int) -> list[str]:
 
 def _rests_on_few(change: Change) -> bool:
     arms = [arm for arm in change.arms if isinstance(arm, NumericAnswer)]
-    return any(arm.mean > arm.quantile(0.95) for arm in arms)
+    return any(arm.rests_on_few for arm in arms)

@@ -155,7 +155,8 @@ def value(
         mixture: perhaps ``point.with_parameters(theta)``, whose answer is then differentiable.
         question: what is asked.
         summary: what of the law.
-        engine: how; for finite differences take one that is ``settled``.
+        engine: how; for finite differences take one that is ``settled``. Draws of Pyro have no
+            slope: theirs is that of our own engines.
         reference: for finite differences by sampling, the mixture around which they are taken;
             without it values jump where a state or count is drawn. Gradients need none.
 
@@ -166,7 +167,12 @@ def value(
         QueryError: there is no exact sum, and one was asked for.
         PositivityError: the evidence is impossible.
     """
-    return summary.of(engine.law(mixture, question, reference))
+    found = summary.of(engine.law(mixture, question, reference))
+    if engine.name != "pyro" or not mixture.parameters.requires_grad:
+        return found
+    ours = Engine("auto", engine.n_samples, engine.random_state)
+    smooth = value(mixture, question, summary, ours, reference=reference)
+    return found + (smooth - smooth.detach())
 
 
 def mixed_of(given: MixedMixture | Fitted) -> MixedMixture:

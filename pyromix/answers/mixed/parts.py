@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,11 @@ from pyromix.model.kind import Unit
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
+HIGHEST = 1e300
+"""Rates beyond are this one where a probability is asked for."""
 
+
+@runtime_checkable
 class Parts(Protocol):
     """Laws of one number, ``c`` of them."""
 
@@ -232,13 +236,16 @@ class Poissons:
     @property
     def start(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
         """Means, and standard deviations with one added."""
-        return self.rate, self.rate.sqrt() + 1
+        rate = self.rate.clamp_max(HIGHEST)
+        return rate, rate.sqrt() + 1
 
     def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
         """Probability of counts up to some."""
         shape = (at.detach().floor() + 1).clamp_min(0.0)[..., None]
         above = shape > 0
-        safe, rate = torch.broadcast_tensors(torch.where(above, shape, 1.0), self.rate)
+        safe, rate = torch.broadcast_tensors(
+            torch.where(above, shape, 1.0), self.rate.clamp_max(HIGHEST)
+        )
         found = torch.special.gammaincc(safe, rate)
         return torch.where(above, found, torch.zeros_like(found))
 
@@ -267,13 +274,13 @@ class Hurdles:
     @property
     def mean(self) -> Float[Tensor, " c"]:
         """Expectations, zeros included."""
-        return (1 - self.zero) * self.above.mean
+        return (1 - self.zero) * torch.where(self.zero < 1, self.above.mean, 0.0)
 
     @property
     def variance(self) -> Float[Tensor, " c"]:
         """Variances, zeros included."""
         inside = self.above.variance + self.zero * self.above.mean.square()
-        return (1 - self.zero) * inside
+        return (1 - self.zero) * torch.where(self.zero < 1, inside, 0.0)
 
     @property
     def start(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:

@@ -17,10 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.special import ndtri, pdtr, pdtrik
 from torch import Tensor
 
 from pyromix.answers.mixed.draws import parts_of_draws
@@ -43,7 +41,7 @@ from pyromix.model.spec import SOURCE
 N_SAMPLES = 20_000
 """Draws of an answer, over all sources."""
 
-MANY = 1e3
+MANY = 500.0
 """Rates from which on a count is drawn as a rounded, slightly skewed normal number."""
 
 HIGHEST_RATE = 1e15
@@ -200,18 +198,23 @@ def _counts(rate: Float[Tensor, " c"], generator: torch.Generator) -> Float[Tens
     """Counts that rise with the rate for the same random numbers, which torch's do not."""
     uniform = torch.rand(
         rate.shape, dtype=torch.float64, generator=generator, device=generator.device
-    )
-    q, mean = uniform.cpu().numpy(), rate.detach().clamp_max(HIGHEST_RATE).cpu().numpy()
-    small = np.minimum(mean, MANY)
-    found = np.ceil(pdtrik(q, small))
-    below = np.maximum(found - 1, 0.0)
-    found = np.where(pdtr(below, small) >= q, below, found)
-    if (mean > MANY).any():  # Cornish and Fisher's second term leaves an error of 1 / rate
-        z = ndtri(np.maximum(q, 1e-300))
-        found = np.where(
-            mean > MANY, np.floor(mean + np.sqrt(mean) * z + (z**2 - 1) / 6 + 0.5), found
-        )
-    return torch.from_numpy(found).to(rate.device)
+    ).to(rate.device)
+    small = rate.clamp_max(MANY)
+    chance = (-small).exp()
+    reached, found = chance.clone(), torch.zeros_like(rate)
+    most = float(small.max())
+    for n in range(1, int(most + 12 * most**0.5) + 40):  # as far as double precision tells apart
+        short = reached < uniform
+        if not bool(short.any()):
+            break
+        found = found + short
+        chance = chance * small / n
+        reached = reached + chance
+    # Beyond, Cornish and Fisher's second term leaves an error of 1 / rate.
+    mean = rate.clamp_max(HIGHEST_RATE)
+    z = torch.special.ndtri(uniform.clamp_min(1e-300))
+    line = (mean + mean.sqrt() * z + (z.square() - 1) / 6 + 0.5).floor()
+    return torch.where(mean > MANY, line, found)
 
 
 def _seeds(n_variables: int, random_state: RandomState) -> tuple[tuple[int, int], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -67,7 +67,7 @@ class Spread:
 
 def spread_of(
     fit: MixedRecord,
-    value: Value,
+    value: Value | Sequence[Value],
     monte_carlo: Float[np.ndarray, " cells"] | float = 0.0,
     *,
     bounded: bool = False,
@@ -77,7 +77,7 @@ def spread_of(
 
     Args:
         fit: with its table, or with draws.
-        value: what is asked.
+        value: what is asked; several, whose numbers stand one after the other.
         monte_carlo: standard errors of the values by sampling.
         bounded: whether the values are probabilities.
         interval: whether standard errors are wanted; None for where they are cheap.
@@ -85,15 +85,19 @@ def spread_of(
     Raises:
         PyromixError: they are wanted, and cannot be had.
     """
-    with torch.no_grad():
-        centre = value(fit.mixture, None).detach().cpu().numpy()
+    values = [value] if callable(value) else value
+
+    def found(mixture: MixedMixture, reference: MixedMixture | None) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([one(mixture, reference) for one in values])
+
+    centre = found(fit.mixture, None).cpu().numpy()
     nothing = np.full(centre.shape, np.nan)
     if interval is False:
         return Spread(centre, nothing, refused="interval=False asked for none")
     if fit.sampled is not None:
-        with torch.no_grad():
-            # The same random numbers around the same mixture: draws differ by their parameters.
-            points = [value(fit.mixture.with_parameters(draw), fit.mixture) for draw in fit.sampled]
+        # The same random numbers around the same mixture: draws differ by their parameters.
+        points = [found(fit.mixture.with_parameters(draw), fit.mixture) for draw in fit.sampled]
         draws = torch.stack(points).cpu().numpy()
         return Spread(centre, draws.std(0, ddof=1), draws, bounded)
     if fit.table is None and not interval:
@@ -109,17 +113,18 @@ def spread_of(
         if interval:
             raise
         return Spread(centre, nothing, refused=str(error))
-    errors = known.errors(gradients(fit.mixture, value)).cpu().numpy()
+    errors = known.errors(gradients(fit.mixture, values)).cpu().numpy()
     return Spread(centre, np.hypot(errors, monte_carlo), None, bounded)
 
 
-def gradients(mixture: MixedMixture, value: Value) -> Float[Tensor, "cells p"]:
-    """Derivatives of values by the free coordinates."""
+def gradients(mixture: MixedMixture, values: Value | Sequence[Value]) -> Float[Tensor, "cells p"]:
+    """Derivatives of values by the free coordinates; one value after the other is held."""
     at = mixture.parameters.detach().requires_grad_()
-    with torch.enable_grad():
-        found = value(mixture.with_parameters(at), None)
-        rows = []
-        for i in range(len(found)):
-            (row,) = torch.autograd.grad(found[i], at, retain_graph=True, allow_unused=True)
+    rows = []
+    for value in [values] if callable(values) else values:
+        with torch.enable_grad():
+            found = value(mixture.with_parameters(at), None)
+        for number in found.unbind():
+            (row,) = torch.autograd.grad(number, at, retain_graph=True, allow_unused=True)
             rows.append(torch.zeros_like(at) if row is None else row)
     return torch.stack(rows)

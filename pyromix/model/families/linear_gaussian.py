@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,8 @@ from pyromix.errors import SpecError
 from pyromix.model.cpd import permuted
 from pyromix.model.families.layout import ALONE, Layout
 from pyromix.model.families.sweep import sweep
+
+L = TypeVar("L", bound="LinearGaussianCPD")
 
 LOG_TAU = math.log(2 * math.pi)
 
@@ -112,7 +114,7 @@ class LinearGaussianCPD:
         lines = self.coefficients[..., copies, :, :].flatten(-3)
         return torch.cat([lines, self.variances[..., copies, :].log().flatten(-2)], -1)
 
-    def with_parameters(self, parameters: Float[Tensor, "*batch free"]) -> Self:
+    def with_parameters(self: L, parameters: Float[Tensor, "*batch free"]) -> L:
         """Return the distribution at other coordinates."""
         lead, rows, columns = parameters.shape[:-1], self.layout.n_rows, self.layout.n_columns
         copies = 1 if self.shared else self.n_sources
@@ -220,7 +222,7 @@ class LinearGaussianCPD:
             shares.new_zeros(k, rows, q, q).index_add_(1, row, squares.transpose(0, 1)),
         )
 
-    def estimate(self, statistics: LinearSums, prior: LinearSums | None = None) -> Self:
+    def estimate(self: L, statistics: LinearSums, prior: LinearSums | None = None) -> L:
         """Return the likeliest lines and variances: weighted least squares per source and row."""
         sums = statistics.pooled() if self.shared else statistics
         if prior is not None:
@@ -261,7 +263,7 @@ class LinearGaussianCPD:
         """The law of each row."""
         return Normal(*self._rows(sources, parents), validate_args=False)
 
-    def relabel(self, order: Sequence[int] | Int[Tensor, "*batch k"]) -> Self:
+    def relabel(self: L, order: Sequence[int] | Int[Tensor, "*batch k"]) -> L:
         """Return the distribution whose source j is source ``order[j]`` of this one."""
         index = torch.as_tensor(order, device=self.variances.device, dtype=torch.long)
         index = index.expand(*self.batch_shape, self.n_sources)
