@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from test_mixed_intake import dag
 
 import pyromix as px
-from pyromix.errors import DataError, FileError
+from pyromix.errors import DataError, FileError, SpecError
 from pyromix.fitting.mixed.bundle import FIELDS
 from pyromix.formats.bundle import MANIFEST, TENSORS
 
@@ -162,3 +162,9 @@ def test_missing_parts_are_refused(content, tmp_path):
         rest = {n: t for n, t in tensors.items() if n != name}
         with pytest.raises(FileError, match="incomplete or damaged"):
             loaded(tmp_path, manifest, rest)
+
+
+def test_functions_of_tables_say_what_a_fit_with_numbers_answers(fit):
+    for call in (px.query, px.effect, px.write):
+        with pytest.raises(SpecError, match=r"some variables are numbers; ask the fit itself"):
+            call(fit, "A", "B") if call is px.effect else call(fit, "x.bif")
