@@ -199,3 +199,13 @@ def test_a_fit_is_a_program_in_the_units_of_the_table(fit):
     exact = fit.query("Y", do={"X": 1.0})
     assert abs(by_pyro.mean - exact.mean) < 4.5 * by_pyro.monte_carlo_error
     assert by_pyro.spread.errors[0] > exact.spread.errors[0] > 0
+
+
+def test_a_state_that_a_source_has_no_rows_with_is_said():
+    """Nobody in the first source is treated: the do over both sources rests on the prior there."""
+    frame, u = confounded(1500, 5)
+    frame["X"] = np.where(u & (np.arange(1500) % 2 == 0), "treated", "not")
+    found = px.fit(VIEWS, frame, 2)
+    with pytest.warns(px.UnsupportedRowsWarning, match=r"X='treated': source 0 has .* such rows"):
+        effect = found.effect("X", "Y", contrast=("not", "treated"))
+    assert "rests on the prior" in str(effect)

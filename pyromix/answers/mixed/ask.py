@@ -18,7 +18,7 @@ from pyromix.answers.mixed.dose import DoseResponse
 from pyromix.answers.mixed.effect import Change, MixedEffect
 from pyromix.answers.mixed.engines import Engine, Summary, value
 from pyromix.answers.mixed.question import Question
-from pyromix.answers.mixed.reach import extrapolations
+from pyromix.answers.mixed.reach import hardly_reached
 from pyromix.answers.mixed.sampling import N_SAMPLES
 from pyromix.answers.mixed.spread import Spread, Value, spread_of
 from pyromix.errors import UnsupportedRowsWarning, warn
@@ -271,12 +271,11 @@ def _spread_of_change(
 
 
 def _far(fit: MixedRecord, questions: Sequence[Question]) -> tuple[str, ...]:
-    """Settings that lie where a source has no rows: said, and warned of."""
+    """Settings that a source has hardly a row with: said, and warned of."""
     said: dict[str, None] = {}
     for question in questions:
         for v, at in question.do.items():
-            if is_numeric(fit.spec, v):
-                said |= dict.fromkeys(extrapolations(fit, v, float(at)))
+            said |= dict.fromkeys(hardly_reached(fit, v, float(at)))
     for sentence in said:
         warn(f"{sentence}.", UnsupportedRowsWarning)
     return tuple(said)

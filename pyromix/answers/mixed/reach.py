@@ -1,4 +1,4 @@
-"""Whether a number that a variable is set to lies where each source has rows."""
+"""Whether a variable is set to what each source has rows with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.kind import Kind
 
 FEW_ROWS = 5.0
-"""Rows of a source near a number, below which the line of the source extrapolates."""
+"""Rows of a source near a number, or in a state, below which it says little of what would be."""
 
 LEAST_WEIGHT = 0.01
 """P(U) of sources that matter."""
@@ -42,6 +42,36 @@ def rows_near(
     width = 1.06 * spread.sqrt() * total.clamp_min(1.0) ** -0.2
     near = (x[:, None] - place).abs() <= width
     return (shares * near).sum(0), width
+
+
+def rows_in(fit: MixedRecord, vertex: int, state: int) -> Float[Tensor, " k"]:
+    """Expected rows of each source in a state of a variable."""
+    records = fit.records
+    shares = posterior(fit, records) * records.weights[:, None]
+    return shares[records.columns[vertex] == state].sum(0)
+
+
+def hardly_reached(fit: MixedRecord, vertex: int, value: float) -> tuple[str, ...]:
+    """What is to be said of a setting that a source has few rows with; empty where it has some.
+
+    Args:
+        fit: with its table, or nothing can be said.
+        vertex: the variable that is set.
+        value: a number in the units of its column, or the number of a state.
+    """
+    if fit.table is None:
+        return ()
+    if fit.spec.kind(vertex).numeric:
+        return extrapolations(fit, vertex, value)
+    spec, said = fit.spec, []
+    state, names = spec.binned.states_of(vertex)[int(value)], spec.binned.source_states
+    for u, n in enumerate(rows_in(fit, vertex, int(value)).tolist()):
+        if n < FEW_ROWS and float(fit.mixture.weights[u]) > LEAST_WEIGHT:
+            said.append(
+                f"{spec.name(vertex)}={state!r}: source {names[u]!r} has {n:.2g} such rows; what "
+                "it would do there rests on the prior"
+            )
+    return tuple(said)
 
 
 def extrapolations(fit: MixedRecord, vertex: int, value: float) -> tuple[str, ...]:
