@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pyromix.criticism.advising import Additions, measure_next
     from pyromix.criticism.candidates import Selection
     from pyromix.criticism.checking import IdentifiabilityReport, check
+    from pyromix.criticism.graph.asking import graph_check
+    from pyromix.criticism.graph.result import GraphCheck
     from pyromix.criticism.likelihood_ratio import LikelihoodRatioTest, bootstrap_lrt
     from pyromix.criticism.selection import select_n_sources
     from pyromix.data.counts import Counts
@@ -108,6 +110,8 @@ _NAMES = {
         "IdentifiabilityReport",
         "check",
     ),
+    "criticism.graph.asking": ("graph_check",),
+    "criticism.graph.result": ("GraphCheck",),
     "criticism.likelihood_ratio": (
         "LikelihoodRatioTest",
         "bootstrap_lrt",
@@ -211,6 +215,7 @@ __all__ = [
     "DoQuery",
     "Effect",
     "FileError",
+    "GraphCheck",
     "IIDFit",
     "IdentifiabilityReport",
     "IdentificationError",
@@ -256,6 +261,7 @@ __all__ = [
     "fit_product",
     "from_pgmpy",
     "from_pyro",
+    "graph_check",
     "identify_iid",
     "load",
     "match_sources",
