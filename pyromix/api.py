@@ -18,6 +18,7 @@ from pyromix.answers import simulate as simulation
 from pyromix.api_mixed import MixedFit
 from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
+from pyromix.criticism.graph import asking as graph
 from pyromix.criticism import sensitivity as variation
 from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
@@ -91,6 +92,7 @@ class MixtureFit(Fit):
 
     predictive_check = prediction.predictive_check
     sensitivity = variation.sensitivity
+    graph_check = graph.check_fit
 
     plot = plotting.plot
     report = compose.make_report

@@ -76,9 +76,7 @@ class Families:
         return Families.of(mixture.spec, rows, shares)
 
     @staticmethod
-    def of(
-        spec: MixtureSpec, rows: Int[Tensor, "m n"], shares: Float[Tensor, "m k"]
-    ) -> Families:
+    def of(spec: MixtureSpec, rows: Int[Tensor, "m n"], shares: Float[Tensor, "m k"]) -> Families:
         """Of complete rows and what each weighs in each source."""
         return Families(spec, rows.long().T.contiguous(), shares)
 
@@ -176,7 +174,7 @@ def _complete(
     if size > MAX_COMPLETIONS:
         raise DataError(
             f"expected missing cells of at most {MAX_COMPLETIONS:,} completions in all, found "
-            f"{size:.2g}; drop the rows or the variables that lack most (missing=\"drop\")"
+            f'{size:.2g}; drop the rows or the variables that lack most (missing="drop")'
         )
     rows, owner = rows.long(), torch.arange(len(rows), device=rows.device)
     for v, card in enumerate(spec.cards):

@@ -64,7 +64,9 @@ class Knowledge:
                     )
                 tier[v] = place
         found = Knowledge(
-            tuple(tier), _edges(schema, "required", required), _edges(schema, "forbidden", forbidden)
+            tuple(tier),
+            _edges(schema, "required", required),
+            _edges(schema, "forbidden", forbidden),
         )
         for a, b in sorted(found.required):
             if not found.allows(a, b):
@@ -92,7 +94,7 @@ class Knowledge:
 def _tiers(tiers: Any) -> list[tuple[Any, ...]]:
     if tiers is None:
         return []
-    if isinstance(tiers, Mapping):
+    if isinstance(tiers, Mapping | str) or any(isinstance(names, str) for names in tiers):
         raise SpecError(f"tiers must be lists of names, the earliest first, found {shown(tiers)}")
     return [
         listed("a tier", names, "names of variables")
@@ -103,7 +105,7 @@ def _tiers(tiers: Any) -> list[tuple[Any, ...]]:
 def _edges(schema: Schema, what: str, given: Any) -> frozenset[Edge]:
     edges = set()
     for pair in listed(what, given, "pairs (from, to)"):
-        ends = listed(f"an edge of {what}", pair, "two names, (from, to)")
+        ends = () if isinstance(pair, str) else listed(f"an edge of {what}", pair, "two names")
         if len(ends) != 2 or ends[0] == ends[1]:
             raise SpecError(f"{what}: expected a pair of different names, found {shown(pair)}")
         edges.add((_vertex(schema, ends[0], what), _vertex(schema, ends[1], what)))

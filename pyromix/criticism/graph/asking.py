@@ -47,6 +47,9 @@ DECISIVE = 10.0
 """Gain in BIC from which on a turned edge is demanded: very strong evidence on the scale of
 [R. E. Kass, A. E. Raftery, Bayes factors, JASA 90, 1995]."""
 
+CLEAR = 1e-6
+"""p-value so small that few rows behind a probability do not make it: no tables are simulated."""
+
 EffectOf = Callable[[BayesNetMixture], float]
 
 
@@ -78,7 +81,7 @@ def graph_check(
     parameters more: none means that the edge cannot be tested, a third outcome (THEORY section
     19.2). An added edge is demanded where p, after Holm's correction over all candidates, is at
     most the level, also against the optima of the graph as it is that fresh starts find. A dropped
-    edge is demanded where p is above the level and BIC is better without it. Turned edges are not
+    edge is demanded where BIC is better without it. Turned edges are not
     nested: they are demanded where BIC is better by 10 at least, and inside the class of graphs
     with the same laws the table cannot tell.
 
@@ -188,7 +191,7 @@ def check_fit(
         p_values = _corrected(added)
         doubtful = [
             t for t in strongest(added) if p_values[t.edit] <= level
-            and (t.sparse or bench.merged or doubts)
+            and (bench.merged or doubts or (t.sparse and p_values[t.edit] > CLEAR))
         ]  # fmt: skip
         drawn = [e for e in candidates if e.kind == ADD]
         drawn_p = simulated_p_values(
@@ -259,7 +262,7 @@ def _suggestion(
     p = p_values.get(edit, math.nan)
     demanded = {
         ADD: p <= level,
-        DROP: p > level and gain > 0,
+        DROP: gain > 0,
         TURN: gain >= DECISIVE,
     }[edit.kind]
     testable = trial.testable or edit.kind == TURN
@@ -297,9 +300,7 @@ def _doubts(fit: Fit) -> tuple[str, ...]:
     )
 
 
-def _effect(
-    spec: MixtureSpec, treatment: str | None, outcome: str | None
-) -> tuple[str, EffectOf]:
+def _effect(spec: MixtureSpec, treatment: str | None, outcome: str | None) -> tuple[str, EffectOf]:
     """The effect in words, and of a mixture: last state of the treatment against the first.
 
     Raises:

@@ -146,6 +146,11 @@ class GraphCheck:
         if not any(one.demanded and one.kind == ADD for one in self.suggestions):
             n = sum(one.action == ADD for one in self.suggestions)
             found.insert(0, f"the table asks for no further edge ({n} tested)")
+        if sum(one.kind == ADD for one in self.demanded) > 1:
+            found.append(
+                "one edge that lacks makes others seem to lack: add the first that makes sense, "
+                "and ask again"
+            )
         alike = [one for one in self.suggestions if _undecided(one)]
         if alike:
             edges = ", ".join(one.edge for one in alike)

@@ -145,8 +145,7 @@ class Bench:
 
     def verified(self, edit: Edit) -> Trial:
         """What a change gains, by EM."""
-        after, free_after = edit.applied(*self.edges)
-        start = self.families.maximised(after, free_after)
+        start = self.start(edit)
         if edit.kind == TURN and covered(self.spec, edit):
             return Trial(edit, start, 0.0, 0, False)
         found = climb(
@@ -156,8 +155,16 @@ class Bench:
             max_iter=STEPS,
             tol=GAIN / self.counts.n_rows,
         )
-        gain = found.log_likelihood - self.log_likelihood
-        return Trial(edit, found.mixture, gain, self._df(edit), self._sparse(edit))
+        return self.ended(edit, found.mixture, found.log_likelihood)
+
+    def start(self, edit: Edit) -> BayesNetMixture:
+        """Where EM starts after a change: the M-step of the expected counts."""
+        return self.families.maximised(*edit.applied(*self.edges))
+
+    def ended(self, edit: Edit, mixture: BayesNetMixture, log_likelihood: float) -> Trial:
+        """What a change gained, where EM ended after it."""
+        gain = log_likelihood - self.log_likelihood
+        return Trial(edit, mixture, gain, self._df(edit), self._sparse(edit))
 
     def projected(self, mixture: BayesNetMixture) -> BayesNetMixture:
         """Return the start that a fit of another graph makes on this one, by its posterior of U."""
@@ -184,7 +191,7 @@ class Bench:
         if edit.kind == TURN:
             return df
         reached = self._reached(edit)
-        return min(df, reached) if df > 0 else max(df, reached)
+        return max(df, reached) if edit.kind == DROP else min(df, reached)
 
     def _reached(self, edit: Edit) -> int:
         """Free probabilities more, those of rows of tables that nobody is in not counted."""
