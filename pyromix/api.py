@@ -18,8 +18,8 @@ from pyromix.answers import simulate as simulation
 from pyromix.api_mixed import MixedFit
 from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
-from pyromix.criticism.graph import asking as graph
 from pyromix.criticism import sensitivity as variation
+from pyromix.criticism.graph import asking as graph
 from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine

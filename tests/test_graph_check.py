@@ -44,7 +44,7 @@ def planted(n_rows=5000, seed=1):
     spec = numbered(5, EDGES)
     rng = np.random.default_rng(seed)
     cpts = []
-    for v, parents in enumerate(spec.parents):
+    for parents in spec.parents:
         shape = (2, *(2,) * len(parents))
         logit = rng.uniform(-0.3, 0.3, shape)
         for axis in range(len(shape)):
@@ -91,8 +91,9 @@ def test_counts_of_any_family_are_those_of_a_plain_loop(missing):
                   if all(s in (-1, t) for s, t in zip(row, w[1:], strict=True))}  # fmt: skip
         for (u, a, b, c), p in worlds.items():
             expected[u, c, b, a] += weight * p / sum(worlds.values())
-    by_loop = torch.tensor([[[[expected[u, c, b, a] for a in range(2)] for c in range(2)]
-                             for b in range(2)] for u in range(2)], dtype=torch.float64)  # fmt: skip
+    two = range(2)
+    cells = [[[[expected[u, c, b, a] for a in two] for c in two] for b in two] for u in two]
+    by_loop = torch.tensor(cells, dtype=torch.float64)
     torch.testing.assert_close(found.counts(0, (2, 1)), by_loop)
     torch.testing.assert_close(found.counts(0, (1,), False)[0], by_loop.sum((0, 2)))
     value = sum(n * math.log(n / row.sum()) for row in by_loop.reshape(-1, 2) for n in row if n)
@@ -264,7 +265,7 @@ def test_what_no_table_shows_is_a_third_outcome():
 
 
 def test_an_edge_from_the_source_is_a_candidate():
-    mixture, counts = planted()
+    _, counts = planted()
     spec = numbered(5, EDGES, uninfluenced=[1])
     found = px.graph_check(spec, counts, 2)
     assert (found[0].edge, found[0].demanded) == ("U -> V1", True)

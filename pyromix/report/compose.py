@@ -21,8 +21,8 @@ from pyromix.report.letter.write import write_letter
 from pyromix.report.numbers import count
 from pyromix.report.sections.answers import effect_section, sensitivity_section
 from pyromix.report.sections.fitting import data_section, k_section, starts_section
-from pyromix.report.sections.graph import graph_section
 from pyromix.report.sections.glossary import glossary_section
+from pyromix.report.sections.graph import graph_section
 from pyromix.report.sections.identification import plan_section, signal_section
 from pyromix.report.sections.record import predictive_section, reproducibility_section
 from pyromix.report.sections.sources import sources_section

@@ -87,8 +87,8 @@ def one(kind: str, seed: int) -> dict[str, object]:
     while not any(spec.parents):
         spec = random_spec(n, k, rng)
     counts = Counts.from_codes(spec, sample(random_tables(spec, strength, rng), n_rows, seed)[0])
-    line: dict[str, object] = {"kind": kind, "seed": seed, "n": n, "k": k, "N": n_rows,
-                               "strength": "weak" if weak else "strong", "prior": "pooled"}  # fmt: skip
+    line: dict[str, object] = {"kind": kind, "seed": seed, "n": n, "k": k, "N": n_rows}
+    line |= {"strength": "weak" if weak else "strong", "prior": "pooled"}
     asked, gone, false = spec, ("", ""), ("", "")
     if kind == "wrong":
         asked, gone, false = wrong_graph(spec, rng)

@@ -14,7 +14,6 @@ from pyromix.criticism.graph.edits import ADD, DROP, TURN, Edit, check_graph, ed
 from pyromix.criticism.graph.resampling import simulated_p_values
 from pyromix.criticism.graph.result import GraphCheck, Suggestion, strength
 from pyromix.criticism.graph.trials import Bench, Trial, named, strongest, too_many_parents
-from pyromix.data.counts import Counts
 from pyromix.data.weights import COUNTS
 from pyromix.errors import DataError, PositivityError, PyromixWarning, QueryError
 from pyromix.estimate.starts import batch_of

@@ -74,7 +74,7 @@ class Trial:
 
     @property
     def log_p(self) -> float:
-        """Logarithm of the p-value, which does not underflow; nan where there is nothing to test."""
+        """Logarithm of the p-value, which does not underflow; nan without a test."""
         return float(chi2.logsf(self.statistic, abs(self.df))) if self.testable else math.nan
 
     def bic_gain(self, n_rows: float) -> float:
