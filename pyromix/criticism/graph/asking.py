@@ -43,7 +43,7 @@ BETTER = 0.1
 """Nats by which an optimum must be better to be another."""
 
 DECISIVE = 10.0
-"""Gain in BIC from which on a turned edge is demanded: very strong evidence on the scale of
+"""Gain from which on a turned edge is demanded: very strong evidence on the scale of
 [R. E. Kass, A. E. Raftery, Bayes factors, JASA 90, 1995]."""
 
 CLEAR = 1e-6
@@ -80,9 +80,10 @@ def graph_check(
     parameters more: none means that the edge cannot be tested, a third outcome (THEORY section
     19.2). An added edge is demanded where p, after Holm's correction over all candidates, is at
     most the level, also against the optima of the graph as it is that fresh starts find. A dropped
-    edge is demanded where BIC is better without it. Turned edges are not
-    nested: they are demanded where BIC is better by 10 at least, and inside the class of graphs
-    with the same laws the table cannot tell.
+    edge is demanded where p is above the level and BIC is better without it. Turned edges are not
+    nested: they are demanded where BIC and twice the log-likelihood are better by 10 at least, and
+    inside the class of graphs with the same laws the table cannot tell. Where the table hardly
+    shows U no edge is dropped or turned.
 
     Args:
         model: as in ``fit``.
@@ -200,7 +201,9 @@ def check_fit(
         p_values |= resampled | _corrected([t for t in others if t.edit.kind == DROP])
         now = effect(bench.mixture)
         found = [
-            _suggestion(bench, trial, p_values, trial.edit in resampled, level, effect, now)
+            _suggestion(
+                bench, trial, p_values, trial.edit in resampled, level, not doubts, effect, now
+            )
             for trial in [*added, *others]
         ]
     found += [_impossible(spec, edit) for edit in hopeless]
@@ -254,6 +257,7 @@ def _suggestion(
     p_values: Mapping[Edit, float],
     resampled: bool,
     level: float,
+    certain: bool,
     effect: EffectOf,
     now: float,
 ) -> Suggestion:
@@ -261,8 +265,8 @@ def _suggestion(
     p = p_values.get(edit, math.nan)
     demanded = {
         ADD: p <= level,
-        DROP: gain > 0,
-        TURN: gain >= DECISIVE,
+        DROP: certain and p > level and gain > 0,
+        TURN: certain and min(gain, trial.statistic) >= DECISIVE,
     }[edit.kind]
     testable = trial.testable or edit.kind == TURN
     return Suggestion(
@@ -294,8 +298,8 @@ def _doubts(fit: Fit) -> tuple[str, ...]:
         return ()
     return (
         f"the table hardly shows {fit.spec.source} (p = {signal.p_value:.2g}): an edge and "
-        f"{fit.spec.source} may explain the same dependence, so edges are demanded only where "
-        "simulated tables say so too",
+        f"{fit.spec.source} may explain the same dependence, so edges are added only where "
+        "simulated tables say so too, and none is dropped or turned",
     )
 
 
