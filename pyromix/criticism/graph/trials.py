@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from scipy.stats import chi2
 
 from pyromix.criticism.graph.dimension import dimension
@@ -31,7 +30,7 @@ GAIN = 1e-4
 """Nats, over all rows, that a step of EM must gain."""
 
 FEW_ROWS = 5.0
-"""Expected rows behind a row of a table, below which chi-square is not trusted (Cochran's rule)."""
+"""Expected rows in a cell of a table, below which chi-square is not trusted (Cochran's rule)."""
 
 NO_ROWS = 0.5
 """Expected rows behind a row of a table that has no degrees of freedom: nobody is in it."""
@@ -47,7 +46,7 @@ class Trial:
         gain: of log-likelihood, in nats; at least that, where it was screened only.
         df: directions of parameters that a table shows more after it than before, negative for a
             dropped edge; of those that data reach.
-        sparse: whether few rows stand behind a row of a table that it makes or drops.
+        sparse: whether few rows stand behind a cell of a table that it makes or drops.
     """
 
     edit: Edit
@@ -207,13 +206,16 @@ class Bench:
         return int((rows >= NO_ROWS).sum()) * (self.spec.card(v) - 1)
 
     def _sparse(self, edit: Edit) -> bool:
-        """Whether a table of the larger graph has rows with few expected rows of data behind."""
+        """Whether a table of the larger graph has cells with few expected rows of data."""
         parents, free = self.edges
         if edit.kind != DROP:
             parents, free = edit.applied(parents, free)
-        rows = [self.families.counts(v, parents[v], v not in free).sum(-1) for v in edit.changed]
-        seen = torch.cat([each.flatten() for each in rows])
-        return bool(((seen >= NO_ROWS) & (seen < FEW_ROWS)).any())
+        for v in edit.changed:
+            cells = self.families.counts(v, parents[v], v not in free)
+            reached = cells.sum(-1, keepdim=True) >= NO_ROWS
+            if bool((reached & (cells < FEW_ROWS)).any()):
+                return True
+        return False
 
 
 def too_many_parents(spec: MixtureSpec, edit: Edit, n_rows: float) -> bool:
