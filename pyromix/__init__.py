@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyromix.answers.bounds import Bounds
     from pyromix.answers.effect import Effect
     from pyromix.answers.simulate import simulate
-    from pyromix.api import MixtureFit, RegressionFit, fit, fit_product, load
+    from pyromix.api import MixtureFit, RegressionFit, discover, fit, fit_product, load
     from pyromix.api_mixed import MixedFit
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
     from pyromix.bridges.pyro import to_pyro
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pyromix.data.counts import Counts
     from pyromix.data.moments import MomentSource, Rows
     from pyromix.data.population import Population, population
+    from pyromix.discovery.result import Discovery
     from pyromix.errors import (
         AddedSourceWarning,
         ContractionSizeError,
@@ -86,6 +87,7 @@ _NAMES = {
     "api": (
         "MixtureFit",
         "RegressionFit",
+        "discover",
         "fit",
         "fit_product",
         "load",
@@ -126,6 +128,7 @@ _NAMES = {
         "Population",
         "population",
     ),
+    "discovery.result": ("Discovery",),
     "errors": (
         "AddedSourceWarning",
         "ContractionSizeError",
@@ -212,6 +215,7 @@ __all__ = [
     "DataRepairWarning",
     "DependentSourceError",
     "DimensionLimitError",
+    "Discovery",
     "DoQuery",
     "Effect",
     "FileError",
@@ -255,6 +259,7 @@ __all__ = [
     "bounds",
     "check",
     "datasets",
+    "discover",
     "effect",
     "fit",
     "fit_iid",

@@ -53,12 +53,14 @@ class End:
         state: its graph.
         mixture: the fit.
         score: log-likelihood less half of log N for each free probability, in nats.
+        walked: whether the walk found it, from the best end of all starts.
     """
 
     kind: str
     state: State
     mixture: BayesNetMixture
     score: float
+    walked: bool = False
 
 
 def search(room: Room, counts: Counts, n_starts: int, seed: int) -> list[End]:
@@ -93,7 +95,7 @@ def search(room: Room, counts: Counts, n_starts: int, seed: int) -> list[End]:
     ends = [_loosened(room, counts, e) if e.score > ends[0].score - NEAR else e for e in ends]
     ends.sort(key=lambda end: -end.score)
     best = walked(room, counts, ends[0])
-    return [best, *ends] if best.score > ends[0].score + EQUAL else ends
+    return [replace(best, walked=True), *ends] if best.score > ends[0].score + EQUAL else ends
 
 
 def _shaken(

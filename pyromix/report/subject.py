@@ -88,15 +88,18 @@ def look_at(
         # Both arms of the effect are two scenarios of one question.
         varied = sensitivity(fit, question.outcome, {question.treatment: list(question.contrast)})
     effects = None if question is None else find_effects(fit, question)
+    identified = report_on(
+        fit.spec,
+        outcome=None if question is None else question.outcome,
+        treatment=None if question is None else question.treatment,
+        findings=_heard(fit, question, stage),
+    )
+    if fit.graph_was_found:
+        identified = replace(identified, found=identified.found.of_found_graph)
     return Subject(
         fit=fit,
         question=question,
-        identified=report_on(
-            fit.spec,
-            outcome=None if question is None else question.outcome,
-            treatment=None if question is None else question.treatment,
-            findings=_heard(fit, question, stage),
-        ),
+        identified=identified,
         stage=stage,
         effects=effects,
         bounds="there is no effect" if effects is None else find_bounds(fit, effects),
