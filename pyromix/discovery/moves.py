@@ -20,8 +20,8 @@ from pyromix.model.spec import MixtureSpec
 LEAST_GAIN = 1e-6
 """Nats by which a step of the walk must rise."""
 
-MOST_STEPS = 1000
-"""Steps of a walk; it rises all the while, so this is never met."""
+PATIENCE = 6
+"""Steps of a walk without a better graph after which it ends."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +125,27 @@ class Room:
         ]
 
     def climbed(self, families: Families, state: State) -> State:
-        """Walk uphill, the best step first, until no neighbour is better."""
-        for _ in range(MOST_STEPS):
-            gains = self.gains(families, state)
-            if not gains:
+        """Walk to the best neighbour not seen before, uphill or not; the best graph on the way.
+
+        Graphs of one class are worth the same, and an edge can often go only after others have
+        turned: the walk ends ``PATIENCE`` steps after it last rose.
+        """
+        best, top = state, self.score(families, state)
+        here, height, seen, left = state, top, {state}, PATIENCE
+        while left:
+            fresh = [
+                (gain, other) for gain, other in self.gains(families, here) if other not in seen
+            ]
+            if not fresh:
                 break
-            best = max(gain for gain, _ in gains)
-            if best <= LEAST_GAIN:
-                break
-            state = next(other for gain, other in gains if gain >= best - LEAST_GAIN)
-        return state
+            gain = max(gain for gain, _ in fresh)
+            here = next(other for own, other in fresh if own >= gain - LEAST_GAIN)
+            height += gain
+            seen.add(here)
+            left -= 1
+            if height > top + LEAST_GAIN:
+                best, top, left = here, height, PATIENCE
+        return best
 
     def random(self, rng: np.random.Generator, most: int = 2) -> State:
         """A random graph in the order of tiers, with up to ``most`` parents a vertex."""
