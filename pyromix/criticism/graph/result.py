@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,18 @@ COLUMNS = (
 
 PRINTED = 8
 """Lines of the printed table."""
+
+TOLD = 3
+"""Sentences on edges that lack; further ones mostly follow from these."""
+
+LEAST_P = 1e-6
+"""p-values are told down to this one."""
+
+SHOWN = 5e-4
+"""Change of an effect that is told where several edges would do."""
+
+EQUAL_STATISTICS = 0.02
+"""Difference of two statistics up to which graphs fit equally well: EM ends by a tolerance."""
 
 ALIKE = 1e-6
 """Gain in BIC, in nats, up to which an edge turned is one that the table cannot tell."""
@@ -142,15 +154,19 @@ class GraphCheck:
     @property
     def sentences(self) -> tuple[str, ...]:
         """What the table asks for, in words; one sentence where it asks for nothing."""
-        found = [self._in_words(one) for one in self.demanded]
+        groups = _alike([one for one in self.demanded if one.kind == ADD])
+        found = [self._asked_for(group) for group in groups[:TOLD]]
+        if len(groups) > 1:
+            more = len(groups) - TOLD
+            found.append(
+                (f"it asks for {more} more; " if more > 0 else "")
+                + "one edge that lacks makes others seem to lack: add the first that makes sense, "
+                "and ask again"
+            )
+        found += [self._in_words(one) for one in self.demanded if one.kind != ADD]
         if not any(one.demanded and one.kind == ADD for one in self.suggestions):
             n = sum(one.action == ADD for one in self.suggestions)
             found.insert(0, f"the table asks for no further edge ({n} tested)")
-        if sum(one.kind == ADD for one in self.demanded) > 1:
-            found.append(
-                "one edge that lacks makes others seem to lack: add the first that makes sense, "
-                "and ask again"
-            )
         alike = [one for one in self.suggestions if _undecided(one)]
         if alike:
             edges = ", ".join(one.edge for one in alike)
@@ -172,17 +188,30 @@ class GraphCheck:
             )
         return (*found, *self.doubts)
 
+    def _asked_for(self, group: Sequence[Suggestion]) -> str:
+        """Edges that lack, of which any would do."""
+        first = group[0]
+        p = f"p {'<' if first.p < LEAST_P else '='} {max(first.p, LEAST_P):.2g}"
+        by = ", by simulated tables" if first.resampled else ""
+        said = f"the table asks for {' or '.join(one.edge for one in group)}"
+        said += ", and cannot tell which" if len(group) > 1 else ""
+        said += f" ({p}{by}, BIC {first.bic_gain:+.1f})"
+        for one in group:
+            if abs(one.effect_change) >= SHOWN or (len(group) == 1 and self.asked):
+                which = f"with {one.edge} " if len(group) > 1 else ""
+                said += f"; {which}the effect would move from {self.effect:+.3f} to "
+                said += self._after(one)
+        return said
+
     def _in_words(self, one: Suggestion) -> str:
+        """An edge to drop or to turn."""
         effect = ""
         if not math.isnan(one.effect_change):
             effect = f"; the effect would move from {self.effect:+.3f} to {self._after(one)}"
         gain = f"BIC {one.bic_gain:+.1f}"
         if one.kind == TURN:
             return f"the table prefers {one.head} -> {one.tail} to {one.edge} ({gain}){effect}"
-        p = f"p {'<' if one.p < 1e-6 else '='} {max(one.p, 1e-6):.2g}"
-        asks = "asks for" if one.kind == ADD else "does not need"
-        by = ", by simulated tables" if one.resampled else ""
-        return f"the table {asks} {one.edge} ({p}{by}, {gain}){effect}"
+        return f"the table does not need {one.edge} (p = {one.p:.2g}, {gain}){effect}"
 
     def _after(self, one: Suggestion) -> str:
         return f"{self.effect + one.effect_change:+.3f}"
@@ -212,6 +241,19 @@ class GraphCheck:
 
     __str__ = __repr__ = as_text
     _repr_html_ = as_html
+
+
+def _alike(demanded: Sequence[Suggestion]) -> list[list[Suggestion]]:
+    """Edges that lack, those whose graphs fit the table equally well together."""
+    groups: list[list[Suggestion]] = []
+    for one in demanded:
+        last = groups[-1][0] if groups else None
+        same = last is not None and last.df == one.df
+        if same and last and abs(last.statistic - one.statistic) <= EQUAL_STATISTICS:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
 
 
 def _undecided(one: Suggestion) -> bool:
