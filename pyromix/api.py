@@ -433,8 +433,9 @@ def discover(
         max_parents: observed parents of a variable at most.
         random_state: of the starts.
         **options: ``expert_knowledge``, pgmpy's, in place of the three above; ``n_starts`` of each
-            kind; ``sample_weight``, ``weights_are``, ``missing``, ``missing_values``,
-            ``state_names`` as in ``fit``.
+            kind; ``source_moves=True`` also drops edges of the source that BIC does not need: what
+            it then directs leans on their absence; ``sample_weight``, ``weights_are``, ``missing``,
+            ``missing_values``, ``state_names`` as in ``fit``.
 
     Raises:
         SpecError: tiers, edges or a number are unusable or contradict each other, or the table has

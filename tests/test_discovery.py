@@ -99,7 +99,7 @@ def test_neighbours_are_dags_one_edge_apart_and_gains_are_differences_of_scores(
     codes = truth[2][0][:, :4]
     families = Families.of(spec, codes, torch.full((len(codes), 2), 0.5, dtype=torch.float64))
     known = Knowledge.of(spec, None, [("V0", "V1")], [("V3", "V0")])
-    room = room_of(spec, len(codes), knowledge=known)
+    room = room_of(spec, len(codes), knowledge=known, source_moves=True)
     state = State(parents_of(spec), frozenset({3}))
     own = room.score(families, state)
     gains = room.gains(families, state)

@@ -18,7 +18,7 @@ from pyromix.discovery.starts import climbed, families_of
 from pyromix.errors import DataError, PyromixWarning, QueryError, SpecError
 from pyromix.estimate.starts import batch_of
 from pyromix.fitting.inputs import take_in, without_edges
-from pyromix.model.arguments import is_whole, listed, shown, whole
+from pyromix.model.arguments import flag, is_whole, listed, shown, whole
 from pyromix.model.knowledge import Knowledge
 from pyromix.model.randomness import RandomState, check_seed, numpy_generator
 from pyromix.model.spec import MAX_SOURCES, MixtureSpec
@@ -40,6 +40,7 @@ def discover(
     expert_knowledge: Any = None,
     max_parents: int = 3,
     n_starts: int = N_STARTS,
+    source_moves: bool = False,
     sample_weight: Any = None,
     weights_are: str = COUNTS,
     missing: str = "mar",
@@ -49,7 +50,7 @@ def discover(
 ) -> Discovery:
     """Search for graphs; arguments and errors of ``px.discover``."""
     check_seed(random_state)
-    n_starts = whole("n_starts", n_starts, 1)
+    n_starts, source_moves = whole("n_starts", n_starts, 1), flag("source_moves", source_moves)
     candidates = _candidates(n_sources)
     structure, table = without_edges(data, sample_weight, state_names, missing_values)
     taken, _ = take_in(
@@ -81,7 +82,7 @@ def discover(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PyromixWarning)
         for k in candidates:
-            room = Room(spec.with_n_sources(k), knowledge, max_parents, price)
+            room = Room(spec.with_n_sources(k), knowledge, max_parents, price, source_moves)
             found.append((room, search(room, counts, n_starts, seed)))
             if n_sources is None and len(found) > 1 and _score(found[-1]) < _score(found[-2]):
                 break

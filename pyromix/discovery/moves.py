@@ -64,7 +64,7 @@ class Room:
     knowledge: Knowledge
     max_parents: int
     price: float
-    source_moves: bool = True
+    source_moves: bool = False
 
     @property
     def least(self) -> State:

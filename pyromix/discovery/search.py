@@ -66,8 +66,8 @@ class End:
 def search(room: Room, counts: Counts, n_starts: int, seed: int) -> list[End]:
     """Ends of all starts, the best first.
 
-    Edges of the source stay while starts climb; the ends then go on with these moving too, and from
-    the best of them a walk.
+    Edges of the source stay while starts climb; where they may move, the ends then go on with these
+    moving too. From the best end a walk goes on.
 
     Args:
         room: where the search may go.
@@ -92,8 +92,9 @@ def search(room: Room, counts: Counts, n_starts: int, seed: int) -> list[End]:
             start = _shaken(room, counts, whole, best, seed, i)
             ends.append(structural_em(held, counts, start, NEARBY))
     ends.sort(key=lambda end: -end.score)
-    ends = [_loosened(room, counts, e) if e.score > ends[0].score - NEAR else e for e in ends]
-    ends.sort(key=lambda end: -end.score)
+    if room.source_moves:
+        ends = [_loosened(room, counts, e) if e.score > ends[0].score - NEAR else e for e in ends]
+        ends.sort(key=lambda end: -end.score)
     best = walked(room, counts, ends[0])
     return [replace(best, walked=True), *ends] if best.score > ends[0].score + EQUAL else ends
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -80,7 +81,8 @@ def graph_check(
     parameters more: none means that the edge cannot be tested, a third outcome (THEORY section
     19.2). An added edge is demanded where p, after Holm's correction over all candidates, is at
     most the level, also against the optima of the graph as it is that fresh starts find. A dropped
-    edge is demanded where p is above the level and BIC is better without it. Turned edges are not
+    edge is demanded where BIC is better without it and p is above the level (BIC alone where edges
+    lack: these bend p). Turned edges are not
     nested: they are demanded where BIC and twice the log-likelihood are better by 10 at least, and
     inside the class of graphs with the same laws the table cannot tell. Where the table hardly
     shows U no edge is dropped or turned.
@@ -200,10 +202,11 @@ def check_fit(
         resampled = {t.edit: p for t, p in zip(doubtful, drawn_p, strict=True)}
         p_values |= resampled | _corrected([t for t in others if t.edit.kind == DROP])
         now = effect(bench.mixture)
+        # What lacks bends p-values of the edges that are there; BIC alone then decides on these.
+        lacking = any(p_values[trial.edit] <= level for trial in added)
+        rule = _Rule(level, not doubts, lacking)
         found = [
-            _suggestion(
-                bench, trial, p_values, trial.edit in resampled, level, not doubts, effect, now
-            )
+            _suggestion(bench, trial, p_values, trial.edit in resampled, rule, effect, now)
             for trial in [*added, *others]
         ]
     found += [_impossible(spec, edit) for edit in hopeless]
@@ -226,6 +229,7 @@ def _added(
 ) -> tuple[Bench, list[Trial]]:
     """Added edges; demanded of the best optimum of the graph as it is that fresh starts find."""
     adding = [edit for edit in candidates if edit.kind == ADD]
+    trials: list[Trial] = []
     for _ in range(ROUNDS):
         screened = [bench.screened(edit) for edit in adding]
         best = {trial.edit for trial in strongest(screened)[:VERIFIED]}
@@ -251,22 +255,36 @@ def _corrected(trials: Sequence[Trial]) -> dict[Edit, float]:
     return found
 
 
+@dataclass(frozen=True)
+class _Rule:
+    """When a change is demanded.
+
+    Attributes:
+        level: of the tests.
+        certain: whether the table shows U; where not, nothing is dropped or turned.
+        lacking: whether an edge is asked for.
+    """
+
+    level: float
+    certain: bool
+    lacking: bool
+
+
 def _suggestion(
     bench: Bench,
     trial: Trial,
     p_values: Mapping[Edit, float],
     resampled: bool,
-    level: float,
-    certain: bool,
+    rule: _Rule,
     effect: EffectOf,
     now: float,
 ) -> Suggestion:
     edit, gain = trial.edit, trial.bic_gain(bench.counts.n_rows)
     p = p_values.get(edit, math.nan)
     demanded = {
-        ADD: p <= level,
-        DROP: certain and p > level and gain > 0,
-        TURN: certain and min(gain, trial.statistic) >= DECISIVE,
+        ADD: p <= rule.level,
+        DROP: rule.certain and gain > 0 and (rule.lacking or p > rule.level),
+        TURN: rule.certain and min(gain, trial.statistic) >= DECISIVE,
     }[edit.kind]
     testable = trial.testable or edit.kind == TURN
     return Suggestion(

@@ -32,6 +32,9 @@ VERIFIED = 3
 NUMBERS = 2**21
 """Rows times sources times simulated tables that climb as one batch."""
 
+AT_ONCE = 25
+"""Simulated tables of a batch at most: large p-values are known after the first."""
+
 ENOUGH = 10
 """Simulated tables as extreme as the table after which no more are drawn: p is then known to a
 third of itself [J. Besag, P. Clifford, Sequential Monte Carlo p-values, Biometrika 78, 1991]."""
@@ -53,7 +56,7 @@ def simulated_p_values(
         One per entry of ``log_p_values``, at least ``1 / (n + 1)``.
     """
     least: list[float] = []
-    at_once = max(1, NUMBERS // (bench.counts.n_patterns * bench.spec.n_sources))
+    at_once = min(AT_ONCE, max(1, NUMBERS // (bench.counts.n_patterns * bench.spec.n_sources)))
     while len(least) < n and not _known(least, log_p_values):
         numbers = range(len(least), min(n, len(least) + at_once))
         least += _least(bench, candidates, numbers, seed)
