@@ -235,6 +235,18 @@ def test_an_effect_is_the_set_over_sets_of_parents(found):
     assert "over 2 sets of parents" in str(effects)
 
 
+def test_a_repeated_search_counts_how_often_edges_come_back(found):
+    again = found.bootstrap(2)
+    assert again.n == 2
+    assert {pair for pair, times in again.edges.items() if times == 2} >= found.graph.skeleton
+    assert {(0, 2), (1, 2)} <= set(again.directed)
+    frame = again.to_frame()
+    assert list(frame.columns) == ["a", "b", "edge", "a_to_b", "b_to_a"]
+    assert ((frame["a_to_b"] + frame["b_to_a"]) <= frame["edge"]).all()
+    with pytest.raises(px.QueryError, match="n must be"):
+        found.bootstrap(0)
+
+
 def test_a_fit_of_a_found_graph_says_so(found, tmp_path):
     with pytest.raises(px.NotCertifiedError, match="a search"):
         found.fit.query("V4", do={"V3": 1})

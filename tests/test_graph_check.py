@@ -240,6 +240,16 @@ def test_nothing_is_asked_of_the_true_graph(fit):
     assert "cannot tell which way these lead: V0 -> V3" in str(found)
 
 
+def test_a_report_tells_it_in_words(fit):
+    found = fit.graph_check(treatment="V3", outcome="V4", tiers=[["V0", "V1", "V2", "V3"], ["V4"]])
+    made = fit.report(show=False, sensitivity=False, graph=found)
+    assert "asks for no further edge" in str(made)
+    assert made.summary()["graph"]["changes"][0]["action"] in ("add", "turn")
+    assert "graph" not in fit.report(show=False, sensitivity=False).summary()
+    with pytest.raises(px.QueryError, match=r"graph must be what fit\.graph_check returns"):
+        fit.report(show=False, graph="yes")
+
+
 def test_an_edge_that_lacks_comes_first_and_a_false_one_is_not_needed():
     _, counts = planted()
     spec = numbered(5, [(0, 3), (1, 4), (0, 2)])

@@ -13,7 +13,7 @@ from pyromix.data.weights import COUNTS
 from pyromix.discovery.classes import GraphClass
 from pyromix.discovery.moves import Room, State
 from pyromix.discovery.result import Discovery, SearchRecord, found_edges, member_fit
-from pyromix.discovery.search import EQUAL, LAST_STEPS, NEARBY, End, search
+from pyromix.discovery.search import LAST_STEPS, NEARBY, End, search
 from pyromix.discovery.starts import climbed, families_of
 from pyromix.errors import DataError, PyromixWarning, QueryError, SpecError
 from pyromix.estimate.starts import batch_of
@@ -25,6 +25,12 @@ from pyromix.model.spec import MAX_SOURCES, MixtureSpec
 
 N_STARTS = 5
 """Starts of each kind."""
+
+ONE_END = 1.0
+"""Nats within which ends in one class are one."""
+
+KEPT = 3
+"""Ends of different skeletons from which a search is repeated on resampled rows."""
 
 CANDIDATES = (1, 2, 3, 4)
 """Numbers of sources that are tried where none is given."""
@@ -102,12 +108,14 @@ def _told(
     best = ends[0]
     graph = GraphClass.of(best.state.parents, best.state.free, room.knowledge)
     skeletons = [_skeleton(end.state) for end in ends]
+    # Where EM stopped differs by a little, and members of a class are one end.
     reached = [
         end
-        for end, skeleton in zip(ends, skeletons, strict=True)
-        if end.score >= best.score - EQUAL and skeleton == skeletons[0]
+        for end in ends
+        if not end.walked
+        and end.score >= best.score - ONE_END
+        and GraphClass.of(end.state.parents, end.state.free, room.knowledge) == graph
     ]
-    reached = [end for end in reached if not end.walked]
     others = [
         best.score - end.score
         for end, skeleton in zip(ends, skeletons, strict=True)
@@ -123,7 +131,18 @@ def _told(
     )
     mixture, _ = climbed(counts, batch_of(best.mixture), LAST_STEPS, 1e-4)
     edges = found_edges(graph, best.state.parents, room.spec.variables, _worth(room, best, counts))
-    return Discovery(graph, member_fit(mixture, counts), edges, record, room.spec.variables)
+    kept: dict[frozenset[frozenset[int]], End] = {}
+    for end, skeleton in zip(ends, skeletons, strict=True):
+        kept.setdefault(skeleton, end)
+    return Discovery(
+        graph,
+        member_fit(mixture, counts),
+        edges,
+        record,
+        room.spec.variables,
+        room,
+        tuple(kept.values())[:KEPT],
+    )
 
 
 def _worth(room: Room, best: End, counts: Counts) -> dict[tuple[int, int], float]:

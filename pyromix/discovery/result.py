@@ -11,18 +11,23 @@ from pyromix.answers.effect import Effect
 from pyromix.bridges.pgmpy import to_pdag
 from pyromix.data.frames import to_pandas
 from pyromix.discovery.classes import GraphClass
+from pyromix.discovery.moves import Room
+from pyromix.discovery.search import End
+from pyromix.discovery.stability import Stability, stability
 from pyromix.errors import QueryError
 from pyromix.estimate.em import evaluate
 from pyromix.estimate.families import Families
 from pyromix.fitting.assembly import from_em
 from pyromix.fitting.journal import ChosenPrior, Course
 from pyromix.fitting.record import Fit
+from pyromix.model.arguments import whole
 from pyromix.model.edges import Parents, parents_of
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.note import Note, NoteKind
 from pyromix.model.printed import Grid, Printed, as_html, as_text
 from pyromix.model.prior import PseudoCounts, prior_words
 from pyromix.model.query import Certainty
+from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.ties import first_smallest
 
@@ -211,6 +216,8 @@ class Discovery:
         edges: of the class, the one worth most first.
         search: ends, hits, and how settled they are.
         variables: names, in the order of the table.
+        room: where the search went.
+        ends: the best ends, one of each skeleton.
     """
 
     graph: GraphClass
@@ -218,6 +225,8 @@ class Discovery:
     edges: tuple[FoundEdge, ...]
     search: SearchRecord
     variables: tuple[str, ...]
+    room: Room
+    ends: tuple[End, ...]
 
     @property
     def spec(self) -> MixtureSpec:
@@ -266,6 +275,24 @@ class Discovery:
             effects.append(effect_of(fit, treatment, outcome, **options))
             sets.append(tuple(self.variables[p] for p in sorted(chosen)))
         return EffectSet(treatment, outcome, tuple(sets), tuple(effects))
+
+    def bootstrap(self, n: int = 50, random_state: RandomState = 0) -> Stability:
+        """Repeat the search from its best ends on resampled rows.
+
+        Args:
+            n: tables of rows drawn with replacement; each takes about as long as a few starts.
+            random_state: of these.
+
+        Returns:
+            How often each edge, and each direction, came back.
+
+        Raises:
+            QueryError: n is no positive whole number.
+        """
+        n = whole("n", n, 1)
+        seed = int(numpy_generator(random_state).integers(2**31))
+        counts = self.fit.counts.with_spec(self.room.spec)
+        return stability(self.room, counts, self.ends, n, seed)
 
     def to_pgmpy(self) -> PDAG:
         """Return the class as pgmpy's PDAG, the source a latent vertex."""
