@@ -218,9 +218,12 @@ def _check_columns(counts: Counts, spec: MixtureSpec) -> None:
         for a in range(b):
             if spec.cards[a] != spec.cards[b]:
                 continue
-            both = rows[:, [a, b]]
-            pairs = both[(both >= 0).all(1)].unique(dim=0)
-            if len(pairs) == len(pairs[:, 0].unique()) == len(pairs[:, 1].unique()) > 1:
+            seen = (rows[:, a] >= 0) & (rows[:, b] >= 0)
+            code = rows[seen, a].long() * spec.cards[b] + rows[seen, b].long()
+            table = code.bincount(minlength=spec.cards[a] * spec.cards[b]) > 0
+            table = table.view(spec.cards[a], spec.cards[b])
+            once = bool((table.sum(0) <= 1).all()) and bool((table.sum(1) <= 1).all())
+            if once and int(table.sum()) > 1:
                 raise DataError(
                     f"columns {spec.name(a)!r} and {spec.name(b)!r} say the same: each state of "
                     "one goes with one state of the other; leave one of them out"
