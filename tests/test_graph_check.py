@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from network_cases import numbered
+from scipy.stats import chi2
 from test_cli import call
 
 import pyromix as px
@@ -19,7 +20,7 @@ from pyromix.criticism.graph import asking
 from pyromix.criticism.graph.dimension import dimension
 from pyromix.criticism.graph.edits import ADD, DROP, TURN, Edit, covered, edits
 from pyromix.criticism.graph.resampling import simulated_p_values
-from pyromix.criticism.graph.trials import Bench
+from pyromix.criticism.graph.trials import Bench, log_tail
 from pyromix.data.counts import Counts
 from pyromix.estimate.families import Families
 from pyromix.estimate.indexed import index_of
@@ -196,6 +197,15 @@ def test_with_one_source_the_statistic_is_that_of_a_table_of_contingency():
     assert one.statistic == pytest.approx(2 * float((full * np.log(full / expected)).sum()))
     assert one.df == 2
     assert one.bic_gain == pytest.approx(one.statistic - 2 * math.log(700))
+
+
+def test_tails_of_chi_square_are_told_however_far():
+    for df, statistic in itertools.product((1, 4, 30), (0.0, 1.0, 50.0, 1000.0, 1300.0)):
+        expected = float(chi2.logsf(statistic, df))
+        assert log_tail(statistic, df) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+    # With four degrees of freedom the tail is (1 + x / 2) exp(-x / 2).
+    assert log_tail(1e5, 4) == pytest.approx(math.log1p(5e4) - 5e4, rel=1e-12)
+    assert log_tail(1400.0, 4) == pytest.approx(math.log1p(700) - 700, rel=1e-12)
 
 
 def test_screening_is_a_lower_bound_and_vanishes_where_nothing_changes(bench):

@@ -26,6 +26,9 @@ from pyromix.model.spec import MAX_SOURCES, MixtureSpec
 N_STARTS = 5
 """Starts of each kind."""
 
+MOST_STARTS = 1000
+"""Starts of each kind that may be asked for; each takes seconds."""
+
 ONE_END = 1.0
 """Nats within which ends in one class are one."""
 
@@ -56,7 +59,10 @@ def discover(
 ) -> Discovery:
     """Search for graphs; arguments and errors of ``px.discover``."""
     check_seed(random_state)
-    n_starts, source_moves = whole("n_starts", n_starts, 1), flag("source_moves", source_moves)
+    n_starts, source_moves = (
+        whole("n_starts", n_starts, 1, MOST_STARTS),
+        flag("source_moves", source_moves),
+    )
     candidates = _candidates(n_sources)
     structure, table = without_edges(data, sample_weight, state_names, missing_values)
     taken, _ = take_in(

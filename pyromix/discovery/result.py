@@ -289,7 +289,7 @@ class Discovery:
         Raises:
             QueryError: n is no positive whole number.
         """
-        n = whole("n", n, 1)
+        n = whole("n", n, 1, 10_000)
         seed = int(numpy_generator(random_state).integers(2**31))
         counts = self.fit.counts.with_spec(self.room.spec)
         return stability(self.room, counts, self.ends, n, seed)

@@ -19,6 +19,9 @@ FREE = -1
 """The tier of a variable that stands in none: it may be before and after all others."""
 
 
+_TIERS = "lists of names, the earliest first"
+
+
 @dataclass(frozen=True)
 class Knowledge:
     """Which edges between observed variables may be, and which must.
@@ -94,21 +97,22 @@ class Knowledge:
 def _tiers(tiers: Any) -> list[tuple[Any, ...]]:
     if tiers is None:
         return []
-    if isinstance(tiers, Mapping | str) or any(isinstance(names, str) for names in tiers):
-        raise SpecError(f"tiers must be lists of names, the earliest first, found {shown(tiers)}")
-    return [
-        listed("a tier", names, "names of variables")
-        for names in listed("tiers", tiers, "lists of names, the earliest first")
-    ]
+    if isinstance(tiers, Mapping):
+        raise SpecError(f"tiers must be {_TIERS}, found {shown(tiers)}")
+    found = listed("tiers", tiers, _TIERS)
+    if isinstance(tiers, str) or any(isinstance(names, str) for names in found):
+        raise SpecError(f"tiers must be {_TIERS}, found {shown(tiers)}")
+    return [listed("a tier", names, "names of variables") for names in found]
 
 
 def _edges(schema: Schema, what: str, given: Any) -> frozenset[Edge]:
     edges = set()
     for pair in listed(what, given, "pairs (from, to)"):
         ends = () if isinstance(pair, str) else listed(f"an edge of {what}", pair, "two names")
-        if len(ends) != 2 or ends[0] == ends[1]:
+        numbers = [_vertex(schema, name, what) for name in ends]
+        if len(set(numbers)) != 2 or len(ends) != 2:
             raise SpecError(f"{what}: expected a pair of different names, found {shown(pair)}")
-        edges.add((_vertex(schema, ends[0], what), _vertex(schema, ends[1], what)))
+        edges.add((numbers[0], numbers[1]))
     return frozenset(edges)
 
 
@@ -118,10 +122,10 @@ def _vertex(schema: Schema, name: Any, what: str) -> int:
     Raises:
         SpecError: there is none of this name.
     """
-    if name not in schema.variables:
-        try:
-            schema.vertex(name)
-        except QueryError as error:
-            raise SpecError(f"{what}: {error}") from None
-        raise SpecError(f"{what}: {name!r} is the source; its edges are no part of this")
-    return schema.variables.index(name)
+    if isinstance(name, str) and name in schema.variables:
+        return schema.variables.index(name)
+    try:
+        schema.vertex(name)
+    except QueryError as error:
+        raise SpecError(f"{what}: {error}") from None
+    raise SpecError(f"{what}: {name!r} is the source; its edges are no part of this")

@@ -37,6 +37,9 @@ FRESH_STARTS = 5
 SEEDS_FROM = 4
 """Changed graphs whose sources the graph as it is starts from once more."""
 
+MOST_SIMULATED = 100_000
+"""Simulated tables that may be asked for; on each the graph is fitted anew."""
+
 ROUNDS = 3
 """Times that a better optimum of the graph as it is may be found."""
 
@@ -117,6 +120,7 @@ def graph_check(
     """
     check_seed(random_state)
     level_of(level)
+    whole("n_simulated", n_simulated, 1, MOST_SIMULATED)
     fitted = engine.fit(
         model,
         data,
@@ -172,7 +176,7 @@ def check_fit(
         DataError: the fit holds no table.
         QueryError: as ``px.graph_check``.
     """
-    level, n_simulated = level_of(level), whole("n_simulated", n_simulated, 1)
+    level, n_simulated = level_of(level), whole("n_simulated", n_simulated, 1, MOST_SIMULATED)
     check_seed(random_state)
     if fit.exact:
         raise DataError("expected a fit to a table, found one to a population: pass a sample of it")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from scipy.stats import chi2
+from scipy.special import gammaincc, gammaln
 
 from pyromix.criticism.graph.dimension import dimension
 from pyromix.criticism.graph.edits import DROP, TURN, Edit, covered
@@ -31,6 +31,9 @@ GAIN = 1e-4
 
 FEW_ROWS = 5.0
 """Expected rows in a cell of a table, below which chi-square is not trusted (Cochran's rule)."""
+
+SMALLEST = 1e-290
+"""Tails below it are told by their expansion."""
 
 NO_ROWS = 0.5
 """Expected rows behind a row of a table that has no degrees of freedom: nobody is in it."""
@@ -69,12 +72,12 @@ class Trial:
     @property
     def p_value(self) -> float:
         """By chi-square; nan where there is nothing to test."""
-        return float(chi2.sf(self.statistic, abs(self.df))) if self.testable else math.nan
+        return math.exp(self.log_p)
 
     @property
     def log_p(self) -> float:
         """Logarithm of the p-value, which does not underflow; nan without a test."""
-        return float(chi2.logsf(self.statistic, abs(self.df))) if self.testable else math.nan
+        return log_tail(self.statistic, abs(self.df)) if self.testable else math.nan
 
     def bic_gain(self, n_rows: float) -> float:
         """By how much BIC is better after it, ``2 gain - df log N``."""
@@ -216,6 +219,21 @@ class Bench:
             if bool((reached & (cells < FEW_ROWS)).any()):
                 return True
         return False
+
+
+def log_tail(statistic: float, df: int) -> float:
+    """Logarithm of the probability that chi-square exceeds a statistic; no tail is too far.
+
+    Args:
+        statistic: at least zero.
+        df: degrees of freedom, at least one.
+    """
+    a, x = df / 2, statistic / 2
+    tail = float(gammaincc(a, x))
+    if tail > SMALLEST:
+        return math.log(tail)
+    # The first two terms of the expansion for a large argument.
+    return float((a - 1) * math.log(x) - x - gammaln(a) + math.log1p((a - 1) / x))
 
 
 def too_many_parents(spec: MixtureSpec, edit: Edit, n_rows: float) -> bool:
