@@ -349,3 +349,15 @@ def test_a_search_is_settled_where_two_kinds_agree_and_nothing_is_near():
     assert not alone.settled
     assert not near.settled
     assert len(alone.reasons) == len(near.reasons) == 1
+
+
+def test_tensors_carry_their_own_device():
+    rng = np.random.default_rng(0)
+    codes = torch.from_numpy(rng.integers(0, 2, (60, 3)))
+    counts = Counts.from_codes(numbered(3, []), codes)
+    with torch.device("meta"):
+        found = px.discover(counts, [1, 2], n_starts=1, max_parents=1)
+        checked = found.fit.graph_check(n_simulated=1)
+        found.bootstrap(1)
+    assert found.fit.mixture.device.type == "cpu"
+    assert len(checked)

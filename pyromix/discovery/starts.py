@@ -107,19 +107,19 @@ def _tree(room: Room, whole: Families, rng: np.random.Generator) -> State:
 
 def _mixture_of_trees(room: Room, whole: Families, rng: np.random.Generator) -> Families:
     """EM on a mixture whose sources have a Chow-Liu tree each [meila00], from random shares."""
-    weights, k = whole.shares.sum(1), room.spec.n_sources
+    weights, k = whole.shares.sum(1).cpu(), room.spec.n_sources
     marks, m = _one_hot(room, whole), len(weights)
     # Shares from a random direction of the marks: rows that are alike go together.
     lean = torch.from_numpy(rng.normal(size=(marks.shape[1], k)))
     shares = (2 * (marks @ lean) / np.sqrt(room.spec.n_variables)).softmax(-1)
     for _ in range(TREE_STEPS):
-        logs = torch.empty(m, k, dtype=torch.float64)
+        logs = torch.empty(m, k, dtype=torch.float64, device="cpu")
         for u in range(k):
             own = weights * shares[:, u]
             _, log_p = _chow_liu(room, marks, own, rng)
             logs[:, u] = log_p + (own.sum() / weights.sum()).log()
         shares = logs.softmax(-1)
-    return Families(room.spec, whole.columns, weights[:, None] * shares)
+    return Families(room.spec, whole.columns, (weights[:, None] * shares).to(whole.shares.device))
 
 
 def _one_hot(room: Room, whole: Families) -> Float[Tensor, "m states"]:
@@ -154,7 +154,7 @@ def _chow_liu(
     root = int(rng.integers(n))
     _, before = breadth_first_order(spanning, root, directed=False)
     parent = [int(p) if p >= 0 else -1 for p in before]
-    log_p = torch.zeros(len(marks), dtype=torch.float64)
+    log_p = torch.zeros(len(marks), dtype=torch.float64, device="cpu")
     for v, p in enumerate(parent):
         own = marks[:, blocks[v]]
         if p < 0:
