@@ -311,7 +311,7 @@ def test_knowledge_of_pgmpy_is_taken(truth):
     [
         ({"n_sources": 0}, "n_sources"),
         ({"n_sources": "two"}, "n_sources"),
-        ({"max_parents": 12}, "max_parents"),
+        ({"max_parents": -1}, "max_parents"),
         ({"n_starts": 0}, "n_starts"),
         ({"tiers": [["V0"], ["V0", "V1"]]}, "tier 1 and in tier 2"),
         ({"required": [("V0", "V9")]}, "unknown variable 'V9'"),

@@ -83,7 +83,7 @@ def discover(
         )
     counts = taken.as_counts()
     spec = taken.spec
-    max_parents = whole("max_parents", max_parents, 0, spec.n_variables, SpecError)
+    max_parents = min(whole("max_parents", max_parents, 0, error=SpecError), spec.n_variables - 1)
     _check_columns(counts, spec)
     _check_parents(counts, spec, max_parents)
     knowledge = _known(spec, tiers, required, forbidden, expert_knowledge)
