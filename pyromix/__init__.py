@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyromix.answers.effect import Effect
     from pyromix.answers.simulate import simulate
     from pyromix.api import MixtureFit, RegressionFit, fit, fit_product, load
+    from pyromix.api_discovery import discover
     from pyromix.api_mixed import MixedFit
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
     from pyromix.bridges.pyro import to_pyro
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from pyromix.criticism.advising import Additions, measure_next
     from pyromix.criticism.candidates import Selection
     from pyromix.criticism.checking import IdentifiabilityReport, check
+    from pyromix.criticism.graph.asking import graph_check
+    from pyromix.criticism.graph.result import GraphCheck
     from pyromix.criticism.likelihood_ratio import LikelihoodRatioTest, bootstrap_lrt
     from pyromix.criticism.selection import select_n_sources
     from pyromix.data.counts import Counts
     from pyromix.data.moments import MomentSource, Rows
     from pyromix.data.population import Population, population
+    from pyromix.discovery.result import Discovery
     from pyromix.errors import (
         AddedSourceWarning,
         ContractionSizeError,
@@ -89,6 +93,7 @@ _NAMES = {
         "load",
     ),
     "api_mixed": ("MixedFit",),
+    "api_discovery": ("discover",),
     "bridges.pgmpy": (
         "from_pgmpy",
         "mixture_from_pgmpy",
@@ -108,6 +113,8 @@ _NAMES = {
         "IdentifiabilityReport",
         "check",
     ),
+    "criticism.graph.asking": ("graph_check",),
+    "criticism.graph.result": ("GraphCheck",),
     "criticism.likelihood_ratio": (
         "LikelihoodRatioTest",
         "bootstrap_lrt",
@@ -122,6 +129,7 @@ _NAMES = {
         "Population",
         "population",
     ),
+    "discovery.result": ("Discovery",),
     "errors": (
         "AddedSourceWarning",
         "ContractionSizeError",
@@ -208,9 +216,11 @@ __all__ = [
     "DataRepairWarning",
     "DependentSourceError",
     "DimensionLimitError",
+    "Discovery",
     "DoQuery",
     "Effect",
     "FileError",
+    "GraphCheck",
     "IIDFit",
     "IdentifiabilityReport",
     "IdentificationError",
@@ -250,12 +260,14 @@ __all__ = [
     "bounds",
     "check",
     "datasets",
+    "discover",
     "effect",
     "fit",
     "fit_iid",
     "fit_product",
     "from_pgmpy",
     "from_pyro",
+    "graph_check",
     "identify_iid",
     "load",
     "match_sources",

@@ -19,6 +19,7 @@ from pyromix.api_mixed import MixedFit
 from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
 from pyromix.criticism import sensitivity as variation
+from pyromix.criticism.graph import asking as graph
 from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine
@@ -91,6 +92,7 @@ class MixtureFit(Fit):
 
     predictive_check = prediction.predictive_check
     sensitivity = variation.sensitivity
+    graph_check = graph.check_fit
 
     plot = plotting.plot
     report = compose.make_report

@@ -52,6 +52,13 @@ def refusal(verdict: Verdict) -> str:
             f"graph would: {'; '.join(figures(verdict))}. What to try: {cure(verdict)}. "
             'require="weak" answers with an interval that holds all the same'
         )
+    if verdict.level is Certainty.DISCOVERED:
+        return (
+            f"expected a graph that somebody drew, to determine {asked}; found one that a search "
+            "in the same table found: others with the same laws may answer otherwise. What to try: "
+            "the effect of the discovery itself, which is the set over all of them; "
+            'require="discovered" returns the answer of this one graph'
+        )
     if verdict.structural is Certainty.LOCAL:
         return (
             f'expected the graph alone to determine {asked}, as require="graphical" asks; found '

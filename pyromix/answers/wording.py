@@ -57,6 +57,8 @@ def certainty_line(certainty: Certainty) -> str:
         return "certainty: weak (graph or rank would do, the table does not show it)"
     if certainty is Certainty.BY_SHAPE:
         return "certainty: shape (only the shapes assumed of numbers single out this answer)"
+    if certainty is Certainty.DISCOVERED:
+        return "certainty: discovered (a search in this table found the graph)"
     return f"certainty: {certainty.value}"
 
 

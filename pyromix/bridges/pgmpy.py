@@ -35,6 +35,7 @@ from pyromix.model.raw_line import raw_line
 from pyromix.model.spec import MixtureSpec, sources_of
 
 if TYPE_CHECKING:
+    from pgmpy.base import PDAG
     from pgmpy.factors.discrete import DiscreteFactor
     from pgmpy.models import DiscreteBayesianNetwork, LinearGaussianBayesianNetwork
 
@@ -232,6 +233,22 @@ def _linear_network(mixture: MixedMixture, u: int) -> LinearGaussianBayesianNetw
         model.add_cpds(Line(name, beta, spread, [spec.name(p) for p in spec.parents[v]]))
     model.check_model()
     return model
+
+
+def to_pdag(
+    directed: Sequence[tuple[str, str]], undirected: Sequence[tuple[str, str]], source: str
+) -> PDAG:
+    """Return a class of graphs as pgmpy's PDAG.
+
+    Args:
+        directed: pairs ``(from, to)``, those of the source among them.
+        undirected: pairs whose edge may lead either way.
+        source: the latent vertex; it is left out where it has no edge.
+    """
+    with quiet_import():
+        from pgmpy.base import PDAG
+    latents = {source} if any(a == source for a, _ in directed) else set()
+    return PDAG(list(directed), list(undirected), latents=latents)
 
 
 _of_fits: set[int] = set()

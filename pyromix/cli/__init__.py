@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from pyromix.cli import asking, bounds, effect, files, fitting, lca, looking, version
+from pyromix.cli import asking, bounds, effect, files, fitting, graph, lca, looking, version
 from pyromix.cli.common import (
     FINE,
     INTERRUPTED,
@@ -41,6 +41,7 @@ for command in (
     effect.effect,
     bounds.bounds,
     fitting.select,
+    graph.graph,
     lca.lca,
     looking.report,
     looking.plot,

@@ -18,6 +18,7 @@ FLAGS = {
         "n_folds",
         "n_init",
         "n_samples",
+        "n_simulated",
         "n_sources",
         "outcome_state",
         "prior",

@@ -23,6 +23,7 @@ from pyromix.cli.questions import (
     any_fit_at,
     asked_effect,
 )
+from pyromix.criticism.graph.asking import check_fit
 from pyromix.criticism.selection import select_n_sources
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
@@ -52,6 +53,9 @@ def report(
     selection: Annotated[
         str | None, typer.Option(help="Also compare numbers of sources: 1..4 or 1,2,3.")
     ] = None,
+    graph: Annotated[
+        bool, typer.Option("--graph", help="Also test the edges of the graph.")
+    ] = False,
     source: Source = "U",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -75,11 +79,16 @@ def report(
     candidates = None if selection is None else numbers(selection)
     with working("looking at the fit", quiet=quiet):
         chosen = None if candidates is None else select_n_sources(fit.spec, _table(fit), candidates)
+        tested = None
+        if graph:
+            names = {name: asked[name] for name in ("treatment", "outcome")}
+            tested = check_fit(fit, **names)
         made = make_report(
             fit,
             output,
             **asked,
             selection=chosen,
+            graph=tested,
             sensitivity=sensitivity,
             show=False,
             advice=commands(fit.spec),

@@ -36,7 +36,10 @@ Among = Annotated[
 ]
 Level = Annotated[float, typer.Option(help="Of the intervals, between 0 and 1.")]
 Require = Annotated[
-    str, typer.Option(help="Least certainty: graphical, local, shape, weak, unchecked, none.")
+    str,
+    typer.Option(
+        help="Least certainty: graphical, local, discovered, shape, weak, unchecked, none."
+    ),
 ]
 Interval = Annotated[
     bool | None,

@@ -52,6 +52,7 @@ EQUAL_QUERY_RESIDUALS = 1e-9
 WORDS = {
     Certainty.GRAPHICAL: "identified",
     Certainty.LOCAL: "locally identified",
+    Certainty.DISCOVERED: "discovered",
     Certainty.BY_SHAPE: "by shape",
     Certainty.WEAK: "weak",
     Certainty.UNCHECKED: "not checked",
@@ -205,6 +206,13 @@ class Verdict:
     def stage(self) -> MomentStage | None:
         """What the moment stage found; None where nobody looked."""
         return None if self.findings is None else self.findings.stage
+
+    @property
+    def of_found_graph(self) -> Verdict:
+        """The verdict where a search in the table found the graph: no firmer than that."""
+        if not self.level.at_least(Certainty.DISCOVERED):
+            return self
+        return replace(self, level=Certainty.DISCOVERED)
 
     def hearing(self, findings: Findings | None) -> Verdict:
         """The verdict after what a table showed."""

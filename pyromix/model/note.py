@@ -35,6 +35,7 @@ class NoteKind(StrEnum):
     DRAWS = "draws"
     SAMPLING = "sampling"
     MOMENTS_ONLY = "moments only"
+    DISCOVERED = "discovered graph"
     UNKNOWN = "unknown"
 
 

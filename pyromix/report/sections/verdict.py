@@ -17,6 +17,7 @@ from pyromix.report.subject import Subject
 BADGES = {
     Certainty.GRAPHICAL: ("PASS", "pass"),
     Certainty.LOCAL: ("PASS, locally", "pass"),
+    Certainty.DISCOVERED: ("DISCOVERED", "weak"),
     Certainty.BY_SHAPE: ("BY SHAPE", "weak"),
     Certainty.WEAK: ("WEAK", "weak"),
     Certainty.UNCHECKED: ("NOT CHECKED", "weak"),
