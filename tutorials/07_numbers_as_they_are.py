@@ -1,9 +1,10 @@
 # %% [markdown]
 # # Numbers as they are: job training once more, in years and dollars
 #
-# Tutorial 5 looked at the NSW experiment in classes of age and earnings. Here the raw columns: age and
-# schooling in years, earnings in dollars, many of them zero. Which questions can the table carry, and
-# which not? The lot that drew the trained is known, so everything can be held against the truth.
+# Tutorial 5 looked at the NSW experiment in classes of age and earnings. Here the raw columns:
+# age and schooling in years, earnings in dollars, many of them zero. Which questions can the
+# table carry, and which not? The lot that drew the trained is known, so everything can be held
+# against the truth.
 #
 # Cells are marked `# %%`; run them one by one in an editor, or all with
 # `python tutorials/07_numbers_as_they_are.py`.
@@ -40,8 +41,8 @@ graph.nodes["U"]["latent"] = True
 # %% [markdown]
 # ## Two populations, found without being told
 #
-# `sample` is not in the model. What the fit takes for the smaller source is nearly the programme, and
-# some of the survey whose age, schooling and earnings look like it.
+# `sample` is not in the model. What the fit takes for the smaller source is nearly the programme,
+# and some of the survey whose age, schooling and earnings look like it.
 
 # %%
 fit = px.fit(graph, everybody[columns], 2, kinds=kinds)
@@ -52,8 +53,8 @@ print(pd.crosstab(everybody["sample"], shares.idxmax(axis=1)))
 # %% [markdown]
 # ## What the table cannot carry
 #
-# In the larger source nobody was trained. The answer over both sources says so: there it rests on the
-# prior, however narrow its interval looks.
+# In the larger source nobody was trained. The answer over both sources says so: there it rests on
+# the prior, however narrow its interval looks.
 
 # %%
 with warnings.catch_warnings():
@@ -61,10 +62,10 @@ with warnings.catch_warnings():
     print(fit.effect("treat", "re78", contrast=(0, 1)))
 
 # %% [markdown]
-# Nor are mean dollars a question for this model, within the source of the trained either. The trial
-# says +1,794 (standard error 671). The mean of a lognormal law is its median times `exp(s^2 / 2)`, so
-# a spread that is a little off in one arm moves it by thousands; and real earnings end where a
-# lognormal goes on.
+# Nor are mean dollars a question for this model, within the source of the trained either. The
+# trial says +1,794 (standard error 671). The mean of a lognormal law is its median times `exp(s^2
+# / 2)`, so a spread that is a little off in one arm moves it by thousands; and real earnings end
+# where a lognormal goes on.
 
 
 # %%
@@ -101,11 +102,12 @@ def employed(treat):
 print(f"employed, trained less not: {employed(1) - employed(0):+.3f}   trial +0.111 (0.043)")
 
 # %% [markdown]
-# Three points where the lot says eleven, two standard errors of the trial away: the 554 persons of the
-# survey whom the fit counts with the programme were better at finding work, for reasons that age,
-# schooling and two years of earnings do not show. The classes of tutorial 5 happened to part them
-# better (+11.2 points). Two honest readings of one table differ by more than either interval. That is
-# what `fit.sensitivity` is for with tables of states, and what trying another cut is for here:
+# Three points where the lot says eleven, two standard errors of the trial away: the 554 persons
+# of the survey whom the fit counts with the programme were better at finding work, for reasons
+# that age, schooling and two years of earnings do not show. The classes of tutorial 5 happened to
+# part them better (+11.2 points). Two honest readings of one table differ by more than either
+# interval. That is what `fit.sensitivity` is for with tables of states, and what trying another
+# cut is for here:
 
 # %%
 cuts = ["quantile:3"] if SMOKE else ["quantile:3", "quantile:4"]

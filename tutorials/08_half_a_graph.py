@@ -1,9 +1,10 @@
 # %% [markdown]
 # # Half a graph, or none
 #
-# You have a table, the fear of an unmeasured U, and at best half a graph. This tutorial shows what a
-# graph that was learnt *without* U does to an effect, how to ask a table about a graph you drew, and
-# what a search gives you when you drew none: a set, and a plain word on how settled it is.
+# You have a table, the fear of an unmeasured U, and at best half a graph. This tutorial shows
+# what a graph that was learnt *without* U does to an effect, how to ask a table about a graph you
+# drew, and what a search gives you when you drew none: a set, and a plain word on how settled it
+# is.
 #
 # Cells are marked `# %%`; run them one by one in an editor, or all with
 # `python tutorials/08_half_a_graph.py`.
@@ -35,8 +36,8 @@ print(f"true effect of C on D: {effect:+.3f}")
 # %% [markdown]
 # ## A graph learnt as if nothing were hidden
 #
-# With one source the same search is an ordinary score-based one. It explains by edges what the groups
-# do.
+# With one source the same search is an ordinary score-based one. It explains by edges what the
+# groups do.
 
 # %%
 starts = 1 if SMOKE else 3
@@ -76,8 +77,8 @@ assert abs(second.effect - effect) < 0.1
 # %% [markdown]
 # ## No graph: a search
 #
-# `px.discover` returns a class of graphs with the same laws. Where an edge has no direction the effect
-# is a set, one value for each set of parents that C may have.
+# `px.discover` returns a class of graphs with the same laws. Where an edge has no direction the
+# effect is a set, one value for each set of parents that C may have.
 
 # %%
 found = px.discover(table, 2, n_starts=starts)
@@ -97,9 +98,9 @@ print(f"settled: {known.settled}; truth {effect:+.3f} in [{answer.low:+.3f}, {an
 # %% [markdown]
 # ## When to stop
 #
-# A search that is not settled has told you that the graph is open. Bring knowledge (tiers first), then
-# variables that the groups move, then rows. Whatever it finds, nothing found by a search is certified
-# above "discovered": the fit refuses to answer as if somebody had drawn its graph.
+# A search that is not settled has told you that the graph is open. Bring knowledge (tiers first),
+# then variables that the groups move, then rows. Whatever it finds, nothing found by a search is
+# certified above "discovered": the fit refuses to answer as if somebody had drawn its graph.
 
 # %%
 try:
