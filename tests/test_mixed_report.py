@@ -203,3 +203,15 @@ def test_a_fit_without_its_table_is_reported_on(fit, tmp_path):
     report = back.report(treatment="X", outcome="Y", show=False)
     assert report.check is None
     assert "no table" in report.section("checks").lead
+
+
+def test_where_nothing_is_hidden_no_view_is_claimed():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=80)
+    data = pd.DataFrame({"X": x, "Y": x + rng.normal(size=80)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = px.fit(dag("XY", [("X", "Y")]), data, 1)
+    report = alone.report(treatment="X", outcome="Y", show=False)
+    assert "whatever is hidden" in dict(report.letter.leaning)["Certainty"]
+    assert "views" not in report.section("verdict").lead

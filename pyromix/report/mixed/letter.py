@@ -13,7 +13,7 @@ from pyromix.answers.mixed.spread import Spread
 from pyromix.answers.wording import only_shape
 from pyromix.criticism.mixed_prediction import MixedPredictiveCheck
 from pyromix.fitting.mixed.record import MixedRecord
-from pyromix.identify.verdict import Verdict
+from pyromix.identify.verdict import NO_VIEW, Verdict
 from pyromix.model.note import NoteKind
 from pyromix.model.query import Certainty
 from pyromix.report.letter.groups import FOUND, UNKNOWN
@@ -32,6 +32,17 @@ CERTIFIED = {
     Certainty.WEAK: "not certified: the graph would do, and this table does not show it",
     Certainty.NONE: "not certified: other answers fit the table exactly as well",
 }
+
+
+UNHIDDEN = "the law of what is observed answers it, whatever is hidden: no view, no shape of noise"
+"""What is said where no source is leaned on."""
+
+
+def certified(verdict: Verdict) -> str:
+    """What certifies, by views or only by shape, in a sentence."""
+    if verdict.ground in NO_VIEW:
+        return UNHIDDEN
+    return CERTIFIED.get(verdict.level, UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +167,7 @@ def _leaning(subject: MixedSubject) -> tuple[tuple[str, str], ...]:
     return (
         ("Graph", f"{edges} arrows among {spec.n_variables} variables, drawn by who knows them"),
         ("Hidden", f"{spec.source} has {spec.n_sources} states and causes the rest as drawn"),
-        ("Certainty", CERTIFIED.get(subject.verdict.level, UNKNOWN)),
+        ("Certainty", certified(subject.verdict)),
         (
             "Shape",
             f"within each source {shapes}. The size of an effect leans on these lines; its "

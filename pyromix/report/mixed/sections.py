@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pyromix.report.letter.groups import UNKNOWN
-from pyromix.report.mixed.letter import CERTIFIED, MixedSubject
+from pyromix.report.mixed.letter import MixedSubject, certified
 from pyromix.report.mixed.parameters import LAWS, parameter_tables
 from pyromix.report.numbers import count, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
@@ -24,7 +23,7 @@ def verdict_section(subject: MixedSubject) -> Section:
     return Section(
         "verdict",
         "What is certain",
-        CERTIFIED.get(verdict.level, UNKNOWN),
+        certified(verdict),
         facts=(("Level", verdict.word), ("Bins", f"for this alone numbers were cut: {edges}")),
         words=views,
         drawings=(Drawing("network", "The graph; views of the hidden source are filled."),),
