@@ -54,11 +54,7 @@ ROUNDS_OF_SHRINKAGE = 3
 """Rounds in which strengths are learned and EM goes on."""
 
 ON_THE_WAY = {"max_iter": 100, "tol": 1e-6}
-"""How far EM goes between two rounds of learning."""
-
-ON_FOLDS = {"max_iter": 100, "tol": 1e-5}
-"""How far EM goes on folds: held-out scores are compared to one standard error, a hundred times as
-much."""
+"""How far EM goes on folds, and between two rounds of learning."""
 
 CLEAR = 2.0
 """Standard errors behind the best from which a pooled candidate is out of the question: from round
@@ -254,7 +250,7 @@ def _climbed_flat(
         batch_of(*[start] * (n * folds)),
         rest.repeat(1, n),
         prior=PseudoCounts.from_tables(tables),
-        **ON_FOLDS,
+        **ON_THE_WAY,
     ).mixtures
 
 
@@ -278,5 +274,5 @@ def _climbed_pooled(
         repeated = (n * folds) // new
         drawn = pooling.drawn_to(place.repeat(1, repeated), factor * learned.repeat(1, repeated))
         prior = pooling.pseudo_counts(drawn)
-        mixtures = climb_replicates(table, mixtures, weights, prior=prior, **ON_FOLDS).mixtures
+        mixtures = climb_replicates(table, mixtures, weights, prior=prior, **ON_THE_WAY).mixtures
         yield mixtures

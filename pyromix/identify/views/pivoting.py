@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from pyromix.exact import linalg
+
 EXCHANGES = 10
 """Exchanges after which a problem is left to another method."""
 
@@ -76,8 +78,8 @@ def _with_zeros(
     masked = gram.unsqueeze(1) * (some.unsqueeze(-1) * some.unsqueeze(-2))
     masked = masked + torch.diag_embed(1 - some)
     right = torch.cat([moment.mT.unsqueeze(-1), sums.unsqueeze(1).expand(*some.shape, -1)], -1)
-    found = torch.linalg.solve_ex(masked, right * some.unsqueeze(-1)).result
+    found = linalg.solve(masked, right * some.unsqueeze(-1)).value
     alone, effect = found[..., :1], found[..., 1:]
     need = 1 - sums.mT @ alone.sum(1)
-    price = torch.linalg.solve_ex(sums.mT @ effect.sum(1), need).result
+    price = linalg.solve(sums.mT @ effect.sum(1), need).value
     return (alone + effect @ price.unsqueeze(1)).squeeze(-1).mT, price

@@ -299,8 +299,7 @@ def _solve_view(unfolded: Tensor, one: Tensor, other: Tensor) -> Tensor:
     ridge = 1e-12 * gram.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
     eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     products = khatri_rao(one, other) @ unfolded.mT
-    # Whatever is no number here fits worse than what was before, and is left.
-    return torch.linalg.solve_ex(gram + ridge.clamp_min(1e-300) * eye, products).result
+    return linalg.solve(gram + ridge.clamp_min(1e-300) * eye, products).value
 
 
 def _combinations(slices: Float[Tensor, "*batch r k k"], random_state: RandomState) -> Tensor:
