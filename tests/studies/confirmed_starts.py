@@ -24,10 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from network_cases import bundled, random_network, rows_of
 
 import pyromix as px
-from pyromix.data.asking import asked
 from pyromix.estimate.em import climb, random_starts
-from pyromix.estimate.starts import batch_of, inside
-from pyromix.identify.start import start_from_moments
+from pyromix.estimate.starts import batch_of
+from pyromix.identify.start import start_for_em
 from pyromix.model.mixture import BayesNetMixture
 
 RESULTS = Path(__file__).with_name("confirmed_starts.csv")
@@ -75,13 +74,13 @@ def one(graph: str, k: int, apart: float | None, n_rows: int, seed: int) -> dict
     """Moments, EM from there, and sixty random starts, on one table."""
     truth = truth_of(graph, k, apart, seed)
     counts = rows_of(truth, n_rows, seed)
-    start = start_from_moments(asked(counts, truth.spec), seed)
+    start = start_for_em(counts, truth.spec, seed)
     line: dict[str, object] = {"graph": graph, "k": k, "apart": apart or 0, "n_rows": n_rows}
     line |= {"seed": seed, "status": start.stage.status.name}
     if start.mixture is None or not start.stage.ok:
         return line
     run = start.stage.runs[0]
-    from_moments = climb(counts, batch_of(inside(start.mixture)))
+    from_moments = climb(counts, batch_of(start.mixture))
     starts = random_starts(truth.spec, N_STARTS, seed, counts=counts)
     ends = climb(counts, starts, leave_behind=True).start_log_likelihoods
     best = max(float(ends.max()), from_moments.log_likelihood)
