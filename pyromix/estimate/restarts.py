@@ -9,7 +9,13 @@ from typing import Any
 import torch
 
 from pyromix.estimate.em import climb, polished
-from pyromix.estimate.race import ENTRANTS, FINALISTS, race
+from pyromix.estimate.race import (
+    ENTRANTS,
+    ENTRANTS_BESIDE_MOMENTS,
+    FINALISTS,
+    FINALISTS_BESIDE_MOMENTS,
+    race,
+)
 from pyromix.estimate.result import SAME_OPTIMUM, EMResult, joined, warned
 from pyromix.estimate.starts import batch_of
 from pyromix.estimate.step import WeightedRows
@@ -33,9 +39,6 @@ every start ends at a hair of its own, and what a further one could gain nobody 
 
 SAMPLE = 100.0
 """Rows from which that holds; a population has the weight of one."""
-
-FINALISTS_BESIDE_MOMENTS = 2
-"""Starts that a race leaves beside a start from moments that determine the mixture."""
 
 Climber = Callable[..., EMResult]
 """Takes what ``climb`` takes, and finds what it finds."""
@@ -106,11 +109,13 @@ def climb_raced(
         RefinementError: as ``climb``.
     """
     options = {"leave_behind": True, "finish": False, **options}
-    n = FINALISTS_BESIDE_MOMENTS if options.get("n_identified") else FINALISTS
-    first = race(heat, draw(ENTRANTS), n)
+    entered, n = ENTRANTS, FINALISTS
+    if options.get("n_identified"):
+        entered, n = ENTRANTS_BESIDE_MOMENTS, FINALISTS_BESIDE_MOMENTS
+    first = race(heat, draw(entered), n)
     starts = first if given is None else batch_of(given, first)
-    result = replace(run(counts, starts, **options), n_raced=ENTRANTS - n)
-    entered, options["n_identified"] = ENTRANTS, 0
+    result = replace(run(counts, starts, **options), n_raced=entered - n)
+    options["n_identified"] = 0
     while not (result.identified_is_best or result.n_best >= CONFIRMED) and entered < MOST:
         more = run(counts, race(heat, draw(ENTRANTS)), **options)
         result = joined(result, replace(more, n_raced=ENTRANTS - FINALISTS))

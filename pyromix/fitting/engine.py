@@ -31,6 +31,7 @@ from pyromix.estimate.race import HEAT_ROWS
 from pyromix.estimate.restarts import Climber, climb_raced, climb_until_confirmed
 from pyromix.estimate.result import EMResult, warned
 from pyromix.estimate.starts import batch_of, check_starts
+from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.assembly import from_em, from_population
 from pyromix.fitting.inputs import take_in, without_edges
@@ -140,7 +141,9 @@ def _fitted(
     check_starts(spec, max(n_init or 1, 1))
     exact = data.exact
     asked = method.name if isinstance(method, Identifier) else method
-    start = _moments(data, method, generator)
+    listed = data.listable and not exact
+    table = IndexedRows.of(spec, data.as_counts()) if listed else None
+    start = _moments(data, method, generator, None if table is None else table.index)
     stage = None if start is None else start.stage
     given = None if start is None else start.mixture
     determined = stage is not None and stage.ok
@@ -171,7 +174,7 @@ def _fitted(
     options = {"method": asked, "n_init": n_init, "prior": prior, **ends_at}
     kept = checkpoint_of_fit(checkpoint, spec, counts, state, options)
     em = {**em, "prior": fixed}
-    table = IndexedRows.of(spec, counts)
+    table = IndexedRows.of(spec, counts) if table is None else table
     run = kept_climber(kept)
     result = _climbed(counts, table, given, determined, n_init, generator, em, run)
     if not pooled or exact:
@@ -230,7 +233,7 @@ def _climbed(
 
 
 def _moments(
-    data: Asked, method: str | Identifier, generator: torch.Generator
+    data: Asked, method: str | Identifier, generator: torch.Generator, index: CellIndex | None
 ) -> MomentStart | None:
     """The moment stage, where there is one; a fallback is said."""
     if method == "em" or (method == "auto" and data.spec.n_sources == 1 and data.listable):
@@ -241,7 +244,7 @@ def _moments(
     if method in MOMENTS_ALONE or not data.listable or data.exact:
         start = start_from_moments(data, generator, strict=method in MOMENTS_ALONE, identifier=own)
     else:
-        start = start_for_em(data.as_counts(), data.spec, generator, identifier=own)
+        start = start_for_em(data.as_counts(), data.spec, generator, identifier=own, index=index)
     if not start.stage.ok and data.listable:
         warn(
             f"moments alone do not determine the mixture, so random starts "
