@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import replace
 
 from torch import Tensor
@@ -130,7 +132,8 @@ def _rows_behind(counts: Counts, index: CellIndex) -> tuple[Tensor, ...] | None:
         return None
     sizes = [block.n_rows for block in index.blocks]
     parts = counts.weights.unsqueeze(1).split(sizes)
-    units = sum(block.scatter_sums(part) for block, part in zip(index.blocks, parts, strict=True))
+    each = (block.scatter_sums(part) for block, part in zip(index.blocks, parts, strict=True))
+    units = functools.reduce(operator.add, each)
     cells = index.cell_counts(units, units[: index.axis.n_cells])
     rows = index.axis.rows(counts.device).scatter_sums(cells) / counts.weight_of_a_row
     return tuple(mass[0] for mass in index.axis.unstack_rows(rows))

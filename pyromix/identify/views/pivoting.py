@@ -52,6 +52,7 @@ def pivoted(
     place = torch.arange(n, device=gram.device)
     fewest = torch.full((b,), n + 1, device=gram.device)
     chances = torch.full((b,), FULL, device=gram.device)
+    x, count = torch.zeros_like(moment), fewest
     for _ in range(EXCHANGES):
         x, price = _with_zeros(gram, moment, sums, free)
         slope = gram @ x - moment - sums @ price
