@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from published import latent_class
 
 import pyromix as px
 from pyromix.criticism.candidates import Candidate
+from pyromix.criticism.reach import log_likelihood_needed
 from pyromix.criticism.selection import HELD_OUT_PRIOR
 from pyromix.data.counts import Counts
 from pyromix.data.folds import folds
@@ -163,3 +165,50 @@ def test_a_frame_with_weights_is_the_table_it_stands_for():
     assert one.candidates[0].log_likelihood == pytest.approx(
         two.candidates[0].log_likelihood, abs=1e-5
     )
+
+
+@pytest.fixture(scope="module")
+def far_too_many():
+    """Seven binary items of two sources, and six of them tried."""
+    truth = random_product((2,) * 7, 2, 3)
+    counts = Counts.from_codes(edgeless((2,) * 7, 1), draw_rows(truth, 2000, 1))
+    options = {"n_init": 2, "n_folds": 2, "method": "em"}
+    return (
+        px.select_n_sources(None, counts, [2, 6], **options),
+        px.select_n_sources(None, counts, [2, 6], finish_all=True, **options),
+    )
+
+
+def test_far_too_many_sources_are_stopped_marked_and_change_no_choice(far_too_many):
+    stopped, whole = far_too_many
+    assert [c.stopped for c in stopped.candidates] == [False, True]
+    assert not any(c.stopped for c in whole.candidates)
+    assert stopped.choices == whole.choices
+    assert "* stopped" in str(stopped)
+    assert "* stopped" not in str(whole)
+    assert "stopped" in stopped._repr_html_()
+
+
+def test_what_is_stopped_is_a_lower_bound_near_where_it_would_end(far_too_many):
+    """Of no account is a nat in 200 steps; EM speeds up, and starts may end in another order."""
+    (own, end), (few, _) = ([found.candidates[i] for found in far_too_many] for i in (1, 0))
+    steps = [found.fits[1].climb.n_iter for found in far_too_many]
+    assert steps[0] < steps[1]
+    assert few.log_likelihood < own.log_likelihood <= end.log_likelihood + 1e-6
+    assert end.log_likelihood - own.log_likelihood < 12
+    (note,) = [n for n in far_too_many[0].fits[1].notes if "needed" in n.data]
+    assert own.log_likelihood < note.data["needed"]
+    assert "max_iter" not in note.sentence
+
+
+def test_the_log_likelihood_that_is_needed_would_win_by_one_criterion_and_a_nat_less_by_none(three):
+    """By the criteria themselves, of a fit of that likelihood."""
+    rivals, other = three.fits[:3], three.fits[3]
+    needed = log_likelihood_needed(other.n_parameters, rivals)
+    for gap, wins in ((0.01, True), (-0.01, False)):
+        there = replace(other, log_likelihood=needed + gap)
+        names = ("bic", "caic", "sabic")
+        assert wins == any(
+            getattr(there, name) < min(getattr(fit, name) for fit in rivals) for name in names
+        )
+    assert log_likelihood_needed(other.n_parameters, ()) == -math.inf

@@ -26,6 +26,11 @@ RANKS_ONLY = (
     "rank tests alone: the data answer moments only, and BIC, ICL and held-out likelihood need rows"
 )
 
+STOPPED = (
+    "* stopped: at the pace of its EM no criterion but AIC could choose it any more; its logL may "
+    "be higher, and its AIC lower (finish_all=True climbs to the end)"
+)
+
 PENALISED = ("aic", "bic", "caic", "sabic", "icl")
 """Criteria of a likelihood and a price; the smallest is best."""
 
@@ -59,6 +64,8 @@ class Candidate:
         aic: Akaike's criterion; smaller is better, as of the next two.
         caic: Bozdogan's.
         sabic: BIC adjusted for the size of the sample.
+        stopped: whether EM left off before its end, since no criterion but AIC could choose this
+            candidate any more; its log-likelihood is a lower bound, and its AIC an upper one.
     """
 
     n_sources: int
@@ -77,6 +84,7 @@ class Candidate:
     aic: float
     caic: float
     sabic: float
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,6 +184,7 @@ class Selection:
                 f"{c.log_likelihood:>13.3f} {c.bic:>12.2f} {c.icl:>12.2f} {c.entropy_r2:>5.2f} "
                 f"{c.held_out:>9.4f} {c.held_out_error:>8.4f} {p:>8} "
                 f"{f'{c.fit_p_value:.2g}':>8} {f'{c.n_best}/{c.n_starts}':>9}"
+                f"{' *' * c.stopped}"
             )
         said = ", ".join(
             f"{name} {k}{' or more' if name == 'rank' and self.rank_at_limit else ''}"
@@ -188,6 +197,7 @@ class Selection:
         )
         verdict = RANKS_ONLY if self.by_ranks_alone else verdict
         misfit = [] if self.reproduced else [NOT_REPRODUCED]
+        misfit += [STOPPED] * any(c.stopped for c in self.candidates)
         return "\n".join([*lines, f"chosen: {said}", verdict, *self.reasons, *misfit, *self.notes])
 
     __repr__ = __str__
