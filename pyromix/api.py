@@ -20,7 +20,7 @@ from pyromix.criticism import prediction
 from pyromix.criticism import sensitivity as variation
 from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
-from pyromix.fitting import bundle, description, engine
+from pyromix.fitting import bundle, description, engine, regression_bundle, regression_draws
 from pyromix.fitting import refine as refinement
 from pyromix.fitting.record import Fit
 from pyromix.fitting.regression import Regression, regress
@@ -31,6 +31,7 @@ from pyromix.model.printed import as_html, as_text
 from pyromix.model.prior import Prior
 from pyromix.model.randomness import RandomState
 from pyromix.report import compose, plotting
+from pyromix.report import regression as regression_report
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -180,11 +181,14 @@ class RegressionFit(Regression):
         n_iter: EM steps.
         start_log_likelihoods: where every start ended; the fit without covariates leads.
         rows: distinct rows of items and covariates.
+        draws: replicates around the estimate; None for a point estimate.
     """
 
     @staticmethod
     def of(record: Regression) -> RegressionFit:
-        """Give a record its verbs."""
+        """Give a record its verbs; one that has them stays as it is."""
+        if isinstance(record, RegressionFit):
+            return record
         return RegressionFit(**{f.name: getattr(record, f.name) for f in fields(record)})
 
     to_frame = regressed.coefficients
@@ -193,21 +197,17 @@ class RegressionFit(Regression):
     classification = regressed.classification
     query = regressed.refuse
     effect = regressed.refuse
+    bounds = regressed.refuse
+    simulate = regressed.refuse
 
-    def __str__(self) -> str:
-        """Size, fit, sources, coefficients."""
-        weights = ", ".join(f"{w:.3f}" for w in self.mixture.weights.tolist())
-        table = regressed.coefficients(self).round(3).to_string(index=False)
-        return (
-            f"RegressionFit of {self.spec.n_variables} items, {self.spec.n_sources} sources on "
-            f"{', '.join(self.depends_on)} ({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
-            f"logL {self.log_likelihood:.3f}   best of {len(self.start_log_likelihoods)} starts "
-            f"reached by {self.n_best}   {'converged' if self.converged else 'NOT converged'} "
-            f"after {self.n_iter} iterations\n"
-            f"average P({self.spec.source}) = [{weights}]\n{table}"
-        )
+    bootstrap = regression_draws.bootstrap
+    report = regression_report.make_report
+    save = regression_bundle.save
+    summary = regressed.in_numbers
 
-    __repr__ = __str__
+    _printed = regressed.printed
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
 
 def fit(
@@ -359,10 +359,14 @@ def fit_product(
     return MixtureFit.of(engine.fit_product(data, n_sources, **options))
 
 
-def load(path: str | PathLike[str]) -> MixtureFit:
-    """Read a fit that ``MixtureFit.save`` wrote.
+def load(path: str | PathLike[str]) -> MixtureFit | RegressionFit:
+    """Read a fit that ``MixtureFit.save`` or ``RegressionFit.save`` wrote.
+
+    Returns:
+        A ``MixtureFit``, or of a fit with covariates a ``RegressionFit``.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
-    return MixtureFit.of(bundle.load(path))
+    found = bundle.load(path)
+    return RegressionFit.of(found) if isinstance(found, Regression) else MixtureFit.of(found)

@@ -36,7 +36,8 @@ FORMAT = 1
 
 MANIFEST = "model.json"
 TENSORS = "tensors.safetensors"
-BUNDLE_KINDS = ("mixture", "fit")
+REGRESSION = "regression"
+BUNDLE_KINDS = ("mixture", "fit", REGRESSION)
 
 LARGEST_MANIFEST = 32 * MIB
 """Bytes of ``model.json``; its numbers take many times as much once they are read."""
@@ -73,7 +74,7 @@ class Bundle:
     """What a bundle holds.
 
     Attributes:
-        kind: ``mixture`` or ``fit``.
+        kind: ``mixture``, ``fit`` or ``regression``.
         mixture: the mixture, on the CPU.
         extra: further fields.
         tensors: further tensors, on the CPU.
@@ -98,7 +99,7 @@ def write_bundle(
     Args:
         path: where; an existing file is replaced only once the new one has been read back.
         mixture: any device, any batch axes.
-        kind: ``mixture`` or ``fit``.
+        kind: ``mixture``, ``fit`` or ``regression``.
         extra: further fields; whatever JSON holds, with names as keys.
         tensors: further tensors by name, any dtype.
 

@@ -10,6 +10,7 @@ from typing import Any
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.errors import FileError, QueryError
 from pyromix.fitting.record import Fit
+from pyromix.fitting.regression import Regression
 from pyromix.formats.disk import write_files
 from pyromix.model.arguments import path_of, shown
 from pyromix.model.spec import near_matches
@@ -44,7 +45,7 @@ class Report:
     about: str
     letter: Letter
     sections: tuple[Section, ...]
-    fit: Fit
+    fit: Fit | Regression
     question: Question | None
     effects: Effects | None
     check: PredictiveCheck | None
