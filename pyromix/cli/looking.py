@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+import pyromix as px
+from pyromix.api import RegressionFit
 from pyromix.cli.advice import commands
 from pyromix.cli.common import Json, Quiet, Source, numbers, writable
 from pyromix.cli.progress import working
@@ -24,7 +26,9 @@ from pyromix.cli.questions import (
 from pyromix.criticism.selection import select_n_sources
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
+from pyromix.formats.bundle import REGRESSION, read_bundle
 from pyromix.formats.disk import write_files
+from pyromix.report.document import Report
 from pyromix.report.kinds import PLOT_KINDS
 
 FORMATS = (".svg", ".png", ".pdf")
@@ -60,6 +64,14 @@ def report(
     from pyromix.report.compose import make_report
 
     writable(output, PAGES)
+    if (found := _regression(fitted)) is not None:
+        if treatment or outcome or contrast or outcome_state or selection:
+            raise QueryError(
+                "--treatment, --outcome, --contrast, --outcome-state and --selection ask of fits "
+                f"without covariates; {fitted} has {list(found.depends_on)}"
+            )
+        _shown(found.report(output, show=False), output, as_json=as_json, quiet=quiet)
+        return
     fit = fit_at(fitted, source)
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
     candidates = None if selection is None else numbers(selection)
@@ -74,12 +86,24 @@ def report(
             show=False,
             advice=commands(fit.spec),
         )
+    _shown(made, output, as_json=as_json, quiet=quiet)
+
+
+def _shown(made: Report, output: Path | None, *, as_json: bool, quiet: bool) -> None:
     if as_json:
         typer.echo(json.dumps(made.summary(), indent=1, default=str))
     elif output is None:
         typer.echo(str(made))
     elif not quiet:
         typer.echo(f"{output}: {made.letter.sentence}", err=True)
+
+
+def _regression(path: Path) -> RegressionFit | None:
+    """The fit with covariates at a path; None where something else lies there."""
+    if path.suffix != ".pyromix" or read_bundle(path).kind != REGRESSION:
+        return None
+    found = px.load(path)
+    return found if isinstance(found, RegressionFit) else None
 
 
 def plot(
