@@ -169,13 +169,13 @@ def test_a_frame_with_weights_is_the_table_it_stands_for():
 
 @pytest.fixture(scope="module")
 def far_too_many():
-    """Seven binary items of two sources, and six of them tried."""
+    """Seven binary items of two sources, and four of them tried."""
     truth = random_product((2,) * 7, 2, 3)
     counts = Counts.from_codes(edgeless((2,) * 7, 1), draw_rows(truth, 2000, 1))
     options = {"n_init": 2, "n_folds": 2, "method": "em"}
     return (
-        px.select_n_sources(None, counts, [2, 6], **options),
-        px.select_n_sources(None, counts, [2, 6], finish_all=True, **options),
+        px.select_n_sources(None, counts, [2, 4], **options),
+        px.select_n_sources(None, counts, [2, 4], finish_all=True, **options),
     )
 
 

@@ -81,8 +81,8 @@ def select_n_sources(
 
     Far too many sources would cost the most: each of their starts ends in an optimum of its own,
     along ridges on which steps hardly gain. So where no criterion but AIC could choose a candidate
-    any more, at the pace of its EM, it is not climbed to its end: its starts stop where 200 more
-    steps would gain no more than a nat, and no more than one round of them is made. It is marked
+    any more, at the pace of its EM, it is not climbed to its end: its starts stop after 200 steps
+    where as many more would gain no more than a nat, and one round of them is made. It is marked
     (``Candidate.stopped``); its log-likelihood is then a lower bound, its AIC an upper one.
 
     Without a model the table may come first, ``select_n_sources(frame, range(1, 6))``: its columns

@@ -28,7 +28,7 @@ FINEST = 1e-12
 
 HOPELESS = 200
 """Steps at its present pace after which a start would still not fit about as well as the best: it
-is left where it is, if stragglers are."""
+is left where it is, if stragglers are. What cannot win is stopped after as many steps, or later."""
 
 FAIR = 20
 """Steps that every start gets."""
@@ -132,7 +132,7 @@ def ascend(em: EMMap, start: Point, options: Options) -> Ascent:
         if options.leave_behind and n_steps > FAIR:
             apart = max(best, float(second.objective.max())) - second.objective
             left = left | (apart > NEAR_BEST + HOPELESS * gained)
-        if n_steps > FAIR:
+        if n_steps > HOPELESS:
             left = left | _settled_below(options.needed, second.log_likelihood, gained)
         following = second.target
         if options.accelerate and not bool(left.all()):

@@ -98,9 +98,10 @@ def climb(
         check_saddle: whether to jitter these points; each costs up to 120 steps of a single start.
         leave_behind: stop a start, as not converged, that at its present pace would still be
             ``result.NEAR_BEST`` nats below the best after ``ascent.HOPELESS`` steps.
-        needed: log-likelihood below which nobody wants the estimate: a start that at its present
-            pace would stay ``result.NEAR_BEST`` nats below it, and gain no more than
-            ``ascent.WORTH``, in ``ascent.HOPELESS`` steps, is stopped as not converged.
+        needed: log-likelihood below which nobody wants the estimate: after ``ascent.HOPELESS``
+            steps a start that in as many more, at its present pace, would stay
+            ``result.NEAR_BEST`` nats below it and gain no more than ``ascent.WORTH`` is stopped, as
+            not converged.
         finish: whether the start that is chosen among several climbs on to a tighter tolerance.
         progress: told after each round.
 
