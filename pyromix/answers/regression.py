@@ -35,9 +35,13 @@ def printed(fit: Regression) -> Printed:
     weights = ", ".join(f"{w:.3f}" for w in fit.mixture.weights.tolist())
     draws = "" if fit.draws is None else f"   {len(fit.draws.coefficients)} draws"
     table = coefficients(fit)
-    header = tuple(table.columns)
+    header = tuple(map(str, table.columns))
+    digits = [".2g" if name == "p_value" else ".3f" for name in header]
     cells = [
-        tuple(f"{x:.3f}" if isinstance(x, float) else str(x) for x in row)
+        tuple(
+            format(x, d) if isinstance(x, float) else str(x)
+            for x, d in zip(row, digits, strict=True)
+        )
         for row in table.itertuples(index=False)
     ]
     return Printed(
