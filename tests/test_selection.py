@@ -12,6 +12,7 @@ from product_cases import draw_rows, edgeless, random_product
 from published import latent_class
 
 import pyromix as px
+from pyromix.cli.flags import in_flags
 from pyromix.criticism.candidates import Candidate
 from pyromix.criticism.reach import log_likelihood_needed
 from pyromix.criticism.selection import HELD_OUT_PRIOR
@@ -185,6 +186,7 @@ def test_far_too_many_sources_are_stopped_marked_and_change_no_choice(far_too_ma
     assert not any(c.stopped for c in whole.candidates)
     assert stopped.choices == whole.choices
     assert "* stopped" in str(stopped)
+    assert "--finish-all" in in_flags(str(stopped))
     assert "* stopped" not in str(whole)
     assert "stopped" in stopped._repr_html_()
 
