@@ -13,8 +13,9 @@ from published import latent_class
 
 import pyromix as px
 from pyromix.cli.flags import in_flags
+from pyromix.criticism import selection as selecting
 from pyromix.criticism.candidates import Candidate
-from pyromix.criticism.reach import log_likelihood_needed
+from pyromix.criticism.reach import log_likelihood_needed, may_win_by_icl
 from pyromix.criticism.selection import HELD_OUT_PRIOR
 from pyromix.data.counts import Counts
 from pyromix.data.folds import folds
@@ -168,16 +169,17 @@ def test_a_frame_with_weights_is_the_table_it_stands_for():
     )
 
 
-@pytest.fixture(scope="module")
-def far_too_many():
+def of_seven_items(**options) -> px.Selection:
     """Seven binary items of two sources, and four of them tried."""
     truth = random_product((2,) * 7, 2, 3)
     counts = Counts.from_codes(edgeless((2,) * 7, 1), draw_rows(truth, 2000, 1))
-    options = {"n_init": 2, "n_folds": 2, "method": "em"}
-    return (
-        px.select_n_sources(None, counts, [2, 4], **options),
-        px.select_n_sources(None, counts, [2, 4], finish_all=True, **options),
-    )
+    return px.select_n_sources(None, counts, [2, 4], n_init=2, n_folds=2, method="em", **options)
+
+
+@pytest.fixture(scope="module")
+def far_too_many():
+    """With what cannot win stopped, and climbed to its end."""
+    return of_seven_items(), of_seven_items(finish_all=True)
 
 
 def test_far_too_many_sources_are_stopped_marked_and_change_no_choice(far_too_many):
@@ -214,3 +216,16 @@ def test_the_log_likelihood_that_is_needed_would_win_by_one_criterion_and_a_nat_
             getattr(there, name) < min(getattr(fit, name) for fit in rivals) for name in names
         )
     assert log_likelihood_needed(other.n_parameters, ()) == -math.inf
+
+
+def test_what_may_still_win_by_icl_is_climbed_to_its_end(three, far_too_many, monkeypatch):
+    """Within twelve nats of the least; entropy is no matter of the likelihood alone."""
+    rivals, other = three.fits[:3], three.fits[3]
+    least = min(fit.icl for fit in rivals)
+    for gap, may in ((11.9, True), (12.1, False)):
+        there = replace(other, entropy=(least - other.bic) / 2 + gap)
+        assert may_win_by_icl(there, rivals) == may
+    monkeypatch.setattr(selecting, "may_win_by_icl", lambda *_: True)
+    (_, again), (_, whole) = (f.candidates for f in (of_seven_items(), far_too_many[1]))
+    assert not again.stopped
+    assert again.log_likelihood == pytest.approx(whole.log_likelihood, abs=1e-6)
