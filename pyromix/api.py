@@ -22,7 +22,7 @@ from pyromix.criticism import sensitivity as variation
 from pyromix.criticism.graph import asking as graph
 from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
-from pyromix.fitting import bundle, description, engine
+from pyromix.fitting import bundle, description, engine, regression_bundle, regression_draws
 from pyromix.fitting import refine as refinement
 from pyromix.fitting.inputs import without_edges
 from pyromix.fitting.mixed import bundle as mixed_bundle
@@ -38,6 +38,7 @@ from pyromix.model.printed import as_html, as_text
 from pyromix.model.prior import Prior
 from pyromix.model.randomness import RandomState
 from pyromix.report import compose, plotting
+from pyromix.report import regression as regression_report
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -188,11 +189,14 @@ class RegressionFit(Regression):
         n_iter: EM steps.
         start_log_likelihoods: where every start ended; the fit without covariates leads.
         rows: distinct rows of items and covariates.
+        draws: replicates around the estimate; None for a point estimate.
     """
 
     @staticmethod
     def of(record: Regression) -> RegressionFit:
-        """Give a record its verbs."""
+        """Give a record its verbs; one that has them stays as it is."""
+        if isinstance(record, RegressionFit):
+            return record
         return RegressionFit(**{f.name: getattr(record, f.name) for f in fields(record)})
 
     to_frame = regressed.coefficients
@@ -201,21 +205,17 @@ class RegressionFit(Regression):
     classification = regressed.classification
     query = regressed.refuse
     effect = regressed.refuse
+    bounds = regressed.refuse
+    simulate = regressed.refuse
 
-    def __str__(self) -> str:
-        """Size, fit, sources, coefficients."""
-        weights = ", ".join(f"{w:.3f}" for w in self.mixture.weights.tolist())
-        table = regressed.coefficients(self).round(3).to_string(index=False)
-        return (
-            f"RegressionFit of {self.spec.n_variables} items, {self.spec.n_sources} sources on "
-            f"{', '.join(self.depends_on)} ({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
-            f"logL {self.log_likelihood:.3f}   best of {len(self.start_log_likelihoods)} starts "
-            f"reached by {self.n_best}   {'converged' if self.converged else 'NOT converged'} "
-            f"after {self.n_iter} iterations\n"
-            f"average P({self.spec.source}) = [{weights}]\n{table}"
-        )
+    bootstrap = regression_draws.bootstrap
+    report = regression_report.make_report
+    save = regression_bundle.save
+    summary = regressed.in_numbers
 
-    __repr__ = __str__
+    _printed = regressed.printed
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
 
 
 def fit(
@@ -406,11 +406,18 @@ def fit_product(
     return fit(structure, table, n_sources, **options)
 
 
-def load(path: str | PathLike[str]) -> MixtureFit | MixedFit:
+def load(path: str | PathLike[str]) -> MixtureFit | MixedFit | RegressionFit:
     """Read a fit that ``save`` wrote.
+
+    Returns:
+        A ``MixtureFit``; a ``MixedFit`` where variables are numbers, a ``RegressionFit`` where U
+        depends on covariates.
+
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
     found = mixed_bundle.load(path)
-    return MixedFit.of(found) if isinstance(found, MixedRecord) else MixtureFit.of(found)
+    if isinstance(found, MixedRecord):
+        return MixedFit.of(found)
+    return RegressionFit.of(found) if isinstance(found, Regression) else MixtureFit.of(found)

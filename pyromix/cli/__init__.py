@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from pyromix.cli import asking, bounds, effect, files, fitting, graph, lca, looking, version
+from pyromix.cli.beside import several
 from pyromix.cli.common import (
     FINE,
     INTERRUPTED,
@@ -83,7 +84,7 @@ def _run(arguments: list[str]) -> int:
 
 def _answer(arguments: list[str]) -> int:
     try:
-        app(arguments, prog_name="pyromix")
+        app(several(arguments), prog_name="pyromix")
     except Stopped as stopped:
         return stopped.code
     except (NotCertifiedError, IdentificationError, PlanError) as error:

@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 
 import pyromix as px
-from pyromix.api import MixtureFit
+from pyromix.api import MixtureFit, RegressionFit
 from pyromix.api_mixed import MixedFit
 from pyromix.cli.streams import standard_input
 from pyromix.data.dialect import Dialect
 from pyromix.data.reading import RawTable, read_frame
-from pyromix.errors import FileError, QueryError
-from pyromix.formats.bundle import WITH_NUMBERS, read_bundle
+from pyromix.errors import DependentSourceError, FileError, QueryError
+from pyromix.formats.bundle import REGRESSION, WITH_NUMBERS, read_bundle
 from pyromix.formats.toml import edges_to_structure
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
@@ -116,10 +116,23 @@ def table_of(
 
 
 def loaded(path: Path, source: str) -> MixtureFit | MixedFit | BayesNetMixture:
-    """A fit from its bundle, a mixture from any other file."""
-    if path.suffix == ".pyromix" and read_bundle(path).kind in ("fit", WITH_NUMBERS):
-        return px.load(path)
-    return px.read(path, source=source)
+    """A fit from its bundle, a mixture from any other file.
+
+    Raises:
+        DependentSourceError: the fit has covariates, and says nothing of what a do changes.
+    """
+    kind = read_bundle(path).kind if path.suffix == ".pyromix" else ""
+    if kind not in ("fit", REGRESSION, WITH_NUMBERS):
+        return px.read(path, source=source)
+    found = px.load(path)
+    if isinstance(found, RegressionFit):
+        raise DependentSourceError(
+            f"{path}: expected a source without causes, found that {found.spec.source!r} of this "
+            f"fit depends on {', '.join(map(repr, found.depends_on))}: pyromix report shows it; "
+            "for do-questions fit without covariates, or draw them in a graph",
+            covariates=found.depends_on,
+        )
+    return found
 
 
 def assignments(spec: MixtureSpec, given: Sequence[str] | None, flag: str) -> dict[str, Hashable]:

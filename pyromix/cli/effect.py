@@ -13,6 +13,7 @@ from pyromix.answers.effect import Effect
 from pyromix.api_mixed import MixedFit
 from pyromix.cli.common import Evidence, Json, Quiet, Seed, Source, assignments
 from pyromix.cli.flags import in_flags
+from pyromix.cli.going_on import CheckpointFile, kept_at
 from pyromix.cli.mixed import asked_mixed, effect_in_numbers, settings
 from pyromix.cli.progress import working
 from pyromix.cli.questions import (
@@ -47,6 +48,7 @@ def effect(
         int, typer.Option(metavar="N", help="Intervals from so many replicates; 500 will do.")
     ] = 0,
     random_state: Seed = 0,
+    checkpoint: CheckpointFile = None,
     source: Source = "U",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -74,9 +76,11 @@ def effect(
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state, needed=True)
     given = assignments(fit.spec, evidence, "--evidence")
     group = assignments(fit.spec, among, "--among")
-    with working("asking the fit", quiet=quiet):
+    if checkpoint is not None and not bootstrap:
+        raise QueryError("--checkpoint keeps the replicates of a bootstrap: give --bootstrap 500")
+    with kept_at(checkpoint, quiet=quiet), working("asking the fit", quiet=quiet):
         if bootstrap:
-            fit = fit.bootstrap(n=bootstrap, random_state=random_state)
+            fit = fit.bootstrap(n=bootstrap, random_state=random_state, checkpoint=checkpoint)
         found = fit.effect(
             **asked,
             evidence=given,

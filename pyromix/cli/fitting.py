@@ -48,6 +48,7 @@ from pyromix.cli.common import (
 )
 from pyromix.cli.effect import in_numbers
 from pyromix.cli.flags import in_flags
+from pyromix.cli.going_on import CheckpointFile, kept_at
 from pyromix.cli.progress import working
 from pyromix.cli.questions import Among, Contrast, Outcome, OutcomeState, Treatment, asked_effect
 from pyromix.criticism.checking import IdentifiabilityReport
@@ -241,6 +242,7 @@ def fit(
     max_iter: Annotated[int, typer.Option(help="Iteration limit of EM.")] = 2000,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     random_state: Seed = 0,
+    checkpoint: CheckpointFile = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.pyromix")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -253,7 +255,7 @@ def fit(
     given = model_of(model, edge, latent)
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
     as_numbers = numbers_told(table, kind, discretize)
-    with working("fitting", quiet=quiet, wheel=False):
+    with kept_at(checkpoint, quiet=quiet), working("fitting", quiet=quiet, wheel=False):
         result = px.fit(
             given,
             table,
@@ -270,6 +272,7 @@ def fit(
             random_state=random_state,
             show_progress=False if quiet else None,
             max_iter=max_iter,
+            checkpoint=checkpoint,
         )
     if output is not None:
         result.save(output)
@@ -305,6 +308,11 @@ def select(
     encoding: Encoding = "",
     decimal: Decimal = "",
     random_state: Seed = 0,
+    finish_all: Annotated[
+        bool,
+        typer.Option("--finish-all", help="Climb to the end even where no criterion but AIC may."),
+    ] = False,
+    checkpoint: CheckpointFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -317,7 +325,7 @@ def select(
     given = model_of(model, edge, latent) if model is not None or edge else None
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
     check_columns(table, [name for name in (treatment, outcome) if name is not None])
-    with working("fitting every number of sources", quiet=quiet):
+    with kept_at(checkpoint, quiet=quiet), working("fitting every number of sources", quiet=quiet):
         found = px.select_n_sources(
             given,
             table,
@@ -329,6 +337,8 @@ def select(
             missing=missing,
             state_names=told or None,
             random_state=random_state,
+            finish_all=finish_all,
+            checkpoint=checkpoint,
         )
     effects: tuple[EffectAt, ...] = ()
     if effect or treatment is not None or outcome is not None:

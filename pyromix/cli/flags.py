@@ -68,6 +68,7 @@ _WORDS = tuple(
         (r"interval=True", "--interval"),
         (r"interval=False", "--no-interval"),
         (r"sensitivity=False", "--no-sensitivity"),
+        (r"finish_all=True", "--finish-all"),
         (r"saved with include_data=False", "saved without its table"),
         (r": save with the data, or see fit\.\w+\(\w*\)", ": save with the data"),
         (r"px\.select_n_sources\([^)]*\)", "pyromix select"),

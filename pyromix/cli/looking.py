@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+import pyromix as px
+from pyromix.api import RegressionFit
 from pyromix.api_mixed import MixedFit
 from pyromix.cli.advice import commands
 from pyromix.cli.common import Json, Quiet, Source, numbers, writable
@@ -27,6 +29,7 @@ from pyromix.criticism.graph.asking import check_fit
 from pyromix.criticism.selection import select_n_sources
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
+from pyromix.formats.bundle import REGRESSION, read_bundle
 from pyromix.formats.disk import write_files
 from pyromix.report.document import Report
 from pyromix.report.kinds import MIXED_PLOT_KINDS, PLOT_KINDS
@@ -67,6 +70,14 @@ def report(
     from pyromix.report.compose import make_report
 
     writable(output, PAGES)
+    if (found := _regression(fitted)) is not None:
+        if treatment or outcome or contrast or outcome_state or selection:
+            raise QueryError(
+                "--treatment, --outcome, --contrast, --outcome-state and --selection ask of fits "
+                f"without covariates; {fitted} has {list(found.depends_on)}"
+            )
+        _tell(found.report(output, show=False), output, as_json=as_json, quiet=quiet)
+        return
     fit = any_fit_at(fitted, source)
     if isinstance(fit, MixedFit):
         if selection is not None:
@@ -104,6 +115,14 @@ def _tell(made: Report, output: Path | None, *, as_json: bool, quiet: bool) -> N
         typer.echo(str(made))
     elif not quiet:
         typer.echo(f"{output}: {made.letter.sentence}", err=True)
+
+
+def _regression(path: Path) -> RegressionFit | None:
+    """The fit with covariates at a path; None where something else lies there."""
+    if path.suffix != ".pyromix" or read_bundle(path).kind != REGRESSION:
+        return None
+    found = px.load(path)
+    return found if isinstance(found, RegressionFit) else None
 
 
 def plot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from pyromix.estimate.race import (
     FINALISTS_BESIDE_MOMENTS,
     race,
 )
-from pyromix.estimate.result import SAME_OPTIMUM, EMResult, joined, warned
+from pyromix.estimate.result import NEAR_BEST, SAME_OPTIMUM, EMResult, joined, warned
 from pyromix.estimate.starts import batch_of
 from pyromix.estimate.step import WeightedRows
 from pyromix.model.mixture import BayesNetMixture
@@ -77,9 +78,11 @@ def climb_until_confirmed(
     options = {"leave_behind": True, "finish": False, **options}
     result = run(counts, starts, **options)
     options["n_identified"] = 0
-    while not _confirmed(result) and len(result.start_objectives) < MOST:
+    while not (_confirmed(result) or _hopeless(result, options)) and (
+        len(result.start_objectives) < MOST
+    ):
         result = joined(result, run(counts, draw(STARTS_AT_ONCE), **options))
-    return warned(_polished(counts, result, options))
+    return warned(_polished(counts, result, options), options.get("needed", -math.inf))
 
 
 def climb_raced(
@@ -116,11 +119,13 @@ def climb_raced(
     starts = first if given is None else batch_of(given, first)
     result = replace(run(counts, starts, **options), n_raced=entered - n)
     options["n_identified"] = 0
-    while not (result.identified_is_best or result.n_best >= CONFIRMED) and entered < MOST:
+    while entered < MOST and not (
+        result.identified_is_best or result.n_best >= CONFIRMED or _hopeless(result, options)
+    ):
         more = run(counts, race(heat, draw(ENTRANTS)), **options)
         result = joined(result, replace(more, n_raced=ENTRANTS - FINALISTS))
         entered += ENTRANTS
-    return warned(_polished(counts, result, options))
+    return warned(_polished(counts, result, options), options.get("needed", -math.inf))
 
 
 def _polished(counts: WeightedRows, result: EMResult, options: Mapping[str, Any]) -> EMResult:
@@ -129,6 +134,14 @@ def _polished(counts: WeightedRows, result: EMResult, options: Mapping[str, Any]
         return result
     passed = {name: options[name] for name in ("max_iter", "tol", "prior") if name in options}
     return polished(counts, result, **passed)
+
+
+def _hopeless(result: EMResult, options: Mapping[str, Any]) -> bool:
+    """Whether further starts are not worth it: as far above the best as the others lie below it,
+    and ``NEAR_BEST`` nats more, is still less than is needed."""  # noqa: D205, D209
+    ends = result.start_log_likelihoods
+    reach = 2 * float(ends.max()) - float(ends.min()) + NEAR_BEST
+    return reach < options.get("needed", -math.inf)
 
 
 def _confirmed(result: EMResult) -> bool:

@@ -16,6 +16,8 @@ from pyromix.errors import DataError, FileError, PyromixError
 from pyromix.estimate.result import Ends
 from pyromix.fitting.believe import check_fit
 from pyromix.fitting.record import Fit
+from pyromix.fitting.regression import Regression
+from pyromix.fitting.regression_bundle import regression_of
 from pyromix.fitting.stages import (
     check_vertices,
     stages_from_json,
@@ -23,7 +25,7 @@ from pyromix.fitting.stages import (
     stages_to_json,
 )
 from pyromix.fitting.typed import checked, typed
-from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
+from pyromix.formats.bundle import REGRESSION, Bundle, read_bundle, write_bundle
 from pyromix.formats.checkpoint import Step
 from pyromix.formats.words import shown
 from pyromix.identify.signal import Signal, Triple
@@ -138,15 +140,17 @@ def _contents(
     return tensors, extra
 
 
-def load(path: str | PathLike[str]) -> Fit:
-    """Read a fit that ``save`` wrote, by this version or an older one.
+def load(path: str | PathLike[str]) -> Fit | Regression:
+    """Read a fit or a regression that ``save`` wrote, by this version or an older one.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
     bundle = read_bundle(path)
-    if bundle.kind != "fit":
+    if bundle.kind not in ("fit", REGRESSION):
         raise FileError(f"{path}: expected a fit, found a {bundle.kind}; px.read(path) reads it")
+    if bundle.kind == REGRESSION:
+        return undamaged(regression_of, path, bundle)
     return undamaged(fit_of, path, bundle)
 
 

@@ -80,8 +80,13 @@ def fit(
     max_iter: int = 2000,
     tol: float = 1e-9,
     checkpoint: str | PathLike[str] | None = None,
+    needed: float = -math.inf,
 ) -> Fit:
-    """Fit a mixture to a table; arguments and errors of ``px.fit``."""
+    """Fit a mixture to a table; arguments and errors of ``px.fit``.
+
+    One more argument: ``needed``, the log-likelihood below which nobody wants the fit, as in
+    ``estimate.em.climb``.
+    """
     if isinstance(method, type):
         raise QueryError(
             f"method: found the class {method.__name__}; make one, {method.__name__}()"
@@ -112,7 +117,7 @@ def fit(
     )
     size = taken.n_patterns * taken.schema.n_variables if isinstance(taken, Rows) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
-        em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
+        em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell), "needed": needed}
         generator = torch_generator(random_state)
         found = _fitted(taken, method, n_init, prior, generator, em, notes, checkpoint)
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
@@ -229,7 +234,7 @@ def _climbed(
     starts = batch_of(*([] if given is None else [given]), *drawn)
     if n_init is None:
         return climb_until_confirmed(table, starts, lambda n: draw(n, further), run, **options)
-    return warned(run(table, starts, **options))
+    return warned(run(table, starts, **options), em.get("needed", -math.inf))
 
 
 def _moments(

@@ -37,7 +37,8 @@ FORMAT = 1
 MANIFEST = "model.json"
 TENSORS = "tensors.safetensors"
 WITH_NUMBERS = "fit with numbers"
-BUNDLE_KINDS = ("mixture", "fit", WITH_NUMBERS)
+REGRESSION = "regression"
+BUNDLE_KINDS = ("mixture", "fit", WITH_NUMBERS, REGRESSION)
 
 LARGEST_MANIFEST = 32 * MIB
 """Bytes of ``model.json``; its numbers take many times as much once they are read."""
@@ -74,7 +75,7 @@ class Bundle:
     """What a bundle holds.
 
     Attributes:
-        kind: ``mixture``, ``fit`` or ``fit with numbers``.
+        kind: ``mixture``, ``fit``, ``fit with numbers`` or ``regression``.
         mixture: the mixture, on the CPU; of a fit with numbers that of the table in bins.
         extra: further fields.
         tensors: further tensors, on the CPU.
@@ -99,7 +100,7 @@ def write_bundle(
     Args:
         path: where; an existing file is replaced only once the new one has been read back.
         mixture: any device, any batch axes.
-        kind: ``mixture``, ``fit`` or ``fit with numbers``.
+        kind: ``mixture``, ``fit``, ``fit with numbers`` or ``regression``.
         extra: further fields; whatever JSON holds, with names as keys.
         tensors: further tensors by name, any dtype.
 

@@ -13,6 +13,7 @@ from pyromix.criticism.mixed_prediction import MixedPredictiveCheck
 from pyromix.errors import FileError, QueryError
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.fitting.record import Fit
+from pyromix.fitting.regression import Regression
 from pyromix.formats.disk import write_files
 from pyromix.model.arguments import path_of, shown
 from pyromix.model.spec import near_matches
@@ -48,7 +49,7 @@ class Report:
     about: str
     letter: Letter
     sections: tuple[Section, ...]
-    fit: Fit | MixedRecord
+    fit: Fit | MixedRecord | Regression
     question: Question | MixedQuestion | None
     effects: Effects | MixedEffect | None
     check: PredictiveCheck | MixedPredictiveCheck | None

@@ -20,6 +20,7 @@ from pyromix.fitting import bundle as plain
 from pyromix.fitting.believe import ROUNDING
 from pyromix.fitting.mixed.record import MixedRecord, Reached
 from pyromix.fitting.record import Fit
+from pyromix.fitting.regression import Regression
 from pyromix.fitting.stages import note_from_json, note_to_json
 from pyromix.fitting.typed import checked, typed
 from pyromix.formats.bundle import WITH_NUMBERS, Bundle, read_bundle, write_bundle
@@ -82,7 +83,7 @@ def save(fit: MixedRecord, path: str | PathLike[str], *, include_data: bool = Tr
     write_bundle(path, fit.binned.mixture, kind=WITH_NUMBERS, extra=extra, tensors=tensors)
 
 
-def load(path: str | PathLike[str]) -> Fit | MixedRecord:
+def load(path: str | PathLike[str]) -> Fit | MixedRecord | Regression:
     """Read a fit that ``save`` wrote, with numbers or without, by this version or an older one.
 
     Raises:
@@ -91,9 +92,7 @@ def load(path: str | PathLike[str]) -> Fit | MixedRecord:
     bundle = read_bundle(path)
     if bundle.kind == WITH_NUMBERS:
         return plain.undamaged(_record_of, path, bundle)
-    if bundle.kind != "fit":
-        raise FileError(f"{path}: expected a fit, found a {bundle.kind}; px.read(path) reads it")
-    return plain.undamaged(plain.fit_of, path, bundle)
+    return plain.load(path)
 
 
 def leaves(found: Any, name: str) -> dict[str, Tensor]:
