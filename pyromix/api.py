@@ -395,7 +395,6 @@ def fit_product(
         SpecError: k is unusable.
         DataError: the table or a weight is unusable.
         QueryError: covariates are none, or there is a prior beside them.
-        RefinementError: EM diverged.
     """
     if covariates is not None:
         return RegressionFit.of(regress(data, n_sources, covariates, **options))
@@ -410,14 +409,11 @@ def load(path: str | PathLike[str]) -> MixtureFit | MixedFit | RegressionFit:
     """Read a fit that ``save`` wrote.
 
     Returns:
-        A ``MixtureFit``; a ``MixedFit`` where variables are numbers, a ``RegressionFit`` where U
-        depends on covariates.
-
+        A ``MixtureFit``; a ``MixedFit`` of numbers, a ``RegressionFit`` with covariates.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
-    found = mixed_bundle.load(path)
-    if isinstance(found, MixedRecord):
+    if isinstance(found := mixed_bundle.load(path), MixedRecord):
         return MixedFit.of(found)
     return RegressionFit.of(found) if isinstance(found, Regression) else MixtureFit.of(found)

@@ -154,5 +154,6 @@ def test_advice_is_about_flags():
     )
     assert in_flags(said) == (
         "column 'Q' has two values: declare them as states, --states Q=0.5,1.5, or "
-        "--kind Q=categorical; --kind declares another kind, --discretize cuts into states"
+        "--kind Q=categorical; --kind COLUMN=KIND declares another kind, --bins COLUMN=50,60 "
+        "cuts into states"
     )

@@ -174,18 +174,9 @@ def _spec_of(
     """The names and states that a group is told in."""
     if table is None:
         return spec_on_paper(model, k, None, kinds, [])
-    taken, _ = take_in_bins(
-        model,
-        table,
-        k,
-        asked["state_names"],
-        asked["sample_weight"],
-        asked["missing"],
-        asked["weights_are"],
-        None,
-        kinds,
-    )
-    return taken.spec
+    names = ("state_names", "sample_weight", "missing", "weights_are")
+    options = {name: asked[name] for name in names}
+    return take_in_bins(model, table, k, **options, missing_values=None, kinds=kinds)[0].spec
 
 
 def _check_states(spec: MixtureSpec) -> None:

@@ -47,6 +47,8 @@ from pyromix.cli.progress import working
 from pyromix.criticism.discrepancy import PairCheck
 from pyromix.criticism.likelihood_ratio import LikelihoodRatioTest
 from pyromix.errors import QueryError
+from pyromix.fitting import engine
+from pyromix.fitting.regression import regress
 from pyromix.model.printed import columns_of_text
 from pyromix.model.ties import first_smallest
 
@@ -121,8 +123,13 @@ def lca(
     with kept_at(*files.values(), quiet=quiet):
         for k in candidates:
             with working(f"fitting {k} classes", quiet=quiet):
-                more: dict[str, Any] = {"covariates": on} if on else {"checkpoint": files[f"{k}"]}
-                fits.append(px.fit_product(items, k, n_init=n_init, **reading, **more))
+                more = {"n_init": n_init, **reading}
+                # Items have states: columns of numbers are left out, and that is said.
+                if on:
+                    fits.append(RegressionFit.of(regress(items, k, on, **more)))
+                else:
+                    kept = {"checkpoint": files[f"{k}"]}
+                    fits.append(MixtureFit.of(engine.fit_product(items, k, **more, **kept)))
             if lrt and k > 1 and isinstance(fits[-1], MixtureFit):
                 with working(f"testing {k} classes against {k - 1}", quiet=quiet):
                     tests[k] = px.bootstrap_lrt(

@@ -35,6 +35,7 @@ def with_edges(
         spec.n_sources,
         source=spec.source,
         uninfluenced=[name(v) for v in sorted(uninfluenced)],
+        coarse=[name(v) for v in spec.coarse],
         source_states=spec.source_states,
         roles={role: [name(v) for v in vertices] for role, vertices in spec.roles},
     )
