@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from pyromix.answers.bounds import Bounds
     from pyromix.answers.effect import Effect
     from pyromix.answers.simulate import simulate
-    from pyromix.api import MixtureFit, RegressionFit, fit, fit_product, load
+    from pyromix.api import MixtureFit, fit, fit_product, load
     from pyromix.api_discovery import discover
     from pyromix.api_mixed import MixedFit
+    from pyromix.api_regression import RegressionFit
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
     from pyromix.bridges.pyro import to_pyro
     from pyromix.bridges.pyro_sites import from_pyro
@@ -87,12 +88,12 @@ _NAMES = {
     "answers.simulate": ("simulate",),
     "api": (
         "MixtureFit",
-        "RegressionFit",
         "fit",
         "fit_product",
         "load",
     ),
     "api_mixed": ("MixedFit",),
+    "api_regression": ("RegressionFit",),
     "api_discovery": ("discover",),
     "bridges.pgmpy": (
         "from_pgmpy",

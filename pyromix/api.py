@@ -13,16 +13,16 @@ from pyromix.answers import ask, bounding, predict
 from pyromix.answers import classification as sorting
 from pyromix.answers import distal as outcomes
 from pyromix.answers import profiles as portraits
-from pyromix.answers import regression as regressed
 from pyromix.answers import simulate as simulation
 from pyromix.api_mixed import MixedFit
+from pyromix.api_regression import RegressionFit
 from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
 from pyromix.criticism import sensitivity as variation
 from pyromix.criticism.graph import asking as graph
 from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
-from pyromix.fitting import bundle, description, engine, regression_bundle, regression_draws
+from pyromix.fitting import bundle, description, engine
 from pyromix.fitting import refine as refinement
 from pyromix.fitting.inputs import without_edges
 from pyromix.fitting.mixed import bundle as mixed_bundle
@@ -38,7 +38,6 @@ from pyromix.model.printed import as_html, as_text
 from pyromix.model.prior import Prior
 from pyromix.model.randomness import RandomState
 from pyromix.report import compose, plotting
-from pyromix.report import regression as regression_report
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -174,50 +173,6 @@ class MixtureFit(Fit):
         return certify(self.spec)
 
 
-@dataclass(frozen=True, eq=False)
-class RegressionFit(Regression):
-    """A product mixture whose weights depend on covariates; do-queries are refused by name.
-
-    Attributes:
-        mixture: the sources, by decreasing average weight; ``weights`` are averages over the rows.
-        covariates: how columns are read as numbers; ``depends_on`` has their names.
-        coefficients: ``(k, p)``, the intercept first; zero for the first source.
-        information: covariances of coefficients and of log-odds of the items.
-        log_likelihood: of the items given the covariates, in nats.
-        n_rows: rows it was fitted to, by weight.
-        converged: whether EM ended by its tolerance.
-        n_iter: EM steps.
-        start_log_likelihoods: where every start ended; the fit without covariates leads.
-        rows: distinct rows of items and covariates.
-        draws: replicates around the estimate; None for a point estimate.
-    """
-
-    @staticmethod
-    def of(record: Regression) -> RegressionFit:
-        """Give a record its verbs; one that has them stays as it is."""
-        if isinstance(record, RegressionFit):
-            return record
-        return RegressionFit(**{f.name: getattr(record, f.name) for f in fields(record)})
-
-    to_frame = regressed.coefficients
-    profiles = regressed.profiles
-    predict_proba = regressed.predict_proba
-    classification = regressed.classification
-    query = regressed.refuse
-    effect = regressed.refuse
-    bounds = regressed.refuse
-    simulate = regressed.refuse
-
-    bootstrap = regression_draws.bootstrap
-    report = regression_report.make_report
-    save = regression_bundle.save
-    summary = regressed.in_numbers
-
-    _printed = regressed.printed
-    __str__ = __repr__ = as_text
-    _repr_html_ = as_html
-
-
 def fit(
     model: Any,
     data: Any,
@@ -260,7 +215,7 @@ def fit(
             moments that determine the mixture and 20 without one, and further ones, up to 200,
             until the best optimum has been reached by three starts or by the one from moments. On
             tables with more than 2,000 distinct rows they are raced by default: 40 for a few steps
-            on 2,000 rows, the best 5 (2 beside moments that determine the mixture) to the end.
+            on 2,000 rows and the best 5 to the end, or 10 and 2 beside moments that determine it.
         prior: ``"pooled"``, pseudo-counts whose kind and strength held-out rows choose (see
             ``estimate.pooled_prior``); None for maximum likelihood; a number for that pseudo-count
             in every cell and on every source; or a mapping from names of vertices to numbers or
@@ -309,9 +264,7 @@ def fit(
         RefinementError: EM diverged.
     """
     numbers = {"kinds": kinds, "discretize": discretize}
-    model, data, states, table = numbers_in(
-        model, data, n_sources, numbers, state_names, missing_values
-    )
+    data, states, table = numbers_in(model, data, n_sources, numbers, state_names, missing_values)
     if table is not None:
         refuse_options(method=method, prior=prior, checkpoint=checkpoint)
         found = fit_mixed(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from pyromix.answers import mixed_predict, mixed_simulate
-from pyromix.answers.mixed import ask
+from pyromix.answers.mixed import ask, predict
+from pyromix.answers.mixed import simulate as simulation
 from pyromix.bridges import pgmpy
 from pyromix.criticism import mixed_prediction
 from pyromix.fitting.mixed import bootstrap as replicates
@@ -49,9 +49,9 @@ class MixedFit(MixedRecord):
     effect = ask.effect_of
     dose_response = ask.dose_response
 
-    predict_proba = mixed_predict.predict_proba
-    score = mixed_predict.score
-    simulate = mixed_simulate.simulate
+    predict_proba = predict.predict_proba
+    score = predict.score
+    simulate = simulation.simulate
     bootstrap = replicates.bootstrap
 
     predictive_check = mixed_prediction.predictive_check

@@ -10,7 +10,7 @@ from laws.cpd_laws import CPDLaws, close
 from scipy import integrate, optimize, stats
 
 from pyromix.errors import SpecError
-from pyromix.model.families import linear_gaussian
+from pyromix.model.families import linear_gaussian, newton
 from pyromix.model.families.hurdle import HurdleCPD
 from pyromix.model.families.layout import Layout, Numbers
 from pyromix.model.families.linear_gaussian import LinearGaussianCPD, LinearSums
@@ -252,6 +252,22 @@ def test_a_prior_on_the_variance_keeps_it_off_zero():
     shares = torch.full((2, 3), 1 / 3, dtype=torch.float64)
     found = cpd.estimate(cpd.statistics(values, [a, x], shares), prior)
     assert float(found.variances.min()) >= 2 * 0.25 / (2 + 2)
+
+
+@pytest.mark.parametrize("card", [2, 3])
+def test_slopes_of_many_table_rows_are_those_of_few(monkeypatch, card):
+    layout, shares = Layout((6, 4, Numbers.VALUE)), TestLogistic().shares(0, 90)
+    columns = [states(1, 6, 90), states(2, 4, 90), normal(3, 90)]
+    logit = LogisticCPD(normal(4, 3, 24, 2, card - 1), layout)
+    rate = PoissonCPD(0.3 * normal(5, 3, 24, 2), layout)
+    values = [states(6, card, 90), states(7, 5, 90).double()]
+    fast = [c.statistics(v, columns, shares) for c, v in zip((logit, rate), values, strict=True)]
+    monkeypatch.setattr(newton, "SMALL", 24)
+    plain = [c.statistics(v, columns, shares) for c, v in zip((logit, rate), values, strict=True)]
+    for one, other in zip(fast, plain, strict=True):
+        close(one.gradient, other.gradient)
+        close(one.hessian, other.hessian)
+        close(one.radius, other.radius)
 
 
 def test_what_does_not_fit_the_parents_is_refused():

@@ -14,6 +14,7 @@ from mixed_truths import random_mixed, random_mixed_spec, slope, table_of
 import pyromix as px
 from pyromix.answers.mixed.spread import gradients
 from pyromix.fitting.mixed.record import SAME
+from pyromix.identify.verdict import judge
 from pyromix.model.kind import Kind
 
 
@@ -209,3 +210,21 @@ def test_a_state_that_a_source_has_no_rows_with_is_said():
     with pytest.warns(px.UnsupportedRowsWarning, match=r"X='treated': source 0 has .* such rows"):
         effect = found.effect("X", "Y", contrast=("not", "treated"))
     assert "rests on the prior" in str(effect)
+
+
+def test_what_is_local_without_three_views_is_weak_whatever_the_table():
+    """The stand-in's rank would do; nothing free of shape shows whether the table says it."""
+    g = np.random.default_rng(7)
+    n = 1200
+    frame = pd.DataFrame({"A": g.integers(0, 3, n), "B": g.normal(size=n), "X": g.normal(size=n)})
+    frame["C"] = g.integers(0, 3, n)
+    frame["Y"] = g.integers(0, 3, n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dag = graph(("A", "C"), ("B", "C"), ("A", "X"), ("X", "Y"))
+        found = px.fit(dag, frame, 2, n_init=2)
+    assert judge(found.spec.binned).structural is px.Certainty.LOCAL
+    with pytest.raises(px.NotCertifiedError, match="no three views") as caught:
+        found.effect("X", "Y", contrast=(0, 1), outcome_state=2)
+    assert caught.value.found == "weak"
+    assert px.check(dag, 2, frame, outcome="Y", treatment="X").verdict == "weak"

@@ -46,7 +46,7 @@ def frame(n=N, seed=0):
 def taken(data, kinds=None, states=None, model=None, **options):
     model = dag() if model is None else model
     numbers = {"kinds": kinds, "discretize": None}
-    _, _, states, table = numbers_in(model, data, 2, numbers, states, None)
+    _, states, table = numbers_in(model, data, 2, numbers, states, None)
     if table is None:
         return None
     with warnings.catch_warnings():
@@ -195,7 +195,10 @@ def test_counts_have_no_columns_of_numbers():
 def test_numbers_in_another_unit_are_pointed_at():
     data = frame()
     data.loc[0, "A"] = 40_000.0
-    said = [n.sentence for n in taken(data).notes]
+    _, states, table = numbers_in(dag(), data, 2, {"kinds": None, "discretize": None}, None, None)
+    assert table is not None
+    with pytest.warns(DataRepairWarning, match="another unit"):
+        said = [n.sentence for n in take_in_mixed(table, 2, states).notes]
     assert any("'A': 1 of 60 numbers lie more than 25 standard deviations" in s for s in said)
 
 

@@ -124,7 +124,12 @@ def figures(verdict: Verdict) -> list[str]:
         return []
     texts = []
     for doubt in verdict.doubts:
-        if doubt is Doubt.SIGNAL and found.signal is not None:
+        if doubt is Doubt.SIGNAL and spec.coarse and found.signal is None:
+            texts.append(
+                f"the graph has no three views of {spec.source!r}, and with numbers in the table "
+                "nothing else shows whether it says anything of it, whatever the noise"
+            )
+        elif doubt is Doubt.SIGNAL and found.signal is not None:
             best = found.signal.triples[0]
             views = ", ".join(_set(spec, view) for view in best.views)
             given = f" given {_set(spec, best.given)}" if best.given else ""

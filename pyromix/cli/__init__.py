@@ -9,7 +9,18 @@ from typing import Any
 
 import typer
 
-from pyromix.cli import asking, bounds, effect, files, fitting, graph, lca, looking, version
+from pyromix.cli import (
+    asking,
+    bounds,
+    checking,
+    effect,
+    files,
+    fitting,
+    graph,
+    lca,
+    looking,
+    version,
+)
 from pyromix.cli.beside import several
 from pyromix.cli.common import (
     FINE,
@@ -36,7 +47,7 @@ app = typer.Typer(
 )
 for command in (
     files.demo,
-    fitting.check,
+    checking.check,
     fitting.fit,
     asking.do,
     effect.effect,

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 import pyromix as px
-from pyromix.api import MixtureFit, RegressionFit
+from pyromix.api import MixtureFit
 from pyromix.api_mixed import MixedFit
+from pyromix.api_regression import RegressionFit
 from pyromix.cli.streams import standard_input
 from pyromix.data.dialect import Dialect
 from pyromix.data.reading import RawTable, read_frame

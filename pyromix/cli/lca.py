@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import pyromix as px
-from pyromix.api import MixtureFit, RegressionFit
+from pyromix.api import MixtureFit
+from pyromix.api_regression import RegressionFit
 from pyromix.cli.advice import in_flags
 from pyromix.cli.beside import (
     COVARIATES,

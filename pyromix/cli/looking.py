@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 import pyromix as px
-from pyromix.api import RegressionFit
 from pyromix.api_mixed import MixedFit
+from pyromix.api_regression import RegressionFit
 from pyromix.cli.advice import commands
 from pyromix.cli.common import Json, Quiet, Source, numbers, writable
 from pyromix.cli.mixed import asked_mixed

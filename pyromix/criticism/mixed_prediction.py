@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.answers.mixed_simulate import drawn
+from pyromix.answers.mixed.simulate import drawn
 from pyromix.data.records import Records
 from pyromix.fitting.mixed.intake import rows_of
 from pyromix.fitting.mixed.record import MixedRecord

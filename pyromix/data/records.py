@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -131,8 +131,3 @@ def thinned_records(records: Records, n: int, generator: torch.Generator) -> Rec
         return records
     chosen = torch.randperm(records.n_rows, generator=generator)[:n].sort().values
     return records.only(chosen.to(records.device))
-
-
-def column_names(names: Sequence[str], places: Sequence[int]) -> str:
-    """Names of columns in a sentence."""
-    return ", ".join(repr(names[v]) for v in places)

@@ -137,8 +137,11 @@ def _polished(counts: WeightedRows, result: EMResult, options: Mapping[str, Any]
 
 
 def _hopeless(result: EMResult, options: Mapping[str, Any]) -> bool:
-    """Whether further starts are not worth it: as far above the best as the others lie below it,
-    and ``NEAR_BEST`` nats more, is still less than is needed."""  # noqa: D205, D209
+    """Whether further starts are not worth it.
+
+    As far above the best as the others lie below it, and ``NEAR_BEST`` nats more, is then still
+    less than is needed.
+    """
     ends = result.start_log_likelihoods
     reach = 2 * float(ends.max()) - float(ends.min()) + NEAR_BEST
     return reach < options.get("needed", -math.inf)

@@ -128,6 +128,9 @@ class Findings:
         return tuple(found)
 
     def _without_signal(self, spec: MixtureSpec) -> bool:
+        if spec.coarse and self.signal is None:
+            # With numbers nothing but three views shows, whatever the noise, what a table says.
+            return True
         if not math.isnan(self.p_signal):
             return self.p_signal > SIGNAL_LEVEL or self._hardly_apart(spec)
         # Without a plan the stage had nothing to look at.

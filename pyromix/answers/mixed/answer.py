@@ -29,8 +29,8 @@ FEW = 100.0
 
 
 @dataclass(frozen=True, eq=False)
-class NumericAnswer:
-    """P(outcome | do, evidence) of an outcome that is a number, in the units of its column.
+class AnswerAbout:
+    """What every answer about a mixture with numbers holds.
 
     Attributes:
         spec: the structure that knows the names.
@@ -39,13 +39,13 @@ class NumericAnswer:
         engine: which engine answered, and why not exactly.
         notes: further lines to be printed.
         certainty: how certain graph and table make it; None for the answer of a mixture.
-        spread: how far the mean may be off; None for the answer of a mixture.
+        spread: how far the mean, or probabilities, may be off; None for the answer of a mixture.
         level: of the interval that is printed.
     """
 
     spec: MixedSpec
     question: Question
-    law: NumericLaw
+    law: NumericLaw | StateLaw
     engine: Engine
     notes: tuple[str, ...] = ()
     certainty: Certainty | None = None
@@ -56,6 +56,17 @@ class NumericAnswer:
     def title(self) -> str:
         """The question as it is written on paper."""
         return self.question.title(self.spec)
+
+
+@dataclass(frozen=True, eq=False)
+class NumericAnswer(AnswerAbout):
+    """P(outcome | do, evidence) of an outcome that is a number, in the units of its column.
+
+    Attributes:
+        law: the distribution, as tensors.
+    """
+
+    law: NumericLaw
 
     @property
     def mean(self) -> float:
@@ -196,33 +207,14 @@ class NumericAnswer:
 
 
 @dataclass(frozen=True, eq=False)
-class CategoricalAnswer:
+class CategoricalAnswer(AnswerAbout):
     """P(outcome | do, evidence) of an outcome with states.
 
     Attributes:
-        spec: the structure that knows the names.
-        question: what was asked.
         law: the probabilities, as tensors.
-        engine: which engine answered, and why not exactly.
-        notes: further lines to be printed.
-        certainty: how certain graph and table make it; None for the answer of a mixture.
-        spread: how far probabilities may be off; None for the answer of a mixture.
-        level: of the interval that is printed.
     """
 
-    spec: MixedSpec
-    question: Question
     law: StateLaw
-    engine: Engine
-    notes: tuple[str, ...] = ()
-    certainty: Certainty | None = None
-    spread: Spread | None = None
-    level: float = 0.95
-
-    @property
-    def title(self) -> str:
-        """The question as it is written on paper."""
-        return self.question.title(self.spec)
 
     @property
     def values(self) -> np.ndarray:

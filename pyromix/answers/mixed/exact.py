@@ -23,7 +23,6 @@ from pyromix.answers.mixed.law import NumericLaw, StateLaw
 from pyromix.answers.mixed.parts import parts_of
 from pyromix.answers.mixed.question import Question
 from pyromix.exact import logspace
-from pyromix.model.families.layout import Layout, Numbers
 from pyromix.model.families.linear_gaussian import LOG_TAU
 from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.spec import SOURCE
@@ -126,8 +125,9 @@ class Joint:
         # Numbers that are not known stand in the design as zeros, and enter by their law.
         mean = (lines * cpd.layout.design(parents, sources.shape)).sum(-1)
         slopes = torch.zeros_like(self.mean)
-        for p, column in zip(mixture.spec.parents[v], _columns(cpd.layout), strict=True):
+        for i, p in enumerate(mixture.spec.parents[v]):
             if p in self.vertices:
+                column = cpd.layout.column(i)
                 spot = self.vertices.index(p)
                 slopes = slopes.index_add(
                     1, torch.tensor([spot], device=slopes.device), lines[:, [column]]
@@ -158,18 +158,6 @@ class Joint:
         """Mean and variance of one number."""
         spot = self.vertices.index(v)
         return self.mean[:, spot], self.covariance[:, spot, spot]
-
-
-def _columns(layout: Layout) -> list[int]:
-    """Per parent the first of its columns in the design; the intercept's where it has states."""
-    found, column = [], 1
-    for parent in layout.parents:
-        if isinstance(parent, Numbers):
-            found.append(column)
-            column += 2 if parent is Numbers.HURDLE else 1
-        else:
-            found.append(0)
-    return found
 
 
 def _loose(spec: MixedSpec, question: Question) -> list[int]:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.answers.mixed_predict import posterior
+from pyromix.answers.mixed.predict import posterior
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.kind import Kind
 

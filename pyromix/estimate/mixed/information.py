@@ -43,7 +43,7 @@ class Sandwich:
     Attributes:
         covariance: ``(p, p)``.
         n_flat: directions along which the likelihood has no curvature, or the wrong one.
-        flat: an orthonormal basis of them, ``(n_flat, p)``, in scaled coordinates.
+        flat: an orthonormal basis of them, ``(n_flat, p)``.
     """
 
     covariance: Float[Tensor, "p p"]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from pyromix.data.records import Records
+from pyromix.data.records import Records, thinned_records
 from pyromix.estimate.mixed.climb import MixedEnd, climb_mixed
 from pyromix.estimate.mixed.prior import MixedPrior, family_rows, settled
 from pyromix.estimate.progress import Tell
@@ -107,10 +107,7 @@ def raced(
     starts = list(given)
     steps = [0] * len(starts)
     if n_init and spec.n_sources > 1:
-        few = records
-        if records.n_rows > HEAT_ROWS:
-            some = torch.randperm(records.n_rows, generator=generator)[:HEAT_ROWS]
-            few = records.only(some.sort().values.to(records.device))
+        few = thinned_records(records, HEAT_ROWS, generator)
         heat = list(few.parts())
         drawn = []
         for _ in range(n_init):

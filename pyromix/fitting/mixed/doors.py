@@ -33,7 +33,7 @@ def numbers_in(
     numbers: Mapping[str, Any],
     state_names: Mapping[str, Sequence[Hashable]] | None,
     missing_values: Any,
-) -> tuple[Any, Any, Mapping[str, Sequence[Hashable]] | None, MixedTable | None]:
+) -> tuple[Any, Mapping[str, Sequence[Hashable]] | None, MixedTable | None]:
     """Cut the columns that are to be cut, and find those that stay numbers.
 
     Args:
@@ -45,7 +45,7 @@ def numbers_in(
         missing_values: as in ``fit``.
 
     Returns:
-        Model, data and declared states for a fit of states, or with a table for a fit with numbers.
+        Data and declared states for a fit of states, or with a table for a fit with numbers.
 
     Raises:
         QueryError: a kind, or a way of cutting, is none, or of what is no variable.
@@ -58,7 +58,7 @@ def numbers_in(
     kinds = numbers["kinds"]
     states = kept_values(data, kinds, states, missing_values)
     table = with_numbers(model, data, n_sources, kinds, states, missing_values)
-    return model, data, states, table
+    return data, states, table
 
 
 def kept_values(

@@ -25,7 +25,7 @@ from pyromix.data.numbers import (
 from pyromix.data.reading import RawTable, check_columns, read_frame
 from pyromix.data.records import Records
 from pyromix.data.weights import COUNTS
-from pyromix.errors import AddedSourceWarning, DataError, QueryError
+from pyromix.errors import AddedSourceWarning, DataError, DataRepairWarning, QueryError, warn
 from pyromix.fitting.inputs import declared_states, is_asked, take_in
 from pyromix.formats.structure import Structure
 from pyromix.model.arguments import near_matches
@@ -193,7 +193,10 @@ def take_in_mixed(
     records = Records(spec.kinds, tuple(units), tuple(columns), weights[kept] * scale)
     if device is not None:
         records = records.to(counts.device)
-    said = [*_assumed(mixed.assumed), *_oddities(spec, records)]
+    odd = _oddities(spec, records)
+    for sentence in odd:
+        warn(sentence, DataRepairWarning)
+    said = [*_assumed(mixed.assumed), *odd]
     if structure.real:
         said.append(LINEAR)
     repairs = tuple(Note(NoteKind.REPAIR, sentence) for sentence in said)
@@ -248,7 +251,7 @@ def rows_of(
     names = [spec.name(v) for v in spec.numeric]
     check_columns(table, names)
     cut, _ = binned(table, {name: edges[name] for name in names})
-    coded = encode(cut, spec.binned, sample_weight=sample_weight, warn=False)
+    coded = encode(cut, spec.binned, sample_weight=sample_weight)
     codes = coded.codes.long()
     columns = []
     for v, unit in enumerate(units):

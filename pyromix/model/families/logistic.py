@@ -15,7 +15,7 @@ from pyromix.errors import SpecError
 from pyromix.model.cpd import permuted
 from pyromix.model.families.layout import Layout
 from pyromix.model.families.linear_gaussian import places
-from pyromix.model.families.newton import Slopes, log_prior, stepped
+from pyromix.model.families.newton import Slopes, log_prior, stepped, summed
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,29 +102,11 @@ class LogisticCPD:
         z = self.layout.design(parents, values.shape)
         row = self.layout.row(parents, values.shape)
         law = self._logs(parents, values.shape).exp()[..., :-1]  # (*batch, k, m, free)
-        free, columns, rows = law.shape[-1], z.shape[-1], self.layout.n_rows
-        seen = (values.long()[:, None] == torch.arange(free, device=values.device)).to(z.dtype)
-        weights = shares.movedim(-1, -2)
-        lead = weights.shape[:-1]
-        gradient = z.new_zeros(*lead, rows, columns * free)
-        hessian = z.new_zeros(*lead, rows, columns * free, columns * free)
-        radius = z.new_zeros(rows)
-        for d in range(rows):
-            where = (row == d).nonzero().flatten() if rows > 1 else slice(None)
-            some, p, w = z[where], law[..., where, :], weights[..., where]
-            if not len(some):
-                continue
-            gap = w[..., None] * (seen[where] - p)
-            gradient[..., d, :] = (some.mT @ gap).flatten(-2)
-            for j in range(free):
-                for other in range(j, free):
-                    factor = w * p[..., j] * (float(j == other) - p[..., other])
-                    block = (factor[..., None, :] * some.mT) @ some
-                    # Coordinates run over columns, then over states.
-                    hessian[..., d, j::free, other::free] = block
-                    hessian[..., d, other::free, j::free] = block
-            radius[d] = some.norm(dim=-1).max()
-        return Slopes(gradient, hessian, radius.expand(*lead, rows).clone())
+        seen = values.long()[:, None] == torch.arange(law.shape[-1], device=values.device)
+        weights = shares.movedim(-1, -2)[..., None]
+        spread = torch.diag_embed(law) - law[..., :, None] * law[..., None, :]
+        gap = weights * (seen.to(z.dtype) - law)
+        return summed(z, row, self.layout.n_rows, gap, weights[..., None] * spread)
 
     def estimate(self, statistics: Slopes, prior: Slopes | None = None) -> LogisticCPD:
         """Take one damped Newton step, which lowers nothing."""

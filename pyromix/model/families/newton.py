@@ -13,10 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from pyromix.model.families.sweep import sweep
+
+SMALL = 16
+"""Table rows up to which each is summed by matrix products of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +64,46 @@ class Slopes:
             (strength * eye).expand(*like.shape, p).clone(),
             torch.zeros_like(like[..., 0]),
         )
+
+
+def summed(
+    z: Float[Tensor, "m q"],
+    row: Int[Tensor, " m"],
+    n_rows: int,
+    gap: Float[Tensor, "*lead m f"],
+    bend: Float[Tensor, "*lead m f f"],
+) -> Slopes:
+    """Sum the slopes of data rows, each into the row of the table that it stands in.
+
+    Coordinates run over columns of z, then over the f predictors.
+
+    Args:
+        z: one and the numbers of each data row.
+        row: of the table.
+        n_rows: of the table.
+        gap: slope of each data row by its predictors, weight included.
+        bend: minus the second derivatives by its predictors, weight included.
+    """
+    (q, f), lead = (z.shape[-1], gap.shape[-1]), gap.shape[:-2]
+    gradient = z.new_zeros(*lead, n_rows, q, f)
+    hessian = z.new_zeros(*lead, n_rows, q, f, q, f)
+    radius = z.new_zeros(n_rows).scatter_reduce(0, row, z.norm(dim=-1), "amax")
+    if n_rows > SMALL:
+        gradient.index_add_(-3, row, z[..., None] * gap[..., None, :])
+        outer = z[:, :, None, None, None] * z[:, None, None, :, None]
+        hessian.index_add_(-5, row, outer * bend[..., None, :, None, :])
+    for d in range(n_rows if n_rows <= SMALL else 0):
+        where = (row == d).nonzero().flatten() if n_rows > 1 else slice(None)
+        some = z[where]
+        gradient[..., d, :, :] = some.mT @ gap[..., where, :]
+        weighted = bend[..., where, :, :].movedim(-3, -1)[..., None, :] * some.mT
+        hessian[..., d, :, :, :, :] = (weighted @ some).movedim((-4, -3), (-3, -1))
+    n = q * f
+    return Slopes(
+        gradient.reshape(*lead, n_rows, n),
+        hessian.reshape(*lead, n_rows, n, n),
+        radius.expand(*lead, n_rows).clone(),
+    )
 
 
 def stepped(

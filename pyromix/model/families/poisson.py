@@ -14,7 +14,7 @@ from pyromix.errors import SpecError
 from pyromix.model.cpd import permuted
 from pyromix.model.families.layout import ALONE, Layout
 from pyromix.model.families.linear_gaussian import places
-from pyromix.model.families.newton import Slopes, log_prior, stepped
+from pyromix.model.families.newton import Slopes, log_prior, stepped, summed
 
 DECAYS = (0.05, 0.2, 0.8, 3.0)
 """Rates of the exponentials of a count that tell sources apart."""
@@ -88,23 +88,11 @@ class PoissonCPD:
     ) -> Slopes:
         """Return gradient and Hessian at the present coefficients."""
         z = self.layout.design(parents, values.shape)
-        row, rows = self.layout.row(parents, values.shape), self.layout.n_rows
+        row = self.layout.row(parents, values.shape)
         rate = self._log_rates(parents, values.shape).exp()
         weights = shares.movedim(-1, -2)
-        lead, columns = weights.shape[:-1], z.shape[-1]
-        gradient = z.new_zeros(*lead, rows, columns)
-        hessian = z.new_zeros(*lead, rows, columns, columns)
-        radius = z.new_zeros(rows)
-        for d in range(rows):
-            where = (row == d).nonzero().flatten() if rows > 1 else slice(None)
-            some, mu, w = z[where], rate[..., where], weights[..., where]
-            if not len(some):
-                continue
-            gap = w * (values[where].to(z.dtype) - mu)
-            gradient[..., d, :] = gap @ some
-            hessian[..., d, :, :] = ((w * mu)[..., None, :] * some.mT) @ some
-            radius[d] = some.norm(dim=-1).max()
-        return Slopes(gradient, hessian, radius.expand(*lead, rows).clone())
+        gap, bend = weights * (values.to(z.dtype) - rate), weights * rate
+        return summed(z, row, self.layout.n_rows, gap[..., None], bend[..., None, None])
 
     def estimate(self, statistics: Slopes, prior: Slopes | None = None) -> PoissonCPD:
         """Take one damped Newton step, which lowers nothing."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from pyromix.answers.mixed import ask
 from pyromix.answers.mixed.dose import DoseResponse
-from pyromix.answers.mixed_simulate import drawn
+from pyromix.answers.mixed.simulate import drawn
 from pyromix.errors import QueryError
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.report.mixed.question import MixedQuestion

@@ -10,7 +10,7 @@ import torch
 
 from pyromix.answers.mixed.effect import contrast_of, roles_of
 from pyromix.answers.mixed.question import Setting, setting_in_words
-from pyromix.answers.mixed_simulate import drawn
+from pyromix.answers.mixed.simulate import drawn
 from pyromix.errors import QueryError
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.kind import Kind

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pyromix.answers.mixed.question import Question
 from pyromix.data.frames import labelled, to_pandas
 from pyromix.errors import QueryError
 from pyromix.fitting.mixed.record import MixedRecord
@@ -95,8 +96,6 @@ def _settings(mixture: MixedMixture, do: Mapping[str, Any] | None) -> dict[int, 
     spec = mixture.spec
     if not do:
         return {}
-    from pyromix.answers.mixed.question import Question
-
     outcome = next((name for name in spec.variables if name not in do), spec.source)
     asked = Question.from_names(spec, outcome, do)
     return {
