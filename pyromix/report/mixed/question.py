@@ -11,9 +11,9 @@ import torch
 from pyromix.answers.mixed.effect import contrast_of, roles_of
 from pyromix.answers.mixed.question import Setting, setting_in_words
 from pyromix.answers.mixed.simulate import drawn
-from pyromix.errors import QueryError
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.kind import Kind
+from pyromix.report.facts.question import named_pair
 
 N_DRAWN = 20_000
 """Rows drawn to see where a treatment lies."""
@@ -65,16 +65,10 @@ def find_mixed_question(
             had.
     """
     spec = fit.spec
-    one = _role(fit, "exposures") if treatment is None else treatment
-    other = _role(fit, "outcomes") if outcome is None else outcome
-    if one is None or other is None:
-        if treatment is None and outcome is None:
-            return None
-        lacking = "treatment" if one is None else "outcome"
-        raise QueryError(
-            f"an effect needs a treatment and an outcome: {lacking} is not given and the model "
-            f"declares none; name one of {list(spec.variables)}"
-        )
+    pair = named_pair(spec.binned, treatment, outcome)
+    if pair is None:
+        return None
+    one, other = pair
     x, _ = roles_of(spec, one, other, None)
     ends = _ends(fit, x) if contrast is None else contrast
     settings = contrast_of(spec, x, ends)
@@ -103,9 +97,3 @@ def _told(fit: MixedRecord, vertex: int, setting: Setting) -> Any:
     if fit.spec.kind(vertex).numeric:
         return float(setting)
     return fit.spec.binned.states_of(vertex)[int(setting)]
-
-
-def _role(fit: MixedRecord, role: str) -> str | None:
-    """The one variable of a role, if there is one."""
-    vertices = dict(fit.spec.binned.roles).get(role, ())
-    return fit.spec.name(vertices[0]) if len(vertices) == 1 else None
