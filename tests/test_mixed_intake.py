@@ -332,7 +332,8 @@ def test_a_fit_answers_empty_rows_with_its_weights():
     with pytest.warns(DataRepairWarning, match="'C' holds floats"):
         assert math.isfinite(fit.score(other))
     assert fit.score(frame()) == pytest.approx(fit.log_likelihood_per_row, abs=1e-9)
+    whole = frame().iloc[:4]
     with pytest.raises(DataError, match="finite"):
-        fit.predict_proba(other.assign(X=np.inf))
+        fit.predict_proba(whole.assign(X=np.inf))
     with pytest.raises(DataError, match="X"):
-        fit.predict_proba(other.drop(columns="X"))
+        fit.predict_proba(whole.drop(columns="X"))
