@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from pyromix.answers.bounds import Bounds
     from pyromix.answers.effect import Effect
     from pyromix.answers.simulate import simulate
-    from pyromix.api import MixtureFit, RegressionFit, fit, fit_product, load
+    from pyromix.api import MixtureFit, fit, fit_product, load
+    from pyromix.api_discovery import discover
+    from pyromix.api_mixed import MixedFit
+    from pyromix.api_regression import RegressionFit
     from pyromix.bridges.pgmpy import from_pgmpy, mixture_from_pgmpy, to_pgmpy
     from pyromix.bridges.pyro import to_pyro
     from pyromix.bridges.pyro_sites import from_pyro
@@ -24,11 +27,14 @@ if TYPE_CHECKING:
     from pyromix.criticism.advising import Additions, measure_next
     from pyromix.criticism.candidates import Selection
     from pyromix.criticism.checking import IdentifiabilityReport, check
+    from pyromix.criticism.graph.asking import graph_check
+    from pyromix.criticism.graph.result import GraphCheck
     from pyromix.criticism.likelihood_ratio import LikelihoodRatioTest, bootstrap_lrt
     from pyromix.criticism.selection import select_n_sources
     from pyromix.data.counts import Counts
     from pyromix.data.moments import MomentSource, Rows
     from pyromix.data.population import Population, population
+    from pyromix.discovery.result import Discovery
     from pyromix.errors import (
         AddedSourceWarning,
         ContractionSizeError,
@@ -82,11 +88,13 @@ _NAMES = {
     "answers.simulate": ("simulate",),
     "api": (
         "MixtureFit",
-        "RegressionFit",
         "fit",
         "fit_product",
         "load",
     ),
+    "api_mixed": ("MixedFit",),
+    "api_regression": ("RegressionFit",),
+    "api_discovery": ("discover",),
     "bridges.pgmpy": (
         "from_pgmpy",
         "mixture_from_pgmpy",
@@ -106,6 +114,8 @@ _NAMES = {
         "IdentifiabilityReport",
         "check",
     ),
+    "criticism.graph.asking": ("graph_check",),
+    "criticism.graph.result": ("GraphCheck",),
     "criticism.likelihood_ratio": (
         "LikelihoodRatioTest",
         "bootstrap_lrt",
@@ -120,6 +130,7 @@ _NAMES = {
         "Population",
         "population",
     ),
+    "discovery.result": ("Discovery",),
     "errors": (
         "AddedSourceWarning",
         "ContractionSizeError",
@@ -206,14 +217,17 @@ __all__ = [
     "DataRepairWarning",
     "DependentSourceError",
     "DimensionLimitError",
+    "Discovery",
     "DoQuery",
     "Effect",
     "FileError",
+    "GraphCheck",
     "IIDFit",
     "IdentifiabilityReport",
     "IdentificationError",
     "LikelihoodRatioTest",
     "LostFitWarning",
+    "MixedFit",
     "MixtureEstimator",
     "MixtureFit",
     "MixtureSpec",
@@ -247,12 +261,14 @@ __all__ = [
     "bounds",
     "check",
     "datasets",
+    "discover",
     "effect",
     "fit",
     "fit_iid",
     "fit_product",
     "from_pgmpy",
     "from_pyro",
+    "graph_check",
     "identify_iid",
     "load",
     "match_sources",

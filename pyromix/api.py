@@ -13,15 +13,22 @@ from pyromix.answers import ask, bounding, predict
 from pyromix.answers import classification as sorting
 from pyromix.answers import distal as outcomes
 from pyromix.answers import profiles as portraits
-from pyromix.answers import regression as regressed
 from pyromix.answers import simulate as simulation
+from pyromix.api_mixed import MixedFit
+from pyromix.api_regression import RegressionFit
 from pyromix.bridges import arviz, pgmpy
 from pyromix.criticism import prediction
 from pyromix.criticism import sensitivity as variation
+from pyromix.criticism.graph import asking as graph
 from pyromix.data.weights import COUNTS
 from pyromix.estimate.pooled_prior import POOLED
 from pyromix.fitting import bundle, description, engine
 from pyromix.fitting import refine as refinement
+from pyromix.fitting.inputs import without_edges
+from pyromix.fitting.mixed import bundle as mixed_bundle
+from pyromix.fitting.mixed.doors import numbers_in, refuse_options
+from pyromix.fitting.mixed.engine import fit_mixed
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.fitting.record import Fit
 from pyromix.fitting.regression import Regression, regress
 from pyromix.identify.certificate import Certificate
@@ -86,6 +93,7 @@ class MixtureFit(Fit):
 
     predictive_check = prediction.predictive_check
     sensitivity = variation.sensitivity
+    graph_check = graph.check_fit
 
     plot = plotting.plot
     report = compose.make_report
@@ -166,51 +174,6 @@ class MixtureFit(Fit):
         return certify(self.spec)
 
 
-@dataclass(frozen=True, eq=False)
-class RegressionFit(Regression):
-    """A product mixture whose weights depend on covariates; do-queries are refused by name.
-
-    Attributes:
-        mixture: the sources, by decreasing average weight; ``weights`` are averages over the rows.
-        covariates: how columns are read as numbers; ``depends_on`` has their names.
-        coefficients: ``(k, p)``, the intercept first; zero for the first source.
-        information: covariances of coefficients and of log-odds of the items.
-        log_likelihood: of the items given the covariates, in nats.
-        n_rows: rows it was fitted to, by weight.
-        converged: whether EM ended by its tolerance.
-        n_iter: EM steps.
-        start_log_likelihoods: where every start ended; the fit without covariates leads.
-        rows: distinct rows of items and covariates.
-    """
-
-    @staticmethod
-    def of(record: Regression) -> RegressionFit:
-        """Give a record its verbs."""
-        return RegressionFit(**{f.name: getattr(record, f.name) for f in fields(record)})
-
-    to_frame = regressed.coefficients
-    profiles = regressed.profiles
-    predict_proba = regressed.predict_proba
-    classification = regressed.classification
-    query = regressed.refuse
-    effect = regressed.refuse
-
-    def __str__(self) -> str:
-        """Size, fit, sources, coefficients."""
-        weights = ", ".join(f"{w:.3f}" for w in self.mixture.weights.tolist())
-        table = regressed.coefficients(self).round(3).to_string(index=False)
-        return (
-            f"RegressionFit of {self.spec.n_variables} items, {self.spec.n_sources} sources on "
-            f"{', '.join(self.depends_on)} ({self.n_parameters} parameters, {self.n_rows:g} rows)\n"
-            f"logL {self.log_likelihood:.3f}   best of {len(self.start_log_likelihoods)} starts "
-            f"reached by {self.n_best}   {'converged' if self.converged else 'NOT converged'} "
-            f"after {self.n_iter} iterations\n"
-            f"average P({self.spec.source}) = [{weights}]\n{table}"
-        )
-
-    __repr__ = __str__
-
-
 def fit(
     model: Any,
     data: Any,
@@ -224,6 +187,8 @@ def fit(
     missing: str = "mar",
     missing_values: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    discretize: Mapping[str, Sequence[float] | str] | None = None,
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
     show_progress: bool | None = None,
@@ -231,7 +196,7 @@ def fit(
     tol: float = 1e-9,
     checkpoint: str | PathLike[str] | None = None,
     memory_limit: int | float | str | None = None,
-) -> MixtureFit:
+) -> MixtureFit | MixedFit:
     """Fit a mixture of Bayesian networks with an unobserved source to a table.
 
     Args:
@@ -254,7 +219,7 @@ def fit(
             moments that determine the mixture and 20 without one, and further ones, up to 200,
             until the best optimum has been reached by three starts or by the one from moments. On
             tables with more than 2,000 distinct rows they are raced by default: 40 for a few steps
-            on 2,000 rows, the best 5 (2 beside moments that determine the mixture) to the end.
+            on 2,000 rows and the best 5 to the end, or 10 and 2 beside moments that determine it.
         prior: ``"pooled"``, pseudo-counts whose kind and strength held-out rows choose (see
             ``estimate.pooled_prior``); None for maximum likelihood; a number for that pseudo-count
             in every cell and on every source; or a mapping from names of vertices to numbers or
@@ -269,6 +234,13 @@ def fit(
             ``["?", -9]``; or a mapping from columns to such. Blanks around texts are stripped, and
             a blank cell is missing anyway.
         state_names: states of variables in the order wanted; overrides those of the model.
+        kinds: what columns of numbers are, by name: ``"real"``, ``"positive"``, ``"hurdle"`` (zeros
+            and numbers above), ``"count"``, ``"student-t"`` (real with heavy tails), or
+            ``"categorical"``. A column of numbers with fractions that nobody declared is real, and
+            that is said once; whole numbers are states.
+        discretize: columns of numbers to be cut into states, by name: edges such as ``[40, 60]``,
+            which make the states ``"<40"``, ``"40-<60"`` and ``"60+"``, or ``"quantile:4"`` for
+            four of about equally many rows. Numbers of other tables are read in the same way.
         device: where to compute; by default the CPU, or the device of given Counts.
         random_state: seed of the starts.
         show_progress: None shows a bar on a terminal only.
@@ -282,10 +254,13 @@ def fit(
             a stream, pass by pass, until less than a nat is left to gain.
 
     Returns:
-        The fit with the best likelihood over the starts; sources by decreasing weight.
+        The fit with the best likelihood over the starts; sources by decreasing weight. Where a
+        variable is a number, a ``MixedFit``: ``method`` is then ``"auto"``, ``prior`` ``"pooled"``
+        or None (variances and lines keep theirs: the likelihood has no maximum without), and there
+        is no ``checkpoint``.
 
     Raises:
-        SpecError: the graph, the states or k are unusable.
+        SpecError: the graph, the states, the kinds or k are unusable.
         DataError: the table does not fit the model, a weight is unusable, or ``weights_are`` is
             set without weights.
         FileError: a path cannot be read, or the checkpoint is damaged, or of another table, graph
@@ -295,6 +270,26 @@ def fit(
             has no plan for it, or moments do not determine the mixture.
         RefinementError: EM diverged.
     """
+    numbers = {"kinds": kinds, "discretize": discretize}
+    data, states, table = numbers_in(model, data, n_sources, numbers, state_names, missing_values)
+    if table is not None:
+        refuse_options(method=method, prior=prior, checkpoint=checkpoint)
+        found = fit_mixed(
+            table,
+            n_sources,
+            n_init=n_init,
+            prior=prior is not None,
+            sample_weight=sample_weight,
+            weights_are=weights_are,
+            missing=missing,
+            state_names=states,
+            device=device,
+            random_state=random_state,
+            show_progress=show_progress,
+            max_iter=max_iter,
+            tol=tol,
+        )
+        return MixedFit.of(found)
     return MixtureFit.of(
         engine.fit(
             model,
@@ -307,7 +302,7 @@ def fit(
             weights_are=weights_are,
             missing=missing,
             missing_values=missing_values,
-            state_names=state_names,
+            state_names=states,
             device=device,
             random_state=random_state,
             show_progress=show_progress,
@@ -322,7 +317,7 @@ def fit(
 @overload
 def fit_product(
     data: Any, n_sources: int, *, covariates: None = None, **options: Any
-) -> MixtureFit: ...
+) -> MixtureFit | MixedFit: ...
 
 
 @overload
@@ -333,7 +328,7 @@ def fit_product(
 
 def fit_product(
     data: Any, n_sources: int, *, covariates: str | Sequence[str] | None = None, **options: Any
-) -> MixtureFit | RegressionFit:
+) -> MixtureFit | MixedFit | RegressionFit:
     """Fit a mixture of product distributions: a network without edges, k-MixProd.
 
     With covariates P(U | covariates) is a multinomial logit, fitted together with the items by EM
@@ -354,23 +349,32 @@ def fit_product(
             and ``tol`` alone.
 
     Returns:
-        A ``MixtureFit``; with covariates a ``RegressionFit``.
+        A ``MixtureFit``, with columns of numbers a ``MixedFit`` (a Gaussian mixture with diagonal
+        covariances, where all are); with covariates a ``RegressionFit``.
 
     Raises:
         SpecError: k is unusable.
         DataError: the table or a weight is unusable.
         QueryError: covariates are none, or there is a prior beside them.
-        RefinementError: EM diverged.
     """
     if covariates is not None:
         return RegressionFit.of(regress(data, n_sources, covariates, **options))
-    return MixtureFit.of(engine.fit_product(data, n_sources, **options))
+    given = [options.get(name) for name in ("sample_weight", "state_names", "missing_values")]
+    numbers = {**(options.get("kinds") or {}), **(options.get("discretize") or {})}
+    structure, table = without_edges(data, *given, numbers=numbers)
+    options.setdefault("prior", None)
+    return fit(structure, table, n_sources, **options)
 
 
-def load(path: str | PathLike[str]) -> MixtureFit:
-    """Read a fit that ``MixtureFit.save`` wrote.
+def load(path: str | PathLike[str]) -> MixtureFit | MixedFit | RegressionFit:
+    """Read a fit that ``save`` wrote.
+
+    Returns:
+        A ``MixtureFit``; a ``MixedFit`` of numbers, a ``RegressionFit`` with covariates.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
-    return MixtureFit.of(bundle.load(path))
+    if isinstance(found := mixed_bundle.load(path), MixedRecord):
+        return MixedFit.of(found)
+    return RegressionFit.of(found) if isinstance(found, Regression) else MixtureFit.of(found)

@@ -10,11 +10,12 @@ import numpy as np
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from pyromix.api import MixtureFit, fit, fit_product
+from pyromix.api import MixtureFit
 from pyromix.bridges.pgmpy import parameter_estimator_base
 from pyromix.data.frames import to_pandas
 from pyromix.data.weights import COUNTS
 from pyromix.errors import DataError, QueryError, SpecError
+from pyromix.fitting import engine
 from pyromix.model.arguments import mapping
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import sources_of
@@ -180,9 +181,9 @@ class MixtureEstimator(DiscreteParameterEstimator):
             "max_iter": self.max_iter,
         }
         if model is None:
-            self.fit_ = fit_product(data, sources_of(n_sources), **options)
+            self.fit_ = MixtureFit.of(engine.fit_product(data, sources_of(n_sources), **options))
         else:
-            self.fit_ = fit(model, data, n_sources, **options)
+            self.fit_ = MixtureFit.of(engine.fit(model, data, n_sources, **options))
         spec = self.fit_.spec
         self.state_names_ = {
             spec.name(v): list(spec.states_of(v)) for v in range(-1, spec.n_variables)

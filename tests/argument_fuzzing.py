@@ -234,6 +234,14 @@ def doors(folder: Path, *, light: bool = False) -> list[Door]:
         Door("check with data", px.check, {"model": spec, "n_sources": 2, "data": frame,
                                            "outcome": "Y", "treatment": "X", "evidence": None,
                                            "random_state": 0, **read}),
+        Door("graph_check", px.graph_check, {
+            "model": spec, "data": frame, "n_sources": 1, "treatment": "X", "outcome": "Y",
+            "tiers": None, "forbidden": [], "required": [], "level": 0.05, "n_simulated": 1,
+            "random_state": 0, "show_progress": False, **read}),
+        Door("discover", px.discover, {
+            "data": frame, "n_sources": 1, "tiers": None, "forbidden": [], "required": [],
+            "max_parents": 1, "n_starts": 1, "source_moves": False, "expert_knowledge": None,
+            "random_state": 0, **read}),
         Door("query of a fit", px.query, {"mixture": fit, **asked, **how}),
         Door("query of a mixture", px.query, {"mixture": mixture, **asked, **how}),
         Door("query by Pyro", px.query, {"mixture": mixture, **asked, "engine": "pyro"}),

@@ -1,7 +1,8 @@
 """Every plan of a small graph, one triple of views after the other, by plain definitions.
 
 The oracle of the search for plans: any three disjoint vertex sets may be views, any small set may
-be conditioned on; separation is that of networkx, and sizes alone decide on ranks.
+be conditioned on; separation is that of networkx, and sizes alone decide on ranks. Bins of numbers
+(``coarse``) are conditioned on nowhere.
 """
 
 from __future__ import annotations
@@ -41,13 +42,14 @@ def drawn_dag(n, rng, share=0.35):
     return [pair for pair in itertools.combinations(range(n), 2) if rng.random() < share]
 
 
-def spec_of(edges, cards, n_sources):
+def spec_of(edges, cards, n_sources, coarse=()):
     """A graph by edges, with a number of states for every vertex and U into all of them."""
     names = [f"V{v}" for v in range(len(cards))]
     return MixtureSpec.from_parents(
         {name: tuple(range(card)) for name, card in zip(names, cards, strict=True)},
         {names[b]: [names[a] for a, c in edges if c == b] for _, b in edges},
         n_sources,
+        coarse=[names[v] for v in coarse],
     )
 
 
@@ -107,7 +109,7 @@ def every_plan(spec, graph=None):
         return math.prod(spec.cards[v] for v in vertices) >= least
 
     for size in range(max(0, min(MAX_SEPARATOR, n - 3)) + 1):
-        for given in itertools.combinations(range(n), size):
+        for given in itertools.combinations(sorted(set(range(n)) - set(spec.coarse)), size):
             for views in graph.triples(given):
                 full = [view for view in views if shows(view, k)]
                 if len(full) >= 2:  # the third tells sources apart with any two states
@@ -133,7 +135,8 @@ def recovered(spec, graph, views, given):
         more = {
             v
             for v in set(range(n)) - known
-            if graph.parents[v] <= ancestral and shown(ancestral - graph.parents[v])
+            if graph.parents[v] <= ancestral - set(spec.coarse)
+            and shown(ancestral - graph.parents[v])
         }
         if not more:
             return frozenset(known)

@@ -160,7 +160,10 @@ def test_bins_make_a_variable_of_a_column_of_numbers(folder, tmp_path):
     shares = [np.mean(frame["a=ge"] < 50), np.mean(frame["a=ge"] >= 60)]
     found = fit.query("a=ge", require="none", interval=False).values
     assert found[[0, 2]] == pytest.approx(shares, abs=1e-4)
-    code, _, err = call(*common)
+    code, out, err = call(*common, "--n-init", 0)
+    assert code == 0, err
+    assert "a=ge (real)" in out
+    code, _, err = call("select", tmp_path / "d.csv", *edges, "-k", "1..1")
     assert code == 1
     assert "--bins COLUMN=50,60" in err
     assert "pandas" not in err

@@ -7,11 +7,9 @@ import math
 import pyro
 import pytest
 import torch
-from gaussian_cpd import LinearGaussianCPD, Sums
 from helpers import Oracle, random_spec
 from laws.cpd_laws import CPDLaws, close
 from pyro.infer import TraceEnum_ELBO
-from scipy.integrate import quad
 
 from pyromix.errors import SpecError
 from pyromix.estimate.step import EMMap, Point
@@ -19,6 +17,8 @@ from pyromix.exact.likelihood import log_joint
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.sampling import sample
 from pyromix.model.cpd import TableCPD
+from pyromix.model.families.layout import Layout, Numbers
+from pyromix.model.families.linear_gaussian import LinearGaussianCPD
 from pyromix.model.parameters import ParameterAxis
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import random_mixture
@@ -78,46 +78,6 @@ class TestSharedTable(TestTable):
 
     def test_parameters_stand_there_once(self):
         assert self.make(0, (2,)).parameters.shape == (2, 2 * 4 * 2)
-
-
-class TestLinearGaussian(CPDLaws):
-    """A float vertex with a parent of two states and a float one."""
-
-    ESTIMATED = 0.08  # measured .012 to .041 over 20 seeds
-
-    def make(self, seed, batch_shape=(), k=3):
-        return LinearGaussianCPD(
-            normal(seed, *batch_shape, k, 2, 2),
-            0.4 * normal(seed + 100, *batch_shape, k, 2),
-            (2, 0),
-        )
-
-    def columns(self, seed, m):
-        a = torch.randint(2, (m,), generator=torch.Generator().manual_seed(seed))
-        return normal(seed, m), [a, normal(seed + 1, m)]
-
-    def plain_log_prob(self, cpd, u, value, parents):
-        a, x = parents
-        start, slope = cpd.lines.tolist()[u][a]
-        variance = math.exp(cpd.log_variance.tolist()[u][a])
-        gap = value - start - slope * x
-        return -0.5 * math.log(2 * math.pi * variance) - gap * gap / (2 * variance)
-
-    def mass(self, cpd, u, parents):
-        return quad(
-            lambda y: math.exp(self.plain_log_prob(cpd, u, y, parents)), -40, 40, points=[0]
-        )[0]
-
-    def test_a_prior_on_the_variance_keeps_it_off_zero(self):
-        """THEORY 18.2: never below a0 s0^2 / (N + a0), however few rows a cell has."""
-        cpd, (values, [a, x]) = self.make(0), self.columns(0, 2)
-        ridge = torch.zeros(3, 2, 3, 3, dtype=torch.float64)
-        ridge[..., 0, 0] = ridge[..., 1, 1] = 0.1
-        ridge[..., 2, 2] = 2 * 0.25
-        prior = Sums(torch.full((3, 2), 2.0, dtype=torch.float64), ridge)
-        shares = torch.full((2, 3), 1 / 3, dtype=torch.float64)
-        found = cpd.estimate(cpd.statistics(values, [a, x], shares), prior)
-        assert float(found.log_variance.exp().min()) >= 2 * 0.25 / (2 + 2)
 
 
 # -- tables of a mixture, and the fast path --------------------------------------------------------
@@ -193,12 +153,12 @@ PARENTS = {"A": (), "B": ("A",), "Y": ("A",), "W": ("A", "Y")}
 
 
 def model(seed, spread=2.0):
-    logs = torch.full((2, 2), -0.5, dtype=torch.float64)
+    variances = torch.full((2, 2), math.exp(-0.5), dtype=torch.float64)
     return {
         "A": TableCPD(normal(seed, 2, 2).softmax(-1)),
         "B": TableCPD((spread * normal(seed + 1, 2, 2, 3)).softmax(-1), 1),
-        "Y": LinearGaussianCPD(spread * normal(seed + 2, 2, 2, 1), logs, (2,)),
-        "W": LinearGaussianCPD(normal(seed + 3, 2, 2, 2), logs, (2, 0)),
+        "Y": LinearGaussianCPD(spread * normal(seed + 2, 2, 2, 1), variances, Layout((2,))),
+        "W": LinearGaussianCPD(normal(seed + 3, 2, 2, 2), variances, Layout((2, Numbers.VALUE))),
     }
 
 
@@ -260,7 +220,7 @@ def test_em_by_statistics_reaches_the_maximum_of_a_direct_optimisation():
 
     start = [torch.zeros(2), *(truth[n].values.log().flatten() for n in "AB")]
     for name in "YW":
-        start += [truth[name].lines.flatten(), torch.zeros(4)]
+        start += [truth[name].coefficients.flatten(), torch.zeros(4)]
     theta = torch.cat([s.to(torch.float64) for s in start]).requires_grad_()
     optimiser = torch.optim.LBFGS(
         [theta], max_iter=1000, tolerance_grad=1e-9, tolerance_change=1e-14,
@@ -277,7 +237,9 @@ def test_em_by_statistics_reaches_the_maximum_of_a_direct_optimisation():
     best = float(directly(theta.detach(), columns))
     assert best == pytest.approx(values[-1], abs=1e-5)
     lines = theta.detach().split([2, 4, 12, 4, 4, 8, 4])[5].view(2, 2, 2)
-    gaps = [float((cpds["W"].relabel(o).lines - lines).abs().max()) for o in ([0, 1], [1, 0])]
+    gaps = [
+        float((cpds["W"].relabel(o).coefficients - lines).abs().max()) for o in ([0, 1], [1, 0])
+    ]
     assert min(gaps) < 1e-4
     assert best > em_step(weights, truth, columns)[0]
 

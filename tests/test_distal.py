@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -200,3 +202,18 @@ def test_every_row_is_found_among_the_patterns_in_any_order():
     patterns = rows.unique(dim=0)
     patterns = patterns[torch.randperm(len(patterns))]
     assert torch.equal(patterns[_pattern_of(patterns, rows)], rows)
+
+
+def test_the_bias_of_bch_is_that_of_step_one_and_falls_with_the_rows():
+    """2,000 tables of each size, by ``studies/bch_bias.py``: known classes have none."""
+    with (Path(__file__).parent / "studies" / "bch_bias.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    bias = {(int(r["rows"]), r["step_one"]): float(r["mean"]) - 1 for r in rows}
+    error = {(int(r["rows"]), r["step_one"]): float(r["standard_error"]) for r in rows}
+    sizes = sorted({n for n, _ in bias})
+    assert len(sizes) == 5
+    for n in sizes:
+        assert abs(bias[n, "known"]) < 3 * error[n, "known"]
+        of_step_one = bias[n, "same rows"] - bias[n, "known"]
+        assert -35 / n - 0.002 < of_step_one < -15 / n + 0.002
+    assert bias[1000, "same rows"] < -5 * error[1000, "same rows"]

@@ -3,12 +3,15 @@ is said, kept, and made up for where they do not suffice."""
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from network_cases import numbered, rows_of
 
 import pyromix as px
 from pyromix.exact.likelihood import log_prob
+from pyromix.exact.rows import CellIndex
 from pyromix.identify import start as starting
 from pyromix.identify.network import runs
 
@@ -66,3 +69,33 @@ def test_the_plan_that_a_first_look_prefers_is_solved_on_all_rows(table, monkeyp
     # Within the error of moments, and far from the other labels: sources are .4 apart.
     assert max(float((a - b).abs().mean()) for a, b in pairs) < 0.05
     assert torch.allclose(best.weights, found.mixture.relabel(order).weights, atol=0.05)
+
+
+@QUIET
+def test_a_sharp_first_look_stands_where_em_follows_and_not_where_moments_are_the_answer(
+    table, monkeypatch
+):
+    monkeypatch.setattr(runs, "ROWS_OF_A_FIRST_LOOK", 900)
+    looked = starting.start_for_em(table, SPEC, 0)
+    alone = starting.start_from_moments(table, 0, spec=SPEC)
+    assert looked.stage.ok
+    assert (looked.stage.n_drawn, alone.stage.n_drawn) == (900, 0)
+    monkeypatch.setattr(runs, "GOOD_SEPARATION", 1e9)
+    assert starting.start_for_em(table, SPEC, 0).stage.n_drawn == 0
+
+
+@QUIET
+def test_rows_behind_every_cpt_row_are_those_of_the_table(table):
+    """One sparse product against a count by hand, parent state by parent state."""
+    index = CellIndex(SPEC, table.rows)
+    found = starting._rows_behind(table, index)
+    for v, parents in enumerate(SPEC.parents):
+        for state in itertools.product(*(range(SPEC.card(p)) for p in parents)):
+            hit = torch.ones_like(table.weights, dtype=torch.bool)
+            for p, s in zip(parents, state, strict=True):
+                hit &= table.rows[:, p] == s
+            assert float(found[v][state]) == float(table.weights[hit].sum())
+    gaps = table.rows.clone()
+    gaps[0, 0] = -1
+    missing = px.Counts.from_codes(SPEC, gaps)
+    assert starting._rows_behind(missing, CellIndex(SPEC, missing.rows)) is None

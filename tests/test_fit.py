@@ -400,10 +400,12 @@ def test_bad_input_constant_column(model, frame):
         px.fit(model, constant, 2)
 
 
-def test_bad_input_fractional_column(model, frame):
+def test_a_column_of_fractions_is_a_number_unless_it_is_declared(model, frame):
     numbers = frame.astype(str).assign(Z1=np.linspace(0, 1, len(frame)))
     with pytest.raises(px.DataError, match="'Z1'"):
-        px.fit(model, numbers, 2)
+        px.fit(model, numbers, 2, kinds={"Z1": "categorical"})
+    with pytest.raises(px.DataError, match="'Z1'"):
+        px.MixtureEstimator(n_sources=2, model=model).fit(numbers)
 
 
 @pytest.mark.parametrize("value", [math.nan, -1.0, math.inf])

@@ -82,6 +82,7 @@ def test_what_a_notebook_shows_is_short_and_only_tables_and_texts(things, kind):
     assert "://" not in html
     assert "url(" not in html
     assert len(html) < 12_000
+    assert html.count("<table>") == html.count('<div style="overflow-x: auto"><table>')
     assert len(repr(things[kind])) < 1500
     assert repr(things[kind]) == str(things[kind])
 
@@ -107,5 +108,5 @@ def test_text_and_notebook_say_the_same_figures(things):
 def test_a_long_cell_is_cut_and_columns_keep_their_side():
     html = Printed("t", (Grid(["a", "b"], [["x" * 10**5, "1"]]),), ("l",)).html()
     assert len(html) < LONGEST_CELL + 1000
-    assert 'right"><bdi style="white-space: pre-wrap">1<' in html
+    assert 'right; padding: 0.1em 0.6em"><bdi style="white-space: pre">1<' in html
     assert Printed("t", (Grid(["a", "b"], [["x", "10"]]),), ("l",)).text() == "t\na   b\nx  10\nl"

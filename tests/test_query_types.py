@@ -195,7 +195,7 @@ def test_certainty_is_ordered_from_none_to_graphical():
 
 
 def test_certainty_is_named_as_in_the_argument_require():
-    levels = ("none", "unchecked", "weak", "local", "graphical")
+    levels = ("none", "unchecked", "weak", "shape", "discovered", "local", "graphical")
     assert [Certainty(name) for name in levels] == list(Certainty)
 
 

@@ -351,3 +351,47 @@ def test_ibis_cannot_hand_out_batches_of_duckdb_and_we_go_round_it():
     assert engine.answer("SELECT * FROM relation").num_rows == 3  # and the connection is free again
     with pytest.raises(AttributeError, match="fetch_record_batch"):
         next(iter(table.to_pyarrow_batches()))
+
+
+NUMBERS = pd.DataFrame(
+    {
+        "a": np.arange(240) % 2,
+        "age": np.random.default_rng(8).normal(40, 9, 240).round(2),
+        "y": np.arange(240) // 3 % 2,
+    }
+).mask(np.random.default_rng(9).random((240, 3)) < [0, 0.05, 0])
+
+
+@pytest.fixture(scope="module", params=["duckdb", "sqlite", "glob"])
+def numbers(request, tmp_path_factory):
+    makers = {"duckdb": duckdb_relation, "sqlite": sqlite_table}
+    if request.param == "glob":
+        return parquet_glob(NUMBERS, tmp_path_factory.mktemp("numbers"))
+    return makers[request.param](NUMBERS)
+
+
+@pytest.mark.parametrize("how", [[30.5, 44.0], "quantile:3"])
+def test_numbers_are_cut_by_the_engine_as_they_are_in_a_frame(numbers, how):
+    found = [
+        px.fit_product(data, 1, discretize={"age": how}, missing_values={"age": 40.0})
+        for data in (NUMBERS, numbers)
+    ]
+    assert found[0].spec == found[1].spec
+    assert torch.equal(found[0].table.rows, found[1].table.rows)
+    assert torch.equal(found[0].table.weights, found[1].table.weights)
+    assert found[1].score(numbers) == found[0].score(NUMBERS)
+
+
+def test_a_relation_with_fractions_is_fitted_with_its_numbers(numbers):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        held, asked = (px.fit_product(data, 1, show_progress=False) for data in (NUMBERS, numbers))
+    assert isinstance(asked, px.MixedFit)
+    assert asked.log_likelihood == held.log_likelihood
+
+
+def test_numbers_that_do_not_fit_in_memory_are_refused_with_a_cure(monkeypatch):
+    monkeypatch.setenv("PYROMIX_MEMORY_LIMIT", "1")
+    many = duckdb.sql("select random() as x, random() < 0.5 as y from range(100000)")
+    with pytest.raises(DataError, match="numbers cut into states"):
+        px.fit_product(many, 1)

@@ -15,7 +15,14 @@ from pyromix.data.thinning import thinned
 from pyromix.errors import PyromixWarning, StartsDisagreeWarning
 from pyromix.estimate import restarts
 from pyromix.estimate.em import climb, fit_em, random_starts
-from pyromix.estimate.race import ENTRANTS, FINALISTS, HEATS, race
+from pyromix.estimate.race import (
+    ENTRANTS,
+    ENTRANTS_BESIDE_MOMENTS,
+    FINALISTS,
+    FINALISTS_BESIDE_MOMENTS,
+    HEATS,
+    race,
+)
 from pyromix.estimate.restarts import climb_raced, climb_until_confirmed
 from pyromix.estimate.result import NEAR_BEST, joined
 from pyromix.estimate.starts import batch_of, inside
@@ -126,13 +133,13 @@ def long_table():
 def test_a_race_leaves_the_likeliest_of_its_rows(long_table):
     """Against the same heats run start by start, each alone."""
     _, counts = long_table
-    entrants = drawing(counts)(12)
+    entrants = drawing(counts)(20)
     heat = thinned(counts, 500, 3)
     none = PseudoCounts.of(counts.spec, None)
     em = EMMap(counts.spec, CellIndex(counts.spec, heat.rows), heat.weights, none)
-    left = list(range(12))
+    left = list(range(20))
     points = [Point.of(entrants[i : i + 1]) for i in left]
-    for n_steps, n_kept in HEATS:
+    for n_steps, n_kept in zip(HEATS, (5, 3), strict=True):
         values = {}
         for i in left:
             for _ in range(n_steps):
@@ -177,8 +184,8 @@ def test_moments_that_reach_the_best_end_the_race(long_table):
     given, heat = truth, thinned(counts, 2000, 1)
     result = climb_raced(counts, given, drawing(counts), heat, n_identified=1)
     assert result.identified_is_best
-    assert len(result.start_objectives) == 1 + restarts.FINALISTS_BESIDE_MOMENTS
-    assert result.n_raced == ENTRANTS - restarts.FINALISTS_BESIDE_MOMENTS
+    assert len(result.start_objectives) == 1 + FINALISTS_BESIDE_MOMENTS
+    assert result.n_raced == ENTRANTS_BESIDE_MOMENTS - FINALISTS_BESIDE_MOMENTS
 
 
 @QUIET

@@ -41,7 +41,7 @@ class TestGibbs(Refined):
 
 class TestNuts(Refined):
     method = "nuts"
-    few, n_few = {"num_samples": 4, "warmup_steps": 20, "num_chains": 1}, 4
+    few, n_few = {"num_samples": 4, "warmup_steps": 80, "num_chains": 1}, 4
     many, n_many = {"num_samples": 120, "warmup_steps": 40, "num_chains": 1}, 120
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from product_cases import draw_rows, edgeless, random_product
 from published import latent_class
 
 import pyromix as px
+from pyromix.cli.flags import in_flags
+from pyromix.criticism import selection as selecting
 from pyromix.criticism.candidates import Candidate
+from pyromix.criticism.reach import log_likelihood_needed, may_win_by_icl
 from pyromix.criticism.selection import HELD_OUT_PRIOR
 from pyromix.data.counts import Counts
 from pyromix.data.folds import folds
@@ -163,3 +167,65 @@ def test_a_frame_with_weights_is_the_table_it_stands_for():
     assert one.candidates[0].log_likelihood == pytest.approx(
         two.candidates[0].log_likelihood, abs=1e-5
     )
+
+
+def of_seven_items(**options) -> px.Selection:
+    """Seven binary items of two sources, and four of them tried."""
+    truth = random_product((2,) * 7, 2, 3)
+    counts = Counts.from_codes(edgeless((2,) * 7, 1), draw_rows(truth, 2000, 1))
+    return px.select_n_sources(None, counts, [2, 4], n_init=2, n_folds=2, method="em", **options)
+
+
+@pytest.fixture(scope="module")
+def far_too_many():
+    """With what cannot win stopped, and climbed to its end."""
+    return of_seven_items(), of_seven_items(finish_all=True)
+
+
+def test_far_too_many_sources_are_stopped_marked_and_change_no_choice(far_too_many):
+    stopped, whole = far_too_many
+    assert [c.stopped for c in stopped.candidates] == [False, True]
+    assert not any(c.stopped for c in whole.candidates)
+    assert stopped.choices == whole.choices
+    assert "* stopped" in str(stopped)
+    assert "--finish-all" in in_flags(str(stopped))
+    assert "* stopped" not in str(whole)
+    assert "stopped" in stopped._repr_html_()
+
+
+def test_what_is_stopped_is_a_lower_bound_near_where_it_would_end(far_too_many):
+    """Of no account is a nat in 200 steps; EM speeds up, and starts may end in another order."""
+    (own, end), (few, _) = ([found.candidates[i] for found in far_too_many] for i in (1, 0))
+    steps = [found.fits[1].climb.n_iter for found in far_too_many]
+    assert steps[0] < steps[1]
+    assert few.log_likelihood < own.log_likelihood <= end.log_likelihood + 1e-6
+    assert end.log_likelihood - own.log_likelihood < 12
+    (note,) = [n for n in far_too_many[0].fits[1].notes if "needed" in n.data]
+    assert own.log_likelihood < note.data["needed"]
+    assert "max_iter" not in note.sentence
+
+
+def test_the_log_likelihood_that_is_needed_would_win_by_one_criterion_and_a_nat_less_by_none(three):
+    """By the criteria themselves, of a fit of that likelihood."""
+    rivals, other = three.fits[:3], three.fits[3]
+    needed = log_likelihood_needed(other.n_parameters, rivals)
+    for gap, wins in ((0.01, True), (-0.01, False)):
+        there = replace(other, log_likelihood=needed + gap)
+        names = ("bic", "caic", "sabic")
+        assert wins == any(
+            getattr(there, name) < min(getattr(fit, name) for fit in rivals) for name in names
+        )
+    assert log_likelihood_needed(other.n_parameters, ()) == -math.inf
+
+
+def test_what_may_still_win_by_icl_is_climbed_to_its_end(three, far_too_many, monkeypatch):
+    """Within twelve nats of the least; entropy is no matter of the likelihood alone."""
+    rivals, other = three.fits[:3], three.fits[3]
+    least = min(fit.icl for fit in rivals)
+    for gap, may in ((11.9, True), (12.1, False)):
+        there = replace(other, entropy=(least - other.bic) / 2 + gap)
+        assert may_win_by_icl(there, rivals) == may
+    monkeypatch.setattr(selecting, "may_win_by_icl", lambda *_: True)
+    (_, again), (_, whole) = (f.candidates for f in (of_seven_items(), far_too_many[1]))
+    assert not again.stopped
+    assert again.log_likelihood == pytest.approx(whole.log_likelihood, abs=1e-6)

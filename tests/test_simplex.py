@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize, nnls
 
+from pyromix.identify.views import simplex
+from pyromix.identify.views.pivoting import pivoted
 from pyromix.identify.views.simplex import (
     project_to_simplex,
     simplex_least_squares,
@@ -182,3 +184,36 @@ def test_no_tensor_is_made_on_the_default_device():
         assert project_to_simplex(targets).device.type == "cpu"
         assert stochastic_least_squares(design, targets).device.type == "cpu"
         assert simplex_least_squares(design, targets[:, 0]).device.type == "cpu"
+
+
+@pytest.mark.parametrize(("k", "c"), [(2, 2), (3, 6), (5, 4), (8, 3)])
+def test_pivoting_finds_what_the_interior_point_method_finds(k, c, monkeypatch):
+    """Both solve the same problems; where pivoting says that it solved one, it has."""
+    design = normal(40, 2 * k, k, seed=k)
+    truth = torch.rand(40, k, c, dtype=torch.float64) ** 4
+    targets = design @ (truth / truth.sum(-1, keepdim=True)) + 0.2 * normal(40, 2 * k, c, seed=c)
+    gram, moment = design.mT @ design, design.mT @ targets
+    size = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+    sums = torch.eye(k, dtype=torch.float64).expand(40, k, k)
+    guess = torch.ones(40, k, c, dtype=torch.bool)
+    table, solved = pivoted(gram / size, moment / size, sums, guess)
+    assert float(solved.double().mean()) > 0.8
+    monkeypatch.setattr(
+        simplex,
+        "pivoted",
+        lambda g, m, s, free: (torch.zeros_like(m), torch.zeros(len(m), dtype=torch.bool)),
+    )
+    other = stochastic_least_squares(design, targets)
+    torch.testing.assert_close(table[solved], other[solved], rtol=0, atol=1e-7)
+    assert bool((table[solved] == 0).any())
+
+
+def test_pivoting_does_not_claim_what_it_has_not_solved():
+    """A design that lacks rank has no single answer, and singular equations none at all."""
+    gram = torch.ones(1, 2, 2, dtype=torch.float64) / 2
+    moment = torch.tensor([[[0.3, -0.1], [0.3, -0.1]]], dtype=torch.float64)
+    sums = torch.eye(2, dtype=torch.float64)[None]
+    table, solved = pivoted(gram, moment, sums, torch.ones(1, 2, 2, dtype=torch.bool))
+    assert not bool(solved.any()) or bool(table.isfinite().all())
+    nothing = torch.zeros(1, 2, 2, dtype=torch.bool)
+    assert not bool(pivoted(gram, moment, sums, nothing)[1].any())

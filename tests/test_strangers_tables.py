@@ -381,6 +381,11 @@ def test_declared_states_are_above_suspicion():
 )
 def test_a_column_that_is_hardly_a_variable_is_left_out_by_name(plain, door, name, cells, reason):
     frame = plain.assign(**{name: list(cells)})
+    if door == "fit_product" and name == "price":
+        # Fractions are no row numbers: there the column is a number, and is fitted as one.
+        fit, _ = product(frame, n_init=1)
+        assert isinstance(fit, px.MixedFit)
+        return
     if door == "fit_product":
         fit, said = product(frame, n_init=1)
         assert fit.spec.variables == ("A", "B", "C", "D")

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "check --edge U->A --edge U->B --edge U->C --edge U->D",
     "fit": "fit data.csv --model net.bif --prior none --n-init 1 --method em -q",
     "effect": "effect fit.pyromix --treatment C --outcome D --require none --quiet",
+    "graph": "graph data.csv --model net.bif -k 1 -q",
     "bounds": "bounds fit.pyromix --treatment C --outcome D --n-starts 1",
     "lca": "lca data.csv -k 1 -q",
     "do": "do net.bif --query D --do C=yes",

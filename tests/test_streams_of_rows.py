@@ -215,7 +215,8 @@ def test_a_fit_to_a_stream_is_saved_with_its_intervals(fits, tmp_path):
     again = px.load(tmp_path / "fit.pyromix")
     asked = {"variables": ["v3"], "do": {"v2": 1}, "require": "none"}
     ends = [fit.query(**asked).interval() for fit in (streamed, again)]
-    np.testing.assert_array_equal(*ends)
+    # the basis lies otherwise in memory, which is the last bit of a product
+    np.testing.assert_allclose(*ends, rtol=1e-12)
     with pytest.raises(DataError, match="a stream of rows; pass the data"):
         again.bootstrap(n=2)
 

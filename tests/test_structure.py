@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import networkx as nx
 import pytest
@@ -151,13 +152,28 @@ def test_node_attributes_may_name_states():
     assert structure_of(graph).states == {"X": ("no", "yes")}
 
 
-def test_a_continuous_cpd_is_refused():
-    model = LinearGaussianBayesianNetwork([("X", "Y")])
+def test_a_linear_gaussian_network_brings_its_graph_and_the_order_of_parents():
+    model = LinearGaussianBayesianNetwork(
+        [("X", "Y"), ("Z", "Y"), ("U", "X"), ("U", "Y")], latents={"U"}
+    )
     from pgmpy.factors.continuous import LinearGaussianCPD
 
-    model.add_cpds(LinearGaussianCPD("X", [0.0], 1.0))
+    model.add_cpds(
+        LinearGaussianCPD("X", [0.0, 1.0], 1.0, ["U"]),
+        LinearGaussianCPD("Y", [0.0, 1.0, 2.0, 3.0], 1.0, ["Z", "U", "X"]),
+    )
+    structure = structure_of(model)
+    assert structure.real
+    assert structure.parents["Y"] == ("Z", "X")
+    assert structure.uninfluenced == {"Z"}
+    assert structure.states == {}
+
+
+def test_a_cpd_that_is_no_table_is_refused():
+    graph = DAG([("X", "Y")])
+    graph.cpds = [SimpleNamespace(variable="X")]
     with pytest.raises(SpecError, match="TabularCPD"):
-        structure_of(model)
+        structure_of(graph)
 
 
 @settings(max_examples=40, deadline=None)

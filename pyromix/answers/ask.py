@@ -44,10 +44,11 @@ def query(
         do: per variable a state name, a mapping from states to probabilities, or a list of
             either (scenarios).
         evidence: per variable a state name.
-        require: least certainty, ``"graphical"``, ``"local"``, ``"weak"``, ``"unchecked"`` (graph
-            and certificate do not say) or ``"none"``. A table that does not show what the graph
-            promises makes an answer weak; its interval is then by profile likelihood, with a limit
-            that holds there.
+        require: least certainty, ``"graphical"``, ``"local"``, ``"discovered"`` (a search in the
+            table found the graph), ``"shape"`` (only the shapes assumed of numbers single it out),
+            ``"weak"``, ``"unchecked"`` (graph and certificate do not say) or ``"none"``. A table
+            that does not show what the graph promises makes an answer weak; its interval is then by
+            profile likelihood, with a limit that holds there.
         engine: ``"elimination"`` contracts the tables; ``"pyro"`` runs the Pyro program under
             ``pyro.do`` and ``pyro.condition`` with every site enumerated, and holds about 60
             sites; ``"auto"`` is elimination.

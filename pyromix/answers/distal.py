@@ -164,9 +164,13 @@ def distal(
     """Describe an outcome outside the model within each source, by a three-step estimator.
 
     All of them suppose that the outcome depends on the variables of the fit through the source
-    alone. Rows without any observed cell of the fit, or of weight zero, say nothing of the source
-    and are left out; rows without the outcome still count in step one. Standard errors are those of
-    rows drawn anew, with all three steps repeated.
+    alone, and take step one as it is: it tells rows apart a little too well on the rows it was
+    fitted to, so that differences come out smaller by a share that falls as one over the number of
+    rows (``tests/studies/bch_bias.py``).
+
+    Rows without any observed cell of the fit, or of weight zero, say nothing of the source and are
+    left out; rows without the outcome still count in step one. Standard errors are those of rows
+    drawn anew, with all three steps repeated.
 
     Args:
         fit: step one.

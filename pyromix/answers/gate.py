@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pyromix.answers.wording import addition_in_words, question, tables_in_words
+from pyromix.answers.wording import addition_in_words, only_shape, question, tables_in_words
 from pyromix.errors import NotCertifiedError
 from pyromix.exact.information import LOOSE
 from pyromix.identify.advice import smallest
@@ -52,6 +52,13 @@ def refusal(verdict: Verdict) -> str:
             f"graph would: {'; '.join(figures(verdict))}. What to try: {cure(verdict)}. "
             'require="weak" answers with an interval that holds all the same'
         )
+    if verdict.level is Certainty.DISCOVERED:
+        return (
+            f"expected a graph that somebody drew, to determine {asked}; found one that a search "
+            "in the same table found: others with the same laws may answer otherwise. What to try: "
+            "the effect of the discovery itself, which is the set over all of them; "
+            'require="discovered" returns the answer of this one graph'
+        )
     if verdict.structural is Certainty.LOCAL:
         return (
             f'expected the graph alone to determine {asked}, as require="graphical" asks; found '
@@ -60,6 +67,12 @@ def refusal(verdict: Verdict) -> str:
         )
     if verdict.structural is Certainty.UNCHECKED:
         return _unchecked(verdict, asked)
+    if verdict.structural is Certainty.BY_SHAPE:
+        return (
+            f"expected views of {spec.source!r} to determine {asked}; found that they do not: "
+            f"{only_shape(spec)}. What to try: {cure(verdict)}. "
+            'require="shape" returns the number that these shapes give all the same'
+        )
     tables = tables_in_words(spec, verdict.moved)
     seen = ""
     if (local := verdict.certificate) is not None:
@@ -111,7 +124,12 @@ def figures(verdict: Verdict) -> list[str]:
         return []
     texts = []
     for doubt in verdict.doubts:
-        if doubt is Doubt.SIGNAL and found.signal is not None:
+        if doubt is Doubt.SIGNAL and spec.coarse and found.signal is None:
+            texts.append(
+                f"the graph has no three views of {spec.source!r}, and with numbers in the table "
+                "nothing else shows whether it says anything of it, whatever the noise"
+            )
+        elif doubt is Doubt.SIGNAL and found.signal is not None:
             best = found.signal.triples[0]
             views = ", ".join(_set(spec, view) for view in best.views)
             given = f" given {_set(spec, best.given)}" if best.given else ""
@@ -151,7 +169,7 @@ def figures(verdict: Verdict) -> list[str]:
 def cure(verdict: Verdict) -> str:
     """What would help where the graph, or the table, falls short."""
     source = verdict.spec.source
-    if verdict.level is Certainty.NONE:
+    if verdict.level in (Certainty.NONE, Certainty.BY_SHAPE):
         return f"{_addition(verdict)}; a sparser graph, if it can be justified; or fewer sources"
     return (
         f"one more observed variable that depends on {source!r}, strongly, and is independent of "

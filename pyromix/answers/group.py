@@ -38,8 +38,7 @@ def group_of(
             stands in the evidence, too.
     """
     group, evidence = mapping_of(spec, "among", among), mapping_of(spec, "evidence", evidence)
-    several = isinstance(outcome, Sequence) and not isinstance(outcome, str)
-    x, outcomes = spec.vertex(treatment), outcome if several else (outcome,)
+    x, outcomes = spec.vertex(treatment), [outcome] if isinstance(outcome, str) else outcome
     named = {spec.vertex(name) for name in group}
     for one in outcomes:
         if spec.vertex(one) in named:

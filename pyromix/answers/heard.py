@@ -116,7 +116,9 @@ def hear(fit: Fit, queries: Sequence[DoQuery], interval: bool | None) -> Hearing
         verdict = verdict.hearing(findings)
     else:
         verdict = verdict.hearing(Findings(stage=fit.moments))
-    if _labelled(queries) and not verdict.level.at_least(Certainty.LOCAL):
+    if fit.graph_was_found:
+        verdict = verdict.of_found_graph
+    if _labelled(queries) and not verdict.level.at_least(Certainty.DISCOVERED):
         # What fits about as well gives the sources other names: there is no "within" to follow.
         return Hearing(verdict, None, None, WITHIN)
     if interval is False:

@@ -117,6 +117,7 @@ def _relevant_program(mixture: BayesNetMixture, query: DoQuery) -> PyroProgram:
             for i, v in enumerate(every)
             if v in spec.uninfluenced or (v in query.do and i < len(relevant))
         ),
+        coarse=tuple(i for i, v in enumerate(every) if v in spec.coarse),
     )
     tables = [mixture.table(v) for v in (SOURCE, *every)]
     for i, v in enumerate(relevant, 1):

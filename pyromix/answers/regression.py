@@ -20,9 +20,69 @@ from pyromix.estimate.class_regression import CovariateRows, joint, log_weights
 from pyromix.exact.rows import CellIndex
 from pyromix.fitting.regression import Regression
 from pyromix.model.arguments import level_of, shown
+from pyromix.model.printed import Grid, Printed
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Ends = tuple[float, float]
+
+
+def printed(fit: Regression) -> Printed:
+    """Return size, fit, sources, and the table of coefficients."""
+    spec = fit.spec
+    weights = ", ".join(f"{w:.3f}" for w in fit.mixture.weights.tolist())
+    draws = "" if fit.draws is None else f"   {len(fit.draws.coefficients)} draws"
+    table = coefficients(fit)
+    header = tuple(map(str, table.columns))
+    digits = [".2g" if name == "p_value" else ".3f" for name in header]
+    cells = [
+        tuple(
+            format(x, d) if isinstance(x, float) else str(x)
+            for x, d in zip(row, digits, strict=True)
+        )
+        for row in table.itertuples(index=False)
+    ]
+    return Printed(
+        f"RegressionFit of {spec.n_variables} items, {spec.n_sources} sources on "
+        f"{', '.join(fit.depends_on)} ({fit.n_parameters} parameters, {fit.n_rows:g} rows)",
+        (Grid(header, tuple(cells), 3),) if cells else (),
+        lines=(
+            f"logL {fit.log_likelihood:.3f}   best of {len(fit.start_log_likelihoods)} starts "
+            f"reached by {fit.n_best}   {'converged' if fit.converged else 'NOT converged'} after "
+            f"{fit.n_iter} iterations",
+            f"average P({spec.source}) = [{weights}]   entropy R2 {fit.entropy_r2:.2f}{draws}",
+        ),
+    )
+
+
+def in_numbers(fit: Regression) -> dict[str, Any]:
+    """What ``str(fit)`` says and more, as plain numbers and texts, ready for JSON."""
+    table = coefficients(fit).to_dict(orient="records")
+    return {
+        "method": "em",
+        "n_variables": fit.spec.n_variables,
+        "n_sources": fit.spec.n_sources,
+        "covariates": [str(name) for name in fit.depends_on],
+        "n_parameters": fit.n_parameters,
+        "n_rows": fit.n_rows,
+        "log_likelihood": fit.log_likelihood,
+        **{name: getattr(fit, name) for name in ("aic", "bic", "caic", "sabic", "icl")},
+        "entropy_r2": fit.entropy_r2,
+        "weights": fit.mixture.weights.tolist(),
+        "coefficients": [{str(n): finite_or_none(v) for n, v in row.items()} for row in table],
+        "n_init": len(fit.start_log_likelihoods),
+        "n_best": fit.n_best,
+        "n_draws": 0 if fit.draws is None else len(fit.draws.coefficients),
+        "converged": fit.converged,
+        "n_iter": fit.n_iter,
+    }
+
+
+def finite_or_none(value: Any) -> Any:
+    """JSON has neither nan nor infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def coefficients(
@@ -38,7 +98,8 @@ def coefficients(
 
     Returns:
         Columns ``source``, ``reference``, ``covariate``, ``estimate``, ``standard_error``, ``z``,
-        ``p_value``, ``low``, ``high``: Wald's, nan where the rows do not determine all parameters.
+        ``p_value``, ``low``, ``high``: Wald's, nan where the rows do not determine all parameters;
+        of a fit with draws, standard errors and percentiles of these.
 
     Raises:
         QueryError: no source has this name, or the level does not lie between 0 and 1.
@@ -64,8 +125,12 @@ def coefficients(
             estimate = float(fit.coefficients[u, c] - fit.coefficients[j, c])
             error = _error(contrast, covariance)
             half = float(ndtri((1 + level) / 2)) * error
+            ends = (estimate - half, estimate + half)
+            if fit.draws is not None:
+                drawn = fit.draws.coefficients[:, u, c] - fit.draws.coefficients[:, j, c]
+                error, ends = _spread(drawn), _percentiles(drawn, level)
             z = estimate / error if error > 0 else math.nan
-            wald = (z, 2 * float(ndtr(-abs(z))), estimate - half, estimate + half)
+            wald = (z, 2 * float(ndtr(-abs(z))), *ends)
             rows.append((states[u], states[j], name, estimate, error, *wald))
     names = ("source", "reference", "covariate", "estimate", "standard_error", "z", "p_value")
     columns = (*names, "low", "high")
@@ -76,7 +141,7 @@ def profiles(fit: Regression, *, level: float = 0.95) -> pd.DataFrame:
     """Average sizes of the sources, and P(state | source) of every item, a row each.
 
     Ends are Wald's on the scale of log-odds; those of sizes take the covariates of the rows as
-    given.
+    given. Of a fit with draws they are percentiles of these.
 
     Args:
         fit: the regression.
@@ -90,17 +155,15 @@ def profiles(fit: Regression, *, level: float = 0.95) -> pd.DataFrame:
         QueryError: the level does not lie between 0 and 1.
     """
     spec, level = fit.spec, level_of(level)
-    size_errors, item_errors = _size_errors(fit), _item_errors(fit)
-    sizes = zip(spec.source_states, fit.mixture.weights.tolist(), size_errors, strict=True)
-    rows = [(u, spec.source, u, p, *_ends(p, error, level)) for u, p, error in sizes]
+    sizes, items = _intervals(fit, level)
+    rows = [
+        (u, spec.source, u, p, *ends)
+        for u, p, ends in zip(spec.source_states, fit.mixture.weights.tolist(), sizes, strict=True)
+    ]
     for number, u in enumerate(spec.source_states):
         for v, cpt in enumerate(fit.mixture.cpts):
-            found = zip(
-                spec.states_of(v), cpt[number].tolist(), item_errors[v][number], strict=True
-            )
-            rows += [
-                (u, spec.name(v), state, p, *_ends(p, error, level)) for state, p, error in found
-            ]
+            found = zip(spec.states_of(v), cpt[number].tolist(), items[v][number], strict=True)
+            rows += [(u, spec.name(v), state, p, *ends) for state, p, ends in found]
     names = ("source", "variable", "state", "probability", "low", "high")
     return to_pandas({name: [row[i] for row in rows] for i, name in enumerate(names)})
 
@@ -159,6 +222,32 @@ def refuse(fit: Regression, *_: Any, **__: Any) -> None:
 
 def _error(gradient: Float[Tensor, " q"], covariance: Float[Tensor, "q q"]) -> float:
     return float((gradient @ covariance @ gradient).clamp_min(0).sqrt())
+
+
+def _spread(drawn: Float[Tensor, " n"]) -> float:
+    return float(drawn.std()) if len(drawn) > 1 else math.nan
+
+
+def _percentiles(drawn: Float[Tensor, " n"], level: float) -> tuple[float, float]:
+    low, high = np.quantile(drawn.numpy(), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _intervals(fit: Regression, level: float) -> tuple[list[Ends], list[list[list[Ends]]]]:
+    """Of the sizes, and of every item, source and state."""
+    if fit.draws is not None:
+        weights, *cpts = fit.draws.mixture.tables
+        return [_percentiles(own, level) for own in weights.T], [
+            [[_percentiles(own, level) for own in row.T] for row in cpt.unbind(1)] for cpt in cpts
+        ]
+    sizes = zip(fit.mixture.weights.tolist(), _size_errors(fit), strict=True)
+    return [_ends(p, error, level) for p, error in sizes], [
+        [
+            [_ends(p, error, level) for p, error in zip(row, own, strict=True)]
+            for row, own in zip(cpt.tolist(), errors, strict=True)
+        ]
+        for cpt, errors in zip(fit.mixture.cpts, _item_errors(fit), strict=True)
+    ]
 
 
 def _size_errors(fit: Regression) -> list[float]:

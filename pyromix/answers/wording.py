@@ -22,8 +22,8 @@ def question(spec: MixtureSpec, query: DoQuery) -> str:
 def conditions(spec: MixtureSpec, query: DoQuery) -> str:
     """Return the interventions, the evidence and the group of a query, separated by commas."""
     done = ", ".join(f"{spec.name(v)}{_setting(spec, v, value)}" for v, value in query.do.items())
-    seen = [f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in query.evidence.items()]
-    group = [f"{spec.name(v)}={spec.states_of(v)[s]!r}" for v, s in query.natural.items()]
+    seen = [f"{spec.name(v)}{_setting(spec, v, s)}" for v, s in query.evidence.items()]
+    group = [f"{spec.name(v)}{_setting(spec, v, s)}" for v, s in query.natural.items()]
     among = [f"among {', '.join(group)}"] if group else []
     return ", ".join(([f"do({done})"] if done else []) + seen + among)
 
@@ -55,12 +55,46 @@ def certainty_line(certainty: Certainty) -> str:
         return "certainty: unchecked (nobody knows whether data determine this answer)"
     if certainty is Certainty.WEAK:
         return "certainty: weak (graph or rank would do, the table does not show it)"
+    if certainty is Certainty.BY_SHAPE:
+        return "certainty: shape (only the shapes assumed of numbers single out this answer)"
+    if certainty is Certainty.DISCOVERED:
+        return "certainty: discovered (a search in this table found the graph)"
     return f"certainty: {certainty.value}"
 
 
+def identified_how(certainty: Certainty) -> str:
+    """How an answer is identified, e.g. ``locally identified``."""
+    if certainty is Certainty.BY_SHAPE:
+        return "identified by shape"
+    return f"{certainty.value}ly identified"
+
+
+def stand_in(spec: MixtureSpec) -> str:
+    """What a rank is one of where there are numbers; without any, nothing."""
+    if not spec.coarse:
+        return ""
+    bins = ", ".join(f"{spec.name(v)} in {spec.cards[v]} bins" for v in spec.coarse)
+    return (
+        f"that is a stand-in, {bins}, for distributions of any shape: it never says more than "
+        "locally identified"
+    )
+
+
+def only_shape(spec: MixtureSpec) -> str:
+    """What it is to be identified by shape, and why that is not enough."""
+    numbers = ", ".join(spec.name(v) for v in spec.coarse)
+    return (
+        f"only the shapes assumed of {numbers} could tell {spec.source} apart: a family such as "
+        "Gaussian noise may fit one answer best, but where the noise is skewed it finds a "
+        f"{spec.source} that is not there"
+    )
+
+
 def _setting(spec: MixtureSpec, vertex: int, value: DoValue) -> str:
-    """``='state'``, ``~{'state': p, ...}``, or ``=n scenarios``."""
+    """``='state'``, ``~{'state': p, ...}``, or ``=n scenarios``; of a number nothing."""
     states = spec.states_of(vertex)
+    if vertex in spec.coarse:
+        return ""  # the number of a bin is no value
     if not isinstance(value, Tensor):
         return f"={states[value]!r}"
     if value.ndim == 2:

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 from weakref import finalize
 
 import networkx as nx
@@ -28,12 +28,16 @@ from pyromix.formats.structure import (
     structure_of_graph,
 )
 from pyromix.model.arguments import name_of, path_of
+from pyromix.model.kind import Kind
+from pyromix.model.mixed import MixedMixture
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
+from pyromix.model.raw_line import raw_line
 from pyromix.model.spec import MixtureSpec, sources_of
 
 if TYPE_CHECKING:
+    from pgmpy.base import PDAG
     from pgmpy.factors.discrete import DiscreteFactor
-    from pgmpy.models import DiscreteBayesianNetwork
+    from pgmpy.models import DiscreteBayesianNetwork, LinearGaussianBayesianNetwork
 
 
 @contextmanager
@@ -139,16 +143,32 @@ def mixture_from_pgmpy(bn: DiscreteBayesianNetwork, source: str = "U") -> BayesN
     return mixture
 
 
-def to_pgmpy(mixture: BayesNetMixture | Fitted) -> DiscreteBayesianNetwork:
+@overload
+def to_pgmpy(mixture: MixedMixture) -> dict[Hashable, LinearGaussianBayesianNetwork]: ...
+
+
+@overload
+def to_pgmpy(mixture: BayesNetMixture | Fitted) -> DiscreteBayesianNetwork: ...
+
+
+def to_pgmpy(mixture: Any) -> Any:
     """Return a mixture, or that of a fit, as a pgmpy network with ``latents={source}``.
 
     It has every CPD; states, roles and the order of vertices and parents are kept. Evidence lists
     the source first, then the parents in the order of the spec. With k = 1 there is no source
     vertex.
 
+    Where all variables are real numbers, the answer is a dict from the sources to a
+    ``LinearGaussianBayesianNetwork`` each, in the units of the table: pgmpy has no network of
+    numbers with a hidden state. How probable the sources are stays in ``fit.mixture.weights``.
+
     Raises:
-        SpecError: the mixture has batch axes.
+        SpecError: the mixture has batch axes, or has numbers of which one is not real, or beside
+            states: pgmpy has no network for these.
     """
+    found = getattr(mixture, "mixture", mixture)
+    if isinstance(found, MixedMixture):
+        return _linear_networks(found)
     network = network_of(mixture_of(mixture))
     with quiet_import():
         from pgmpy.factors.discrete import TabularCPD
@@ -177,6 +197,58 @@ def to_pgmpy(mixture: BayesNetMixture | Fitted) -> DiscreteBayesianNetwork:
             finalize(cpd, _of_fits.discard, id(cpd)).atexit = False
             _of_fits.add(id(cpd))
     return model
+
+
+def _linear_networks(mixture: MixedMixture) -> dict[Hashable, LinearGaussianBayesianNetwork]:
+    """One network per source, in the units of the table."""
+    spec = mixture.spec
+    others = [v for v, kind in enumerate(spec.kinds) if kind is not Kind.REAL]
+    if others:
+        named = ", ".join(f"{spec.name(v)!r} ({spec.kind(v)})" for v in others)
+        raise SpecError(
+            "expected real variables alone, which pgmpy's LinearGaussianBayesianNetwork holds, "
+            f"found {named}; discretize= of px.fit makes a table of states, whose fit is a "
+            "DiscreteBayesianNetwork"
+        )
+    return {state: _linear_network(mixture, u) for u, state in enumerate(spec.binned.source_states)}
+
+
+def _linear_network(mixture: MixedMixture, u: int) -> LinearGaussianBayesianNetwork:
+    with quiet_import():
+        from pgmpy.factors.continuous import LinearGaussianCPD as Line
+        from pgmpy.models import LinearGaussianBayesianNetwork
+    spec = mixture.spec
+    model = LinearGaussianBayesianNetwork()
+    model.add_nodes_from(spec.variables)
+    model.add_edges_from(
+        (spec.name(p), name) for v, name in enumerate(spec.variables) for p in spec.parents[v]
+    )
+    for role, vertices in spec.binned.roles:
+        model.with_role(role, [spec.name(v) for v in vertices], inplace=True)
+    for v, name in enumerate(spec.variables):
+        cpd: Any = mixture.cpds[v]
+        line = raw_line(mixture, v, cpd.coefficients[u, 0].tolist())
+        spread = mixture.units[v].scale * float(cpd.variances[u, 0]) ** 0.5
+        beta = [line.intercept, *(slope for _, slope in line.terms)]
+        model.add_cpds(Line(name, beta, spread, [spec.name(p) for p in spec.parents[v]]))
+    model.check_model()
+    return model
+
+
+def to_pdag(
+    directed: Sequence[tuple[str, str]], undirected: Sequence[tuple[str, str]], source: str
+) -> PDAG:
+    """Return a class of graphs as pgmpy's PDAG.
+
+    Args:
+        directed: pairs ``(from, to)``, those of the source among them.
+        undirected: pairs whose edge may lead either way.
+        source: the latent vertex; it is left out where it has no edge.
+    """
+    with quiet_import():
+        from pgmpy.base import PDAG
+    latents = {source} if any(a == source for a, _ in directed) else set()
+    return PDAG(list(directed), list(undirected), latents=latents)
 
 
 _of_fits: set[int] = set()
@@ -235,6 +307,11 @@ def _network_from_pgmpy(bn: DiscreteBayesianNetwork) -> Network:
             "from_pgmpy takes a graph without CPDs"
         )
     cpds = {cpd.variable: cpd for cpd in bn.cpds}
+    if other := [cpd for cpd in cpds.values() if not hasattr(cpd, "cardinality")]:
+        raise SpecError(
+            f"expected TabularCPDs, found a {type(other[0]).__name__} of {other[0].variable!r}; "
+            "px.fit takes the graph of a linear Gaussian network, and finds its own coefficients"
+        )
     if missing := [name for name in bn.nodes if name not in cpds]:
         raise SpecError(
             f"expected a CPD for every vertex, found none for {missing}; add them, or use "

@@ -1,8 +1,9 @@
 """Mixtures as Pyro programs.
 
-This file, its neighbours ``pyro_probe``, ``pyro_sites`` and ``pyro_start``,
-``answers/pyro_engine.py``, ``posterior/svi.py`` and ``posterior/nuts.py`` import Pyro at their top,
-and ``posterior/draws.py`` inside a function; all of them are imported lazily.
+This file, its neighbours ``pyro_mixed``, ``pyro_probe``, ``pyro_sites`` and ``pyro_start``,
+``answers/pyro_engine.py``, ``answers/mixed/pyro_engine.py``, ``posterior/svi.py`` and
+``posterior/nuts.py`` import Pyro at their top, and ``posterior/draws.py`` inside a function; all of
+them are imported lazily.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 import pyro
 import torch
@@ -20,6 +21,7 @@ from pyro.ops.indexing import Vindex
 from pyro.poutine.runtime import InferDict
 from torch import Tensor
 
+from pyromix.bridges.pyro_mixed import MixedProgram, mixed_program
 from pyromix.data.counts import Counts
 from pyromix.data.frames import encode, to_pandas
 from pyromix.errors import DataError, SpecError
@@ -27,6 +29,7 @@ from pyromix.exact.likelihood import log_joint
 from pyromix.exact.rows import CellIndex
 from pyromix.model.arguments import numbers_as_tensor, shown, whole
 from pyromix.model.memory import check_numbers
+from pyromix.model.mixed import MixedMixture
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -175,11 +178,23 @@ class PyroProgram:
         return self._last_index[counts]
 
 
-def to_pyro(mixture: BayesNetMixture | Fitted, *, prior: Prior | None = None) -> PyroProgram:
+@overload
+def to_pyro(mixture: BayesNetMixture | Fitted, *, prior: Prior | None = None) -> PyroProgram: ...
+
+
+@overload
+def to_pyro(mixture: MixedMixture, *, prior: None = None) -> MixedProgram: ...
+
+
+def to_pyro(
+    mixture: BayesNetMixture | MixedMixture | Fitted, *, prior: Prior | None = None
+) -> PyroProgram | MixedProgram:
     """Return a mixture as a Pyro program; `PyroProgram` says how to call it.
 
+    One with numbers becomes a `MixedProgram`.
+
     Args:
-        mixture: the tables, or a fit, whose estimate is taken.
+        mixture: the laws of all vertices, or a fit, whose estimate is taken.
         prior: a positive number is the concentration of a symmetric Dirichlet distribution of
             every row of every table; a mapping gives one (a number, or a tensor that broadcasts
             to the table) per vertex name and leaves the other tables constant. Without it all
@@ -190,7 +205,15 @@ def to_pyro(mixture: BayesNetMixture | Fitted, *, prior: Prior | None = None) ->
             a mixture with batch axes, or a variable has the name of a plate.
         QueryError: the prior names an unknown vertex.
     """
-    mixture = mixture_of(mixture)
+    mixed: Any = getattr(mixture, "mixture", mixture)
+    if isinstance(mixed, MixedMixture):
+        if prior is not None:
+            raise SpecError(
+                "prior= draws probability tables, and this mixture has numbers, whose laws are not "
+                "tables; leave it out, the program then has the estimates as constants"
+            )
+        return mixed_program(mixed)
+    mixture = mixture_of(mixture)  # pyright: ignore[reportArgumentType]
     spec = mixture.spec
     plates = {"rows", *(f"batch_{i}" for i in range(len(mixture.batch_shape)))}
     if taken := plates & {spec.source, *spec.variables}:

@@ -9,7 +9,19 @@ from typing import Any
 
 import typer
 
-from pyromix.cli import asking, bounds, effect, files, fitting, lca, looking, version
+from pyromix.cli import (
+    asking,
+    bounds,
+    checking,
+    effect,
+    files,
+    fitting,
+    graph,
+    lca,
+    looking,
+    version,
+)
+from pyromix.cli.beside import several
 from pyromix.cli.common import (
     FINE,
     INTERRUPTED,
@@ -35,12 +47,13 @@ app = typer.Typer(
 )
 for command in (
     files.demo,
-    fitting.check,
+    checking.check,
     fitting.fit,
     asking.do,
     effect.effect,
     bounds.bounds,
     fitting.select,
+    graph.graph,
     lca.lca,
     looking.report,
     looking.plot,
@@ -82,7 +95,7 @@ def _run(arguments: list[str]) -> int:
 
 def _answer(arguments: list[str]) -> int:
     try:
-        app(arguments, prog_name="pyromix")
+        app(several(arguments), prog_name="pyromix")
     except Stopped as stopped:
         return stopped.code
     except (NotCertifiedError, IdentificationError, PlanError) as error:

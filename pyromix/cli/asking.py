@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import pyromix as px
 from pyromix.api import MixtureFit
+from pyromix.api_mixed import MixedFit
+from pyromix.cli import mixed
 from pyromix.cli.common import (
     Do,
     Evidence,
@@ -26,6 +28,7 @@ from pyromix.cli.common import (
 from pyromix.cli.flags import in_flags
 from pyromix.cli.questions import Interval, Require
 from pyromix.data.frames import write_frame
+from pyromix.errors import QueryError
 
 TABLES = (".csv", ".tsv", ".parquet", ".pq", ".arrow", ".feather", ".ipc")
 
@@ -37,7 +40,10 @@ def do(
     evidence: Evidence = None,
     require: Require = "local",
     interval: Interval = None,
-    engine: Annotated[str, typer.Option(help="auto, elimination or pyro.")] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(help="auto, elimination or pyro; of numbers auto, exact, sampling, pyro."),
+    ] = "auto",
     level: Annotated[float, typer.Option(help="Of the interval, between 0 and 1.")] = 0.95,
     source: Source = "U",
     form: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
@@ -49,6 +55,12 @@ def do(
     Example: pyromix do fit.pyromix --query Y --do X=treated --evidence Z1=high
     """
     result = loaded(fitted, source)
+    if isinstance(result, MixedFit):
+        _do_numbers(
+            result, query, do, evidence, form, as_json=as_json, require=require,
+            interval=interval, engine=engine, level=level,
+        )  # fmt: skip
+        return
     spec = result.spec
     settings, given = assignments(spec, do, "--do"), assignments(spec, evidence, "--evidence")
     if isinstance(result, MixtureFit):
@@ -72,6 +84,36 @@ def do(
         typer.echo(in_flags(str(answer), spec.variables))
 
 
+def _do_numbers(
+    fit: MixedFit,
+    query: list[str],
+    do: list[str] | None,
+    evidence: list[str] | None,
+    form: Format,
+    *,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """The same of a fit with numbers.
+
+    Raises:
+        QueryError: several outcomes, or another format than text and JSON.
+    """
+    if len(query) != 1:
+        raise QueryError(
+            f"--query: a fit with numbers answers for one variable at a time, found {query}"
+        )
+    if form is Format.CSV:
+        raise QueryError("--format csv: an answer with numbers is printed as text or json")
+    done = mixed.settings(fit.spec, do, "--do")
+    given = mixed.settings(fit.spec, evidence, "--evidence")
+    answer = fit.query(query[0], done, given, **options)
+    if as_json or form is Format.JSON:
+        typer.echo(json.dumps(mixed.answer_in_numbers(answer), indent=1, default=str))
+    else:
+        typer.echo(in_flags(str(answer), fit.spec.variables))
+
+
 def simulate(
     fitted: Fitted,
     n_samples: Annotated[int, typer.Option("--n-samples", "-n", help="Number of rows.")] = 1000,
@@ -92,10 +134,22 @@ def simulate(
     """
     writable(output, TABLES)
     result = loaded(fitted, source)
+    if isinstance(result, MixedFit):
+        if evidence:
+            raise QueryError("--evidence: rows of a fit with numbers are drawn under --do alone")
+        done = mixed.settings(result.spec, do, "--do")
+        frame = result.simulate(n_samples, done, include_latents, random_state)
+        _write(frame, output, as_json=as_json, quiet=quiet)
+        return
     spec = result.spec
     settings, given = assignments(spec, do, "--do"), assignments(spec, evidence, "--evidence")
     mixture = result.mixture if isinstance(result, MixtureFit) else result
     frame = px.simulate(mixture, n_samples, settings, given, include_latents, random_state)
+    _write(frame, output, as_json=as_json, quiet=quiet)
+
+
+def _write(frame: Any, output: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """Rows into a file, or on standard output as csv or JSON."""
     if output is not None:
         write_frame(frame, output)
         if not quiet:

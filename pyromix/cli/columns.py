@@ -1,9 +1,9 @@
-"""Flags that say what the columns of a table mean: ``--bins``, ``--states``."""
+"""Flags that say what columns mean: ``--bins``, ``--states``, ``--kind``, ``--discretize``."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,6 +22,65 @@ States = Annotated[
     list[str] | None,
     typer.Option("--states", metavar="COLUMN=STATES", help="Y=no,yes: in this order; repeatable."),
 ]
+
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="COLUMN=KIND",
+        help="age=real, positive, hurdle, count, student-t or categorical; repeatable.",
+    ),
+]
+Discretize = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--discretize",
+        metavar="COLUMN=HOW",
+        help="age=40,60 or age=quantile:4: numbers as states; repeatable.",
+    ),
+]
+
+
+def kinds_told(texts: Sequence[str] | None) -> dict[str, str]:
+    """What columns are, from texts ``COLUMN=KIND``; no kind has the sign between in its name.
+
+    Raises:
+        QueryError: a text is not of this form, or a column is told of twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, sign, kind = text.rpartition("=")
+        if not sign or not name:
+            raise QueryError(f"--kind expects COLUMN=KIND, such as age=real, found {text!r}")
+        if name in found:
+            raise QueryError(f"--kind tells of {name!r} twice")
+        found[name] = kind.strip()
+    return found
+
+
+def numbers_told(
+    table: RawTable | RelationTable, kinds: Sequence[str] | None, discretize: Sequence[str] | None
+) -> dict[str, Any]:
+    """``kinds`` and ``discretize`` of ``fit``.
+
+    Args:
+        table: as it was read.
+        kinds: texts ``COLUMN=KIND``.
+        discretize: texts ``COLUMN=quantile:N`` or ``COLUMN=EDGE,EDGE``.
+
+    Raises:
+        QueryError: a text is not of this form, or a column is told of twice.
+    """
+    cut: dict[str, Any] = {}
+    for name, parts in _parted(table, discretize, "--discretize").items():
+        if len(parts) == 1 and parts[0].startswith("quantile"):
+            cut[name] = parts[0]
+        else:
+            cut[name] = [_number(name, part, "--discretize") for part in parts]
+    return {
+        "kinds": kinds_told(kinds) or None,
+        "discretize": cut or None,
+    }
 
 
 def as_told(
@@ -76,8 +135,8 @@ def _parted(
     return found
 
 
-def _number(name: str, text: str) -> float:
+def _number(name: str, text: str, flag: str = "--bins") -> float:
     try:
         return float(text)
     except ValueError:
-        raise QueryError(f"--bins: expected numbers for {name!r}, found {text!r}") from None
+        raise QueryError(f"{flag}: expected numbers for {name!r}, found {text!r}") from None

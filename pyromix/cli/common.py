@@ -13,13 +13,15 @@ import typer
 
 import pyromix as px
 from pyromix.api import MixtureFit
+from pyromix.api_mixed import MixedFit
+from pyromix.api_regression import RegressionFit
 from pyromix.cli.streams import standard_input
 from pyromix.data.dialect import Dialect
 from pyromix.data.reading import RawTable
 from pyromix.data.relation.door import read_table
 from pyromix.data.relation.table import RelationTable
-from pyromix.errors import FileError, QueryError
-from pyromix.formats.bundle import read_bundle
+from pyromix.errors import DependentSourceError, FileError, QueryError
+from pyromix.formats.bundle import REGRESSION, WITH_NUMBERS, read_bundle
 from pyromix.formats.toml import edges_to_structure
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec, near_matches
@@ -116,11 +118,24 @@ def table_of(
     return read_table(data, na or None, Dialect(sep, encoding, decimal))
 
 
-def loaded(path: Path, source: str) -> MixtureFit | BayesNetMixture:
-    """A fit from its bundle, a mixture from any other file."""
-    if path.suffix == ".pyromix" and read_bundle(path).kind == "fit":
-        return px.load(path)
-    return px.read(path, source=source)
+def loaded(path: Path, source: str) -> MixtureFit | MixedFit | BayesNetMixture:
+    """A fit from its bundle, a mixture from any other file.
+
+    Raises:
+        DependentSourceError: the fit has covariates, and says nothing of what a do changes.
+    """
+    kind = read_bundle(path).kind if path.suffix == ".pyromix" else ""
+    if kind not in ("fit", REGRESSION, WITH_NUMBERS):
+        return px.read(path, source=source)
+    found = px.load(path)
+    if isinstance(found, RegressionFit):
+        raise DependentSourceError(
+            f"{path}: expected a source without causes, found that {found.spec.source!r} of this "
+            f"fit depends on {', '.join(map(repr, found.depends_on))}: pyromix report shows it; "
+            "for do-questions fit without covariates, or draw them in a graph",
+            covariates=found.depends_on,
+        )
+    return found
 
 
 def assignments(spec: MixtureSpec, given: Sequence[str] | None, flag: str) -> dict[str, Hashable]:
@@ -131,14 +146,14 @@ def assignments(spec: MixtureSpec, given: Sequence[str] | None, flag: str) -> di
     """
     result: dict[str, Hashable] = {}
     for text in given or ():
-        name, state = _parted(spec, text, flag)
+        name, state = parted(spec, text, flag)
         if name in result:
             raise QueryError(f"{flag} sets {name!r} twice")
         result[name] = state_of(spec, name, state, flag)
     return result
 
 
-def _parted(spec: MixtureSpec, text: str, flag: str) -> tuple[str, str]:
+def parted(spec: MixtureSpec, text: str, flag: str) -> tuple[str, str]:
     """Name and state; names and states may hold the sign between them, so all its places count."""
     parts = text.split("=")
     pairs = [("=".join(parts[:i]), "=".join(parts[i:])) for i in range(1, len(parts))]

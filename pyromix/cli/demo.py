@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pyromix import datasets
-from pyromix.api import MixtureFit, fit
+from pyromix.api import MixtureFit
+from pyromix.fitting import engine
 
 Say = Callable[[str], Any]
 
@@ -33,7 +34,7 @@ def _chest_clinic(say: Say) -> dict[str, float]:
         f"   {n_rows:,} patients, {n_columns} recorded variables. Everything also depends\n"
         "   on U, two kinds of patients that nobody recorded. Does smoking cause lung cancer?"
     )
-    fitted = fit(model, frame, card.n_sources)
+    fitted = _fitted(model, frame, card.n_sources)
     effect = fitted.effect(contrast=card.contrast, outcome_state=card.outcome_state)
     figures = {
         "naive": float(effect.naive),
@@ -68,7 +69,7 @@ def _job_training(say: Say) -> dict[str, float]:
         "   nobody was trained. The column that says who is who is dropped. Did training help?"
     )
     asked = frame[[name for name in frame.columns if name in model.nodes]]
-    fitted = fit(model, asked, card.n_sources)
+    fitted = _fitted(model, asked, card.n_sources)
     shares = fitted.predict_proba(asked)
     programme = int(shares[treated.to_numpy()].mean().to_numpy().argmax())
     source = fitted.spec.source
@@ -102,6 +103,10 @@ def _job_training(say: Say) -> dict[str, float]:
         "   trial (+0.259, see the card)."
     )
     return figures
+
+
+def _fitted(model: Any, table: Any, n_sources: int) -> MixtureFit:
+    return MixtureFit.of(engine.fit(model, table, n_sources))
 
 
 def _indented(fitted: MixtureFit) -> str:

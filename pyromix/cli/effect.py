@@ -10,8 +10,11 @@ import typer
 
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
+from pyromix.api_mixed import MixedFit
 from pyromix.cli.common import Evidence, Json, Quiet, Seed, Source, assignments
 from pyromix.cli.flags import in_flags
+from pyromix.cli.going_on import CheckpointFile, kept_at
+from pyromix.cli.mixed import asked_mixed, effect_in_numbers, settings
 from pyromix.cli.progress import working
 from pyromix.cli.questions import (
     Among,
@@ -23,9 +26,10 @@ from pyromix.cli.questions import (
     OutcomeState,
     Require,
     Treatment,
+    any_fit_at,
     asked_effect,
-    fit_at,
 )
+from pyromix.errors import QueryError
 
 
 def effect(
@@ -44,6 +48,7 @@ def effect(
         int, typer.Option(metavar="N", help="Intervals from so many replicates; 500 will do.")
     ] = 0,
     random_state: Seed = 0,
+    checkpoint: CheckpointFile = None,
     source: Source = "U",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -52,13 +57,30 @@ def effect(
 
     Example: pyromix effect fit.pyromix --treatment X --outcome Y
     """
-    fit = fit_at(fitted, source)
+    fit = any_fit_at(fitted, source)
+    if isinstance(fit, MixedFit):
+        if among:
+            raise QueryError("--among: a fit with numbers has no effects among groups")
+        asked = asked_mixed(fit, treatment, outcome, contrast, outcome_state, needed=True)
+        given = settings(fit.spec, evidence, "--evidence")
+        with working("asking the fit", quiet=quiet):
+            if bootstrap:
+                fit = fit.bootstrap(n=bootstrap, random_state=random_state, show_progress=False)
+            options = {"require": require, "interval": interval, "level": level}
+            mixed = fit.effect(**asked, evidence=given, per_source=per_source, **options)
+        if as_json:
+            typer.echo(json.dumps(effect_in_numbers(mixed), indent=1, default=str))
+        else:
+            typer.echo(in_flags(str(mixed), fit.spec.variables))
+        return
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state, needed=True)
     given = assignments(fit.spec, evidence, "--evidence")
     group = assignments(fit.spec, among, "--among")
-    with working("asking the fit", quiet=quiet):
+    if checkpoint is not None and not bootstrap:
+        raise QueryError("--checkpoint keeps the replicates of a bootstrap: give --bootstrap 500")
+    with kept_at(checkpoint, quiet=quiet), working("asking the fit", quiet=quiet):
         if bootstrap:
-            fit = fit.bootstrap(n=bootstrap, random_state=random_state)
+            fit = fit.bootstrap(n=bootstrap, random_state=random_state, checkpoint=checkpoint)
         found = fit.effect(
             **asked,
             evidence=given,

@@ -1,19 +1,24 @@
-"""Commands that look at a table: check, fit, select, iid."""
+"""Commands that look at a table: fit, select, iid."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import pyromix as px
-from pyromix.bridges.pgmpy import structure_of
-from pyromix.cli.columns import Bins, States, as_told
+from pyromix.cli.columns import (
+    Bins,
+    Discretize,
+    Kinds,
+    States,
+    as_told,
+    numbers_told,
+)
 from pyromix.cli.common import (
     NOT_CONVERGED,
     NOT_IDENTIFIED,
@@ -32,7 +37,6 @@ from pyromix.cli.common import (
     Stopped,
     Weight,
     WeightsAre,
-    assignments,
     model_of,
     numbers,
     prior_of,
@@ -41,139 +45,13 @@ from pyromix.cli.common import (
 )
 from pyromix.cli.effect import in_numbers
 from pyromix.cli.flags import in_flags
+from pyromix.cli.going_on import CheckpointFile, kept_at
 from pyromix.cli.progress import working
-from pyromix.cli.questions import Among, Contrast, Outcome, OutcomeState, Treatment, asked_effect
-from pyromix.criticism.checking import IdentifiabilityReport, spec_without_data
+from pyromix.cli.questions import Contrast, Outcome, OutcomeState, Treatment, asked_effect
 from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
-from pyromix.criticism.rehearsal import N_TIMES, rehearse
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
 from pyromix.data.relation.door import read_rows
-from pyromix.fitting.inputs import take_in
-from pyromix.model.printed import columns_of_text
-from pyromix.model.query import Certainty
-from pyromix.model.spec import MixtureSpec
-
-
-def check(
-    data: Annotated[
-        str | None, typer.Argument(help="Table: csv, parquet or arrow; - reads csv. Not needed.")
-    ] = None,
-    model: Model = None,
-    edge: Edge = None,
-    latent: Latent = "U",
-    n_sources: Annotated[
-        str, typer.Option("--n-sources", "-k", help="Number of sources: 2, 2..5 or 2,4.")
-    ] = "2",
-    outcome: Annotated[str | None, typer.Option(help="Outcome of the effect.")] = None,
-    treatment: Annotated[str | None, typer.Option(help="Treatment of the effect.")] = None,
-    among: Among = None,
-    simulate: Annotated[
-        bool,
-        typer.Option(help="Also fit, simulate from the fit, and see whether it is recovered."),
-    ] = False,
-    n_simulations: Annotated[int, typer.Option(help="Tables to simulate.")] = N_TIMES,
-    advise: Annotated[
-        bool,
-        typer.Option(help="Also say what to measure next, where the effect is not identified."),
-    ] = False,
-    bins: Bins = None,
-    states: States = None,
-    sample_weight: Weight = None,
-    weights_are: WeightsAre = "counts",
-    missing: Missing = "mar",
-    na: Na = None,
-    sep: Sep = "",
-    encoding: Encoding = "",
-    decimal: Decimal = "",
-    random_state: Seed = 0,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Say what can be learnt, before anything is fitted.
-
-    Exits with 0 where it is identified or locally identified for the last number of sources.
-
-    Example: pyromix check data.csv --edge 'U->X' --edge 'U->Y' --edge 'X->Y' --n-sources 2..3
-    """
-    given = model_of(model, edge, latent)
-    if simulate and data is None:
-        raise typer.BadParameter("--simulate fits a table first: give DATA")
-    if data is None and (bins or states):
-        raise typer.BadParameter("--bins and --states tell of the columns of a table: give DATA")
-    if advise and (treatment is None or outcome is None):
-        raise typer.BadParameter("--advise is about an effect: give --treatment and --outcome")
-    table, told = None, {}
-    if data is not None:
-        table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
-    asked = {
-        "state_names": told or None,
-        "sample_weight": sample_weight,
-        "weights_are": weights_are,
-        "missing": missing,
-        "random_state": random_state,
-    }
-    if among and (treatment is None or outcome is None):
-        raise typer.BadParameter("--among is about an effect: give --treatment and --outcome")
-    effect: dict[str, Any] = {"treatment": treatment, "outcome": outcome, "among": None}
-    reports, rehearsals = [], []
-    for k in numbers(n_sources):
-        if among:
-            effect["among"] = assignments(_spec_of(given, k, table, asked), among, "--among")
-        with working(f"looking at k = {k}", quiet=quiet):
-            reports.append(px.check(given, k, table, **effect, **asked))
-            if simulate:
-                fitted = px.fit(given, table, k, **asked, show_progress=False)
-                found = rehearse(
-                    fitted, treatment, outcome, n_times=n_simulations, random_state=random_state
-                )
-                rehearsals.append(found)
-    advice = []
-    if treatment is not None and outcome is not None and advise:
-        advice = [
-            px.measure_next(
-                report.spec, treatment=treatment, outcome=outcome, among=effect["among"]
-            )
-            for report in reports
-        ]
-    if as_json:
-        content = [report.summary() for report in reports]
-        for one, found in zip(content, advice, strict=False):
-            one["measure_next"] = found.to_records()
-        for one, rehearsal in zip(content, rehearsals, strict=False):
-            one["rehearsal"] = rehearsal.summary()
-        typer.echo(json.dumps(content, indent=1))
-    else:
-        typer.echo("\n".join(_table(reports)))
-        for number, report in enumerate(reports):
-            typer.echo(in_flags(f"\n{report}"))
-            for found in advice[number : number + 1]:
-                typer.echo(f"\n{found}")
-            for rehearsal in rehearsals[number : number + 1]:
-                typer.echo(in_flags(f"  {rehearsal}"))
-    if not reports[-1].found.level.at_least(Certainty.LOCAL):
-        raise Stopped(NOT_IDENTIFIED)
-
-
-def _spec_of(model: Any, k: int, table: Any, asked: Mapping[str, Any]) -> MixtureSpec:
-    """The names and states that a group is told in."""
-    if table is None:
-        return spec_without_data(structure_of(model, k), k, None, [])
-    options = {name: value for name, value in asked.items() if name != "random_state"}
-    return take_in(model, table, k, **options)[0].spec
-
-
-def _table(reports: list[IdentifiabilityReport]) -> list[str]:
-    """One line per number of sources."""
-    rows = []
-    for report in reports:
-        found = report.summary()
-        stage = report.found.stage
-        run = None if stage is None or not stage.runs else stage.runs[0]
-        noise = "-" if run is None else f"{run.signal:.3g} / {run.noise_floor:.3g}"
-        size = f"{found['n_parameters']} / {found['n_cells'] - 1}"
-        rows.append([str(found["n_sources"]), noise, size, report.verdict])
-    return columns_of_text(["k", "signal / noise", "parameters / df", "verdict"], rows, n_left=4)
 
 
 def fit(
@@ -191,6 +69,8 @@ def fit(
     ] = "pooled",
     bins: Bins = None,
     states: States = None,
+    kind: Kinds = None,
+    discretize: Discretize = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -201,6 +81,7 @@ def fit(
     max_iter: Annotated[int, typer.Option(help="Iteration limit of EM.")] = 2000,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     random_state: Seed = 0,
+    checkpoint: CheckpointFile = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.pyromix")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -212,7 +93,8 @@ def fit(
     writable(output, (".pyromix",))
     given = model_of(model, edge, latent)
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
-    with working("fitting", quiet=quiet, wheel=False):
+    as_numbers = numbers_told(table, kind, discretize)
+    with kept_at(checkpoint, quiet=quiet), working("fitting", quiet=quiet, wheel=False):
         result = px.fit(
             given,
             table,
@@ -224,10 +106,12 @@ def fit(
             weights_are=weights_are,
             missing=missing,
             state_names=told or None,
+            **as_numbers,
             device=device,
             random_state=random_state,
             show_progress=False if quiet else None,
             max_iter=max_iter,
+            checkpoint=checkpoint,
         )
     if output is not None:
         result.save(output)
@@ -263,6 +147,11 @@ def select(
     encoding: Encoding = "",
     decimal: Decimal = "",
     random_state: Seed = 0,
+    finish_all: Annotated[
+        bool,
+        typer.Option("--finish-all", help="Climb to the end even where no criterion but AIC may."),
+    ] = False,
+    checkpoint: CheckpointFile = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -275,7 +164,7 @@ def select(
     given = model_of(model, edge, latent) if model is not None or edge else None
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
     check_columns(table, [name for name in (treatment, outcome) if name is not None])
-    with working("fitting every number of sources", quiet=quiet):
+    with kept_at(checkpoint, quiet=quiet), working("fitting every number of sources", quiet=quiet):
         found = px.select_n_sources(
             given,
             table,
@@ -287,6 +176,8 @@ def select(
             missing=missing,
             state_names=told or None,
             random_state=random_state,
+            finish_all=finish_all,
+            checkpoint=checkpoint,
         )
     effects: tuple[EffectAt, ...] = ()
     if effect or treatment is not None or outcome is not None:

@@ -18,6 +18,7 @@ FLAGS = {
         "n_folds",
         "n_init",
         "n_samples",
+        "n_simulated",
         "n_sources",
         "outcome_state",
         "prior",
@@ -33,11 +34,28 @@ FLAGS = {
 _VALUED = re.compile(rf"\b({'|'.join(FLAGS)})=(?:\"([^\"]*)\"|'([^']*)'|(-?\d[\d.]*|\w+|\.\.\.))")
 _BARE = re.compile(rf"(?<![-\w'\"])({'|'.join(name for name in FLAGS if '_' in name)})(?![\w'\"=])")
 
+
+def _states_flag(found: re.Match[str]) -> str:
+    """The states of a column as their flag."""
+    return f"--states {found[1]}={found[2].replace(', ', ',')}"
+
+
 _WORDS = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
         (r"\((e\.g\. )?pandas\.cut\)(, make the column Categorical)?", "(--bins COLUMN=50,60)"),
         (r"\(state_names\)", "(--states COLUMN=A,B)"),
+        (r"state_names=\{'([^']+)': \[([^\]]*)\]\}", _states_flag),
+        (r"kinds=\{'([^']+)': \"([\w-]+)\"\}", r"--kind \1=\2"),
+        (r"kinds=\{\.\.\.: \"([\w-]+)\"\}", r"--kind COLUMN=\1"),
+        (r"discretize= of px\.fit", "pyromix fit --discretize"),
+        (r"\bkinds= (declares|says)", r"--kind COLUMN=KIND \1"),
+        (r"\bdiscretize= (cuts|makes)", r"--bins COLUMN=50,60 \1"),
+        (r"\(discretize=\)", "(--discretize COLUMN=quantile:4)"),
+        (r"^discretize( of|:)", r"--discretize\1"),
+        (r"^kinds?:? (of )?(?=')", "--kind: "),
+        (r"edges such as \[40, 60\], or 'quantile:4'", "edges such as 40,60, or quantile:4"),
+        (r"\bby kinds \(", "by --kind ("),
         (r"pass state_names, or data", "pass a table"),
         (r" pass data\[[^\]]*\]\.astype\(\w+\)", " convert the column"),
         (r", (e\.g\. )?data(\[[^\]]*\] = data)?\[[^\]]*\]\.astype\(\w+\)", ""),
@@ -50,6 +68,7 @@ _WORDS = tuple(
         (r"interval=True", "--interval"),
         (r"interval=False", "--no-interval"),
         (r"sensitivity=False", "--no-sensitivity"),
+        (r"finish_all=True", "--finish-all"),
         (r"saved with include_data=False", "saved without its table"),
         (r": save with the data, or see fit\.\w+\(\w*\)", ": save with the data"),
         (r"px\.select_n_sources\([^)]*\)", "pyromix select"),

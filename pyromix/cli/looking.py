@@ -9,8 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+import pyromix as px
+from pyromix.api_mixed import MixedFit
+from pyromix.api_regression import RegressionFit
 from pyromix.cli.advice import commands
 from pyromix.cli.common import Json, Quiet, Source, numbers, writable
+from pyromix.cli.mixed import asked_mixed
 from pyromix.cli.progress import working
 from pyromix.cli.questions import (
     Contrast,
@@ -18,14 +22,17 @@ from pyromix.cli.questions import (
     Outcome,
     OutcomeState,
     Treatment,
+    any_fit_at,
     asked_effect,
-    fit_at,
 )
+from pyromix.criticism.graph.asking import check_fit
 from pyromix.criticism.selection import select_n_sources
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
+from pyromix.formats.bundle import REGRESSION, read_bundle
 from pyromix.formats.disk import write_files
-from pyromix.report.kinds import PLOT_KINDS
+from pyromix.report.document import Report
+from pyromix.report.kinds import MIXED_PLOT_KINDS, PLOT_KINDS
 
 FORMATS = (".svg", ".png", ".pdf")
 PAGES = (".html", ".htm", ".md", ".txt")
@@ -49,6 +56,9 @@ def report(
     selection: Annotated[
         str | None, typer.Option(help="Also compare numbers of sources: 1..4 or 1,2,3.")
     ] = None,
+    graph: Annotated[
+        bool, typer.Option("--graph", help="Also test the edges of the graph.")
+    ] = False,
     source: Source = "U",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -60,20 +70,45 @@ def report(
     from pyromix.report.compose import make_report
 
     writable(output, PAGES)
-    fit = fit_at(fitted, source)
+    if (found := _regression(fitted)) is not None:
+        if treatment or outcome or contrast or outcome_state or selection:
+            raise QueryError(
+                "--treatment, --outcome, --contrast, --outcome-state and --selection ask of fits "
+                f"without covariates; {fitted} has {list(found.depends_on)}"
+            )
+        _tell(found.report(output, show=False), output, as_json=as_json, quiet=quiet)
+        return
+    fit = any_fit_at(fitted, source)
+    if isinstance(fit, MixedFit):
+        if selection is not None:
+            raise QueryError("--selection: numbers of sources are compared for fits of states")
+        told = asked_mixed(fit, treatment, outcome, contrast, outcome_state)
+        with working("looking at the fit", quiet=quiet):
+            _tell(fit.report(output, **told, show=False), output, as_json=as_json, quiet=quiet)
+        return
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
     candidates = None if selection is None else numbers(selection)
     with working("looking at the fit", quiet=quiet):
         chosen = None if candidates is None else select_n_sources(fit.spec, _table(fit), candidates)
+        tested = None
+        if graph:
+            names = {name: asked[name] for name in ("treatment", "outcome")}
+            tested = check_fit(fit, **names)
         made = make_report(
             fit,
             output,
             **asked,
             selection=chosen,
+            graph=tested,
             sensitivity=sensitivity,
             show=False,
             advice=commands(fit.spec),
         )
+    _tell(made, output, as_json=as_json, quiet=quiet)
+
+
+def _tell(made: Report, output: Path | None, *, as_json: bool, quiet: bool) -> None:
+    """The report on standard output, or its answer beside the file it went to."""
     if as_json:
         typer.echo(json.dumps(made.summary(), indent=1, default=str))
     elif output is None:
@@ -82,14 +117,22 @@ def report(
         typer.echo(f"{output}: {made.letter.sentence}", err=True)
 
 
+def _regression(path: Path) -> RegressionFit | None:
+    """The fit with covariates at a path; None where something else lies there."""
+    if path.suffix != ".pyromix" or read_bundle(path).kind != REGRESSION:
+        return None
+    found = px.load(path)
+    return found if isinstance(found, RegressionFit) else None
+
+
 def plot(
     fitted: FitFile,
     kind: Annotated[
         str,
         typer.Argument(
             metavar="KIND",
-            help=f"One of {', '.join(PLOT_KINDS)}.",
-            autocompletion=lambda: list(PLOT_KINDS),
+            help=f"One of {', '.join(PLOT_KINDS)}; with numbers {', '.join(MIXED_PLOT_KINDS)}.",
+            autocompletion=lambda: list({**PLOT_KINDS, **MIXED_PLOT_KINDS}),
         ),
     ],
     output: Annotated[
@@ -110,10 +153,13 @@ def plot(
     from pyromix.report.plotting import plot as draw
 
     writable(output, FORMATS)
-    fit = fit_at(fitted, source)
-    asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
+    fit = any_fit_at(fitted, source)
     with working("drawing", quiet=quiet):
-        axes = draw(fit, kind, **asked)
+        if isinstance(fit, MixedFit):
+            axes = fit.plot(kind, **asked_mixed(fit, treatment, outcome, contrast, outcome_state))
+        else:
+            asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
+            axes = draw(fit, kind, **asked)
         figure, content = axes.get_figure(root=True), BytesIO()
         assert figure is not None
         figure.savefig(content, format=output.suffix[1:].lower(), dpi=150)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pyromix.api import MixtureFit
+from pyromix.api_mixed import MixedFit
 from pyromix.cli.common import loaded, state_of
 from pyromix.errors import FileError, QueryError
 from pyromix.fitting.record import Fit
@@ -22,7 +23,8 @@ Treatment = Annotated[
 ]
 Outcome = Annotated[str | None, typer.Option(help="Variable looked at; else the model's outcome.")]
 Contrast = Annotated[
-    list[str] | None, typer.Option(help="State of the treatment, given twice: from, then to.")
+    list[str] | None,
+    typer.Option(help="State of the treatment, given twice: from, then to."),
 ]
 OutcomeState = Annotated[str | None, typer.Option(help="State of the outcome that counts.")]
 Among = Annotated[
@@ -34,7 +36,10 @@ Among = Annotated[
 ]
 Level = Annotated[float, typer.Option(help="Of the intervals, between 0 and 1.")]
 Require = Annotated[
-    str, typer.Option(help="Least certainty: graphical, local, weak, unchecked, none.")
+    str,
+    typer.Option(
+        help="Least certainty: graphical, local, discovered, shape, weak, unchecked, none."
+    ),
 ]
 Interval = Annotated[
     bool | None,
@@ -45,13 +50,28 @@ Interval = Annotated[
 
 
 def fit_at(path: Path, source: str) -> MixtureFit:
-    """A fit; a network without one is refused.
+    """A fit of states; another one, and a network without one, is refused.
+
+    Raises:
+        FileError: the file holds a fit with numbers, or a network alone.
+    """
+    found = any_fit_at(path, source)
+    if isinstance(found, MixedFit):
+        raise FileError(
+            f"{path}: expected a fit of states, found a fit with numbers; pyromix fit DATA "
+            "--discretize COLUMN=quantile:4 -o fit.pyromix makes one"
+        )
+    return found
+
+
+def any_fit_at(path: Path, source: str) -> MixtureFit | MixedFit:
+    """A fit, with numbers or without; a network without one is refused.
 
     Raises:
         FileError: the file holds a network alone.
     """
     found = loaded(path, source)
-    if not isinstance(found, MixtureFit):
+    if not isinstance(found, MixtureFit | MixedFit):
         raise FileError(
             f"{path}: expected a fit, found a network without data; pyromix fit DATA --model "
             f"{path} -o fit.pyromix makes one"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyromix.answers.wording import addition_in_words
-from pyromix.bridges.pgmpy import structure_of
-from pyromix.criticism.checking import asked_in_words, queries_of, spec_without_data
+from pyromix.criticism.checking import asked_in_words, queries_of
+from pyromix.criticism.on_paper import in_bins, spec_on_paper
 from pyromix.data.frames import to_pandas
 from pyromix.identify.advice import Addition, additions
 from pyromix.identify.verdict import WORDS, judge
@@ -81,6 +81,8 @@ class Additions:
             lines = [f"{self.asked} with {k} sources: no change that was tried would certify it"]
         for one in self.found:
             lines.append(f"  {addition_in_words(self.spec.source, one)}: {WORDS[one.certainty]}")
+        if self.found and self.spec.coarse:
+            lines.append("  (a number is a variable of as many states as wanted)")
         if not self.complete:
             lines.append("  (further candidates were not tried)")
         return "\n".join(lines)
@@ -95,6 +97,7 @@ def measure_next(
     evidence: Mapping[str, Hashable] | None = None,
     among: Mapping[str, Hashable] | None = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    kinds: Mapping[str, str] | None = None,
 ) -> Additions:
     """Say which additional variables would make an effect certified, before anything is measured.
 
@@ -108,6 +111,7 @@ def measure_next(
         evidence: per variable a state name, beside the do.
         among: the group whose effect it is, as in ``px.check``.
         state_names: as in ``px.check``; states that nothing names are taken to be two.
+        kinds: as in ``px.check``.
 
     Returns:
         New children of the source, alone and beside an observed variable they may depend on, and
@@ -115,14 +119,15 @@ def measure_next(
         already.
 
     Raises:
-        SpecError: the graph, the states or k are unusable.
+        SpecError: the graph, the states, the kinds or k are unusable.
         QueryError: a name or state is unknown, a variable is asked in two places, or the group is
             told by something that the treatment influences.
     """
-    spec = spec_without_data(structure_of(model, n_sources), n_sources, state_names, [])
+    spec = spec_on_paper(model, n_sources, state_names, kinds, [])
+    seen, group = in_bins(spec, evidence), in_bins(spec, among, "among")
 
     def asking(changed: MixtureSpec) -> tuple[DoQuery, ...]:
-        return queries_of(changed, outcome, treatment, evidence, among)
+        return queries_of(changed, outcome, treatment, seen, group)
 
     queries = asking(spec)
     asked, level = asked_in_words(spec, queries, treatment), judge(spec, queries).level

@@ -11,7 +11,7 @@ from pyromix.data.folds import EQUAL_SCORES
 from pyromix.data.frames import to_pandas
 from pyromix.fitting.record import Fit
 from pyromix.identify.product.rank import RankEstimate
-from pyromix.model.printed import Printed, grid_of
+from pyromix.model.printed import Grid, Printed
 from pyromix.model.ties import first_smallest
 
 if TYPE_CHECKING:
@@ -25,6 +25,17 @@ NOT_REPRODUCED = (
 RANKS_ONLY = (
     "rank tests alone: the data answer moments only, and BIC, ICL and held-out likelihood need rows"
 )
+
+STOPPED = (
+    "* stopped: at the pace of its EM no criterion but AIC could choose it any more; its logL may "
+    "be higher, and its AIC lower (finish_all=True climbs to the end)"
+)
+
+COLUMNS = (
+    *("k", "identified", "params", "logL", "BIC", "ICL", "R2"),
+    *("held-out", "(s.e.)", "rank p", "fit p", "starts"),
+)
+"""Of the table that is printed."""
 
 PENALISED = ("aic", "bic", "caic", "sabic", "icl")
 """Criteria of a likelihood and a price; the smallest is best."""
@@ -59,6 +70,8 @@ class Candidate:
         aic: Akaike's criterion; smaller is better, as of the next two.
         caic: Bozdogan's.
         sabic: BIC adjusted for the size of the sample.
+        stopped: whether EM left off before its end, since no criterion but AIC could choose this
+            candidate any more; its log-likelihood is a lower bound, and its AIC an upper one.
     """
 
     n_sources: int
@@ -77,6 +90,7 @@ class Candidate:
     aic: float
     caic: float
     sabic: float
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,20 +177,18 @@ class Selection:
 
     def __str__(self) -> str:
         """The table, then what each criterion chooses."""
-        head = (
-            f"{'k':>2} {'identified':>10} {'params':>7} {'logL':>13} {'BIC':>12} {'ICL':>12} "
-            f"{'R2':>5} {'held-out':>9} {'(s.e.)':>8} {'rank p':>8} {'fit p':>8} "
-            f"{'starts':>9}"
-        )
-        lines = [head]
-        for c in self.candidates:
-            p = "-" if math.isnan(c.rank_p_value) else f"{c.rank_p_value:.2g}"
-            lines.append(
-                f"{c.n_sources:>2} {c.identified:>10} {c.n_parameters:>7} "
-                f"{c.log_likelihood:>13.3f} {c.bic:>12.2f} {c.icl:>12.2f} {c.entropy_r2:>5.2f} "
-                f"{c.held_out:>9.4f} {c.held_out_error:>8.4f} {p:>8} "
-                f"{f'{c.fit_p_value:.2g}':>8} {f'{c.n_best}/{c.n_starts}':>9}"
-            )
+        wide = (2, 10, 7, 13, 12, 12, 5, 9, 8, 8, 8, 9)
+        lines = [
+            " ".join(f"{cell:>{width}}" for cell, width in zip(row, wide, strict=True))
+            for row in (COLUMNS, *map(_cells, self.candidates))
+        ]
+        marks = ["", *(" *" * c.stopped for c in self.candidates)]
+        table = [f"{line}{mark}" for line, mark in zip(lines, marks, strict=True)]
+        return "\n".join([*table, *self._said])
+
+    @property
+    def _said(self) -> list[str]:
+        """What stands below the table."""
         said = ", ".join(
             f"{name} {k}{' or more' if name == 'rank' and self.rank_at_limit else ''}"
             for name, k in self.choices.items()
@@ -188,16 +200,38 @@ class Selection:
         )
         verdict = RANKS_ONLY if self.by_ranks_alone else verdict
         misfit = [] if self.reproduced else [NOT_REPRODUCED]
-        return "\n".join([*lines, f"chosen: {said}", verdict, *self.reasons, *misfit, *self.notes])
+        misfit += [STOPPED] * any(c.stopped for c in self.candidates)
+        return [f"chosen: {said}", verdict, *self.reasons, *misfit, *self.notes]
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
-        said = str(self).splitlines()[1 + len(self.candidates) :]
-        return Printed("Numbers of sources", (grid_of(self.candidates),), tuple(said)).html()
+        rows = [
+            (*cells[:-1], f"{cells[-1]}{' *' * candidate.stopped}")
+            for cells, candidate in ((_cells(c), c) for c in self.candidates)
+        ]
+        return Printed("Numbers of sources", (Grid(COLUMNS, rows, 0),), tuple(self._said)).html()
 
     @property
     def rank_at_limit(self) -> bool:
         """Whether the rank tests rejected every rank that they can contradict."""
         return any(r.at_limit for r in self.ranks)
+
+
+def _cells(c: Candidate) -> tuple[str, ...]:
+    """A candidate as it is printed, under ``COLUMNS``."""
+    return (
+        str(c.n_sources),
+        c.identified,
+        str(c.n_parameters),
+        f"{c.log_likelihood:.3f}",
+        f"{c.bic:.2f}",
+        f"{c.icl:.2f}",
+        f"{c.entropy_r2:.2f}",
+        f"{c.held_out:.4f}",
+        f"{c.held_out_error:.4f}",
+        "-" if math.isnan(c.rank_p_value) else f"{c.rank_p_value:.2g}",
+        f"{c.fit_p_value:.2g}",
+        f"{c.n_best}/{c.n_starts}",
+    )

@@ -12,14 +12,13 @@ from scipy.special import ndtri
 from pyromix.answers.gate import cure, figures
 from pyromix.answers.group import group_of
 from pyromix.answers.heard import hear
-from pyromix.answers.wording import question, tables_in_words
-from pyromix.bridges.pgmpy import structure_of
+from pyromix.answers.wording import only_shape, question, stand_in, tables_in_words
+from pyromix.criticism.intake import take_in_bins
+from pyromix.criticism.on_paper import in_bins, spec_on_paper
 from pyromix.data.asking import Asked
 from pyromix.data.weights import COUNTS
 from pyromix.errors import PlanError, QueryError
 from pyromix.fitting import engine
-from pyromix.fitting.inputs import declared_states, take_in
-from pyromix.formats.structure import Structure
 from pyromix.identify.graphical import GraphFacts
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.signal import SIGNAL_LEVEL, signal_of
@@ -32,9 +31,6 @@ from pyromix.model.printed import Printed, as_html, as_text
 from pyromix.model.query import Certainty, DoQuery, settings
 from pyromix.model.randomness import RandomState, numpy_generator
 from pyromix.model.spec import MixtureSpec
-
-DEFAULT_STATES = (0, 1)
-"""States of a variable of which neither the model nor data say any."""
 
 SEEN = 0.05
 """p-value of no signal above which nothing is promised: more rows of noise are noise."""
@@ -61,7 +57,9 @@ class IdentifiabilityReport:
         ``"identified"`` (a plan recovers it for almost all parameters), ``"locally identified"``
         (no continuum of other answers fits as well, but a second isolated one might), ``"weak"``
         (the graph would do, these data do not show it), ``"not checked"`` (the graph does not say,
-        and the certificate is too large or did not settle it), or ``"not identified"``.
+        and the certificate is too large or did not settle it), or ``"not identified"``; where
+        variables are numbers ``"by shape"`` in place of the last two: only the shapes assumed of
+        them could single out an answer.
         """
         return self.found.word
 
@@ -133,6 +131,7 @@ def check(
     weights_are: str = COUNTS,
     missing: str = "mar",
     missing_values: Any = None,
+    kinds: Mapping[str, str] | None = None,
     random_state: RandomState = 0,
 ) -> IdentifiabilityReport:
     """Say whether a mixture, or one effect, can be recovered, before anything is fitted.
@@ -146,7 +145,7 @@ def check(
         outcome: variable or variables; with ``treatment`` the verdict is about
             P(outcome | do(treatment)), with neither about P(U, V).
         treatment: the variable intervened on.
-        evidence: per variable a state name, beside the do.
+        evidence: per variable a state name, or of a number a value, beside the do.
         among: the group whose effect it is, as in ``fit.effect``: a question of its own, which may
             be identified where that about everybody is not.
         state_names: as in ``fit``. States that nothing names are taken to be two.
@@ -154,10 +153,12 @@ def check(
         weights_are: as in ``fit``.
         missing: as in ``fit``.
         missing_values: as in ``fit``.
+        kinds: as in ``fit``; a number needs no states. What is certified of it rests on no shape of
+            a distribution.
         random_state: of the look at data.
 
     Raises:
-        SpecError: the graph, the states or k are unusable.
+        SpecError: the graph, the states, the kinds or k are unusable.
         DataError: the table does not fit the model.
         QueryError: a name or state is unknown, a treatment is given without an outcome, or a group
             without a treatment or told by something that the treatment influences.
@@ -165,26 +166,21 @@ def check(
     notes: list[str] = []
     findings: Findings | None = None
     if data is None:
-        structure = structure_of(model, n_sources)
-        spec = spec_without_data(structure, n_sources, state_names, notes)
+        spec = spec_on_paper(model, n_sources, state_names, kinds, notes)
+        evidence, among = in_bins(spec, evidence), in_bins(spec, among, "among")
     else:
-        taken, said = take_in(
-            model,
-            data,
-            n_sources,
-            state_names,
-            sample_weight,
-            missing,
-            weights_are=weights_are,
-            missing_values=missing_values,
-        )
+        options = (n_sources, state_names, sample_weight, missing)
+        taken, said = take_in_bins(model, data, *options, weights_are, missing_values, kinds)
         spec = taken.spec
+        evidence, among = in_bins(spec, evidence), in_bins(spec, among, "among")
         notes += sentences(said)
         if spec.n_sources > 1:
             stage = start_from_moments(taken, random_state).stage
             findings = Findings(signal=signal_of(taken), stage=stage)
             asked_of = queries_of(spec, outcome, treatment, evidence, among)
-            if findings.signal is None and asked_of and taken.listable and not taken.exact:
+            listed = taken.listable and not taken.exact
+            # Bins of numbers need not follow the graph: no fit of them tells anything.
+            if findings.signal is None and asked_of and listed and not spec.coarse:
                 findings = _by_likelihood(taken, asked_of, findings, random_state)
     return report_on(
         spec,
@@ -241,25 +237,6 @@ def report_on(
     return IdentifiabilityReport(found, asked_in_words(spec, queries, treatment), tuple(reasons))
 
 
-def spec_without_data(
-    structure: Structure,
-    n_sources: int | None,
-    state_names: Mapping[str, Sequence[Hashable]] | None,
-    notes: list[str],
-) -> MixtureSpec:
-    """Without data: states that nothing names are two, and that is said."""
-    states = declared_states(state_names)
-    states.pop(structure.source, None)
-    open_names = [name for name in structure.missing_states if name not in states]
-    if open_names:
-        few = ", ".join(open_names[:6]) + (", ..." if len(open_names) > 6 else "")
-        notes.append(f"two states were assumed for {few}; pass state_names, or data")
-    states |= dict.fromkeys(open_names, DEFAULT_STATES)
-    if structure.added_source:
-        notes.append(f"a source {structure.source!r} with an edge to every variable was added")
-    return structure.to_spec(n_sources, states)
-
-
 def queries_of(
     spec: MixtureSpec,
     outcome: str | Sequence[str] | None,
@@ -311,15 +288,16 @@ def _reasons(found: Verdict) -> list[str]:
         ]
     reasons = _plan_text(found.facts)
     if found.ground is Ground.GRAPH:
-        return reasons
+        return [*reasons, *_of_numbers(found)]
     if local is None:
-        return [*reasons, _sketched(found)]
+        return [*reasons, _sketched(found), *_of_numbers(found)]
     counted = (
         f"the joint distribution of the observed variables fixes {local.rank} of "
         f"{local.n_parameters} parameter directions"
     )
     if found.ground is Ground.ALL_SEEN:
-        return [*reasons, f"{counted}: no continuum of other mixtures fits as well"]
+        whole = f"{counted}: no continuum of other mixtures fits as well"
+        return [*reasons, whole, *_of_numbers(found)]
     reasons.append(f"{counted} at generic values")
     if found.ground is Ground.UNMOVED:
         reasons.append(
@@ -332,7 +310,24 @@ def _reasons(found: Verdict) -> list[str]:
             f"a direction that it leaves free, mostly in {moved}, moves the answer (relative "
             f"residual {found.residual:.2g})"
         )
-    return reasons
+    return [*reasons, *_of_numbers(found)]
+
+
+def _of_numbers(found: Verdict) -> list[str]:
+    """What the verdict rests on where vertices are numbers, and what would help."""
+    spec = found.spec
+    if not spec.coarse:
+        return []
+    if found.ground is Ground.GRAPH:
+        names = ", ".join(spec.name(v) for v in spec.coarse)
+        return [
+            f"of {names} views take bins, and nothing is conditioned on these: no shape is assumed"
+        ]
+    texts = [] if found.ground is Ground.TOO_LARGE else [stand_in(spec)]
+    if found.structural is Certainty.BY_SHAPE:
+        helps = cure(found)
+        texts += [only_shape(spec), f"what would help: {helps}"]
+    return texts
 
 
 def _sketched(found: Verdict) -> str:

@@ -19,6 +19,7 @@ from pyromix.errors import (
     SpecError,
 )
 from pyromix.model.printed import columns_of_text
+from pyromix.model.query import Certainty
 from pyromix.model.ties import ROUNDING, first_largest
 
 
@@ -84,7 +85,8 @@ def effects_by_k(
         except SpecError:
             rows.append(EffectAt(k, None, "too large to certify"))
         else:
-            rows.append(EffectAt(k, found))
+            shape = found.certainty is Certainty.BY_SHAPE
+            rows.append(EffectAt(k, None, "by shape") if shape else EffectAt(k, found))
     return tuple(rows)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.criticism.resuming import Observed, checkpoint_of_test, gains_step, observed_step
 from pyromix.data.counts import Counts
 from pyromix.data.moments import Rows
 from pyromix.data.weights import COUNTS
@@ -41,6 +44,9 @@ LISTED_CELLS = 2**12
 
 NUMBERS = 2**21
 """Distinct rows times sources, starts and simulated tables that climb as one batch."""
+
+KEPT_AT_ONCE = 20
+"""Simulated tables between two times that a checkpoint is written."""
 
 STEPS = 1000
 """EM steps of a start, on the table and on simulated ones alike."""
@@ -110,6 +116,7 @@ def bootstrap_lrt(
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
     show_progress: bool | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> LikelihoodRatioTest:
     """Test whether k - 1 sources suffice, by what k gain on tables simulated from k - 1.
 
@@ -131,12 +138,16 @@ def bootstrap_lrt(
         device: as in ``fit``.
         random_state: of tables and starts.
         show_progress: as in ``fit``.
+        checkpoint: a file that keeps the simulated tables that are done, a few at a time: called
+            again with it after a stop (Ctrl-C, a crash), the test goes on, and ends at the same
+            digits.
 
     Raises:
         SpecError: k is no whole number from 2 on, ``n_init`` no positive one, or the model is
             unusable.
         DataError: the table is unusable, or answers moments only.
         QueryError: n is no positive whole number.
+        FileError: the checkpoint is damaged, or of another table, graph or option.
     """
     k = whole("n_sources", n_sources, 2, MAX_SOURCES, SpecError)
     n, n_init = whole("n", n, 1), whole("n_init", n_init, 1)
@@ -163,23 +174,24 @@ def bootstrap_lrt(
     check_draws(taken.spec, n, "take fewer simulated tables (n)")
     seed = int(numpy_generator(random_state).integers(2**62))
     specs = taken.spec.with_n_sources(k - 1), taken.spec
+    options = {"n": n, "n_init": n_init, "seed": seed}
+    kept = checkpoint_of_test(checkpoint, taken.spec, counts, options)
     with progress_bar(show_progress, n, f"{k} against {k - 1}") as tell:
         climbs = _Climbs(specs, counts, n_init, seed)
-        own, null = climbs.gains(counts.rows, counts.weights[:, None], range(1))
-        estimate = null.mixtures[int(null.objectives.argmax())]
+        own, top, estimate = observed_step(kept, specs[0], counts.device, climbs.observed)
         statistics: list[float] = []
-        for group in _groups(estimate, counts, n, climbs.at_once, seed):
+        at_once = min(climbs.at_once, KEPT_AT_ONCE) if kept.kept else climbs.at_once
+        for group in _groups(estimate, counts, n, at_once, seed):
             numbers = range(len(statistics) + 1, len(statistics) + 1 + group[1].shape[1])
-            statistics += climbs.gains(*group, numbers)[0]
+            statistics += gains_step(kept, numbers, partial(climbs.gains, *group, numbers))
             tell(len(statistics), "")
-    top = float(null.objectives.max())
-    if own[0] < 0:
+    if own < 0:
         warn(
-            f"{n_init} random starts with {k} sources ended {-own[0] / 2:.3g} nats below those "
+            f"{n_init} random starts with {k} sources ended {-own / 2:.3g} nats below those "
             f"with {k - 1}, which a mixture of {k} can reach: take more (n_init)",
             StartsDisagreeWarning,
         )
-    return LikelihoodRatioTest(k, (top, top + own[0] / 2), own[0], tuple(statistics), n_init)
+    return LikelihoodRatioTest(k, (top, top + own / 2), own, tuple(statistics), n_init)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +224,13 @@ class _Climbs:
         """Simulated tables that climb as one batch."""
         size = self.counts.n_patterns * self.n_init * self.specs[1].n_sources
         return max(1, NUMBERS // size)
+
+    def observed(self) -> Observed:
+        """The gain on the table itself, where k - 1 sources ended, and the mixture there."""
+        counts = self.counts
+        own, null = self.gains(counts.rows, counts.weights[:, None], range(1))
+        best = int(null.objectives.argmax())
+        return own[0], float(null.objectives[best]), null.mixtures[best]
 
     def gains(
         self,

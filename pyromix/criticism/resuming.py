@@ -1,4 +1,4 @@
-"""Candidates of a selection as steps of a checkpoint: the fit of each, and its held-out scores."""
+"""Steps of a checkpoint: candidates of a selection with their scores, tables of a test of k."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from pyromix.errors import FileError
 from pyromix.fitting.bundle import fit_of_step, step_of_fit
 from pyromix.fitting.record import Fit
 from pyromix.formats.checkpoint import NOT_KEPT, Checkpoint, Step, checkpoint_of, digest
+from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec
 
 Scored = tuple[Fit, Sequence[Tensor]]
 """The fit of a candidate, and the log-likelihood of every held-out row, fold by fold."""
+
+Observed = tuple[float, float, BayesNetMixture]
+"""Of a test: the gain on the table, the log-likelihood of k - 1 sources, and their mixture."""
 
 SCORES, STATE = "scores", "state"
 
@@ -41,16 +45,53 @@ def checkpoint_of_selection(
     Raises:
         FileError: it is damaged, or of another table, graph or option.
     """
+    asked = {"random_state": digest(generator.get_state()), **asked}
+    return _checkpoint(path, "select_n_sources", spec, counts, asked)
+
+
+def checkpoint_of_test(
+    path: str | PathLike[str] | None,
+    spec: MixtureSpec,
+    counts: Counts,
+    asked: Mapping[str, Any],
+) -> Checkpoint:
+    """Open the checkpoint of a likelihood-ratio test; nothing is kept without a path.
+
+    Args:
+        path: of the file.
+        spec: the graph, and k.
+        counts: the table.
+        asked: further options by name.
+
+    Raises:
+        FileError: it is damaged, or of another table, graph or option.
+    """
+    return _checkpoint(path, "bootstrap_lrt", spec, counts, {"n_sources": spec.n_sources, **asked})
+
+
+def _checkpoint(
+    path: str | PathLike[str] | None,
+    work: str,
+    spec: MixtureSpec,
+    counts: Counts,
+    asked: Mapping[str, Any],
+) -> Checkpoint:
     if path is None:
         return NOT_KEPT
-    edges = (spec.variables, spec.states, spec.parents, sorted(spec.uninfluenced), spec.source)
+    edges = (
+        spec.variables,
+        spec.states,
+        spec.parents,
+        sorted(spec.uninfluenced),
+        spec.source,
+        *spec.coarse,
+    )
     return checkpoint_of(
         path,
-        "select_n_sources",
+        work,
         {
             "table": digest(counts.rows, counts.weights),
             "graph": repr(edges),
-            "random_state": digest(generator.get_state()),
             **{name: repr(value) for name, value in asked.items()},
         },
     )
@@ -91,3 +132,56 @@ def scored_step(
         return found, scores
 
     return kept.step(f"k = {spec.n_sources}", compute, pack, unpack)
+
+
+def observed_step(
+    kept: Checkpoint, spec: MixtureSpec, device: torch.device, compute: Callable[[], Observed]
+) -> Observed:
+    """Return what the table itself says in a test, from the checkpoint where it is there.
+
+    Args:
+        kept: the checkpoint.
+        spec: with k - 1 sources.
+        device: of the mixture.
+        compute: climbs.
+
+    Raises:
+        FileError: the step is damaged, or cannot be written.
+    """
+
+    def pack(found: Observed) -> Step:
+        tables = {f"mixture/{i}": table for i, table in enumerate(found[2].tables)}
+        return {**tables, "numbers": torch.tensor(found[:2], dtype=torch.float64)}, {}
+
+    def unpack(tensors: Mapping[str, Tensor], _: Mapping[str, Any]) -> Observed:
+        tables = [tensors[f"mixture/{i}"].to(device) for i in range(spec.n_variables + 1)]
+        gain, top = tensors["numbers"].tolist()
+        return gain, top, BayesNetMixture.from_tables(spec, tables)
+
+    return kept.step("table", compute, pack, unpack)
+
+
+def gains_step(
+    kept: Checkpoint, numbers: range, compute: Callable[[], tuple[list[float], Any]]
+) -> list[float]:
+    """Return the gains on some simulated tables, from the checkpoint where they are there.
+
+    Args:
+        kept: the checkpoint.
+        numbers: of the tables.
+        compute: climbs; only the gains are kept.
+
+    Raises:
+        FileError: the step is damaged, or cannot be written.
+    """
+
+    def pack(gains: list[float]) -> Step:
+        return {"gains": torch.tensor(gains, dtype=torch.float64)}, {}
+
+    def unpack(tensors: Mapping[str, Tensor], _: Mapping[str, Any]) -> list[float]:
+        gains = tensors["gains"]
+        if gains.shape != (len(numbers),) or not bool(gains.isfinite().all()):
+            raise FileError(f"expected {len(numbers)} finite gains, found others")
+        return gains.tolist()
+
+    return kept.step(f"tables {numbers[0]}", lambda: compute()[0], pack, unpack)

@@ -16,6 +16,12 @@ import torch
 
 from pyromix.criticism.candidates import Candidate, Selection
 from pyromix.criticism.prediction import predictive_check
+from pyromix.criticism.reach import (
+    cannot_win,
+    log_likelihood_needed,
+    may_win_by_icl,
+    was_stopped,
+)
 from pyromix.criticism.resuming import Scored, checkpoint_of_selection, scored_step
 from pyromix.data.asking import Asked
 from pyromix.data.counts import Counts
@@ -33,7 +39,7 @@ from pyromix.fitting.record import Fit
 from pyromix.identify.network.ranks import network_rank
 from pyromix.identify.product.rank import RankEstimate, product_rank
 from pyromix.identify.verdict import judge
-from pyromix.model.arguments import level_of, listed, real, shown, whole
+from pyromix.model.arguments import flag, level_of, listed, real, shown, whole
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty
 from pyromix.model.randomness import RandomState, check_seed, torch_generator
@@ -68,9 +74,16 @@ def select_n_sources(
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
     checkpoint: str | PathLike[str] | None = None,
+    finish_all: bool = False,
     **options: Any,
 ) -> Selection:
     """Fit every number of sources and say what each criterion makes of them.
+
+    Far too many sources would cost the most: each of their starts ends in an optimum of its own,
+    along ridges on which steps hardly gain. So where no criterion but AIC could choose a candidate
+    any more, at the pace of its EM, it is not climbed to its end: its starts stop after 200 steps
+    where as many more would gain no more than a nat, and one round of them is made. It is marked
+    (``Candidate.stopped``); its log-likelihood is then a lower bound, its AIC an upper one.
 
     Without a model the table may come first, ``select_n_sources(frame, range(1, 6))``: its columns
     are then variables without edges, as in ``fit_product``.
@@ -93,6 +106,7 @@ def select_n_sources(
         random_state: of folds, blocks and starts.
         checkpoint: a file that keeps the candidates that are done: called again with it after a
             stop (Ctrl-C, a crash), the work goes on, and ends at the same digits.
+        finish_all: climb on with candidates that no criterion but AIC can choose any more.
         **options: further ones of ``fit``.
 
     Raises:
@@ -107,6 +121,7 @@ def select_n_sources(
     if prior is not None:
         prior = real("prior", prior, 0.0, advice="a pseudo-count per cell")
     check_seed(random_state)
+    finish_all = flag("finish_all", finish_all)
     if model is None:
         model, data = without_edges(data, sample_weight, state_names, missing_values)
     taken, notes = take_in(
@@ -127,13 +142,15 @@ def select_n_sources(
     counts = taken.as_counts()
     with one_thread_unless(len(counts.rows) * spec.n_variables):
         asked = {"candidates": numbers, "n_folds": n_folds, "level": level, "prior": prior}
+        asked["finish_all"] = finish_all
         kept = checkpoint_of_selection(checkpoint, spec, counts, generator, {**asked, **options})
         ranks = _ranks(taken, max(numbers), level, generator)
         parts = folds(counts, n_folds, generator)
         fits, scores = [], []
         for k in numbers:
             own = spec.with_n_sources(k)
-            work = partial(_scored, own, counts, parts, prior, generator, options)
+            rivals = () if finish_all else _rivals(own, fits)
+            work = partial(_scored, own, counts, parts, prior, generator, rivals, options)
             found, score = scored_step(kept, own, counts, generator, work)
             fits.append(found)
             scores.append(score)
@@ -153,6 +170,7 @@ def _scored(
     parts: Sequence[tuple[Counts, Counts]],
     prior: float | None,
     generator: torch.Generator,
+    rivals: Sequence[Fit],
     options: Mapping[str, Any],
 ) -> Scored:
     """Fit one candidate, and score it on held-out rows."""
@@ -160,8 +178,20 @@ def _scored(
         # What a fit says of its k is what the table shows.
         warnings.simplefilter("ignore", PyromixWarning)
         options = {"show_progress": False, **options}
-        found = fit(spec, counts, prior=prior, random_state=generator, **options)
-        return found, _held_out(found, parts, prior or HELD_OUT_PRIOR, generator)
+        needed, state = log_likelihood_needed(spec.n_parameters, rivals), generator.get_state()
+        once = partial(fit, spec, counts, prior=prior, random_state=generator, **options)
+        found = once(needed=needed)
+        if was_stopped(found) and may_win_by_icl(found, rivals):
+            generator.set_state(state)
+            found = once()
+        least = math.inf if cannot_win(found, needed) else -math.inf
+        return found, _held_out(found, parts, prior or HELD_OUT_PRIOR, least, generator)
+
+
+def _rivals(spec: MixtureSpec, fits: Sequence[Fit]) -> Sequence[Fit]:
+    """Fits that a candidate stands against: identified ones against each other alone."""
+    identified = [fit for fit in fits if _identified(fit.spec) != "no"]
+    return fits if not identified and _identified(spec) == "no" else identified
 
 
 def _in_order(model: Any, data: Any, candidates: Iterable[int]) -> tuple[Any, Any, Iterable[int]]:
@@ -247,6 +277,7 @@ def _held_out(
     found: Fit,
     parts: Sequence[tuple[Counts, Counts]],
     prior: float,
+    needed: float,
     generator: torch.Generator,
 ) -> list[torch.Tensor]:
     """Log-likelihood of every distinct held-out row, fold by fold."""
@@ -257,9 +288,8 @@ def _held_out(
             random_starts(found.spec, HELD_OUT_STARTS, generator, device=rest.device, counts=rest),
         )
         # A score is read to four digits: nothing is polished for it.
-        result = climb(
-            rest.with_spec(found.spec), starts, prior=prior, check_saddle=False, finish=False
-        )
+        options = {"prior": prior, "needed": needed, "check_saddle": False, "finish": False}
+        result = climb(rest.with_spec(found.spec), starts, leave_behind=True, **options)
         scores.append(log_prob(result.mixture, own.rows))
     return scores
 
@@ -285,6 +315,7 @@ def _candidate(
         aic=found.aic,
         caic=found.caic,
         sabic=found.sabic,
+        stopped=was_stopped(found),
     )
 
 

@@ -285,7 +285,9 @@ def _refitted(
                 kind, words, None, "not checked: nobody knows whether it is identified"
             )
         if not verdict.structural.at_least(Certainty.LOCAL):
-            note = "not identified" + (", so the answer leans on it" if kind == VIEW else "")
+            shape = verdict.structural is Certainty.BY_SHAPE
+            note = "identified by shape alone" if shape else "not identified"
+            note += ", so the answer leans on it" if kind == VIEW else ""
             return Variation(kind, words, None, note, identified=False)
         prior = _prior_of(fit)
         other = fit_model(

@@ -138,11 +138,18 @@ def locate(
     else:
         both = row_keys(torch.cat([rows, targets.to(rows.dtype)]), cards, shift)
         row_key, target_key = both.split([rows.shape[0], targets.shape[0]])
+    if len(targets) == prod(cards) and torch.equal(target_key, _all_keys(target_key)):
+        return row_key.to(torch.int64), target_key.to(torch.int64), len(targets)
     distinct, group = target_key.unique(return_inverse=True)
     if not len(distinct):
         return torch.full_like(row_key, -1, dtype=torch.int64), group, 0
     position = torch.searchsorted(distinct, row_key).clamp_(max=len(distinct) - 1)
     return torch.where(distinct[position] == row_key, position, -1), group, len(distinct)
+
+
+def _all_keys(target_key: Tensor) -> Tensor:
+    """Keys of every combination of states, in order."""
+    return torch.arange(len(target_key), dtype=target_key.dtype, device=target_key.device)
 
 
 def _append_digits(keys: Tensor, rows: Tensor, radix: Sequence[int], shift: Sequence[int]) -> None:

@@ -412,4 +412,6 @@ class Counts:
             [self.schema.cards[v] for v in given],
         )
         wanted = place >= 0
-        return rows[wanted], weights[wanted], place[wanted], group, n_groups
+        if not bool(wanted.all()):
+            rows, weights, place = rows[wanted], weights[wanted], place[wanted]
+        return rows, weights, place, group, n_groups

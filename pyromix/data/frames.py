@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from pyromix.data.bins import in_intervals
 from pyromix.data.cells import levels_of
 from pyromix.data.codes import smallest_dtype
 from pyromix.data.columns import state_numbers
@@ -118,6 +119,7 @@ def encode(
     one_of("missing", missing, MISSING_RULES, DataError)
     table = read_frame(table)
     check_schema(schema, table)
+    table = in_intervals(table, schema)
     weights = read_weights(table.frame, sample_weight, schema, labels_of(table))
     codes = torch.empty(
         (schema.n_variables, table.n_rows), dtype=smallest_dtype(schema), device="cpu"
@@ -166,7 +168,8 @@ def encode(
 
 
 def to_pandas(
-    columns: Mapping[Any, Sequence[Any] | np.ndarray], index: pd.Index | None = None
+    columns: Mapping[Any, Sequence[Any] | np.ndarray | pd.Categorical],
+    index: pd.Index | None = None,
 ) -> pd.DataFrame:
     """Make a pandas DataFrame of columns of equal length.
 
@@ -197,20 +200,24 @@ def decode(
     Raises:
         DataError: another number of variables.
     """
-    import pandas as pd
-
     if rows.shape[1] != spec.n_variables:
         raise DataError(f"expected rows of {spec.n_variables} variables, found {rows.shape[1]}")
     columns = {v: rows[:, v] for v in range(spec.n_variables)}
     if sources is not None:
         columns[-1] = sources
 
-    def labelled(v: int, numbers: Tensor) -> pd.Categorical:
-        # a tuple is one state, not a level of an index with several
-        categories = pd.Index(list(spec.states_of(v)), tupleize_cols=False)
-        return pd.Categorical.from_codes(numbers.cpu().numpy(), categories=categories)
+    return to_pandas(
+        {spec.name(v): labelled(numbers, spec.states_of(v)) for v, numbers in columns.items()}
+    )
 
-    return pd.DataFrame({spec.name(v): labelled(v, numbers) for v, numbers in columns.items()})
+
+def labelled(numbers: Int[Tensor, " rows"], states: Sequence[Hashable]) -> pd.Categorical:
+    """State numbers, -1 where missing, as a column of state names."""
+    import pandas as pd
+
+    # a tuple is one state, not a level of an index with several
+    categories = pd.Index(list(states), tupleize_cols=False)
+    return pd.Categorical.from_codes(numbers.cpu().numpy(), categories=categories)
 
 
 def write_frame(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:

@@ -37,6 +37,11 @@ class Marks:
         marks = self.everywhere | self.of_column.get(column, EVERYWHERE)
         return bool(marks) and not marks.isdisjoint(_keys(value))
 
+    def numbers(self, column: Any) -> list[float]:
+        """The marks of a column that are numbers, in order."""
+        marks = self.everywhere | self.of_column.get(column, EVERYWHERE)
+        return sorted(float(v) for truth, v in marks if isinstance(v, int | float) and not truth)
+
 
 NO_MARKS = Marks()
 

@@ -28,10 +28,13 @@ FINEST = 1e-12
 
 HOPELESS = 200
 """Steps at its present pace after which a start would still not fit about as well as the best: it
-is left where it is, if stragglers are."""
+is left where it is, if stragglers are. What cannot win is stopped after as many steps, or later."""
 
 FAIR = 20
 """Steps that every start gets."""
+
+WORTH = 1.0
+"""Nats over all rows: what cannot win goes on while so much may still be gained."""
 
 JITTERED_COPIES = 2
 """Copies of the best point that are jittered to see whether it was a saddle."""
@@ -49,6 +52,7 @@ class Options:
     accelerate: bool
     progress: Progress | None
     leave_behind: bool = False
+    needed: float = -math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +131,9 @@ def ascend(em: EMMap, start: Point, options: Options) -> Ascent:
         left = done
         if options.leave_behind and n_steps > FAIR:
             apart = max(best, float(second.objective.max())) - second.objective
-            left = done | (apart > NEAR_BEST + HOPELESS * gained)
+            left = left | (apart > NEAR_BEST + HOPELESS * gained)
+        if n_steps > HOPELESS:
+            left = left | _settled_below(options.needed, second.log_likelihood, gained)
         following = second.target
         if options.accelerate and not bool(left.all()):
             guess, length = extrapolate(em, point, first.target, second.target, limit)
@@ -173,6 +179,14 @@ def finished(em: EMMap, found: Ascent, options: Options) -> Ascent:
     tighter = replace(options, max_iter=left, tol=tol, progress=None)
     onwards = ascend(em, found.point, tighter)
     return replace(onwards, n_iter=onwards.n_iter + found.n_iter, converged=found.converged)
+
+
+def _settled_below(
+    needed: float, log_likelihood: Float[Tensor, " batch"], gained: Float[Tensor, " batch"]
+) -> Bool[Tensor, " batch"]:
+    """Whether a start will not reach what is needed, and may gain nothing of account."""
+    ahead = HOPELESS * gained
+    return (needed - log_likelihood > NEAR_BEST + ahead) & (ahead <= WORTH)
 
 
 def _largest_change(em: EMMap, before: Point, after: Step) -> Float[Tensor, " batch"]:

@@ -122,6 +122,7 @@ def climb_regression(
     rows: CovariateRows,
     starts: BayesNetMixture,
     *,
+    gamma: Float[Tensor, "n k p"] | None = None,
     max_iter: int = 2000,
     tol: float = 1e-10,
     tell: Tell = lambda done, words: None,
@@ -131,6 +132,7 @@ def climb_regression(
     Args:
         rows: the table.
         starts: batch shape ``(n,)``; their weights make the intercepts, and slopes start at zero.
+        gamma: coefficients to start from instead.
         max_iter: limit on EM steps.
         tol: a start has converged when a step gains at most so many nats per row and moves no
             coefficient or probability by more than the root of it.
@@ -140,8 +142,9 @@ def climb_regression(
         RefinementError: a start gives a row probability zero.
     """
     n, p = len(starts.weights), rows.design.shape[1]
-    gamma = torch.zeros(n, starts.n_sources, p, dtype=torch.float64, device=rows.design.device)
-    gamma[..., 0] = (starts.weights / starts.weights[:, :1]).log()
+    if gamma is None:
+        gamma = torch.zeros(n, starts.n_sources, p, dtype=torch.float64, device=rows.design.device)
+        gamma[..., 0] = (starts.weights / starts.weights[:, :1]).log()
     at, done, n_iter = Where(gamma, starts.cpts), torch.zeros(n, dtype=torch.bool), 0
     limit = torch.full((n,), FIRST_LIMIT, dtype=torch.float64, device=gamma.device)
     while n_iter < max_iter and not bool(done.all()):

@@ -5,6 +5,7 @@ The formulas of a step stand in ``step``.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +67,7 @@ def climb(
     accelerate: bool = True,
     check_saddle: bool = True,
     leave_behind: bool = False,
+    needed: float = -math.inf,
     finish: bool = True,
     progress: Progress | None = None,
 ) -> EMResult:
@@ -97,6 +99,10 @@ def climb(
         check_saddle: whether to jitter these points; each costs up to 120 steps of a single start.
         leave_behind: stop a start, as not converged, that at its present pace would still be
             ``result.NEAR_BEST`` nats below the best after ``ascent.HOPELESS`` steps.
+        needed: log-likelihood below which nobody wants the estimate: after ``ascent.HOPELESS``
+            steps a start that in as many more, at its present pace, would stay
+            ``result.NEAR_BEST`` nats below it and gain no more than ``ascent.WORTH`` is stopped, as
+            not converged.
         finish: whether the start that is chosen among several climbs on to a tighter tolerance.
         progress: told after each round.
 
@@ -119,7 +125,7 @@ def climb(
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
     em = map_of(spec, counts, prior)
-    options = Options(max_iter, tol, accelerate, progress, leave_behind)
+    options = Options(max_iter, tol, accelerate, progress, leave_behind, needed)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
         found = ascend(em, Point.of(starts), options)

@@ -20,13 +20,13 @@ needed. Two kinds compete, each at two strengths:
 
 Where U moves few of the tables, pooled wins by far; where it moves all of them, flat does.
 
-All candidates climb on all folds at once: one batch of EM, a column of weights and pseudo-counts
-for each.
+Candidates climb on all folds at once: one batch of EM, a column of weights and pseudo-counts for
+each. Rounds of learning end when pooled ones are seen to lose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,6 +55,10 @@ ROUNDS_OF_SHRINKAGE = 3
 
 ON_THE_WAY = {"max_iter": 100, "tol": 1e-6}
 """How far EM goes on folds, and between two rounds of learning."""
+
+CLEAR = 2.0
+"""Standard errors behind the best from which a pooled candidate is out of the question: from round
+to round it moved by one or two at most, and away from the best."""
 
 MANY_PATTERNS = 2**16
 """Distinct rows beyond which no fold is fitted: the prior hardly matters then."""
@@ -208,15 +212,24 @@ def _chosen(
     own, rest = dealt(counts, N_FOLDS, random_state)
     flat = [choice for choice in CHOICES if not choice.pooled]
     pooled = [choice for choice in CHOICES if choice.pooled]
-    ends = batch_of(
-        _climbed_flat(table, start, rest.T, [choice.strength for choice in flat]),
-        _climbed_pooled(table, start, rest.T, [choice.strength for choice in pooled]),
-    )
-    rows = log_prob(ends, table.index).clamp_min(LOWEST_LOG_PROB)
-    means, errors = compared(rows.reshape(len(CHOICES), -1), own.flatten())
-    best = means.max()
-    near = (means >= best - errors - EQUAL_SCORES).nonzero().flatten()
+    of_flat = _climbed_flat(table, start, rest.T, [choice.strength for choice in flat])
+    scores = _held_out(of_flat, table, len(flat))
+    means = errors = scores.new_empty(0)
+    for of_pooled in _climbed_pooled(table, start, rest.T, [c.strength for c in pooled]):
+        more = _held_out(of_pooled, table, len(pooled))
+        means, errors = compared(torch.cat([scores, more]), own.flatten())
+        behind = means.max() - means[len(flat) :]
+        if bool((behind > CLEAR * errors[len(flat) :]).all()):
+            break
+    near = (means >= means.max() - errors - EQUAL_SCORES).nonzero().flatten()
     return CHOICES[int(near[0])], dict(zip(CHOICES, means.tolist(), strict=True))
+
+
+def _held_out(
+    ends: BayesNetMixture, table: IndexedRows, n: int
+) -> Float[Tensor, "candidates folds_and_rows"]:
+    """Log-probability of every row by the fit of each candidate to each fold."""
+    return log_prob(ends, table.index).clamp_min(LOWEST_LOG_PROB).reshape(n, -1)
 
 
 def _climbed_flat(
@@ -246,8 +259,8 @@ def _climbed_pooled(
     start: BayesNetMixture,
     rest: Float[Tensor, "patterns folds"],
     strengths: Sequence[float],
-) -> BayesNetMixture:
-    """EM with pooled pseudo-counts, in rounds, strength after strength, fold after fold."""
+) -> Iterator[BayesNetMixture]:
+    """EM with pooled pseudo-counts, round by round, strength after strength, fold after fold."""
     n, folds = len(strengths), rest.shape[1]
     pooling = Pooling(start.spec, start.device)
     factor = torch.tensor(strengths, dtype=torch.float64, device=start.device)
@@ -262,4 +275,4 @@ def _climbed_pooled(
         drawn = pooling.drawn_to(place.repeat(1, repeated), factor * learned.repeat(1, repeated))
         prior = pooling.pseudo_counts(drawn)
         mixtures = climb_replicates(table, mixtures, weights, prior=prior, **ON_THE_WAY).mixtures
-    return mixtures
+        yield mixtures

@@ -25,11 +25,20 @@ HEAT_ROWS = 2000
 ENTRANTS = 40
 """Random starts of a race."""
 
-HEATS = ((8, 10), (25, 5))
-"""Steps of EM of each heat, and how many starts it leaves."""
+ENTRANTS_BESIDE_MOMENTS = 10
+"""The same beside a start from moments that determine the mixture."""
 
-FINALISTS = HEATS[-1][1]
+HEATS = (8, 25)
+"""Steps of EM of each heat."""
+
+KEPT = 4
+"""Of so many starts the first heat leaves one."""
+
+FINALISTS = 5
 """Starts that a race leaves."""
+
+FINALISTS_BESIDE_MOMENTS = 2
+"""The same beside a start from moments that determine the mixture."""
 
 
 def race(
@@ -40,7 +49,7 @@ def race(
     Args:
         rows: a thinned table.
         entrants: batch shape ``(n,)``.
-        n_finalists: how many to leave, at most ``FINALISTS``.
+        n_finalists: how many to leave.
 
     Returns:
         Batch shape ``(n_finalists,)``, the likeliest first, mixed with a little of the uniform
@@ -49,11 +58,12 @@ def race(
     spec = entrants.spec
     none = PseudoCounts.of(spec, None, entrants.device)
     em, point = EMMap(spec, index_of(spec, rows), rows.weights, none), Point.of(entrants)
-    for n_steps, n_kept in HEATS:
+    leave = (max(len(point) // KEPT, n_finalists), n_finalists)
+    for n_steps, n_kept in zip(HEATS, leave, strict=True):
         objective: Float[Tensor, " n"] = point.weights[:, 0]
         for _ in range(n_steps):
             step = em(point)
             point, objective = step.target, step.objective
         leading = ordered([(-value,) for value in objective.tolist()])[:n_kept]
         point = point[torch.tensor(leading, device=entrants.device)]
-    return inside(point[:n_finalists].mixture(spec))
+    return inside(point.mixture(spec))

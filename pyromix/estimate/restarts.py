@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,8 +10,14 @@ from typing import Any
 import torch
 
 from pyromix.estimate.em import climb, polished
-from pyromix.estimate.race import ENTRANTS, FINALISTS, race
-from pyromix.estimate.result import SAME_OPTIMUM, EMResult, joined, warned
+from pyromix.estimate.race import (
+    ENTRANTS,
+    ENTRANTS_BESIDE_MOMENTS,
+    FINALISTS,
+    FINALISTS_BESIDE_MOMENTS,
+    race,
+)
+from pyromix.estimate.result import NEAR_BEST, SAME_OPTIMUM, EMResult, joined, warned
 from pyromix.estimate.starts import batch_of
 from pyromix.estimate.step import WeightedRows
 from pyromix.model.mixture import BayesNetMixture
@@ -33,9 +40,6 @@ every start ends at a hair of its own, and what a further one could gain nobody 
 
 SAMPLE = 100.0
 """Rows from which that holds; a population has the weight of one."""
-
-FINALISTS_BESIDE_MOMENTS = 2
-"""Starts that a race leaves beside a start from moments that determine the mixture."""
 
 Climber = Callable[..., EMResult]
 """Takes what ``climb`` takes, and finds what it finds."""
@@ -74,9 +78,11 @@ def climb_until_confirmed(
     options = {"leave_behind": True, "finish": False, **options}
     result = run(counts, starts, **options)
     options["n_identified"] = 0
-    while not _confirmed(result) and len(result.start_objectives) < MOST:
+    while not (_confirmed(result) or _hopeless(result, options)) and (
+        len(result.start_objectives) < MOST
+    ):
         result = joined(result, run(counts, draw(STARTS_AT_ONCE), **options))
-    return warned(_polished(counts, result, options))
+    return warned(_polished(counts, result, options), options.get("needed", -math.inf))
 
 
 def climb_raced(
@@ -106,16 +112,20 @@ def climb_raced(
         RefinementError: as ``climb``.
     """
     options = {"leave_behind": True, "finish": False, **options}
-    n = FINALISTS_BESIDE_MOMENTS if options.get("n_identified") else FINALISTS
-    first = race(heat, draw(ENTRANTS), n)
+    entered, n = ENTRANTS, FINALISTS
+    if options.get("n_identified"):
+        entered, n = ENTRANTS_BESIDE_MOMENTS, FINALISTS_BESIDE_MOMENTS
+    first = race(heat, draw(entered), n)
     starts = first if given is None else batch_of(given, first)
-    result = replace(run(counts, starts, **options), n_raced=ENTRANTS - n)
-    entered, options["n_identified"] = ENTRANTS, 0
-    while not (result.identified_is_best or result.n_best >= CONFIRMED) and entered < MOST:
+    result = replace(run(counts, starts, **options), n_raced=entered - n)
+    options["n_identified"] = 0
+    while entered < MOST and not (
+        result.identified_is_best or result.n_best >= CONFIRMED or _hopeless(result, options)
+    ):
         more = run(counts, race(heat, draw(ENTRANTS)), **options)
         result = joined(result, replace(more, n_raced=ENTRANTS - FINALISTS))
         entered += ENTRANTS
-    return warned(_polished(counts, result, options))
+    return warned(_polished(counts, result, options), options.get("needed", -math.inf))
 
 
 def _polished(counts: WeightedRows, result: EMResult, options: Mapping[str, Any]) -> EMResult:
@@ -124,6 +134,17 @@ def _polished(counts: WeightedRows, result: EMResult, options: Mapping[str, Any]
         return result
     passed = {name: options[name] for name in ("max_iter", "tol", "prior") if name in options}
     return polished(counts, result, **passed)
+
+
+def _hopeless(result: EMResult, options: Mapping[str, Any]) -> bool:
+    """Whether further starts are not worth it.
+
+    As far above the best as the others lie below it, and ``NEAR_BEST`` nats more, is then still
+    less than is needed.
+    """
+    ends = result.start_log_likelihoods
+    reach = 2 * float(ends.max()) - float(ends.min()) + NEAR_BEST
+    return reach < options.get("needed", -math.inf)
 
 
 def _confirmed(result: EMResult) -> bool:

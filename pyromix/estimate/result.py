@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -224,17 +225,26 @@ def joined(first: EMResult, more: EMResult) -> EMResult:
     )
 
 
-def warned(result: EMResult) -> EMResult:
-    """Give the warnings a reader must have, and keep them as notes."""
-    return replace(result, notes=warn_of(remarks(result)))
+def warned(result: EMResult, needed: float = -math.inf) -> EMResult:
+    """Give the warnings a reader must have, and keep them as notes; ``needed`` as for ``climb``."""
+    return replace(result, notes=warn_of(remarks(result, needed)))
 
 
-def remarks(result: EMResult) -> list[Note]:
-    """Return what a reader of the numbers must know."""
+def remarks(result: EMResult, needed: float = -math.inf) -> list[Note]:
+    """Return what a reader of the numbers must know; ``needed`` as for ``climb``."""
     names, total_weight = result.mixture.spec.source_states, result.total_weight
     fewer = f"Try n_sources={result.mixture.n_sources - 1}."
     said: list[Note] = []
-    if not result.converged:
+    if not result.converged and result.log_likelihood < needed:
+        said.append(
+            Note(
+                NoteKind.CONVERGENCE,
+                f"EM was stopped after {result.n_iter} steps, before its tolerance: at its pace it "
+                f"stays below the log-likelihood {needed:.2f} that it would be wanted for.",
+                {"n_iter": result.n_iter, "gain": result.gain, "needed": needed},
+            )
+        )
+    elif not result.converged:
         said.append(
             Note(
                 NoteKind.CONVERGENCE,

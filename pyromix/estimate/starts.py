@@ -101,19 +101,16 @@ def check_starts(spec: MixtureSpec, n: int) -> None:
 
 
 def batch_of(*mixtures: BayesNetMixture) -> BayesNetMixture:
-    """Stack mixtures of one spec along one batch axis; each has that axis or none.
-
-    Raises:
-        SpecError: shapes do not fit.
-    """
-    batched = [m if m.batch_shape else m.map_tables(lambda t: t.unsqueeze(0)) for m in mixtures]
-    tables = zip(*(m.tables for m in batched), strict=True)
-    return BayesNetMixture.from_tables(mixtures[0].spec, [torch.cat(parts) for parts in tables])
+    """Stack mixtures of one spec along one batch axis; each has that axis or none."""
+    batched = [m.tables if m.batch_shape else [t.unsqueeze(0) for t in m.tables] for m in mixtures]
+    tables = [torch.cat(parts) for parts in zip(*batched, strict=True)]
+    return BayesNetMixture.unchecked(mixtures[0].spec, tables)
 
 
 def inside(mixture: BayesNetMixture) -> BayesNetMixture:
     """Mix a little of the uniform distribution into every table, so that zeros can move."""
-    return mixture.map_tables(lambda table: (1 - INSIDE) * table + INSIDE / table.shape[-1])
+    tables = [(1 - INSIDE) * table + INSIDE / table.shape[-1] for table in mixture.tables]
+    return BayesNetMixture.unchecked(mixture.spec, tables)
 
 
 def jittered(spec: MixtureSpec, point: Point, n: int, random_state: RandomState = 0) -> Point:

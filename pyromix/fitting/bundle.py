@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -17,6 +17,8 @@ from pyromix.estimate.result import Ends
 from pyromix.exact.information import Information
 from pyromix.fitting.believe import check_fit
 from pyromix.fitting.record import Fit
+from pyromix.fitting.regression import Regression
+from pyromix.fitting.regression_bundle import regression_of
 from pyromix.fitting.stages import (
     check_vertices,
     stages_from_json,
@@ -24,7 +26,7 @@ from pyromix.fitting.stages import (
     stages_to_json,
 )
 from pyromix.fitting.typed import checked, typed
-from pyromix.formats.bundle import Bundle, read_bundle, write_bundle
+from pyromix.formats.bundle import REGRESSION, Bundle, read_bundle, write_bundle
 from pyromix.formats.checkpoint import Step
 from pyromix.formats.words import shown
 from pyromix.identify.signal import Signal, Triple
@@ -32,6 +34,8 @@ from pyromix.model.arguments import flag, path_of
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
+
+F = TypeVar("F")
 
 NUMBERS = ("n_rows", "log_likelihood", "reached_mass", "entropy")
 
@@ -60,6 +64,16 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
             f"{path}: a fit is saved as a bundle, so the name must end in .pyromix; "
             "px.write(fit.mixture, path) writes bif, xdsl and others"
         )
+    tensors, extra = contents(fit, include_data=include_data)
+    write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
+
+
+def contents(fit: Fit, *, include_data: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything of a fit but its mixture: tensors, and fields that JSON holds.
+
+    Raises:
+        DataError: the data are wanted, but the fit was loaded without.
+    """
     # What the views show cannot be tested again without the table.
     held = include_data and fit.table is not None
     heard = None if held or fit.signal is None else asdict(fit.signal)
@@ -72,7 +86,7 @@ def save(fit: Fit, path: str | PathLike[str], *, include_data: bool = True) -> N
     if held:
         extra["data"] = asdict(fit.counts.report)
         tensors |= {"rows": fit.counts.rows, "weights": fit.counts.weights}
-    write_bundle(path, fit.mixture, kind="fit", extra=extra, tensors=tensors)
+    return tensors, extra
 
 
 def step_of_fit(fit: Fit) -> Step:
@@ -100,7 +114,7 @@ def fit_of_step(
     tensors = {name: tensor.to(counts.device) for name, tensor in tensors.items()}
     tables = [tensors[name] for name in _table_names("mixture", spec)]
     bundle = Bundle("fit", BayesNetMixture.from_tables(spec, tables), fields, tensors)
-    fit = replace(_fit_of(bundle), table=counts.with_spec(spec))
+    fit = replace(fit_of(bundle), table=counts.with_spec(spec))
     check_fit(fit)
     return fit
 
@@ -109,7 +123,7 @@ def _contents(
     fit: Fit, heard: Mapping[str, Any] | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything of a fit but its mixture and its table: tensors, and fields that JSON holds."""
-    extra = _finite(
+    extra = finite(
         {
             **{name: getattr(fit, name) for name in NUMBERS},
             "learned": fit.chosen_prior.counts.learned,
@@ -131,26 +145,39 @@ def _contents(
     return tensors, extra
 
 
-def load(path: str | PathLike[str]) -> Fit:
-    """Read a fit that ``save`` wrote, by this version or an older one.
+def load(path: str | PathLike[str]) -> Fit | Regression:
+    """Read a fit or a regression that ``save`` wrote, by this version or an older one.
 
     Raises:
         FileError: the path is missing or damaged, or holds a mixture without a fit.
     """
     bundle = read_bundle(path)
-    if bundle.kind != "fit":
+    if bundle.kind not in ("fit", REGRESSION):
         raise FileError(f"{path}: expected a fit, found a {bundle.kind}; px.read(path) reads it")
+    if bundle.kind == REGRESSION:
+        return undamaged(regression_of, path, bundle)
+    return undamaged(fit_of, path, bundle)
+
+
+def undamaged(read: Callable[[Bundle], F], path: str | PathLike[str], bundle: Bundle) -> F:
+    """Return what a bundle holds, whatever a damaged one raises as a FileError."""
     try:
-        return _fit_of(bundle)
+        return read(bundle)
     except (*_DAMAGE, PyromixError) as error:
         raise FileError(
             f"{path}: the fields of the fit are incomplete or damaged: {error}"
         ) from error
 
 
-def _fit_of(bundle: Bundle) -> Fit:
+def fit_of(bundle: Bundle) -> Fit:
+    """The fit that a bundle holds.
+
+    Raises:
+        FileError: fields are damaged.
+        LookupError, TypeError, ValueError: the same.
+    """
     spec, tensors = bundle.mixture.spec, bundle.tensors
-    extra = _restored(dict(bundle.extra))
+    extra = restored(dict(bundle.extra))
     table = None
     if "data" in extra:
         report = typed(DataReport, extra["data"], "data")
@@ -222,23 +249,23 @@ def _table_names(what: str, spec: MixtureSpec) -> list[str]:
     return [f"{what}/weights", *(f"{what}/{v}" for v in range(spec.n_variables))]
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Numbers that JSON cannot hold, at any depth, as texts."""
     if isinstance(value, Mapping):
-        return {name: _finite(v) for name, v in value.items()}
+        return {name: finite(v) for name, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return f"{NOT_FINITE}{value}"
     return value
 
 
-def _restored(value: Any) -> Any:
-    """The inverse of ``_finite``; sequences stay lists."""
+def restored(value: Any) -> Any:
+    """The inverse of ``finite``; sequences stay lists."""
     if isinstance(value, Mapping):
-        return {name: _restored(v) for name, v in value.items()}
+        return {name: restored(v) for name, v in value.items()}
     if isinstance(value, list):
-        return [_restored(v) for v in value]
+        return [restored(v) for v in value]
     if isinstance(value, str) and value.startswith(NOT_FINITE):
         return float(value.removeprefix(NOT_FINITE))
     return value

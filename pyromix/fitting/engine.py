@@ -31,6 +31,7 @@ from pyromix.estimate.race import HEAT_ROWS
 from pyromix.estimate.restarts import Climber, climb_raced, climb_until_confirmed
 from pyromix.estimate.result import EMResult, warned
 from pyromix.estimate.starts import batch_of, check_starts
+from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.assembly import from_em, from_population
 from pyromix.fitting.inputs import take_in, without_edges
@@ -87,8 +88,13 @@ def fit(
     tol: float = 1e-9,
     checkpoint: str | PathLike[str] | None = None,
     memory_limit: Any = None,
+    needed: float = -math.inf,
 ) -> Fit:
-    """Fit a mixture to a table; arguments and errors of ``px.fit``."""
+    """Fit a mixture to a table; arguments and errors of ``px.fit``.
+
+    One more argument: ``needed``, the log-likelihood below which nobody wants the fit, as in
+    ``estimate.em.climb``.
+    """
     if isinstance(method, type):
         raise QueryError(
             f"method: found the class {method.__name__}; make one, {method.__name__}()"
@@ -120,7 +126,7 @@ def fit(
     )
     size = taken.n_patterns * taken.schema.n_variables if isinstance(taken, Rows) else 0
     with progress_bar(show_progress, max_iter, "EM") as tell, one_thread_unless(size):
-        em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell)}
+        em = {"max_iter": max_iter, "tol": tol, "progress": partial(_tell, tell), "needed": needed}
         generator = torch_generator(random_state)
         found = _fitted(taken, method, n_init, prior, generator, em, notes, checkpoint)
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
@@ -149,7 +155,9 @@ def _fitted(
     check_starts(spec, max(n_init or 1, 1))
     exact = data.exact
     asked = method.name if isinstance(method, Identifier) else method
-    start = _moments(data, method, generator)
+    listed = data.listable and not exact
+    table = IndexedRows.of(spec, data.as_counts()) if listed else None
+    start = _moments(data, method, generator, None if table is None else table.index)
     if isinstance(data.data, Streamed) and method not in MOMENTS_ALONE:
         options = {"method": asked, "n_init": n_init, "prior": prior, "state": digest(state)}
         return _streamed(data, data.data, start, generator, em, notes, checkpoint, options)
@@ -183,7 +191,7 @@ def _fitted(
     options = {"method": asked, "n_init": n_init, "prior": prior, **ends_at}
     kept = checkpoint_of_fit(checkpoint, spec, counts, state, options)
     em = {**em, "prior": fixed}
-    table = IndexedRows.of(spec, counts)
+    table = IndexedRows.of(spec, counts) if table is None else table
     run = kept_climber(kept)
     result = _climbed(counts, table, given, determined, n_init, generator, em, run)
     if not pooled or exact:
@@ -264,11 +272,11 @@ def _climbed(
     starts = batch_of(*([] if given is None else [given]), *drawn)
     if n_init is None:
         return climb_until_confirmed(table, starts, lambda n: draw(n, further), run, **options)
-    return warned(run(table, starts, **options))
+    return warned(run(table, starts, **options), em.get("needed", -math.inf))
 
 
 def _moments(
-    data: Asked, method: str | Identifier, generator: torch.Generator
+    data: Asked, method: str | Identifier, generator: torch.Generator, index: CellIndex | None
 ) -> MomentStart | None:
     """The moment stage, where there is one; a fallback is said."""
     rows = data.listable or isinstance(data.data, Streamed)
@@ -280,7 +288,7 @@ def _moments(
     if method in MOMENTS_ALONE or not data.listable or data.exact:
         start = start_from_moments(data, generator, strict=method in MOMENTS_ALONE, identifier=own)
     else:
-        start = start_for_em(data.as_counts(), data.spec, generator, identifier=own)
+        start = start_for_em(data.as_counts(), data.spec, generator, identifier=own, index=index)
     if not start.stage.ok and rows:
         warn(
             f"moments alone do not determine the mixture, so random starts "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +18,7 @@ from pyromix.data.intake_report import DataReport
 from pyromix.data.levels import TooManyValuesError, interval_as_text
 from pyromix.data.marks import marks_of
 from pyromix.data.moments import MomentSource, Rows, schema_of
+from pyromix.data.numbers import fractional
 from pyromix.data.reading import RawTable, check_columns
 from pyromix.data.relation.door import read_table
 from pyromix.data.relation.route import memory_of, read_relation
@@ -139,6 +140,7 @@ def without_edges(
     sample_weight: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
     missing_values: Any = None,
+    numbers: Collection[str] | None = None,
 ) -> tuple[Structure, Any]:
     """Return the structure without edges over the columns of a table, and the table, read.
 
@@ -150,6 +152,8 @@ def without_edges(
         sample_weight: a column that has this name is no variable.
         state_names: as in ``fit``.
         missing_values: as in ``fit``.
+        numbers: columns that are declared as numbers, or to be cut; columns with fractions are
+            variables, too. None where numbers are no variables.
 
     Raises:
         FileError: a path cannot be read.
@@ -161,7 +165,8 @@ def without_edges(
         none = dict.fromkeys(schema.variables, ())
         structure, spec = Structure(schema.variables, none, states), getattr(data, "spec", None)
         if isinstance(spec, MixtureSpec):
-            structure = replace(structure, source=spec.source)
+            coarse = frozenset(spec.name(v) for v in spec.coarse)
+            structure = replace(structure, source=spec.source, coarse=coarse)
         return structure, data
     table = read_table(data, missing_values)
     weight = sample_weight if isinstance(sample_weight, str) else None
@@ -175,7 +180,10 @@ def without_edges(
     if isinstance(table, RelationTable):
         table.look([name for name in table.columns if name != weight])
     for name in table.columns:
-        if name != weight and name not in declared:
+        known = name in declared or (numbers is not None and name in numbers)
+        if numbers is not None and not known:
+            known = fractional(table, name)
+        if name != weight and not known:
             reason = _no_variable(table, name, weighted=sample_weight is not None)
             if reason:
                 reasons[name] = reason

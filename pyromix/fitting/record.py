@@ -20,7 +20,7 @@ from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws, FitDiagno
 from pyromix.identify.signal import Signal, signal_of
 from pyromix.identify.stage import MomentStage
 from pyromix.model.mixture import BayesNetMixture
-from pyromix.model.note import Note, sentences
+from pyromix.model.note import Note, NoteKind, sentences
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.spec import MixtureSpec
 
@@ -99,6 +99,11 @@ class Fit:
                 "population or a stream of rows; pass the data to the method instead"
             )
         return self.table
+
+    @property
+    def graph_was_found(self) -> bool:
+        """Whether a search in the table found the graph, and nobody drew it."""
+        return any(note.kind is NoteKind.DISCOVERED for note in self.notes)
 
     @property
     def log_likelihood_moments(self) -> float:

@@ -57,6 +57,19 @@ N_INIT_OF_PLAIN = 4
 
 
 @dataclass(frozen=True, eq=False)
+class RegressionDraws:
+    """Replicates of a regression, under its labels.
+
+    Attributes:
+        coefficients: zero for the first source of each.
+        mixture: items and average weights, batch shape ``(n,)``.
+    """
+
+    coefficients: Float[Tensor, "n k p"]
+    mixture: BayesNetMixture
+
+
+@dataclass(frozen=True, eq=False)
 class Regression:
     """A product mixture whose weights depend on covariates, by a multinomial logit.
 
@@ -71,6 +84,7 @@ class Regression:
         n_iter: EM steps.
         start_log_likelihoods: where every start ended; the fit without covariates leads.
         rows: distinct rows of items and covariates.
+        draws: replicates around the estimate; None for a point estimate.
     """
 
     mixture: BayesNetMixture
@@ -83,6 +97,7 @@ class Regression:
     n_iter: int
     start_log_likelihoods: tuple[float, ...]
     rows: CovariateRows
+    draws: RegressionDraws | None = None
 
     @property
     def spec(self) -> MixtureSpec:
@@ -130,6 +145,23 @@ class Regression:
     def sabic(self) -> float:
         """BIC adjusted for the size of the sample, ``p log((N + 2) / 24) - 2 logL``."""
         return self._penalised(math.log((self.n_rows + 2) / 24))
+
+    @property
+    def entropy(self) -> float:
+        """Entropy of P(U | items, covariates), summed over rows, in nats."""
+        return float(self.rows.weights @ torch.special.entr(self.shares).sum(-1))
+
+    @property
+    def icl(self) -> float:
+        """Integrated completed likelihood, ``bic + 2 entropy``."""
+        return self.bic + 2 * self.entropy
+
+    @property
+    def entropy_r2(self) -> float:
+        """``1 - entropy / (N log k)``: 1 when every row is certain, 0 when none is; 1 for k = 1."""
+        if self.spec.n_sources == 1:
+            return 1.0
+        return 1 - self.entropy / (self.n_rows * math.log(self.spec.n_sources))
 
     def _penalised(self, price: float) -> float:
         return price * self.n_parameters - 2 * self.log_likelihood

@@ -52,7 +52,14 @@ def checkpoint_of_fit(
     """
     if path is None:
         return NOT_KEPT
-    graph = (spec.variables, spec.states, spec.parents, sorted(spec.uninfluenced), spec.source)
+    graph = (
+        spec.variables,
+        spec.states,
+        spec.parents,
+        sorted(spec.uninfluenced),
+        spec.source,
+        *spec.coarse,
+    )
     return checkpoint_of(
         path,
         "fit",

@@ -41,7 +41,7 @@ def stages_to_json(fit: Fit) -> dict[str, Any]:
             "sampling": None if drawn.sampling is None else asdict(drawn.sampling),
             "bound": drawn.bound,
         },
-        "notes": [_note_to_json(note) for note in fit.notes],
+        "notes": [note_to_json(note) for note in fit.notes],
         "random_state": fit.random_state,
     }
 
@@ -79,7 +79,7 @@ def stages_from_json(
         "chosen_prior": typed(ChosenPrior, found["prior"], "prior", counts=counts),
         "moments": None if stage is None else _stage_from_json(stage, spec),
         "sampled": sampled,
-        "notes": tuple(_note_from_json(note) for note in found["notes"]),
+        "notes": tuple(note_from_json(note) for note in found["notes"]),
         "random_state": checked(str, found["random_state"], "random_state"),
     }
 
@@ -133,7 +133,7 @@ def _stage_to_json(stage: MomentStage) -> dict[str, Any]:
         "status": stage.status.name,
         "log_likelihood": stage.log_likelihood,
         "runs": [asdict(run) for run in stage.runs],
-        "notes": [_note_to_json(note) for note in stage.notes],
+        "notes": [note_to_json(note) for note in stage.notes],
         "plan": _plan_to_json(stage.plan),
         "weakest_link": stage.weakest_link,
         "n_links": stage.n_links,
@@ -146,7 +146,7 @@ def _stage_from_json(fields: JSON, spec: MixtureSpec) -> MomentStage:
     own = {
         "status": Status[fields["status"]],
         "runs": tuple(typed(RunReport, run, "moments.runs") for run in fields["runs"]),
-        "notes": tuple(_note_from_json(note) for note in fields["notes"]),
+        "notes": tuple(note_from_json(note) for note in fields["notes"]),
         "plan": _plan_from_json(fields["plan"], spec),
     }
     plain = {name: value for name, value in fields.items() if name not in own}
@@ -219,11 +219,18 @@ def check_vertices(spec: MixtureSpec, vertices: Iterable[int]) -> None:
             raise FileError(f"expected vertices {SOURCE}..{spec.n_variables - 1}, found {v}")
 
 
-def _note_to_json(note: Note) -> dict[str, Any]:
+def note_to_json(note: Note) -> dict[str, Any]:
+    """A note as JSON fields; ``note_from_json`` reads them."""
     return {"kind": note.kind.value, "sentence": note.sentence, "data": dict(note.data)}
 
 
-def _note_from_json(fields: JSON) -> Note:
+def note_from_json(fields: JSON) -> Note:
+    """A note from JSON fields; kinds of a later version are unknown ones.
+
+    Raises:
+        FileError: a field is of another type than declared.
+        KeyError: a field is missing.
+    """
     found = checked(Mapping, fields, "notes")
     kind = checked(str, found["kind"], "notes.kind")
     known = NoteKind(kind) if kind in {*NoteKind} else NoteKind.UNKNOWN  # of a later version

@@ -36,7 +36,9 @@ FORMAT = 1
 
 MANIFEST = "model.json"
 TENSORS = "tensors.safetensors"
-BUNDLE_KINDS = ("mixture", "fit")
+WITH_NUMBERS = "fit with numbers"
+REGRESSION = "regression"
+BUNDLE_KINDS = ("mixture", "fit", WITH_NUMBERS, REGRESSION)
 
 LARGEST_MANIFEST = 32 * MIB
 """Bytes of ``model.json``; its numbers take many times as much once they are read."""
@@ -73,8 +75,8 @@ class Bundle:
     """What a bundle holds.
 
     Attributes:
-        kind: ``mixture`` or ``fit``.
-        mixture: the mixture, on the CPU.
+        kind: ``mixture``, ``fit``, ``fit with numbers`` or ``regression``.
+        mixture: the mixture, on the CPU; of a fit with numbers that of the table in bins.
         extra: further fields.
         tensors: further tensors, on the CPU.
     """
@@ -98,7 +100,7 @@ def write_bundle(
     Args:
         path: where; an existing file is replaced only once the new one has been read back.
         mixture: any device, any batch axes.
-        kind: ``mixture`` or ``fit``.
+        kind: ``mixture``, ``fit``, ``fit with numbers`` or ``regression``.
         extra: further fields; whatever JSON holds, with names as keys.
         tensors: further tensors by name, any dtype.
 
@@ -176,6 +178,7 @@ def _spec_fields(spec: MixtureSpec) -> dict[str, Any]:
                 "states": list(spec.states[v]),
                 "parents": [spec.variables[p] for p in spec.parents[v]],
                 "influenced": v not in spec.uninfluenced,
+                **({"coarse": True} if v in spec.coarse else {}),
             }
             for v, name in enumerate(spec.variables)
         ],
@@ -204,6 +207,9 @@ def _spec_of(fields: Mapping[str, Any]) -> MixtureSpec:
         roles=tuple(
             (_name(role), tuple(number[name] for name in _listed("roles", names)))
             for role, names in fields["roles"].items()
+        ),
+        coarse=tuple(
+            v for v, entry in enumerate(entries) if _truth("coarse", entry.get("coarse", False))
         ),
     )
 

@@ -135,9 +135,15 @@ def checkpoint_of(path: str | PathLike[str], work: str, asked: Asked) -> Checkpo
         asked: of what, and how; with ``digest`` for what is large.
 
     Raises:
-        FileError: the file is no checkpoint, damaged, or one of other work, which is named.
+        FileError: the file is no checkpoint, damaged, or one of other work, which is named; or
+            there is no folder for it.
     """
     place = path_of(path)
+    if not place.parent.is_dir():
+        raise FileError(
+            f"cannot keep a checkpoint at {str(place)!r}: there is no folder "
+            f"{str(place.parent)!r}; make it first"
+        )
     if not is_there(place):
         return Checkpoint(place, work, asked)
     members = _members(place, read_bytes(place))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyromix.errors import DataRepairWarning, FileError, SpecError, warn
 from pyromix.formats.bif import read_bif, write_bif
-from pyromix.formats.bundle import bundle_of, write_bundle
+from pyromix.formats.bundle import REGRESSION, WITH_NUMBERS, bundle_of, write_bundle
 from pyromix.formats.content import BUNDLE, decoded_text, kind_of, unzipped
 from pyromix.formats.disk import is_there, read_bytes, write_files
 from pyromix.formats.names import (
@@ -269,7 +269,18 @@ def _read_any(path: Path, source: str) -> Network | BayesNetMixture:
         raise FileError(f"{path}: a TOML spec holds no tables; it is a model to fit, not a network")
     contents = {path: read_bytes(path)}
     if kind_of(suffix, contents[path], said=False) == BUNDLE:
-        return bundle_of(path, contents[path]).mixture
+        found = bundle_of(path, contents[path])
+        if found.kind == REGRESSION:
+            raise FileError(
+                f"{path}: expected a network, found a regression, whose source depends on "
+                "covariates that no network has; px.load(path) reads it"
+            )
+        if found.kind == WITH_NUMBERS:
+            raise FileError(
+                f"{path}: expected a mixture of tables, found a {found.kind}; px.load(path) reads "
+                "it"
+            )
+        return found.mixture
     names = _names_path(path)
     if suffix == ".uai" and is_there(names):
         contents[names] = read_bytes(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import networkx as nx
@@ -15,6 +15,9 @@ from pyromix.model.spec import MixtureSpec, near_matches
 
 LATENTS = "latents"
 """The role that marks the source, as pgmpy names it."""
+
+LINEAR_GAUSSIAN = "LinearGaussianBayesianNetwork"
+"""pgmpy's class of networks of numbers; it is an extra here, and not imported to be recognised."""
 
 DEFAULT_SOURCE = "U"
 """Name of a source that was added."""
@@ -34,6 +37,8 @@ class Structure:
         source_states: names of the sources, where the model says them.
         roles: names of the variables that carry each role (``exposures``, ``outcomes``, ...).
         added_source: whether U was not in the model and points at every variable.
+        coarse: names of the variables whose states are bins of a number.
+        real: whether the model is one of numbers alone, whatever the cells look like.
 
     Raises:
         SpecError: a name is no string, unknown or used twice, or the graph has a cycle.
@@ -48,6 +53,8 @@ class Structure:
     source_states: tuple[Hashable, ...] = ()
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     added_source: bool = False
+    coarse: frozenset[str] = frozenset()
+    real: bool = False
 
     def __post_init__(self) -> None:
         self._check_known("states", self.states)
@@ -60,6 +67,7 @@ class Structure:
             uninfluenced=self.uninfluenced,
             source_states=self.source_states,
             roles=self.roles,
+            coarse=self.coarse,
         )
 
     @property
@@ -105,6 +113,7 @@ class Structure:
             uninfluenced=self.uninfluenced,
             source_states=self.source_states,
             roles=self.roles,
+            coarse=self.coarse,
         )
 
     def agreed_n_sources(self, n_sources: int | None) -> int:
@@ -151,6 +160,7 @@ class Structure:
             n_sources=spec.n_sources,
             source_states=spec.source_states,
             roles={role: tuple(spec.variables[v] for v in vs) for role, vs in spec.roles},
+            coarse=frozenset(spec.variables[v] for v in spec.coarse),
         )
 
 
@@ -267,14 +277,19 @@ def structure_of_graph(graph: nx.DiGraph) -> Structure:
 
     Roles are read from the node attribute ``roles`` as pgmpy keeps it; a node attribute
     ``latent=True`` declares the source, and ``states`` its state names. CPDs, where the graph has
-    them, bring states and the order of parents.
+    them, bring states and the order of parents; those of a linear Gaussian network the latter
+    alone.
 
     Raises:
-        SpecError: see `build_structure`; also a CPD that is not a discrete table.
+        SpecError: see `build_structure`; also a CPD that is neither a discrete table nor one of a
+            linear Gaussian network.
     """
+    real = any(kind.__name__ == LINEAR_GAUSSIAN for kind in type(graph).__mro__)
     cpds = {cpd.variable: cpd for cpd in getattr(graph, "cpds", ())}
     states: dict[Any, tuple[Hashable, ...]] = {}
     for cpd in sorted(cpds.values(), key=lambda cpd: str(cpd.variable)):
+        if real:
+            continue
         if not isinstance(getattr(cpd, "state_names", None), Mapping):
             raise SpecError(
                 f"the CPD of {cpd.variable!r} is a {type(cpd).__name__}, expected a TabularCPD; "
@@ -292,7 +307,8 @@ def structure_of_graph(graph: nx.DiGraph) -> Structure:
         evidence = list(cpds[name].variables[1:]) if name in cpds else edges
         # A CPD that contradicts the graph is refused where tables are needed, not here.
         parents[name] = evidence if set(evidence) == set(edges) else edges
-    return build_structure(parents, states=states, roles=roles_of_graph(graph))
+    found = build_structure(parents, states=states, roles=roles_of_graph(graph))
+    return replace(found, real=real)
 
 
 def roles_of_graph(graph: nx.DiGraph) -> dict[str, list[Any]]:

@@ -135,7 +135,7 @@ def edges_to_structure(
     seen: set[tuple[str, str]] = set()
     if len(parents) != len(variables):
         raise SpecError(f"variables are listed twice in {shown(list(variables))}")
-    for parent, child in (pair for edge in edges for pair in _pairs(edge)):
+    for parent, child in (pair for edge in edges for pair in pairs_of(edge)):
         if (parent, child) in seen:
             raise SpecError(f"the edge '{parent} -> {child}' stands twice")
         seen.add((parent, child))
@@ -190,7 +190,12 @@ def _refuse_long_keys(text: str) -> None:
             )
 
 
-def _pairs(edge: str) -> list[tuple[str, str]]:
+def pairs_of(edge: str) -> list[tuple[str, str]]:
+    """Edges of ``"A -> B"``, or of a chain ``"A -> B -> C"``.
+
+    Raises:
+        SpecError: a text of another form.
+    """
     names = [name.strip() for name in edge.split("->")]
     if len(names) < 2 or not all(names):
         raise SpecError(f"an edge reads 'A -> B', found {shown(edge)}")

@@ -176,6 +176,7 @@ def changed_graph(
         uninfluenced=sorted(free),
         source_states=spec.source_states,
         roles={role: [spec.name(v) for v in vs] for role, vs in spec.roles},
+        coarse=[spec.name(v) for v in spec.coarse],
     )
 
 

@@ -145,6 +145,8 @@ def without_group(spec: MixtureSpec, query: DoQuery) -> DoQuery:
     if len(query.do) != 1 or not query.natural:
         return query
     ((x, value),), state = query.do.items(), query.natural
+    if x in spec.coarse:
+        return query  # two numbers of one bin are not equal, and a number has no two states
     if value == state[x]:
         return DoQuery(query.outcomes, {}, {**query.evidence, x: state[x]})
     before = not query.evidence.keys() & spec.descendants([x])
@@ -154,6 +156,8 @@ def without_group(spec: MixtureSpec, query: DoQuery) -> DoQuery:
 def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "cells parameters"]:
     """Gradient of every cell of P(outcomes | do, evidence) in the log-odds of all tables.
 
+    The cells of one answer sum to one, so that the last needs no pass through the sum of its own.
+
     Raises:
         ContractionSizeError: the query is too large for an exact sum.
     """
@@ -161,10 +165,15 @@ def query_gradient(mixture: BayesNetMixture, query: DoQuery) -> Float[Tensor, "c
     with gradients():
         logits = [t.clamp_min(TINY).log().detach().requires_grad_() for t in mixture.tables]
         moved = BayesNetMixture.from_tables(spec, [t.softmax(-1) for t in logits])
-        answer, axis = marginal(moved, query).flatten(), ParameterAxis(spec)
-        for cell in range(answer.numel()):
-            found = torch.autograd.grad(
-                answer[cell], logits, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-            rows.append(axis.gradients(found))
+        axis, n_cells = ParameterAxis(spec), spec.n_joint(query.outcomes)
+        for answer in marginal(moved, query).reshape(-1, n_cells):
+            cells = [
+                axis.gradients(
+                    torch.autograd.grad(
+                        cell, logits, retain_graph=True, allow_unused=True, materialize_grads=True
+                    )
+                )
+                for cell in answer[:-1]
+            ]
+            rows += [*cells, -sum(cells, mixture.weights.new_zeros(axis.size))]
     return torch.stack(rows)

@@ -40,6 +40,7 @@ def confounded_part(
         spec.n_sources,
         source=spec.source,
         uninfluenced=[spec.name(v) for v in spec.uninfluenced & inside],
+        coarse=[spec.name(v) for v in spec.coarse if v in inside],
         source_states=spec.source_states,
     )
     return part, tuple(query.renumbered(lambda v: part.vertex(spec.name(v))) for query in queries)

@@ -86,9 +86,15 @@ class Identifier(Protocol):
 
 @dataclass(frozen=True)
 class Views:
-    """k-MixBND by three views of U given a small separator (THEORY section 5)."""
+    """k-MixBND by three views of U given a small separator (THEORY section 5).
+
+    Attributes:
+        name: its name.
+        settle: for the first plan that separates the sources well, where EM follows.
+    """
 
     name: str = "views"
+    settle: bool = False
 
     def plan(self, spec: MixtureSpec) -> tuple[Plan, ...]:
         """Plans, the most promising first: data choose among them.
@@ -118,7 +124,9 @@ class Views:
         """
         moments = asked(moments, plan[0].spec)
         try:
-            solution = identify_network(moments, plans=plan, random_state=random_state)
+            solution = identify_network(
+                moments, plans=plan, random_state=random_state, settle=self.settle
+            )
         except IdentificationError as error:
             if strict:
                 raise
@@ -139,6 +147,7 @@ class Views:
             weakest_link=solution.alignment.weakest,
             n_links=len(solution.alignment.links),
             n_links_inconsistent=len(solution.alignment.inconsistent),
+            n_drawn=run.n_drawn,
         )
         return MomentStart(solution.mixture, stage)
 
@@ -243,9 +252,15 @@ class Products:
         return MomentStart(BayesNetMixture(spec, solution.weights[0], margins), stage)
 
 
-def chosen_by_graph(spec: MixtureSpec) -> Identifier:
-    """Products where there are no edges, or one source; views otherwise."""
-    return Products() if not any(spec.parents) or spec.n_sources == 1 else Views()
+def chosen_by_graph(spec: MixtureSpec, *, settle: bool = False) -> Identifier:
+    """Products where there are no edges, or one source; views otherwise.
+
+    Args:
+        spec: the graph and k.
+        settle: see ``Views``.
+    """
+    alone = not any(spec.parents) or spec.n_sources == 1
+    return Products() if alone else Views(settle=settle)
 
 
 def _with_margins(

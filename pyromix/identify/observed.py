@@ -22,6 +22,9 @@ def observed_suffice(spec: MixtureSpec, query: DoQuery) -> bool:
     vertex of D, with the value x' in its own factor and x in those of its children, which the
     factor of S may hold as long as not both are in S.
 
+    Numbers need no care: every factor is a conditional of the law of the raw V, and is asked for at
+    values, never at bins.
+
     Args:
         spec: the graph; its number of sources does not matter.
         query: the question; one that names the source is never of this kind.

@@ -85,12 +85,14 @@ def find_proxies(spec: MixtureSpec, treatment: int, outcome: int) -> Proxies | N
 
     Args:
         spec: graph, cardinalities and k.
-        treatment: vertex; None is found where something besides U confounds it, or there is one
-            source.
+        treatment: vertex; None is found where something besides U confounds it, its states are
+            bins of a number, or there is one source.
         outcome: vertex.
     """
     if SOURCE in (treatment, outcome) or treatment == outcome or spec.n_sources == 1:
         return None
+    if treatment in spec.coarse:
+        return None  # Z and W are independent given the number and U, not given its bins
     graph, k = Separations(spec.parents), spec.n_sources
     cut = [tuple(p for p in found if p != treatment) for found in spec.parents]
     if Separations(cut).near(())[treatment] >> outcome & 1:

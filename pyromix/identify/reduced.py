@@ -88,4 +88,4 @@ def _without(spec: MixtureSpec, vertices: Sequence[int]) -> MixtureSpec | None:
 
 def _open(spec: MixtureSpec, queries: Sequence[DoQuery]) -> bool:
     """Whether the question is not identified."""
-    return judge(spec, queries).structural is Certainty.NONE
+    return judge(spec, queries).structural in (Certainty.NONE, Certainty.BY_SHAPE)

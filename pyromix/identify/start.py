@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from dataclasses import replace
+
+from torch import Tensor
 
 from pyromix.data.asking import Asked, asked
 from pyromix.data.counts import Counts
@@ -11,6 +15,7 @@ from pyromix.data.moments import MomentSource, Rows
 from pyromix.data.thinning import thinned
 from pyromix.errors import PlanError
 from pyromix.exact.likelihood import log_prob
+from pyromix.exact.rows import CellIndex
 from pyromix.identify.identifiers import Identifier, chosen_by_graph
 from pyromix.identify.stage import MomentStage, MomentStart
 from pyromix.identify.views.patterns import all_assignments
@@ -38,6 +43,7 @@ def start_from_moments(
     spec: MixtureSpec | None = None,
     strict: bool = False,
     identifier: Identifier | None = None,
+    index: CellIndex | None = None,
 ) -> MomentStart:
     """Recover a mixture from the moments of its variables.
 
@@ -47,6 +53,7 @@ def start_from_moments(
         spec: the graph and k; what the data carry when left out.
         strict: raise where moments do not determine the mixture.
         identifier: the way; by default the one that suits the graph.
+        index: of the rows, where the moments are those of a table and it has been made.
 
     Returns:
         The mixture, mixed with ``PSEUDO_ROWS`` uniform rows per CPT row unless moments are exact.
@@ -70,6 +77,11 @@ def start_from_moments(
     # Exact moments are no table: zeros are zeros.
     if found.mixture is None or moments.exact:
         return found
+    if index is not None:
+        counts = moments.as_counts()
+        mixture = _smoothed(found.mixture, moments, _rows_behind(counts, index))
+        log_likelihood = float(counts.weights @ log_prob(mixture, index))
+        return MomentStart(mixture, replace(found.stage, log_likelihood=log_likelihood))
     mixture = _smoothed(found.mixture, moments)
     if not isinstance(moments, Rows):
         return MomentStart(mixture, found.stage)
@@ -86,6 +98,7 @@ def start_for_em(
     random_state: RandomState = 0,
     *,
     identifier: Identifier | None = None,
+    index: CellIndex | None = None,
 ) -> MomentStart:
     """The same where EM on all rows follows: from rows drawn at random where a table has many.
 
@@ -95,21 +108,46 @@ def start_for_em(
         counts: the table, columns in the order of the spec.
         spec: the graph and k.
         random_state: as for ``start_from_moments``, and of the rows drawn.
-        identifier: as for ``start_from_moments``.
+        identifier: as for ``start_from_moments``; of plans the first that is good enough.
+        index: of the rows, where it has been made.
     """
-    options = {"spec": spec, "identifier": identifier}
+    way = chosen_by_graph(spec, settle=True) if identifier is None else identifier
+    options = {"spec": spec, "identifier": way}
     if counts.n_patterns <= 2 * ROWS_OF_A_START:
-        return start_from_moments(counts, random_state, **options)
+        return start_from_moments(counts, random_state, index=index, **options)
     some = thinned(counts, ROWS_OF_A_START, random_state)
     found = start_from_moments(some, random_state, **options)
     if found.mixture is None or not found.stage.ok:
-        return start_from_moments(counts, random_state, **options)
-    value = float(counts.weights @ log_prob(found.mixture, counts.rows))
-    stage = replace(found.stage, log_likelihood=value, n_drawn=ROWS_OF_A_START)
+        return start_from_moments(counts, random_state, index=index, **options)
+    rows = counts.rows if index is None else index
+    value = float(counts.weights @ log_prob(found.mixture, rows))
+    drawn = found.stage.n_drawn or ROWS_OF_A_START
+    stage = replace(found.stage, log_likelihood=value, n_drawn=drawn)
     return MomentStart(found.mixture, stage)
 
 
-def _smoothed(mixture: BayesNetMixture, moments: Asked) -> BayesNetMixture:
+def _rows_behind(counts: Counts, index: CellIndex) -> tuple[Tensor, ...] | None:
+    """Number of rows behind each CPT row, per vertex, in one pass; None where cells are missing."""
+    if not counts.complete:
+        return None
+    sizes = [block.n_rows for block in index.blocks]
+    parts = counts.weights.unsqueeze(1).split(sizes)
+    each = (block.scatter_sums(part) for block, part in zip(index.blocks, parts, strict=True))
+    units = functools.reduce(operator.add, each)
+    cells = index.cell_counts(units, units[: index.axis.n_cells])
+    rows = index.axis.rows(counts.device).scatter_sums(cells) / counts.weight_of_a_row
+    return tuple(mass[0] for mass in index.axis.unstack_rows(rows))
+
+
+def _noise(moments: Asked, parents: tuple[int, ...]) -> Tensor:
+    """Number of rows behind each joint state of some vertices."""
+    rows = moments.noise(parents, all_assignments(moments.spec.joint_shape(parents)))
+    return rows.reshape([moments.spec.cards[p] for p in parents])
+
+
+def _smoothed(
+    mixture: BayesNetMixture, moments: Asked, behind: tuple[Tensor, ...] | None = None
+) -> BayesNetMixture:
     """Mix every CPT row with rows of the uniform distribution, relative to the rows behind it."""
     spec, n_rows = mixture.spec, moments.n_rows
     weights = mixture.weights * n_rows + PSEUDO_ROWS
@@ -117,10 +155,9 @@ def _smoothed(mixture: BayesNetMixture, moments: Asked) -> BayesNetMixture:
     cpts = []
     for v, cpt in enumerate(mixture.cpts):
         parents = spec.parents[v]
-        rows = moments.noise(parents, all_assignments(spec.joint_shape(parents)))
-        rows = rows.reshape([spec.cards[p] for p in parents])
+        rows = _noise(moments, parents) if behind is None else behind[v]
         mine = weights.amin().expand_as(weights) if v in spec.uninfluenced else weights
-        behind = mine.reshape(-1, *(1 for _ in parents)) * rows
-        share = (PSEUDO_ROWS / (PSEUDO_ROWS + behind)).unsqueeze(-1)
+        own = mine.reshape(-1, *(1 for _ in parents)) * rows
+        share = (PSEUDO_ROWS / (PSEUDO_ROWS + own)).unsqueeze(-1)
         cpts.append((1 - share) * cpt + share / cpt.shape[-1])
     return replace(mixture, weights=weights, cpts=tuple(cpts))

@@ -1,6 +1,9 @@
 """One rule decides how certain an answer is; whoever prints, refuses or answers asks it.
 
 It hears, in this order, the graph (THEORY section 7a), the local rank (7b, 7c), and a table (15.3).
+Where vertices are numbers in bins (``MixtureSpec.coarse``), what the graph says holds for the raw
+numbers; the rank is that of a stand-in with categorical ones, and never says more than "local"; and
+what neither certifies is "by shape", unless no shape comes near U (18.5, 18.6).
 An answer that leans on U is weak where any of these holds:
 
     signal      p_S > 1e-4: views of U may carry no signal (``signal``);
@@ -23,6 +26,7 @@ from pyromix.identify.certificate import RESIDUAL_TOLERANCE, Certificate, graph_
 from pyromix.identify.certify import certify
 from pyromix.identify.graphical import GraphFacts, graph_facts
 from pyromix.identify.observed import observed_suffice
+from pyromix.identify.shape import shape_may_tell
 from pyromix.identify.signal import SIGNAL_LEVEL, Signal
 from pyromix.identify.sketch import MAX_SKETCHED_PARAMETERS, ancestral_part, sketch
 from pyromix.identify.stage import MomentStage
@@ -48,6 +52,8 @@ EQUAL_QUERY_RESIDUALS = 1e-9
 WORDS = {
     Certainty.GRAPHICAL: "identified",
     Certainty.LOCAL: "locally identified",
+    Certainty.DISCOVERED: "discovered",
+    Certainty.BY_SHAPE: "by shape",
     Certainty.WEAK: "weak",
     Certainty.UNCHECKED: "not checked",
     Certainty.NONE: "not identified",
@@ -122,6 +128,9 @@ class Findings:
         return tuple(found)
 
     def _without_signal(self, spec: MixtureSpec) -> bool:
+        if spec.coarse and self.signal is None:
+            # With numbers nothing but three views shows, whatever the noise, what a table says.
+            return True
         if not math.isnan(self.p_signal):
             return self.p_signal > SIGNAL_LEVEL or self._hardly_apart(spec)
         # Without a plan the stage had nothing to look at.
@@ -176,7 +185,9 @@ class Verdict:
         return Verdict(spec, queries, nothing, nothing, Ground.TOO_LARGE, facts)
 
     def decided(self, structural: Certainty, ground: Ground) -> Verdict:
-        """The verdict once graph and rank have spoken."""
+        """The verdict once graph and rank have spoken; they do not hear the shapes of numbers."""
+        if not structural.at_least(Certainty.BY_SHAPE) and shape_may_tell(self.spec):
+            structural = Certainty.BY_SHAPE
         return replace(self, structural=structural, level=structural, ground=ground)
 
     @property
@@ -198,6 +209,13 @@ class Verdict:
     def stage(self) -> MomentStage | None:
         """What the moment stage found; None where nobody looked."""
         return None if self.findings is None else self.findings.stage
+
+    @property
+    def of_found_graph(self) -> Verdict:
+        """The verdict where a search in the table found the graph: no firmer than that."""
+        if not self.level.at_least(Certainty.DISCOVERED):
+            return self
+        return replace(self, level=Certainty.DISCOVERED)
 
     def hearing(self, findings: Findings | None) -> Verdict:
         """The verdict after what a table showed."""

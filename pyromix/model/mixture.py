@@ -14,6 +14,7 @@ from pyromix.errors import DependentSourceError, SpecError
 from pyromix.model.arguments import device_of, flag, keep, listed, shown, whole
 from pyromix.model.cpd import TableCPD, check_table, permuted
 from pyromix.model.memory import check_numbers
+from pyromix.model.mixed import MixedMixture
 from pyromix.model.spec import SOURCE, MixtureSpec
 
 
@@ -275,6 +276,11 @@ def mixture_of(given: BayesNetMixture | Fitted) -> BayesNetMixture:
             f"{list(given.depends_on)}: an answer would depend on how these came about. Fit "
             "without covariates, or pass fit.mixture, the sources with their average weights",
             covariates=given.depends_on,
+        )
+    if isinstance(getattr(given, "mixture", given), MixedMixture):
+        raise SpecError(
+            f"expected tables of states, found a {type(given).__name__}, in which some variables "
+            "are numbers; ask the fit itself: fit.query(...), fit.effect(...), fit.simulate(...)"
         )
     if not isinstance(given, Fitted) or not isinstance(given.mixture, BayesNetMixture):
         raise SpecError(f"expected a mixture or a fit, found a {type(given).__name__}")

@@ -36,6 +36,7 @@ class NoteKind(StrEnum):
     SAMPLING = "sampling"
     MOMENTS_ONLY = "moments only"
     ROUTE = "route"
+    DISCOVERED = "discovered graph"
     UNKNOWN = "unknown"
 
 

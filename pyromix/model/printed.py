@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -61,15 +61,6 @@ class Printed:
         return f"<div><strong>{_said(self.title)}</strong>{body}</div>"
 
 
-def grid_of(records: Sequence[Any]) -> Grid:
-    """Return records of one dataclass as a table: fields are columns, numbers have six digits."""
-    rows = [
-        [value if isinstance(value, str) else f"{value:.6g}" for value in asdict(one).values()]
-        for one in records
-    ]
-    return Grid(list(asdict(records[0])), rows, n_left=0)
-
-
 def as_text(self: Any) -> str:
     """Return what ``self._printed()`` says, as text: a ``__str__``."""
     return self._printed().text()
@@ -99,22 +90,23 @@ def columns_of_text(header: Sequence[str], rows: Sequence[Sequence[str]], n_left
 
 
 def _table(grid: Grid) -> str:
-    """A table as an element."""
-    head = _row("th", grid.header, grid.n_left)
-    return f"<table>{head}{''.join(_row('td', row, grid.n_left) for row in grid.rows)}</table>"
+    """A table as an element; one that is wider than the page is scrolled, and not the page."""
+    rows = [_row("th", grid.header, grid.n_left)]
+    rows += [_row("td", row, grid.n_left) for row in grid.rows]
+    return f'<div style="overflow-x: auto"><table>{"".join(rows)}</table></div>'
 
 
 def _row(tag: str, cells: Sequence[str], n_left: int) -> str:
     sides = ["left" if i < n_left else "right" for i in range(len(cells))]
     found = (
-        f'<{tag} style="text-align: {side}">{_said(cell)}</{tag}>'
+        f'<{tag} style="text-align: {side}; padding: 0.1em 0.6em">{_said(cell, "pre")}</{tag}>'
         for side, cell in zip(sides, cells, strict=True)
     )
     return f"<tr>{''.join(found)}</tr>"
 
 
-def _said(text: str) -> str:
-    """A text as it may stand in an element, whoever wrote it."""
+def _said(text: str, space: str = "pre-wrap") -> str:
+    """A text as it may stand in an element, whoever wrote it; cells are not broken."""
     cut = text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}..."
     kept = "".join("\N{REPLACEMENT CHARACTER}" if c in CONTROLS else c for c in cut)
-    return f'<bdi style="white-space: pre-wrap">{escape(kept)}</bdi>'
+    return f'<bdi style="white-space: {space}">{escape(kept)}</bdi>'

@@ -25,7 +25,9 @@ class Certainty(Enum):
     """How firmly an answer is identified (THEORY section 7); ordered by ``at_least``.
 
     ``GRAPHICAL``: a plan recovers it, for almost all parameters, from the graph alone; ``LOCAL``:
-    no continuum of other answers fits as well; ``WEAK``: graph or rank would do, and the table does
+    no continuum of other answers fits as well; ``DISCOVERED``: so it would be, were the graph not
+    itself found by a search in the table; ``BY_SHAPE``: at most the shape assumed of a number, such
+    as a bell, singles it out (section 18.6); ``WEAK``: graph or rank would do, and the table does
     not show it; ``UNCHECKED``: the graph does not say, and the local certificate is too large to be
     computed, or did not settle it; ``NONE``: other answers fit as well, or nobody certified it.
     """
@@ -33,6 +35,8 @@ class Certainty(Enum):
     NONE = "none"
     UNCHECKED = "unchecked"
     WEAK = "weak"
+    BY_SHAPE = "shape"
+    DISCOVERED = "discovered"
     LOCAL = "local"
     GRAPHICAL = "graphical"
 

@@ -50,6 +50,10 @@ class MixtureSpec(Schema):
         source_states: names of the k sources; ``0..k-1`` when not given.
         roles: further labels that a graph carries, as ``(role, vertices)``; pgmpy's ``exposures``
             and ``outcomes`` live here.
+        coarse: vertices whose states are bins of a number X, ascending; the graph is about the
+            numbers. Bins may stand in a view, since functions of independent variables are
+            independent; nothing is conditioned on them, since A independent of B given X does not
+            make A independent of B given bin(X) (THEORY section 18.5).
 
     Raises:
         SpecError: names the offending variables, states or numbers.
@@ -61,6 +65,7 @@ class MixtureSpec(Schema):
     uninfluenced: frozenset[int] = frozenset()
     source_states: tuple[Hashable, ...] = ()
     roles: tuple[tuple[str, tuple[int, ...]], ...] = field(default=())
+    coarse: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,8 +99,10 @@ class MixtureSpec(Schema):
             raise SpecError(f"roles must be pairs of a name and its vertices, found {shown(roles)}")
         carried = ((role, _vertices(f"vertices of {role!r}", found)) for role, found in roles)
         keep(self, "roles", tuple(carried))
-        if unknown := [v for v in self.uninfluenced if not 0 <= v < n]:
-            raise SpecError(f"uninfluenced vertices must lie in 0..{n - 1}, found {unknown}")
+        keep(self, "coarse", tuple(sorted(set(_vertices("coarse", self.coarse)))))
+        for label, found in (("uninfluenced", self.uninfluenced), ("coarse", self.coarse)):
+            if unknown := [v for v in found if not 0 <= v < n]:
+                raise SpecError(f"{label} vertices must lie in 0..{n - 1}, found {unknown}")
         if unknown := [v for _, vs in self.roles for v in vs if not 0 <= v < n]:
             raise SpecError(f"vertices with a role must lie in 0..{n - 1}, found {unknown}")
 
@@ -109,6 +116,7 @@ class MixtureSpec(Schema):
         uninfluenced: Collection[str] = (),
         source_states: Sequence[Hashable] = (),
         roles: Mapping[str, Collection[str]] | None = None,
+        coarse: Collection[str] = (),
     ) -> MixtureSpec:
         """Build a spec from names, sorting the variables topologically.
 
@@ -123,6 +131,7 @@ class MixtureSpec(Schema):
             uninfluenced: names of the variables without an edge from U.
             source_states: names of the sources.
             roles: names of the variables that carry each role.
+            coarse: names of the variables whose states are bins of a number.
 
         Raises:
             SpecError: a name is unknown, the graph has a cycle, or a state list is unusable.
@@ -135,6 +144,7 @@ class MixtureSpec(Schema):
             ("parents given for", parents),
             *((f"parents of {name!r}", given) for name, given in parents.items()),
             ("uninfluenced", uninfluenced),
+            ("coarse", coarse),
             *((str(role), given) for role, given in carried.items()),
         ):
             names = listed(label, names, "names of variables")
@@ -160,6 +170,7 @@ class MixtureSpec(Schema):
                 for role, names in sorted(carried.items())
                 if names
             ),
+            coarse=tuple(number[name] for name in coarse),
         )
 
     def with_n_sources(self, n_sources: int, source_states: Sequence[Hashable] = ()) -> MixtureSpec:
@@ -206,6 +217,7 @@ class MixtureSpec(Schema):
             uninfluenced=[self.name(v) for v in parents if v in free],
             source_states=self.source_states,
             roles={role: [self.name(v) for v in vs if v in parents] for role, vs in self.roles},
+            coarse=[self.name(v) for v in self.coarse if v in parents],
         )
 
     # -- what the source adds to the schema --------------------------------------------------

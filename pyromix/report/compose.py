@@ -10,6 +10,7 @@ from os import PathLike
 from typing import Any
 
 from pyromix.criticism.candidates import Selection
+from pyromix.criticism.graph.result import GraphCheck
 from pyromix.errors import PyromixWarning, QueryError
 from pyromix.fitting.record import Fit
 from pyromix.model.arguments import flag, path_of, shown
@@ -21,6 +22,7 @@ from pyromix.report.numbers import count
 from pyromix.report.sections.answers import effect_section, sensitivity_section
 from pyromix.report.sections.fitting import data_section, k_section, starts_section
 from pyromix.report.sections.glossary import glossary_section
+from pyromix.report.sections.graph import graph_section
 from pyromix.report.sections.identification import plan_section, signal_section
 from pyromix.report.sections.record import predictive_section, reproducibility_section
 from pyromix.report.sections.sources import sources_section
@@ -37,6 +39,7 @@ SECTIONS = (
     sources_section,
     effect_section,
     sensitivity_section,
+    graph_section,
     predictive_section,
     reproducibility_section,
     glossary_section,
@@ -52,6 +55,7 @@ def make_report(
     contrast: Sequence[Hashable] | None = None,
     outcome_state: Any = ...,
     selection: Selection | None = None,
+    graph: GraphCheck | None = None,
     sensitivity: bool = True,
     show: bool | None = None,
     advice: Advice = PYTHON,
@@ -66,6 +70,7 @@ def make_report(
         contrast: ``(from, to)`` states of the treatment; the first and the last when left out.
         outcome_state: as in ``effect``.
         selection: of ``px.select_n_sources``, for the table over k.
+        graph: of ``fit.graph_check``, for a section on the edges that the table asks for.
         sensitivity: also fit what ``sensitivity`` varies, a few times the work of the fit.
         show: whether the text is printed; by default where no path is given.
         advice: how to go on, in the words of the door that was used.
@@ -87,18 +92,21 @@ def make_report(
         raise QueryError(
             f"selection must be what px.select_n_sources returns, found {shown(selection)}"
         )
+    if graph is not None and not isinstance(graph, GraphCheck):
+        raise QueryError(f"graph must be what fit.graph_check returns, found {shown(graph)}")
     question = find_question(fit, treatment, outcome, contrast, outcome_state)
     with warnings.catch_warnings(record=True) as caught:
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
         warnings.simplefilter("always", PyromixWarning)
-        subject = look_at(fit, question, selection, vary=sensitivity, advice=advice)
+        subject = look_at(fit, question, selection, graph, vary=sensitivity, advice=advice)
     said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
     subject = replace(subject, notes=tuple(dict.fromkeys(said)))
     with warnings.catch_warnings():
         # Of the profile of sources: it describes, and answers nothing.
         warnings.simplefilter("ignore", PyromixWarning)
         letter = write_letter(subject).reworded(advice.words)
-        sections = tuple(section(subject).reworded(advice.words) for section in SECTIONS)
+        asked = [section for section in SECTIONS if section is not graph_section or graph]
+        sections = tuple(section(subject).reworded(advice.words) for section in asked)
     report = Report(
         _title(subject),
         _about(subject),

@@ -7,15 +7,20 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pyromix.answers.mixed.effect import MixedEffect
 from pyromix.criticism.discrepancy import PredictiveCheck
+from pyromix.criticism.mixed_prediction import MixedPredictiveCheck
 from pyromix.errors import FileError, QueryError
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.fitting.record import Fit
+from pyromix.fitting.regression import Regression
 from pyromix.formats.disk import write_files
 from pyromix.model.arguments import path_of, shown
 from pyromix.model.spec import near_matches
 from pyromix.report.facts.effects import Effects
 from pyromix.report.facts.question import Question
 from pyromix.report.markdown import markdown
+from pyromix.report.mixed.question import MixedQuestion
 from pyromix.report.parts import Letter, Section
 from pyromix.report.text import text
 
@@ -44,10 +49,10 @@ class Report:
     about: str
     letter: Letter
     sections: tuple[Section, ...]
-    fit: Fit
-    question: Question | None
-    effects: Effects | None
-    check: PredictiveCheck | None
+    fit: Fit | MixedRecord | Regression
+    question: Question | MixedQuestion | None
+    effects: Effects | MixedEffect | None
+    check: PredictiveCheck | MixedPredictiveCheck | None
 
     def section(self, key: str) -> Section:
         """Return one section.

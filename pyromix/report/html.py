@@ -13,8 +13,15 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from pyromix.answers.mixed.effect import MixedEffect
+from pyromix.criticism.mixed_prediction import MixedPredictiveCheck
 from pyromix.errors import PyromixError, PyromixWarning
+from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.fitting.record import Fit
+from pyromix.fitting.regression import Regression
 from pyromix.report.facts.headline import find_headline
+from pyromix.report.mixed.plots import draw_mixed
+from pyromix.report.mixed.question import MixedQuestion
 from pyromix.report.parts import Drawing
 from pyromix.report.plots.canvas import Sheet, wrap_texts
 from pyromix.report.plots.draw import draw
@@ -67,7 +74,9 @@ def page(report: Report) -> str:
 
 def _drawn(report: Report, drawings: tuple[Drawing, ...], key: str) -> list[Picture]:
     """The plots of a part; one that cannot be drawn is left out, its section says why."""
-    found = []
+    found, fit = [], report.fit
+    if isinstance(fit, Regression):
+        return found  # its sections have none
     for drawing in drawings:
         pictures = {}
         try:
@@ -75,7 +84,7 @@ def _drawn(report: Report, drawings: tuple[Drawing, ...], key: str) -> list[Pict
                 # The sections have said it.
                 warnings.simplefilter("ignore", PyromixWarning)
                 for name, sheet in SHEETS.items():
-                    axes = _axes(report, drawing.kind, sheet)
+                    axes = _axes(report, fit, drawing.kind, sheet)
                     wrap_texts(axes, sheet.width)
                     pictures[name] = svg(axes, f"{key}-{drawing.kind}-{name}", sheet)
         except PyromixError:
@@ -84,9 +93,15 @@ def _drawn(report: Report, drawings: tuple[Drawing, ...], key: str) -> list[Pict
     return found
 
 
-def _axes(report: Report, kind: str, sheet: Sheet) -> Axes:
+def _axes(report: Report, fit: Fit | MixedRecord, kind: str, sheet: Sheet) -> Axes:
     """Draw, from what the report has worked out already."""
-    fit, question, effects = report.fit, report.question, report.effects
+    question, effects = report.question, report.effects
+    if isinstance(fit, MixedRecord):
+        asked = question if isinstance(question, MixedQuestion) else None
+        return draw_mixed(kind, fit, asked, sheet)
+    assert not isinstance(question, MixedQuestion)
+    assert not isinstance(effects, MixedEffect)
+    assert not isinstance(report.check, MixedPredictiveCheck)
     if question is not None and effects is not None:
         if kind == "headline":
             return draw_headline(question, find_headline(fit.spec, effects), sheet)

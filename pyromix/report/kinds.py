@@ -13,3 +13,10 @@ PLOT_KINDS = {
     "trace": "where the starts ended, or the draws",
 }
 """What ``fit.plot`` draws."""
+
+MIXED_PLOT_KINDS = {
+    "network": "the graph, with the views of the plan, treatment and outcome marked",
+    "sources": "densities and shares of the variables within each source",
+    "dose_response": "the outcome along settings of the treatment, set and seen",
+}
+"""What ``fit.plot`` draws of a fit with numbers."""

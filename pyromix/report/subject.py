@@ -9,6 +9,7 @@ from pyromix.answers.heard import hear
 from pyromix.criticism.candidates import Selection
 from pyromix.criticism.checking import IdentifiabilityReport, report_on
 from pyromix.criticism.discrepancy import PredictiveCheck
+from pyromix.criticism.graph.result import GraphCheck
 from pyromix.criticism.prediction import predictive_check
 from pyromix.criticism.sensitivity import Sensitivity, sensitivity
 from pyromix.errors import QueryError
@@ -39,6 +40,7 @@ class Subject:
         sensitivity: of P(outcome | do(treatment)) in both arms, if wanted.
         check: of the predictions, where there is a table.
         advice: how to go on, at the door the report was asked at.
+        graph: the table on the edges of the graph, if one was handed in.
         notes: why something is missing, and warnings on the way.
     """
 
@@ -52,6 +54,7 @@ class Subject:
     sensitivity: Sensitivity | None
     check: PredictiveCheck | None
     advice: Advice = PYTHON
+    graph: GraphCheck | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -59,6 +62,7 @@ def look_at(
     fit: Fit,
     question: Question | None,
     selection: Selection | None,
+    graph: GraphCheck | None = None,
     *,
     vary: bool,
     advice: Advice = PYTHON,
@@ -69,6 +73,7 @@ def look_at(
         fit: who is reported on.
         question: the effect, where there is one.
         selection: over k.
+        graph: of its edges.
         vary: whether the fit is varied.
         advice: of the door.
     """
@@ -83,19 +88,23 @@ def look_at(
         # Both arms of the effect are two scenarios of one question.
         varied = sensitivity(fit, question.outcome, {question.treatment: list(question.contrast)})
     effects = None if question is None else find_effects(fit, question)
+    identified = report_on(
+        fit.spec,
+        outcome=None if question is None else question.outcome,
+        treatment=None if question is None else question.treatment,
+        findings=_heard(fit, question, stage),
+    )
+    if fit.graph_was_found:
+        identified = replace(identified, found=identified.found.of_found_graph)
     return Subject(
         fit=fit,
         question=question,
-        identified=report_on(
-            fit.spec,
-            outcome=None if question is None else question.outcome,
-            treatment=None if question is None else question.treatment,
-            findings=_heard(fit, question, stage),
-        ),
+        identified=identified,
         stage=stage,
         effects=effects,
         bounds="there is no effect" if effects is None else find_bounds(fit, effects),
         selection=selection,
+        graph=graph,
         sensitivity=varied,
         check=None if no_table else predictive_check(fit),
         advice=advice,

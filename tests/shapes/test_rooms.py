@@ -183,6 +183,11 @@ def test_products_and_graphs_are_checked(spec, frame):
     px.measure_next(nx.DiGraph([("X", "Y")]), 2, outcome="Y", treatment="X").to_frame()
 
 
+def test_graphs_are_put_to_a_table_and_searched_for(spec, frame):
+    px.graph_check(spec, frame, n_simulated=3).to_frame()
+    px.discover(frame, 1, n_starts=1)
+
+
 def test_coins_are_found(capsys):
     px.identify_iid([1, 0.5, 0.34, 0.26], 2)
     found = px.fit_iid([0, 1, 5, 6, 9, 8] * 20, 9, 2)

@@ -1,19 +1,24 @@
-"""What verdicts and intervals of large models cost, in CPU time and memory.
+"""What verdicts, intervals and fits of large models cost, in CPU time and memory.
 
-python tests/studies/scale.py certificates, or intervals. Three states, three parents each, k = 3,
-one thread. Certificates: parents anywhere before; the time of a sketch of all parameters, and its
-exponent in their number. Intervals: parents among the six vertices before, so that questions are
-quick; 10,000 rows of a planted mixture, EM from it as far as ``fit`` climbs, a pseudo-count of one
-per cell; a standard error in E-steps, sources as drawn, half and a quarter as far apart, and its
-relative error where the matrix is formed. The figures stand in docs/limits.md.
+python tests/studies/scale.py certificates, intervals, growth or walls. Three states, three parents
+each, k = 3, one thread. Certificates: parents anywhere before; the time of a sketch of all
+parameters, and its exponent in their number. Intervals: parents among the six vertices before, so
+that questions are quick; 10,000 rows of a planted mixture, EM from it as far as ``fit`` climbs, a
+pseudo-count of one per cell; a standard error in E-steps, sources as drawn, half and a quarter as
+far apart, and its relative error where the matrix is formed. Growth: CPU time of a default fit as
+one of rows, vertices, sources and states grows and the others stay (two parents each, 20 vertices,
+k = 3, three states, 10,000 rows), and the exponent. Walls: what is said of sizes that are refused.
+The figures stand in docs/limits.md.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import resource
 import sys
 import time
+import warnings
 from functools import partial
 
 import numpy as np
@@ -124,6 +129,85 @@ def intervals() -> None:
             print(f"{line}; {memory:.0f} MiB", flush=True)
 
 
+GROWING = {
+    "rows": (1_000, 3_000, 10_000, 30_000, 100_000),
+    "vertices": (10, 20, 40, 80),
+    "sources": (2, 3, 5, 8),
+    "states": (2, 3, 5, 8),
+}
+
+
+def planted(rows: int = 10_000, vertices: int = 20, sources: int = 3, states: int = 3):
+    """A table of a random mixture, two parents among the three vertices before each."""
+    rng = random.Random(0)
+    names = [f"V{i:03d}" for i in range(vertices)]
+    parents = {
+        v: sorted(rng.sample(names[max(0, i - 3) : i], min(2, i))) for i, v in enumerate(names)
+    }
+    spec = px.MixtureSpec.from_parents(dict.fromkeys(names, tuple(range(states))), parents, sources)
+    return spec, px.Counts.from_codes(spec, sample(px.random_mixture(spec, 0), rows, 0)[0])
+
+
+def growth() -> None:
+    """Default fits, one direction after the other."""
+    warnings.simplefilter("ignore")
+    for direction, sizes in GROWING.items():
+        times = []
+        for size in sizes:
+            spec, counts = planted(**{direction: size})
+            px.fit(spec, counts, n_init=0, prior=None, max_iter=2, show_progress=False)
+            took, fit = seconds(lambda s=spec, c=counts: px.fit(s, c, show_progress=False))
+            times.append(took)
+            print(
+                f"{size:,} {direction}, {spec.n_parameters:,} parameters: {took:.2f} s, "
+                f"{len(fit.climb.log_likelihoods)} starts ended, {fit.n_iter} steps of the best",
+                flush=True,
+            )
+        slope = np.polyfit(np.log(sizes), np.log(times), 1)[0]
+        print(f"exponent in {direction}: {slope:.2f}", flush=True)
+
+
+def walls() -> None:
+    """The first size that is refused in each direction, and what is said."""
+    names = [f"V{i:02d}" for i in range(30)]
+    states = dict.fromkeys(names, (0, 1))
+    chain = {b: [a] for a, b in itertools.pairwise(names)}
+    small, counts = planted(100, 6)
+
+    def fitted(spec: px.MixtureSpec, **options) -> None:
+        rows = torch.zeros(2, spec.n_variables, dtype=torch.int8)
+        px.fit(spec, px.Counts.from_codes(spec, rows), show_progress=False, **options)
+
+    refused = {
+        "sources": lambda: px.MixtureSpec.from_parents(states, chain, 4_097),
+        "parents": lambda: fitted(
+            px.MixtureSpec.from_parents(states, {names[-1]: names[:-1]}, 2), prior=None
+        ),
+        "starts": lambda: px.fit(small, counts, n_init=10**8, show_progress=False),
+        "treewidth": lambda: px.query(
+            px.random_mixture(px.MixtureSpec.from_parents(*dense_states(80, 12)), 0),
+            "V079",
+            {"V000": 0},
+        ),
+    }
+    for direction, ask in refused.items():
+        try:
+            ask()
+            print(f"{direction}: not refused")
+        except px.PyromixError as error:
+            print(f"{direction}: {type(error).__name__}: {error}")
+
+
+def dense_states(n: int, parents: int):
+    """Binary states, parents drawn among all vertices before, and k = 2."""
+    rng = random.Random(0)
+    names = [f"V{i:03d}" for i in range(n)]
+    drawn = {v: sorted(rng.sample(names[:i], min(parents, i))) for i, v in enumerate(names)}
+    return dict.fromkeys(names, (0, 1)), drawn, 2
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"certificates": certificates, "intervals": intervals}[sys.argv[1]]()
+    {"certificates": certificates, "intervals": intervals, "growth": growth, "walls": walls}[
+        sys.argv[1]
+    ]()

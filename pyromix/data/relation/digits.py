@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from pyromix.data.bins import edges_of
 from pyromix.data.cells import levels_of
 from pyromix.data.codes import MAX_KEY, smallest_dtype
 from pyromix.data.columns import state_numbers
-from pyromix.data.relation.sql import quoted_name, value
+from pyromix.data.relation.sql import NAME, quoted_name, value
 from pyromix.data.relation.table import RelationTable
 from pyromix.data.repairs import Repair
 from pyromix.model.schema import Schema
@@ -39,6 +40,9 @@ class Digit:
         rows: of each value the number of rows that have it.
         card: number of states.
         repairs: cells that are read differently.
+        cut: edges between the intervals that are the states of a column of numbers; then
+            ``values`` are state numbers.
+        marks: numbers of such a column that stand for a missing cell.
     """
 
     name: str
@@ -47,6 +51,8 @@ class Digit:
     rows: Int[np.ndarray, " values"]
     card: int
     repairs: tuple[Repair, ...]
+    cut: tuple[float, ...] = ()
+    marks: tuple[float, ...] = ()
 
     @property
     def shift(self) -> int:
@@ -70,6 +76,8 @@ class Digit:
             kind: what the column holds, see ``sql.KINDS``.
         """
         column = quoted_name(self.name)
+        if self.cut:
+            return interval(column, self.cut, self.marks, self.shift)
         seen = [(v, int(s)) for v, s in zip(self.values, self.states, strict=True) if s >= 0]
         gaps = [v for v, s in zip(self.values, self.states, strict=True) if s < 0]
         if kind == "integer" and gaps in ([], [None]):
@@ -102,9 +110,10 @@ class Packed:
         Raises:
             DataError: a value is no state.
         """
-        table.look(schema.variables)
+        cut = cut_in_engine(table, schema)
+        table.look([name for name in schema.variables if name not in cut])
         return Packed(schema, tuple(
-            _digit(table, name, states)
+            _interval_digit(table, name, cut[name]) if name in cut else _digit(table, name, states)
             for name, states in zip(schema.variables, schema.states, strict=True)
         ))  # fmt: skip
 
@@ -174,6 +183,43 @@ def _digit(table: RelationTable, name: str, states: Sequence[Any]) -> Digit:
         len(states),
         (*levels.repairs, *said),
     )
+
+
+def cut_in_engine(table: RelationTable, schema: Schema) -> dict[str, tuple[float, ...]]:
+    """Edges of the columns of numbers whose states are intervals; see ``bins.in_intervals``."""
+    found = {
+        name: edges_of(states)
+        for name, states in zip(schema.variables, schema.states, strict=True)
+        if table.is_numeric(name)
+    }
+    return {name: edges for name, edges in found.items() if edges}
+
+
+def interval(column: str, edges: Sequence[float], marks: Sequence[float], shift: int) -> str:
+    """SQL for the interval of a number, plus a shift; one below that where the cell is missing.
+
+    Args:
+        column: quoted.
+        edges: an edge belongs to the interval above it.
+        marks: numbers that stand for a missing cell.
+        shift: 1 where a cell is missing, else 0.
+    """
+    number = f"CAST({column} AS DOUBLE)"
+    # Engines that have nan hold it above all numbers, and agree on how it is written alone
+    gaps = [f"{column} IS NULL", f"LOWER(CAST({number} AS TEXT)) = 'nan'"]
+    gaps += [f"{number} = {value(mark)}" for mark in marks]
+    below = [f"WHEN {number} < {value(edge)} THEN {i + shift}" for i, edge in enumerate(edges)]
+    cases = [f"WHEN {' OR '.join(gaps)} THEN {shift - 1}", *below]
+    return f"CAST(CASE {' '.join(cases)} ELSE {len(edges) + shift} END AS BIGINT)"
+
+
+def _interval_digit(table: RelationTable, name: str, edges: tuple[float, ...]) -> Digit:
+    marks = tuple(table.marks.numbers(name))
+    digit = interval(quoted_name(name), edges, marks, 0)
+    found = table.engine.answer(f"SELECT {digit} AS digit, COUNT(*) AS n FROM {NAME} GROUP BY 1")
+    states = found.column("digit").to_numpy().astype(np.int64)
+    rows = found.column("n").to_numpy().astype(np.int64)
+    return Digit(name, tuple(states.tolist()), states, rows, len(edges) + 1, (), edges, marks)
 
 
 def _balanced_sum(terms: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,10 @@ from pyromix.data.marks import marks_of
 from pyromix.data.reading import RawTable, read_frame
 from pyromix.data.relation.engines import engine_of
 from pyromix.data.relation.paths import relation_of_path
-from pyromix.data.relation.sql import NAME
+from pyromix.data.relation.sql import NAME, quoted_name
 from pyromix.data.relation.table import RelationTable
+from pyromix.errors import DataError
+from pyromix.model.memory import check_numbers
 
 
 def read_table(
@@ -48,14 +51,31 @@ def relation_of(data: Any, dialect: Dialect = SNIFF) -> RelationTable | None:
     return None if engine is None else RelationTable.of(engine)
 
 
-def read_rows(data: Any, missing_values: Any = None) -> RawTable:
+def read_rows(
+    data: Any, missing_values: Any = None, columns: Sequence[str] | None = None
+) -> RawTable:
     """Read whatever ``read_table`` accepts row by row, a relation into memory too.
 
+    Args:
+        data: as in ``read_table``.
+        missing_values: as in ``read_table``.
+        columns: of a relation, those that are wanted; all of them when left out.
+
     Raises:
-        FileError, DataError: as of ``read_table``.
+        FileError, DataError: as of ``read_table``; or a relation that is larger than memory
+            allows.
     """
     table = read_table(data, missing_values)
     if isinstance(table, RawTable):
         return table
-    frame = eager(table.engine.answer(f"SELECT * FROM {NAME}"))
+    names = table.columns if columns is None else columns
+    check_numbers(
+        f"{table.n_rows} rows of {table.where} with {len(names)} columns, one by one, in memory",
+        table.n_rows * len(names),
+        "pass a sample of the rows, only the columns that are asked about, or numbers cut into "
+        "states",
+        DataError,
+    )
+    listed = ", ".join(map(quoted_name, names))
+    frame = eager(table.engine.answer(f"SELECT {listed} FROM {NAME}"))
     return RawTable(frame, table.text, table.marks, table.said, table.left_out)

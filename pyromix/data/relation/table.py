@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -20,6 +21,9 @@ from pyromix.errors import DataError
 
 LARGEST_OF_A_PAIR = 2**20
 """Integers beyond are not told by their sum, which may pass what an engine holds exactly."""
+
+FLOATS = re.compile(r"FLOAT[48]?|REAL|DOUBLE|float(16|32|64)")
+"""Types of floating-point numbers, as DuckDB and Ibis call them."""
 
 AT_ONCE = 50
 """Columns that one query looks at."""
@@ -67,6 +71,7 @@ class RelationTable:
     enums: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     decimal_commas: bool = False
     _seen: dict[str, Column | TooManyValuesError] = field(default_factory=dict, repr=False)
+    _fractions: dict[str, bool] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def of(
@@ -97,6 +102,27 @@ class RelationTable:
         if isinstance(found, TooManyValuesError):
             raise found
         return found
+
+    def is_numeric(self, name: str) -> bool:
+        """Whether the engine holds a column as numbers."""
+        return self.engine.kinds[name] in ("integer", "number")
+
+    def has_fractions(self, name: str) -> bool:
+        """Whether a column of floating-point numbers holds one that is not whole; remembered."""
+        if not self._fractions:
+            floats = [c for c in self.columns if FLOATS.fullmatch(self.engine.types[c])]
+            cases = [
+                f"MAX(CASE WHEN {quoted_name(c)} <> FLOOR({quoted_name(c)}) THEN 1 ELSE 0 END)"
+                for c in floats
+            ]
+            found: list[Any] = []
+            if floats:
+                listed = ", ".join(f"{case} AS c{i}" for i, case in enumerate(cases))
+                (row,) = self.engine.answer(f"SELECT {listed} FROM {NAME}").to_pylist()
+                found = list(row.values())
+            self._fractions.update(dict.fromkeys(self.columns, False))
+            self._fractions.update({c: bool(n) for c, n in zip(floats, found, strict=True)})
+        return self._fractions[name]
 
     def look(self, names: Sequence[str]) -> None:
         """Look at several columns at once, one query for those of one type.

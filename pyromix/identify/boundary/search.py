@@ -26,7 +26,7 @@ from typing import Any
 import networkx as nx
 
 from pyromix.errors import PlanError
-from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily, given_text
+from pyromix.identify.boundary.plan import BoundaryPlan, RunFamily, given_text, set_text
 from pyromix.identify.boundary.sets import BoundaryGraph, IndependentSet
 from pyromix.model.spec import MixtureSpec
 
@@ -174,7 +174,9 @@ def _no_plan(
             f"expected variables that {spec.source!r} points at, found none: the data say nothing "
             f"of {spec.n_sources} sources; look at `uninfluenced`"
         )
-    largest = max((s for found in sets.values() for s in found), key=lambda s: len(s.members))
+    every = [s for found in sets.values() for s in found]
+    largest = max(every, key=lambda s: len(s.members), default=None)
+    held = "none" if largest is None else f"{len(largest.members)}, {given_text(spec, largest)}"
     stuck = {v: [s for s in sets[v] if s in candidates] for v in missing}
     reasons = [_too_small(graph, v, sets[v]) for v, found in stuck.items() if not found]
     reasons += [
@@ -185,8 +187,8 @@ def _no_plan(
     more = f", and {len(reasons) - 3} more variables" if len(reasons) > 3 else ""
     return PlanError(
         f"expected, around every variable, an independent set that shows {spec.n_sources} sources, "
-        f"at least {graph.n_needed} variables here; the largest found has {len(largest.members)}, "
-        f"{given_text(spec, largest)}. {'; '.join(reasons[:3])}{more}. Ask for fewer sources, "
+        f"at least {graph.n_needed} variables here; the largest found has {held}. "
+        f"{'; '.join(reasons[:3])}{more}. Ask for fewer sources, "
         'observe more variables, or use method="auto" or "em", which need no disjoint Markov '
         "boundaries",
         uncovered=tuple(spec.name(v) for v in missing),
@@ -196,6 +198,9 @@ def _no_plan(
 def _too_small(graph: BoundaryGraph, v: int, found: Sequence[IndependentSet]) -> str:
     """Why no run around a vertex shows k sources."""
     spec = graph.spec
+    if not found:
+        bins = set_text(spec, spec.coarse)
+        return f"every run around {spec.name(v)} would condition on bins of a number, of {bins}"
     if any(graph.shows_sources(s.members) for s in found):
         return f"every run around {spec.name(v)} has too many assignments"
     largest = max(found, key=lambda s: len(s.members))

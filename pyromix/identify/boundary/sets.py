@@ -89,6 +89,7 @@ class BoundaryGraph:
         self._boundaries = [_bits(spec.markov_boundary(v)) for v in vertices]
         self._logs = [math.log2(spec.card(v)) for v in range(spec.n_variables)]
         self._descendants = [_bits(spec.descendants([v]) - {v}) for v in vertices]
+        self._coarse = _bits(spec.coarse)
 
     def independent_set(self, members: Iterable[int]) -> IndependentSet:
         """Find what a set is conditioned on, perhaps to see that it is not independent."""
@@ -136,7 +137,8 @@ class BoundaryGraph:
         and can be aligned are not extended.
         """
         found: dict[IndependentSet, float] = {}
-        frontier = {self._conditioned([vertex]): (vertex,)}
+        given = self._conditioned([vertex])
+        frontier = {given: (vertex,)} if self._separates(given, [vertex]) else {}
         while frontier:
             grown: dict[int, tuple[int, ...]] = {}
             for given, chosen in frontier.items():
@@ -148,7 +150,9 @@ class BoundaryGraph:
                 for v in self.influenced:
                     if v not in members and not given >> v & 1:
                         larger = self._conditioned([*chosen, v], given)
-                        if not larger & _bits([*chosen, v]):
+                        if not larger & _bits([*chosen, v]) and self._separates(
+                            larger, [*chosen, v]
+                        ):
                             grown.setdefault(larger, (*chosen, v))
             costs = {given: self._cost(given) for given in grown}
             cheapest = sorted(grown, key=lambda g, costs=costs: (costs[g], g))[:BEAM]
@@ -182,8 +186,19 @@ class BoundaryGraph:
         return tuple(
             v
             for v in self.influenced
-            if not given >> v & 1 and not self._boundary(v, given) & ~given
+            if not given >> v & 1
+            and not self._boundary(v, given) & ~given
+            and self._separates(given, [v])
         )
+
+    def _separates(self, given: int, members: Iterable[int]) -> bool:
+        """Whether COND, and what unzipping its members divides by, is free of bins of numbers.
+
+        Bins separate nothing; and the table of a number given its Markov boundary is divided by
+        those of its children given the number.
+        """
+        bins = (v for v in members if self._coarse >> v & 1)
+        return not given & self._coarse and not any(given & self._descendants[v] for v in bins)
 
     def _completed(self, members: tuple[int, ...]) -> IndependentSet:
         """Drop from COND what no member needs, then take all members that what is left admits."""

@@ -2,6 +2,15 @@
 
 A family is covered where what of it lies outside Z is d-separated from views that together can show
 k sources (THEORY section 5.3). The fewer vertices a view has, the more it covers.
+
+A number may be in a view, in a family that a view covers, and among what carries labels: given U
+and Z, functions phi of a view A and psi of the raw numbers W that A is separated from have
+
+    E[phi(A) psi(W) | z] = sum over u of P(u | z) E[phi(A) | u, z] E[psi(W) | u, z]
+
+whatever psi is, so that the law of raw W within a source is known (section 18.5), and with it that
+of a vertex given its parents. A vertex that U does not point at has its law given its parents from
+P(V). Neither Z nor the parents of a layer may hold bins of a number: they separate nothing.
 """
 
 from __future__ import annotations
@@ -118,13 +127,14 @@ def layers(spec: MixtureSpec, covered: Sequence[int]) -> tuple[tuple[int, ...], 
         spec: the structure.
         covered: vertices whose CPT is known to begin with.
     """
-    known, rounds = set(covered), []
+    known, rounds, coarse = set(covered), [], set(spec.coarse)
     ancestral = _ancestral(spec, known)
     while True:
         layer = [
             v
             for v, parents in enumerate(spec.parents)
             if v not in known
+            and not coarse.intersection(parents)
             and ancestral.issuperset(parents)
             and len(ancestral) > len(parents)
             and rank_bound(spec, ancestral.difference(parents), parents) >= spec.n_sources

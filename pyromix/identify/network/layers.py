@@ -133,6 +133,7 @@ def _part(
         spec.n_sources,
         source=spec.source,
         uninfluenced=[name for v, name in zip(known, names, strict=True) if v in spec.uninfluenced],
+        coarse=[name for v, name in zip(known, names, strict=True) if v in spec.coarse],
     )
     return BayesNetMixture(part, weights, tuple(cpts[v] for v in known))
 

@@ -24,6 +24,7 @@ from pyromix.identify.network.covering import complete_plan
 from pyromix.identify.network.plan import Plan, Run
 from pyromix.identify.network.separation import rank_bound
 from pyromix.identify.product.search import (
+    GOOD_SEPARATION,
     Trial,
     judged,
     most_precise,
@@ -84,6 +85,7 @@ class SolvedRun:
         singles: per vertex of a view its table ``(r, k, card)``, the missing state included.
         status: a ``Status`` per stratum.
         diagnostics: per stratum.
+        n_drawn: how many rows of the table were drawn for it; 0 where it saw all of them.
     """
 
     plan: Plan
@@ -95,6 +97,7 @@ class SolvedRun:
     singles: dict[int, Float[Tensor, "r k _"]]
     status: Int[Tensor, " r"]
     diagnostics: ProductDiagnostics
+    n_drawn: int = 0
 
     @property
     def run(self) -> Run:
@@ -113,7 +116,11 @@ class SolvedRun:
 
 
 def solve_plans(
-    moments: MomentSource, plans: Sequence[Plan], rng: np.random.Generator
+    moments: MomentSource,
+    plans: Sequence[Plan],
+    rng: np.random.Generator,
+    *,
+    settle: bool = False,
 ) -> SolvedRun:
     """Solve the runs of several plans, and keep the one with the most precise sources.
 
@@ -121,10 +128,12 @@ def solve_plans(
         moments: data, or a population.
         plans: of one spec; complete ones first.
         rng: of the choice of view vertices and of random combinations.
+        settle: for the first complete plan whose first look shows all sources ``GOOD_SEPARATION``
+            standard errors apart, and for that look: a start for EM need not be more precise.
     """
     moments = asked(moments, plans[0].spec)
     looks: list[_Solved] = []
-    work = 0
+    work, enough = 0, False
     for plan in plans:
         if looks and looks[0].plan.complete and not plan.complete:
             break
@@ -132,13 +141,16 @@ def solve_plans(
             chosen = complete_plan(plan.spec, views, plan.runs[0].conditioning)
             looks.append(_solve(moments, chosen, rng, ROWS_OF_A_FIRST_LOOK))
             work += looks[-1].trial.patterns.rows.shape[0]
-            if len(looks) >= MAX_TRIALS or work > MAX_PATTERN_WORK:
+            enough = len(looks) >= MAX_TRIALS or work > MAX_PATTERN_WORK
+            enough = enough or (settle and plan.complete and looks[-1].sharp)
+            if enough:
                 break
-        if len(looks) >= MAX_TRIALS or work > MAX_PATTERN_WORK:
+        if enough:
             break
-    best = _best(moments, looks, rng)
+    settled = settle and looks[-1].plan.complete and looks[-1].sharp
+    best = looks[-1] if settled else _best(moments, looks, rng)
     plan, first, assignments = best.plan, best.trial, best.assignments
-    final = most_precise([first, sharpened(first, first.patterns, rng)])
+    final = first if settled else most_precise([first, sharpened(first, first.patterns, rng)])
     singles, moved = view_tables(final.solved, final.patterns)
     status, diagnostics = judged(first.solved, final.solved, final.patterns.n_rows, moved)
     mass = moments.mass(plan.runs[0].conditioning, assignments)
@@ -152,6 +164,7 @@ def solve_plans(
         {final.columns[c]: table for c, table in singles.items()},
         status,
         diagnostics,
+        0 if best.on_all_rows else int(first.patterns.n_rows.sum()),
     )
 
 
@@ -163,6 +176,11 @@ class _Solved:
     trial: Trial
     assignments: Int[Tensor, "r c"]
     on_all_rows: bool
+
+    @property
+    def sharp(self) -> bool:
+        """Whether it shows all sources, and far apart."""
+        return self.trial.shown >= ENOUGH_SHOWN and self.trial.separation > GOOD_SEPARATION
 
 
 def _best(moments: Asked, looks: list[_Solved], rng: np.random.Generator) -> _Solved:

@@ -150,15 +150,17 @@ def _merit(plan: Plan) -> tuple[int, ...]:
 def separators(spec: MixtureSpec, size: int, most: int = SEPARATORS) -> list[tuple[int, ...]]:
     """Conditioning sets of one size; where they are many, of the vertices with most neighbours.
 
+    Never of bins of a number: they separate nothing that the number separates.
+
     Args:
         spec: the graph.
         size: number of vertices.
         most: how many sets at most.
     """
-    n = spec.n_variables
-    degree = [len(spec.parents[v]) + len(spec.children[v]) for v in range(n)]
-    ranked = sorted(range(n), key=lambda v: -degree[v])
-    pool = n
+    usable = [v for v in range(spec.n_variables) if v not in spec.coarse]
+    degree = [len(found) + len(spec.children[v]) for v, found in enumerate(spec.parents)]
+    ranked = sorted(usable, key=lambda v: -degree[v])
+    pool = len(usable)
     while pool > size and math.comb(pool, size) > most:
         pool -= 1
     return [

@@ -13,15 +13,17 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from pyromix.data.asking import Asked, asked
-from pyromix.data.moments import MomentSource, Rows
+from pyromix.data.moments import MomentSource
 from pyromix.errors import IdentificationError, RankError, SeparationError
 from pyromix.exact.likelihood import log_prob
+from pyromix.exact.rows import CellIndex
 from pyromix.identify.align import Alignment, align
 from pyromix.identify.network.covering import Conditioned, layers
 from pyromix.identify.network.layers import regress_layer
@@ -103,6 +105,7 @@ def identify_network(
     *,
     plans: Sequence[Plan] = (),
     random_state: RandomState = 0,
+    settle: bool = False,
 ) -> NetworkSolution:
     """Recover a mixture of Bayesian networks from the moments of its variables.
 
@@ -111,6 +114,7 @@ def identify_network(
         spec: the graph and k; those of the plans, or what the data carry, when left out.
         plans: to choose from; found from the graph when left out.
         random_state: of random combinations, and of view vertices where there are too many.
+        settle: for the first plan that separates the sources well, see ``solve_plans``.
 
     Raises:
         PlanError: the graph has no three views of U.
@@ -120,7 +124,7 @@ def identify_network(
     moments = asked(moments, plans[0].spec if spec is None and plans else spec)
     spec = moments.spec
     rng = numpy_generator(random_state)
-    run = solve_plans(moments, plans or find_plans(spec), rng)
+    run = solve_plans(moments, plans or find_plans(spec), rng, settle=settle)
     here = Conditioned(spec, run.run.conditioning)
     status, notes = _outcome(run)
     alignment = _aligned(moments, run, here)
@@ -220,6 +224,7 @@ def _recovered(
         for group, law in laws.items()
     }
     used = alignment.component >= 0
+    margin = cache(partial(pooled, moments))
 
     def build(order: Tensor) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
         weights = run.solved.core.weights.gather(1, order)
@@ -233,7 +238,7 @@ def _recovered(
                 law = laws[group]
                 index = order.reshape(*order.shape, *(1 for _ in law.shape[2:])).expand_as(law)
                 found[v] = assemble(run, law.gather(1, index), joint, used, v)
-        return _completed(moments, run.plan, joint.sum(0), found)
+        return _completed(moments, run.plan, joint.sum(0), found, margin)
 
     if alignment.n_components <= 1:
         return build(alignment.orders)
@@ -245,20 +250,21 @@ def _completed(
     plan: Plan,
     weights: Float[Tensor, " k"],
     found: dict[int, tuple[Tensor, Tensor]],
+    margin: Callable[[int], Tensor],
 ) -> tuple[BayesNetMixture, tuple[Tensor, ...]]:
-    """Layers from known ancestors, and pooled tables for what nothing covers."""
+    """Layers from known ancestors, and tables without sources for what nothing covers."""
     spec, k = plan.spec, plan.spec.n_sources
     for v in spec.uninfluenced:
-        table = pooled(moments, v)
+        table = margin(v)
         table = table.expand(k, *table.shape).clone()
         found[v] = table, torch.ones_like(table[..., 0], dtype=torch.bool)
     for layer in layers(spec, list(found)):
-        cpts = {v: cpt for v, (cpt, _) in _filled(moments, found).items()}
+        cpts = {v: cpt for v, (cpt, _) in _filled(found, margin).items()}
         found |= regress_layer(moments, weights, cpts, layer)
-    found = _filled(moments, found)
+    found = _filled(found, margin)
     for v in range(spec.n_variables):
         if v not in found:
-            table = pooled(moments, v)
+            table = margin(v)
             table = table.expand(k, *table.shape).clone()
             found[v] = table, torch.zeros_like(table[..., 0], dtype=torch.bool)
     cpts, known = zip(*(found[v] for v in range(spec.n_variables)), strict=True)
@@ -266,13 +272,13 @@ def _completed(
 
 
 def _filled(
-    moments: Asked, found: dict[int, tuple[Tensor, Tensor]]
+    found: dict[int, tuple[Tensor, Tensor]], margin: Callable[[int], Tensor]
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """CPT rows that are not known hold the row without sources."""
     filled = {}
     for v, (cpt, known) in found.items():
         if not bool(known.all()):
-            cpt = torch.where(known.unsqueeze(-1), cpt, pooled(moments, v).expand_as(cpt))
+            cpt = torch.where(known.unsqueeze(-1), cpt, margin(v).expand_as(cpt))
         filled[v] = cpt, known
     return filled
 
@@ -287,7 +293,10 @@ def _likeliest(
     order, best = alignment.orders, build(alignment.orders)
     if not moments.listable:
         return best
-    rows = moments.listed()
+    rows = [
+        (CellIndex(moments.spec, block), weights)
+        for block, weights in moments.listed().blocks(range(moments.spec.n_variables))
+    ]
     score = _score(rows, best[0])
     k = order.shape[1]
     budget = MAX_RELABELLINGS
@@ -320,9 +329,8 @@ def _relabellings(k: int, device: torch.device) -> list[Int[Tensor, " k"]]:
     return [torch.tensor(step, device=device) for step in steps]
 
 
-def _score(rows: Rows, mixture: BayesNetMixture) -> float:
+def _score(rows: Sequence[tuple[CellIndex, Tensor]], mixture: BayesNetMixture) -> float:
     """Log-likelihood, with a floor under rows that rounding made impossible."""
     return math.fsum(
-        float(weights @ log_prob(mixture, block).clamp_min(-1e4))
-        for block, weights in rows.blocks(range(mixture.spec.n_variables))
+        float(weights @ log_prob(mixture, block).clamp_min(-1e4)) for block, weights in rows
     )

@@ -2,8 +2,9 @@
 
 All problems of one call are solved together. Where the least-squares solution on the hyperplane of
 the right sums is already a distribution it is returned as it is, so exact moments lose nothing;
-elsewhere an interior point method solves the constrained problem. Its linear systems are k x k,
-one per state, however many states a table has.
+elsewhere the zeros are found by pivoting, and where that does not end, or a design lacks rank, an
+interior point method solves the constrained problem. Linear systems are k x k, one per state,
+however many states a table has.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.exact import linalg
+from pyromix.identify.views.pivoting import pivoted
 
 FEASIBLE = 1e-10
 """Entries that lie this little below zero count as rounding, and are set to zero."""
@@ -142,8 +144,14 @@ def _constrained(
     # Divided by its size, so that one tolerance serves every problem.
     size = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
     size = size.clamp_min(torch.finfo(size.dtype).tiny)
+    gram, moment = gram / size, moment / size
+    found, solved = pivoted(gram, moment, sums, flat[outside] > 0)
+    if not bool(solved.all()):
+        rest = ~solved
+        found[rest] = _interior_point(gram[rest], moment[rest], sums[rest])
+    per_source = sums.shape[-1] > 1 or sums.shape[-2] == 1
     result = point.clone()
-    result[outside] = _interior_point(gram / size, moment / size, sums)
+    result[outside] = found / found.sum(-1 if per_source else -2, keepdim=True)
     return result
 
 
@@ -179,8 +187,7 @@ def _interior_point(
             for now, step in ((x, dx), (z, dz), (price, bid))
         )
     solved = (x * z).mean((-2, -1), keepdim=True) <= STALLED
-    x = torch.where(solved, x, torch.nan)
-    return x / (x.sum(-1, keepdim=True) if per_source else x.sum(-2, keepdim=True))
+    return torch.where(solved, x, torch.nan)
 
 
 def _factored(gram: Tensor, sums: Tensor, x: Tensor, z: Tensor) -> tuple[linalg.Lu, Tensor, Tensor]:

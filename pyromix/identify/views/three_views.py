@@ -37,6 +37,12 @@ IMAGINARY_TOLERANCE = 1e-7
 ALTERNATIONS = 30
 """Rounds of alternating least squares after the joint diagonalisation."""
 
+LOOK_EVERY = 5
+"""Rounds between looks at the misfit; a divisor of ``ALTERNATIONS``."""
+
+NO_PROGRESS = 1e-4
+"""Share of the misfit by which it must fall between two looks, so that the rounds go on."""
+
 EXACT_RESIDUAL = 1e-8
 """Relative misfit below which the joint diagonalisation is left as it is: normal equations would
 square the rounding."""
@@ -265,11 +271,16 @@ def alternating_least_squares(
     views = (left, right, third)
     by_left, by_right = (core.movedim(axis, -3).flatten(-2) for axis in (-2, -1))
     by_third = core.flatten(-2)
-    for _ in range(ALTERNATIONS):
+    now = before
+    for number in range(1, ALTERNATIONS + 1):
         left = _solve_view(by_left, third, right)
         right = _solve_view(by_right, third, left)
         third = _solve_view(by_third, left, right)
-    better = noisy & (misfit(left, right, third) < before)
+        if number % LOOK_EVERY == 0:
+            last, now = now, misfit(left, right, third)
+            if not bool((noisy & (now < (1 - NO_PROGRESS) * last)).any()):
+                break
+    better = noisy & (now < before)
     chosen = better[..., None, None]
     new = (left, right, third)
     first, second, last = (torch.where(chosen, b, a) for a, b in zip(views, new, strict=True))

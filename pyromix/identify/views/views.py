@@ -114,18 +114,20 @@ class Indicators:
         self, rows: Int[Tensor, "b l n"], strata: Int[Tensor, " b"]
     ) -> Float[Tensor, "b l size"]:
         """Ones where a group is in a joint state."""
+        values = torch.ones(*rows.shape[:-1], self.size, dtype=torch.float64, device=rows.device)
+        which, state = self._wanted
+        if max(map(len, self.groups), default=0) == 1:
+            columns = torch.tensor(self.groups, device=rows.device).flatten()[which]
+            found = rows.flatten(0, -2).index_select(1, columns) == state.to(rows.dtype)
+            values[..., 1:] = found.view(*rows.shape[:-1], -1)
+            return values
         codes = []
         for group in self.groups:
             code = rows[..., group[0]].to(torch.int32)
             for v in group[1:]:
                 code = code * self.cards[v] + rows[..., v]
             codes.append(code)
-        found = torch.stack(codes, -1)
-        if max(self.sizes) > 2:
-            which, state = self._wanted
-            found = found[..., which] == state
-        values = torch.ones(*rows.shape[:-1], self.size, dtype=torch.float64, device=rows.device)
-        values[..., 1:] = found
+        values[..., 1:] = torch.stack(codes, -1)[..., which] == state
         return values
 
 

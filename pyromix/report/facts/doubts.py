@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyromix.answers.gate import figures
+from pyromix.answers.wording import only_shape
 from pyromix.criticism.sensitivity import N_SOURCES, Variation
 from pyromix.identify.stage import RunReport
 from pyromix.model.note import sentences
@@ -33,6 +34,8 @@ def find_doubts(subject: Subject) -> list[str]:
             "nobody knows whether the sources are identified: "
             f"{'; '.join(subject.identified.reasons)}"
         )
+    if verdict.level is Certainty.BY_SHAPE:
+        doubts.append(f"the sources are not identified by views: {only_shape(subject.fit.spec)}")
     if verdict.level is Certainty.NONE:
         doubts.append(f"the sources are not identified: {'; '.join(subject.identified.reasons)}")
     if verdict.level is Certainty.LOCAL:

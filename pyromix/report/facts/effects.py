@@ -92,6 +92,8 @@ def _determined(
         except (NotCertifiedError, PositivityError, SpecError) as error:
             errors.append(error)
             continue
+        if effect.certainty is Certainty.BY_SHAPE:
+            break  # above weak, yet refused before: the number is that of a shape
         return effect, tuple(errors)
     return None, tuple(errors)
 

@@ -35,6 +35,27 @@ class Question:
         return f"{self.treatment}={one!s} -> {self.treatment}={other!s} on {self.outcome}"
 
 
+def named_pair(
+    spec: MixtureSpec, treatment: str | None, outcome: str | None
+) -> tuple[str, str] | None:
+    """Treatment and outcome, by name or by the roles of the model; None where neither.
+
+    Raises:
+        QueryError: only one of the two is to be had.
+    """
+    one = _role(spec, "exposures") if treatment is None else treatment
+    other = _role(spec, "outcomes") if outcome is None else outcome
+    if one is None or other is None:
+        if treatment is None and outcome is None:
+            return None
+        lacking = "treatment" if one is None else "outcome"
+        raise QueryError(
+            f"an effect needs a treatment and an outcome: {lacking} is not given and the model "
+            f"declares none; name one of {list(spec.variables)}"
+        )
+    return one, other
+
+
 def find_question(
     fit: Fit,
     treatment: str | None,
@@ -55,16 +76,10 @@ def find_question(
         QueryError: a name or state is unknown, both are one variable, or only one is to be had.
     """
     spec = fit.spec
-    one = _role(spec, "exposures") if treatment is None else treatment
-    other = _role(spec, "outcomes") if outcome is None else outcome
-    if one is None or other is None:
-        if treatment is None and outcome is None:
-            return None
-        lacking = "treatment" if one is None else "outcome"
-        raise QueryError(
-            f"an effect needs a treatment and an outcome: {lacking} is not given and the model "
-            f"declares none; name one of {list(spec.variables)}"
-        )
+    pair = named_pair(spec, treatment, outcome)
+    if pair is None:
+        return None
+    one, other = pair
     states = spec.states_of(spec.vertex(one))
     spec.vertex(other)
     if one == other:

@@ -109,6 +109,8 @@ def _why_none(subject: Subject, effects: Effects) -> str:
     if not isinstance(last, NotCertifiedError):
         return "No figure is given for"
     hidden = f"With a hidden {spec.source} of {spec.n_sources} states"
+    if last.found == Certainty.BY_SHAPE.value:
+        return f"{hidden} only the shapes assumed of the numbers could tell"
     if last.found != Certainty.NONE.value:
         return f"{hidden} nobody knows whether the data can tell"
     return f"{hidden} the data cannot tell"

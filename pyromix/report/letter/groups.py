@@ -16,6 +16,8 @@ SIZES = 6
 FOUND = {
     Certainty.GRAPHICAL: "the table determines them",
     Certainty.LOCAL: "no groups near these fit the table as well",
+    Certainty.DISCOVERED: "with a graph that was searched for in the same table",
+    Certainty.BY_SHAPE: "but only the shapes assumed of the numbers tell them apart",
     Certainty.WEAK: "but the table hardly shows them",
     Certainty.NONE: "but other groups would fit the table exactly as well",
 }

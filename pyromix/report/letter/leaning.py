@@ -17,6 +17,10 @@ PROMISED = {
     "{source} of {k} states gives the same table",
     Certainty.LOCAL: "no answer near this one fits the table as well; a second one, far from it, "
     "might",
+    Certainty.DISCOVERED: "the graph was searched for in the same table, and others with the same "
+    "laws may answer otherwise",
+    Certainty.BY_SHAPE: "only the shapes assumed of the numbers tell {source} apart; other shapes "
+    "give other answers",
     Certainty.WEAK: "the graph would be enough, but this table hardly shows {source}; the doubts "
     "say what is missing",
     Certainty.NONE: "none: other mixtures fit the table exactly as well, and answer otherwise",

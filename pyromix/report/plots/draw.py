@@ -54,8 +54,18 @@ def draw(
         QueryError: there is nothing of this kind to draw.
         NotCertifiedError, PositivityError: the effect to draw is refused.
     """
+    return without_mathematics(lambda: DRAWERS[kind](fit, question, ax, check), ax)
+
+
+def without_mathematics(drawing: Callable[[], Axes], ax: Any) -> Axes:
+    """Draw, and leave no ``$`` of the new texts to be read as mathematics.
+
+    Args:
+        drawing: what draws.
+        ax: what it draws on, if that is there already.
+    """
     before = {text: text.get_text() for text in _texts(ax)} if isinstance(ax, Axes) else {}
-    axes = DRAWERS[kind](fit, question, ax, check)
+    axes = drawing()
     for text in _texts(axes):
         if before.get(text) != text.get_text():
             text.set_parse_math(False)

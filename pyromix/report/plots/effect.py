@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
+from pyromix.answers.wording import identified_how
 from pyromix.fitting.record import Fit
 from pyromix.report.facts.effects import interval_source, required_effect
 from pyromix.report.facts.question import Question
@@ -67,7 +68,7 @@ def draw_effect(fit: Fit, question: Question | None, ax: Any, effect: Effect | N
     ax.set_ylabel("comparison")
     intervals = interval_source(fit, effect)
     said = f"\n95% intervals: {intervals}" if intervals else ""
-    ax.set_title(f"Effect of {x} on {y}: {effect.certainty.value}ly identified{said}", fontsize=10)
+    ax.set_title(f"Effect of {x} on {y}: {identified_how(effect.certainty)}{said}", fontsize=10)
     if len(shown) > 1:
         ax.legend(title=y, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     bare(ax)

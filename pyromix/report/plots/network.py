@@ -13,6 +13,7 @@ from pyromix.fitting.record import Fit
 from pyromix.model.spec import SOURCE
 from pyromix.report.facts.plan import ViewNames, find_views
 from pyromix.report.facts.question import Question
+from pyromix.report.mixed.question import MixedQuestion
 from pyromix.report.plots.canvas import axes_of
 from pyromix.report.plots.layout import Layout, Place, lay_out
 from pyromix.report.plots.palette import BLACK, GREY, VERMILION, VIEWS, tint
@@ -33,7 +34,7 @@ WIDEST = 22.0
 """Inches of a new figure at most."""
 
 
-def draw_network(fit: Fit, question: Question | None, ax: Any) -> Axes:
+def draw_network(fit: Fit, question: Question | MixedQuestion | None, ax: Any) -> Axes:
     """Draw the graph of a fit, treatment and outcome of the question marked."""
     spec = fit.spec
     marks = {}

@@ -10,6 +10,7 @@ from pyromix.answers.answer import Answer
 from pyromix.answers.bounds import Bounds
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
+from pyromix.answers.wording import identified_how
 from pyromix.identify.proximal import Proximal
 from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.report.facts.doubts import assumed
@@ -75,7 +76,7 @@ def effect_section(subject: Subject) -> Section:
     shown = [effect.headline] if effect.headline >= 0 else range(len(outcome_states))
     tables = tuple(_table(subject, effects, effect, s) for s in shown)
     lead = "Weak: only the interval is to be believed." if effects.weak else (
-        f"The difference naive and under the do, {effect.certainty.value}ly identified."
+        f"The difference naive and under the do, {identified_how(effect.certainty)}."
     )  # fmt: skip
     return Section(
         "effect",

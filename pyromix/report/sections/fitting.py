@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
+from pyromix.criticism.candidates import Selection
 from pyromix.estimate.result import SAME_OPTIMUM
 from pyromix.fitting.description import starts_in_words
 from pyromix.fitting.journal import ABOUT_DATA
@@ -136,6 +137,7 @@ def k_section(subject: Subject) -> Section:
             *other,
             *(f"{reason[0].upper()}{reason[1:]}." for reason in found.reasons),
             *found.notes,
+            *_stopped(found),
         ),
         tables=(Table(said, header, tuple(rows), n_left=2),),
         numbers={
@@ -146,6 +148,17 @@ def k_section(subject: Subject) -> Section:
                 for c in found.candidates
             ],
         },
+    )
+
+
+def _stopped(found: Selection) -> tuple[str, ...]:
+    """What is said of candidates that were not climbed to their end."""
+    numbers = [str(c.n_sources) for c in found.candidates if c.stopped]
+    if not numbers:
+        return ()
+    return (
+        f"With {', '.join(numbers)} sources EM was stopped, since no criterion but AIC could "
+        "choose them any more: their logL may be higher, and their AIC lower.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -100,8 +101,7 @@ def predictive_section(subject: Subject) -> Section:
 def reproducibility_section(subject: Subject) -> Section:
     """Versions, seed, hashes."""
     fit = subject.fit
-    versions = {name: _version(name) for name in PACKAGES}
-    versions["Python"] = platform.python_version()
+    versions = installed(PACKAGES)
     seed = fit.random_state or "not kept"
     hashes = {"model": model_hash(fit.spec)}
     if fit.table is not None:
@@ -122,6 +122,11 @@ def reproducibility_section(subject: Subject) -> Section:
         ),
         numbers={"versions": versions, "random_state": seed, "sha256": hashes},
     )
+
+
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of packages, and of Python."""
+    return {**{name: _version(name) for name in packages}, "Python": platform.python_version()}
 
 
 def model_hash(spec: MixtureSpec) -> str:

@@ -17,6 +17,8 @@ from pyromix.report.subject import Subject
 BADGES = {
     Certainty.GRAPHICAL: ("PASS", "pass"),
     Certainty.LOCAL: ("PASS, locally", "pass"),
+    Certainty.DISCOVERED: ("DISCOVERED", "weak"),
+    Certainty.BY_SHAPE: ("BY SHAPE", "weak"),
     Certainty.WEAK: ("WEAK", "weak"),
     Certainty.UNCHECKED: ("NOT CHECKED", "weak"),
     Certainty.NONE: ("FAIL", "fail"),
@@ -77,6 +79,8 @@ def _effect(subject: Subject, effects: Effects) -> str:
         last = effects.errors[-1]
         if isinstance(last, NotCertifiedError) and last.found == Certainty.UNCHECKED.value:
             return "refused: nobody knows whether data determine it, see below"
+        if isinstance(last, NotCertifiedError) and last.found == Certainty.BY_SHAPE.value:
+            return "refused: only the shapes assumed of numbers would determine it, see below"
         return "refused: data do not determine it, see below"
     s = told_state(effect)
     outcome = subject.fit.spec.states_of(effect.outcome)[s]

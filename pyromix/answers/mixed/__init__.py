@@ -1,0 +1,1 @@
+"""Questions to mixtures in which some variables are numbers."""

@@ -1,0 +1,1 @@
+"""Whether a table asks for edges that a graph has not, or can do without some that it has."""

@@ -1,0 +1,316 @@
+"""A fit with numbers against a table: each column for itself, and every two together.
+
+Rows drawn from the fit stand for its law. A column of numbers is compared by the largest distance
+of distribution functions (Kolmogorov and Smirnov), states by their shares, two columns by the
+correlation of their normal scores. A fit has seen its table, so p-values lean to its side: what is
+said to contradict does, what is not may.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.answers.mixed.simulate import drawn
+from pyromix.data.records import Records
+from pyromix.fitting.mixed.intake import rows_of
+from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.identify.product.rank import holm
+from pyromix.model.arguments import level_of
+from pyromix.model.printed import Printed, as_html, as_text
+from pyromix.model.randomness import RandomState, torch_generator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DRAWN = 4
+"""Rows drawn from the fit per row of the table: they add an eighth to the noise."""
+
+LEAST_DRAWN, MOST_DRAWN = 20_000, 400_000
+"""Rows drawn at least, and at most."""
+
+PRINTED = 5
+"""Lines of each kind that are printed."""
+
+
+@dataclass(frozen=True)
+class ColumnCheck:
+    """One column against the table.
+
+    Attributes:
+        name: of the variable.
+        at: where the two laws differ most: a number in the units of the table, or a state.
+        observed: share of the rows at or below this number, or in this state.
+        expected: the same of the fit.
+        distance: ``|observed - expected|``: of a number the Kolmogorov-Smirnov distance.
+        p_value: of the distance, were the fit's law not learned from this table.
+        adjusted: after Holm's correction over all columns.
+    """
+
+    name: str
+    at: object
+    observed: float
+    expected: float
+    distance: float
+    p_value: float
+    adjusted: float = 1.0
+
+    def __str__(self) -> str:
+        """One line."""
+        number = isinstance(self.at, float)
+        what = f"at or below {self.at:.4g}" if number else f"in state {self.at!r}"
+        return (
+            f"{self.name}: p = {self.adjusted:.2g}; {self.observed:.3f} of the rows {what}, "
+            f"{self.expected:.3f} expected"
+        )
+
+
+@dataclass(frozen=True)
+class DependenceCheck:
+    """Two columns together against the table.
+
+    Attributes:
+        names: of the variables.
+        observed: correlation of their normal scores in the table.
+        expected: the same of the fit.
+        p_value: of the difference, were the fit's law not learned from this table.
+        adjusted: after Holm's correction over all pairs.
+    """
+
+    names: tuple[str, str]
+    observed: float
+    expected: float
+    p_value: float
+    adjusted: float = 1.0
+
+    def __str__(self) -> str:
+        """One line."""
+        return (
+            f"{', '.join(self.names)}: p = {self.adjusted:.2g}; correlation of normal scores "
+            f"{self.observed:+.3f}, {self.expected:+.3f} expected"
+        )
+
+
+@dataclass(frozen=True)
+class MixedPredictiveCheck:
+    """What of a table a fit with numbers does not reproduce.
+
+    Attributes:
+        columns: each for itself, the worst first.
+        pairs: every two together, the worst first.
+        level: of each of the two families of tests.
+        notes: what limits the comparison.
+    """
+
+    columns: tuple[ColumnCheck, ...]
+    pairs: tuple[DependenceCheck, ...]
+    level: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether no column and no pair contradicts the fit at the level."""
+        return not self.contradictions
+
+    @property
+    def contradictions(self) -> tuple[ColumnCheck | DependenceCheck, ...]:
+        """Columns and pairs whose adjusted p-value lies below the level."""
+        found: Sequence[ColumnCheck | DependenceCheck] = (*self.columns, *self.pairs)
+        return tuple(c for c in found if c.adjusted < self.level)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per column of the table, the worst first, and a column per number."""
+        from pyromix.data.frames import to_pandas
+
+        names = ("name", "at", "observed", "expected", "distance", "p_value", "adjusted")
+        return to_pandas({n: [getattr(c, n) for c in self.columns] for n in names})
+
+    def _printed(self) -> Printed:
+        lines: list[str] = []
+        families: tuple[tuple[str, Sequence[Any]], ...] = (
+            (f"{len(self.columns)} columns", self.columns),
+            (f"{len(self.pairs)} pairs of columns", self.pairs),
+        )
+        for what, found in families:
+            bad = [c for c in found if c.adjusted < self.level]
+            verdict = f"{len(bad)} contradict the fit" if bad else "none contradicts the fit"
+            lines.append(f"{what}: {verdict} at level {self.level:g}" if found else what)
+            lines += [f"  {c}" for c in (bad[:PRINTED] or found[:1])]
+        return Printed(lines[0], lines=(*lines[1:], *self.notes))
+
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
+
+
+def predictive_check(
+    fit: MixedRecord,
+    data: Any = None,
+    *,
+    sample_weight: Any = None,
+    missing_values: Any = None,
+    level: float = 0.05,
+    random_state: RandomState = 0,
+) -> MixedPredictiveCheck:
+    """Compare rows drawn from the fit with a table, column by column and pair by pair.
+
+    Args:
+        fit: to a table with numbers.
+        data: a table; the one of the fit when left out.
+        sample_weight: column name of ``data`` or one weight per row.
+        missing_values: as in ``fit``.
+        level: of each family of tests.
+        random_state: of the rows drawn.
+
+    Raises:
+        DataError: the fit holds no table, or the data do not fit.
+    """
+    level = level_of(level)
+    records = fit.records if data is None else rows_of(
+        fit.spec, fit.mixture.units, fit.edges, data, sample_weight, missing_values
+    )[0]  # fmt: skip
+    records = records.weighted(records.weights)
+    n = min(max(DRAWN * records.n_rows, LEAST_DRAWN), MOST_DRAWN)
+    drawing, _ = drawn(fit.mixture, n, {}, torch_generator(random_state))
+    columns = _adjusted([_column(fit, records, v, own) for v, own in enumerate(drawing)])
+    pairs = _adjusted(list(_pairs(fit, records, drawing)))
+    gaps = int(records.missing().sum())
+    notes = ()
+    if gaps:
+        notes = (
+            f"{gaps:,} cells are missing and were left out: which these are may make a difference "
+            "of its own",
+        )
+    return MixedPredictiveCheck(tuple(columns), tuple(pairs), level, notes)
+
+
+def _column(fit: MixedRecord, records: Records, v: int, own: Tensor) -> ColumnCheck:
+    spec, column = fit.spec, records.columns[v]
+    told = ~column.isnan() if spec.kind(v).numeric else column >= 0
+    values, weights = column[told], records.weights[told]
+    if not len(values):
+        return ColumnCheck(spec.name(v), "", math.nan, math.nan, 0.0, 1.0)
+    n = float(weights.sum())
+    n = n * len(own) / (n + len(own))  # of two samples
+    if spec.kind(v).numeric:
+        place, seen, expected = _farthest(values, weights, own)
+        at = float(fit.mixture.units[v].outward(place))
+        distance = abs(seen - expected)
+        return ColumnCheck(spec.name(v), at, seen, expected, distance, kolmogorov(n, distance))
+    card = spec.binned.card(v)
+    seen_all = torch.zeros(card, dtype=torch.float64, device=weights.device)
+    seen_all = seen_all.index_add(0, values.long(), weights) / weights.sum()
+    expected_all = torch.bincount(own.long(), minlength=card) / len(own)
+    s = int((seen_all - expected_all).abs().argmax())
+    seen, expected = float(seen_all[s]), float(expected_all[s])
+    spread = math.sqrt(max(expected * (1 - expected), 1 / n) / n)
+    # Of as many states the one that lies farthest off.
+    p = min(1.0, card * _two_sided((seen - expected) / spread))
+    state: object = spec.binned.states_of(v)[s]
+    state = str(state) if isinstance(state, float) else state
+    return ColumnCheck(spec.name(v), state, seen, expected, abs(seen - expected), p)
+
+
+def _farthest(
+    values: Float[Tensor, " m"], weights: Float[Tensor, " m"], own: Float[Tensor, " s"]
+) -> tuple[Tensor, float, float]:
+    """Where two distribution functions lie farthest apart, and both there."""
+    values, order = values.sort()
+    rising = weights[order].cumsum(0) / weights.sum()
+    own = own.sort().values
+    expected = torch.searchsorted(own, values, right=True) / len(own)
+    last = torch.cat([values[1:] != values[:-1], torch.ones_like(values[:1], dtype=torch.bool)])
+    gap = (rising - expected).abs() * last
+    # Just below a value both are what they were at the one before, unless draws lie between.
+    below = torch.cat([torch.zeros_like(rising[:1]), rising[:-1]])
+    first = torch.cat([torch.ones_like(last[:1]), last[:-1]])
+    under = torch.searchsorted(own, values) / len(own)
+    gap_below = (below - under).abs() * first
+    i, j = int(gap.argmax()), int(gap_below.argmax())
+    if gap[i] >= gap_below[j]:
+        return values[i], float(rising[i]), float(expected[i])
+    return (
+        own[max(int(torch.searchsorted(own, values[j])) - 1, 0)],
+        float(below[j]),
+        float(under[j]),
+    )
+
+
+def kolmogorov(n: float, distance: float) -> float:
+    """P(sqrt(n) distance or more) as n grows [A. N. Kolmogorov, 1933].
+
+    Args:
+        n: rows.
+        distance: of the distribution functions, at most.
+    """
+    x = (math.sqrt(n) + 0.12 + 0.11 / math.sqrt(n)) * distance  # Stephens, for small n
+    if x < 0.2:
+        return 1.0
+    total = sum((-1) ** (j - 1) * math.exp(-2 * j * j * x * x) for j in range(1, 101))
+    return min(1.0, max(0.0, 2 * total))
+
+
+def _pairs(
+    fit: MixedRecord, records: Records, drawing: Sequence[Tensor]
+) -> Iterator[DependenceCheck]:
+    """Correlations of every two columns."""
+    spec, tables, draws = fit.spec, [], []
+    for v, own in enumerate(drawing):
+        law = own.double().sort().values
+        tables.append(_scores(records.columns[v].double(), law))
+        draws.append(_scores(own.double(), law))
+    gone = records.missing()
+    for v in range(spec.n_variables):
+        for w in range(v):
+            both = ~(gone[:, v] | gone[:, w])
+            weights = records.weights[both]
+            if int(both.sum()) < 3:
+                continue
+            seen, error = _correlation(tables[w][both], tables[v][both], weights)
+            expected, other = _correlation(draws[w], draws[v], torch.ones_like(draws[v]))
+            spread = math.hypot(error, other)
+            z = (seen - expected) / spread if spread > 0 else 0.0
+            yield DependenceCheck((spec.name(w), spec.name(v)), seen, expected, _two_sided(z))
+
+
+def _scores(values: Float[Tensor, " m"], law: Float[Tensor, " s"]) -> Float[Tensor, " m"]:
+    """Normal scores by the ranks among draws, the middle one of equals."""
+    low = torch.searchsorted(law, values)
+    high = torch.searchsorted(law, values, right=True)
+    rank = ((low + high) / 2 + 0.5) / (len(law) + 1)
+    return torch.special.ndtri(rank.double())
+
+
+def _correlation(
+    x: Float[Tensor, " m"], y: Float[Tensor, " m"], weights: Float[Tensor, " m"]
+) -> tuple[float, float]:
+    """Correlation, and its standard error whatever the law, by the influence of each row."""
+    total = weights.sum()
+
+    def standard(z: Tensor) -> Tensor:
+        z = z - (weights @ z) / total
+        return z / (weights @ z.square() / total).sqrt().clamp_min(1e-12)
+
+    x, y = standard(x), standard(y)
+    found = weights @ (x * y) / total
+    influence = x * y - found / 2 * (x.square() + y.square())
+    error = (weights @ influence.square() / total / total).sqrt()
+    return float(found), float(error)
+
+
+def _two_sided(z: float) -> float:
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
+def _adjusted(found: Sequence[Any]) -> list[Any]:
+    """With Holm's correction, the worst first."""
+    if not found:
+        return []
+    p = holm(torch.tensor([c.p_value for c in found], dtype=torch.float64)).tolist()
+    done = [replace(c, adjusted=own) for c, own in zip(found, p, strict=True)]
+    return sorted(done, key=lambda c: (c.adjusted, c.p_value))

@@ -1,0 +1,1 @@
+"""Graphs that a table allows where nobody has one: experimental."""

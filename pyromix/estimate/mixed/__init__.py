@@ -1,0 +1,1 @@
+"""EM for rows of states and numbers."""

@@ -1,0 +1,1 @@
+"""Fits to tables with columns of numbers."""

@@ -1,0 +1,153 @@
+"""What a fit to a table with columns of numbers holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.data.records import Records
+from pyromix.errors import DataError, QueryError
+from pyromix.estimate.mixed.information import Sandwich, sandwich
+from pyromix.estimate.mixed.prior import MixedPrior
+from pyromix.fitting.record import Fit
+from pyromix.model.mixed import MixedMixture, MixedSpec
+from pyromix.model.note import Note, sentences
+
+SAME = 0.05
+"""Nats within which two starts ended in one optimum."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where a start ended.
+
+    Attributes:
+        name: of the start: ``"bins"`` or ``"random"``.
+        objective: penalised log-likelihood, in our units.
+        converged: whether the tolerance was met.
+    """
+
+    name: str
+    objective: float
+    converged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class MixedRecord:
+    """A mixture fitted to rows of states and numbers.
+
+    Attributes:
+        mixture: the estimate; sources by decreasing weight.
+        prior: what every source is taken to have seen before.
+        log_likelihood: sum over rows (by weight) of the log-density in the user's units, in nats.
+        n_rows: number of rows, by weight.
+        entropy: of P(U | row), summed over rows, in nats.
+        converged: whether the best start met the tolerance.
+        n_iter: its steps of EM.
+        starts: where every start that climbed to the end got, the best first.
+        binned: the fit to the same table in bins; what its views show is what certifies.
+        edges: where each column of numbers was cut for it.
+        table: the rows; None when saved without.
+        notes: what the stages had to say.
+        sampled: free coordinates of draws around the estimate, by the bootstrap; None for none.
+    """
+
+    mixture: MixedMixture
+    prior: MixedPrior
+    log_likelihood: float
+    n_rows: float
+    entropy: float
+    converged: bool
+    n_iter: int
+    starts: tuple[Reached, ...]
+    binned: Fit
+    edges: Mapping[str, tuple[float, ...]]
+    table: Records | None = None
+    notes: tuple[Note, ...] = ()
+    sampled: Float[Tensor, "draws free"] | None = None
+
+    @property
+    def spec(self) -> MixedSpec:
+        """Structure: variables, kinds, states, parents, sources."""
+        return self.mixture.spec
+
+    @property
+    def records(self) -> Records:
+        """The rows it was fitted to.
+
+        Raises:
+            DataError: it was saved without.
+        """
+        if self.table is None:
+            raise DataError(
+                "this fit holds no table: it was saved with include_data=False; pass the data to "
+                "the method instead"
+            )
+        return self.table
+
+    @cached_property
+    def information(self) -> Sandwich:
+        """Covariance of the free coordinates, whether or not the noise has the shape assumed.
+
+        Raises:
+            DataError: the fit holds no table.
+        """
+        return sandwich(self.mixture, self.records, self.prior)
+
+    @property
+    def draws(self) -> Float[Tensor, "draws free"]:
+        """Free coordinates of the mixtures that replicates of the table gave.
+
+        Raises:
+            QueryError: this is a point estimate.
+        """
+        if self.sampled is None:
+            raise QueryError("this fit is a point estimate; fit.bootstrap() has draws")
+        return self.sampled
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free coordinates."""
+        return len(self.mixture.parameters)
+
+    @property
+    def log_likelihood_per_row(self) -> float:
+        """Mean log-likelihood per row, in nats."""
+        return self.log_likelihood / self.n_rows
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, ``2 p - 2 logL``; smaller is better."""
+        return 2 * self.n_parameters - 2 * self.log_likelihood
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, ``p log N - 2 logL``; smaller is better."""
+        return math.log(self.n_rows) * self.n_parameters - 2 * self.log_likelihood
+
+    @property
+    def icl(self) -> float:
+        """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
+        return self.bic + 2 * self.entropy
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What the stages had to say, in sentences."""
+        return sentences(self.notes)
+
+    @property
+    def n_best(self) -> int:
+        """Starts that ended within a twentieth of a nat of the best."""
+        best = max(start.objective for start in self.starts)
+        return sum(start.objective > best - SAME for start in self.starts)
+
+    @property
+    def bins_agree(self) -> bool:
+        """Whether the start from bins is one of these."""
+        best = max(start.objective for start in self.starts)
+        return any(s.name == "bins" and s.objective > best - SAME for s in self.starts)

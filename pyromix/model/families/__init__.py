@@ -1,0 +1,1 @@
+"""Conditional distributions of vertices that are numbers, or have numbers for parents."""

@@ -1,0 +1,122 @@
+"""The door to reports on fits with numbers: ``MixedFit.report``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+from pyromix.answers.mixed import ask
+from pyromix.answers.mixed.certainty import verdict_of
+from pyromix.answers.mixed.question import Question
+from pyromix.criticism.mixed_prediction import predictive_check
+from pyromix.errors import PyromixError, PyromixWarning
+from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.identify.verdict import Findings, Verdict, judge
+from pyromix.model.arguments import flag, path_of
+from pyromix.report.document import Report, check_ending
+from pyromix.report.mixed.letter import MixedSubject, write_mixed_letter
+from pyromix.report.mixed.question import MixedQuestion, find_mixed_question
+from pyromix.report.mixed.sections import SECTIONS
+from pyromix.report.numbers import count
+
+
+def make_mixed_report(
+    fit: MixedRecord,
+    path: str | PathLike[str] | None = None,
+    *,
+    treatment: str | None = None,
+    outcome: str | None = None,
+    contrast: Sequence[Any] | None = None,
+    outcome_state: Any = ...,
+    show: bool | None = None,
+) -> Report:
+    """Report on this fit: the answer as a letter, then everything it rests on.
+
+    Args:
+        fit: who is reported on.
+        path: a file ending in ``.html``, one page that needs nothing else, in ``.md`` or ``.txt``.
+        treatment: by default the model's one exposure; without any there is no effect.
+        outcome: by default the model's one outcome.
+        contrast: ``(from, to)``; of a number by default the quarters that the fit puts it in, of
+            states the first and the last.
+        outcome_state: as in ``effect``.
+        show: whether the text is printed; by default where no path is given.
+
+    Raises:
+        QueryError: a name, number, state or option is unknown.
+        FileError: the ending is another one, or the path cannot be written to.
+    """
+    if path is not None:
+        check_ending(path_of(path))  # before the work
+    if show is not None:
+        flag("show", show)
+    question = find_mixed_question(fit, treatment, outcome, contrast, outcome_state)
+    with warnings.catch_warnings(record=True) as caught:
+        # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
+        warnings.simplefilter("always", PyromixWarning)
+        subject = _look_at(fit, question)
+    said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
+    subject = replace(subject, notes=tuple(dict.fromkeys(said)))
+    title, letter = _title(fit, question), write_mixed_letter(subject)
+    sections = tuple(section(subject) for section in SECTIONS)
+    report = Report(
+        title, _about(fit), letter, sections, fit, question, subject.effect, subject.check
+    )
+    if path is not None:
+        report.save(path)
+    if path is None if show is None else show:
+        sys.stdout.write(f"{report}\n")
+    return report
+
+
+def _look_at(fit: MixedRecord, question: MixedQuestion | None) -> MixedSubject:
+    check = None if fit.table is None else predictive_check(fit)
+    if question is None:
+        return MixedSubject(fit, None, _verdict(fit), None, "", check)
+    asked = [
+        Question.from_names(fit.spec, question.outcome, {question.treatment: at})
+        for at in question.contrast
+    ]
+    effect, failed = None, ""
+    options = {} if question.outcome_state is ... else {"outcome_state": question.outcome_state}
+    try:
+        effect = ask.effect_of(
+            fit,
+            question.treatment,
+            question.outcome,
+            contrast=question.contrast,
+            require="none",
+            **options,
+        )
+    except PyromixError as error:
+        failed = str(error)
+    return MixedSubject(fit, question, verdict_of(fit, asked), effect, failed, check)
+
+
+def _verdict(fit: MixedRecord) -> Verdict:
+    """On all of P(U, V)."""
+    verdict = judge(fit.spec.binned)
+    if not verdict.leans_on_source:
+        return verdict
+    return verdict.hearing(Findings(signal=fit.binned.signal, stage=fit.binned.moments))
+
+
+def _title(fit: MixedRecord, question: MixedQuestion | None) -> str:
+    if question is not None:
+        return f"Effect of {question.treatment} on {question.outcome}"
+    if fit.spec.n_sources == 1:
+        return f"A network of {fit.spec.n_variables} variables"
+    return f"{fit.spec.n_sources} hidden groups in {fit.spec.n_variables} variables"
+
+
+def _about(fit: MixedRecord) -> str:
+    spec = fit.spec
+    hidden = f", {spec.n_sources} states of the hidden {spec.source}" * (spec.n_sources > 1)
+    return (
+        f"pyromix report: {spec.n_variables} variables, {len(spec.numeric)} of them numbers"
+        f"{hidden}, {count(fit.n_rows)} rows"
+    )
