@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import narwhals.stable.v2 as nw
 
@@ -361,6 +361,7 @@ def _too_long(file: Path | BytesIO, dialect: Dialect, n_names: int, shown: str) 
     )
 
 
+@runtime_checkable
 class Columns(Protocol):
     """A table that knows the names of its columns."""
 

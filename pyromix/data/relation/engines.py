@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import narwhals.stable.v2 as nw
 
@@ -28,6 +28,7 @@ EXTRA = "pip install 'pyromix[sql]'"
 """What brings both libraries."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs queries upon one table."""
 
