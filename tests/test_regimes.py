@@ -86,7 +86,8 @@ def test_and_the_interval_that_is_given_all_the_same_holds(weak):
     assert effect.do.interval_report().methods == (Method.WEAK,) * 2
     search = effect.do.interval_report().searches[1]
     assert 10 < search.limit < 18  # 13.3 in THEORY 14.5
-    assert search.n_starts >= 1
+    assert 1 <= search.n_low <= search.n_down
+    assert 1 <= search.n_high <= search.n_up
     assert search.n_low >= 1
     for said in ("certainty: weak", "limit for weak answers", "90% interval"):
         assert said in str(effect)

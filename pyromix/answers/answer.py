@@ -292,11 +292,14 @@ def interval_lines(basis: Basis, heard: Hearing | None, level: float) -> list[st
     found = basis.interval(level)
     said = f"interval: {found.words}"
     # An interval by searches is found from inside: how many ended where it ends tells how firmly.
-    several = [reach for reach in found.searches if reach is not None and reach.n_starts > 1]
+    several = [
+        reach for reach in found.searches if reach is not None and max(reach.n_down, reach.n_up) > 1
+    ]
     if several:
         last = several[-1]
         said += (
-            f", reached from inside by {last.n_low} and {last.n_high} of {last.n_starts} searches"
+            f", its ends reached from inside by {last.n_low} of {last.n_down} and {last.n_high} "
+            f"of {last.n_up} searches"
         )
     return [said]
 

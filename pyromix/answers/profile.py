@@ -75,16 +75,18 @@ class Reach:
         low: least answer found.
         high: largest answer found.
         limit: c, of twice the loss of log-likelihood.
-        n_starts: searches on each side.
-        n_low: how many of them reached the lower end.
-        n_high: how many of them reached the upper end.
+        n_down: searches for the lower end.
+        n_up: searches for the upper end.
+        n_low: how many of the former reached it.
+        n_high: how many of the latter reached it.
         best: largest log-likelihood (with pseudo-counts) seen, in nats.
     """
 
     low: float
     high: float
     limit: float
-    n_starts: int
+    n_down: int
+    n_up: int
     n_low: int
     n_high: int
     best: float
@@ -98,7 +100,8 @@ class Reach:
             low,
             high,
             max(self.limit, more.limit),
-            self.n_starts + more.n_starts,
+            self.n_down + more.n_down,
+            self.n_up + more.n_up,
             sum(e.n_low for e in lows if e.low <= low + near),
             sum(e.n_high for e in highs if e.high >= high - near),
             max(self.best, more.best),
@@ -200,8 +203,9 @@ class _Found:
         near = REACHED * (high - low)
         n_low = int(((self.side < 0) & self.feasible & (self.answers <= low + near)).sum())
         n_high = int(((self.side > 0) & self.feasible & (self.answers >= high - near)).sum())
-        n = int((self.side > 0).sum())
-        return Reach(low, high, limit, n, n_low, n_high, self.best)
+        n_up = int((self.side > 0).sum())
+        n_down = len(self.side) - n_up
+        return Reach(low, high, limit, n_down, n_up, n_low, n_high, self.best)
 
 
 class _Search:
