@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyromix.identify.district import confounded_part
-from pyromix.identify.verdict import judge
+from pyromix.identify.graphical import facts_of_run
+from pyromix.identify.verdict import Ground, judge, suffices
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -21,6 +22,9 @@ MOST_MEASURED = 3
 
 MOST_TRIED = 300
 """Graphs that are certified in one search."""
+
+Names = tuple[tuple[str, ...], ...]
+"""Three views and what they are given, by name."""
 
 Asking = Callable[[MixtureSpec], tuple[DoQuery, ...]]
 """The question, in the vertex numbers of a spec."""
@@ -110,11 +114,15 @@ def renumbered(spec: MixtureSpec, other: MixtureSpec, query: DoQuery) -> DoQuery
 
 @dataclass(eq=False)
 class _Search:
-    """Certificates of changed graphs, as many as there is time for."""
+    """Certificates of changed graphs, as many as there is time for.
+
+    Three views that certified the question in one graph are looked at first in the next.
+    """
 
     spec: MixtureSpec
     asking: Asking
     n_tried: int = 0
+    runs: list[Names] = field(default_factory=list)
 
     def first(self, candidates: Sequence[tuple[NewVariable, ...]]) -> list[Addition]:
         """The first of several sets of new variables that does, if any."""
@@ -132,12 +140,31 @@ class _Search:
             return []
         changed = changed_graph(self.spec, measured, absent)
         asked = self.asking(changed)
-        # Of a large graph a small part says no at once.
+        # A part of the graph determines the answers if and only if the whole does.
         part, on_part = confounded_part(changed, asked)
-        if part is not changed and not judge(part, on_part).level.at_least(Certainty.LOCAL):
+        if any(_still_suffices(run, part, on_part) for run in self.runs):
+            return [Addition(measured, absent, Certainty.GRAPHICAL)]
+        verdict = judge(part, on_part)
+        if not verdict.level.at_least(Certainty.LOCAL):
             return []
-        level = judge(changed, asked).level
-        return [Addition(measured, absent, level)] if level.at_least(Certainty.LOCAL) else []
+        plan = verdict.facts.plan
+        if verdict.ground is Ground.GRAPH and plan is not None and len(plan.runs) == 1:
+            (run,) = plan.runs
+            sets = (*run.views, run.conditioning)
+            self.runs.append(tuple(tuple(map(part.name, one)) for one in sets))
+        if part is not changed and verdict.level is not Certainty.GRAPHICAL:
+            verdict = judge(changed, asked)
+        found = [Addition(measured, absent, verdict.level)]
+        return found if verdict.level.at_least(Certainty.LOCAL) else []
+
+
+def _still_suffices(run: Names, changed: MixtureSpec, asked: Sequence[DoQuery]) -> bool:
+    """Whether three views, and what they were given, certify a question in another graph, too."""
+    if not {name for part in run for name in part} <= set(changed.variables):
+        return False
+    *views, given = (tuple(map(changed.vertex, part)) for part in run)
+    facts = facts_of_run(changed, views, given)
+    return facts is not None and suffices(facts, asked)
 
 
 def changed_graph(

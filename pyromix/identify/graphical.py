@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,8 +11,11 @@ import torch
 
 from pyromix.data.population import population
 from pyromix.errors import PlanError, PyromixError
+from pyromix.identify.network.covering import Conditioned, complete_plan
+from pyromix.identify.network.growing import ranked
 from pyromix.identify.network.plan import Plan
 from pyromix.identify.network.search import find_plans
+from pyromix.identify.network.separation import bits
 from pyromix.identify.network.solver import identify_network
 from pyromix.model.match import match_sources
 from pyromix.model.randomness import random_mixture
@@ -76,6 +81,30 @@ def graph_facts(spec: MixtureSpec) -> GraphFacts:
     if linked is None or (spec.uninfluenced and not _recovers(linked)):
         return GraphFacts(spec, plans, None, frozenset())
     return GraphFacts(spec, plans, None, everything - set(linked.uncovered))
+
+
+def facts_of_run(
+    spec: MixtureSpec, views: Sequence[Collection[int]], given: Collection[int]
+) -> GraphFacts | None:
+    """What three views recover, that were views in a graph much like this one; None for nothing.
+
+    Args:
+        spec: graph, cardinalities and k.
+        views: three sets of vertices.
+        given: Z.
+    """
+    here = Conditioned(spec, sorted(given))
+    pairs = itertools.combinations(views, 2)
+    if any(here.touched(one) & bits(other) for one, other in pairs):
+        return None
+    ordered = ranked(here, [sorted(view) for view in views])
+    if ordered is None:
+        return None
+    plan = complete_plan(spec, ordered, here.given, here)
+    if plan.unlinked or (spec.uninfluenced and not _recovers(plan)):
+        return None
+    everything = frozenset(range(SOURCE, spec.n_variables))
+    return GraphFacts(spec, (plan,), None, everything - set(plan.uncovered))
 
 
 def _recovers(plan: Plan) -> bool:

@@ -247,6 +247,15 @@ def judge(
     return _by_structure(Verdict.of(spec, asked, facts)).hearing(findings)
 
 
+def suffices(facts: GraphFacts, queries: Sequence[DoQuery]) -> bool:
+    """Whether what a graph alone recovers determines every answer."""
+    spec = facts.spec
+    return facts.everything or (
+        bool(queries)
+        and all(graph_covers(spec, facts.vertices, q) or observed_suffice(spec, q) for q in queries)
+    )
+
+
 def _by_structure(open_: Verdict) -> Verdict:
     """Level and ground by graph and rank, with their witnesses."""
     spec, queries, facts = open_.spec, open_.queries, open_.facts
@@ -254,10 +263,7 @@ def _by_structure(open_: Verdict) -> Verdict:
         return open_.decided(Certainty.GRAPHICAL, Ground.ONE_SOURCE)
     if queries and all(observed_suffice(spec, query) for query in queries):
         return open_.decided(Certainty.GRAPHICAL, Ground.OBSERVED)
-    if facts.everything or (
-        bool(queries)
-        and all(graph_covers(spec, facts.vertices, q) or observed_suffice(spec, q) for q in queries)
-    ):
+    if suffices(facts, queries):
         return open_.decided(Certainty.GRAPHICAL, Ground.GRAPH)
     if spec.n_parameters > MAX_SKETCHED_PARAMETERS:
         return _by_part(open_)
