@@ -31,8 +31,11 @@ class Separations:
     component of the moral graph leads.
     """
 
-    def __init__(self, parents: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, parents: Sequence[Sequence[int]], uninfluenced: Collection[int] = ()
+    ) -> None:
         self.parents = parents
+        self._influenced = [v for v in range(len(parents)) if v not in uninfluenced]
         self._above: list[int] = []
         self._below = [1 << v for v in range(len(parents))]
         self._children = [0] * len(parents)
@@ -68,6 +71,26 @@ class Separations:
         for v in members(~ancestral & ~(-1 << len(self.parents))):
             reached[v] = self._below[v] | union(reached, self.parents[v])
         return [found & ~(1 << v) for v, found in enumerate(reached)]
+
+    def told(self, given: Iterable[int], near: Sequence[int]) -> int:
+        """Vertices that Z does not d-separate from U, as bits.
+
+        A path from U begins with a child c. It goes on below c; also above it, where c is an
+        ancestor of Z; and only above it, where c is in Z.
+
+        Args:
+            given: Z.
+            near: of Z, as ``near`` gives it.
+        """
+        given = tuple(given)
+        observed, ancestral, found = bits(given), union(self._above, given), 0
+        for c in self._influenced:
+            if observed >> c & 1:
+                above = bits(self.parents[c]) & ~observed
+                found |= above | union(near, members(above))
+            else:
+                found |= 1 << c | near[c] if ancestral >> c & 1 else self._below[c]
+        return found
 
 
 def bits(vertices: Iterable[int]) -> int:
@@ -113,13 +136,8 @@ def dependence(spec: MixtureSpec, given: Collection[int]) -> Neighbours:
 
 def tells(spec: MixtureSpec, given: Collection[int]) -> set[int]:
     """Vertices outside Z that are d-connected to U given Z: only those say anything about U."""
-    if not spec.uninfluenced:
-        return set(range(spec.n_variables)) - set(given)
-    # With U as the first vertex the others have one number more.
-    influenced = [() if v in spec.uninfluenced else (0,) for v in range(spec.n_variables)]
-    others = (tuple(p + 1 for p in found) for found in spec.parents)
-    parents = [(), *(a + b for a, b in zip(influenced, others, strict=True))]
-    return set(members(Separations(parents).near(z + 1 for z in given)[0] >> 1))
+    graph = Separations(spec.parents, spec.uninfluenced)
+    return set(members(graph.told(given, graph.near(given))))
 
 
 def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -> int:
