@@ -1,7 +1,7 @@
 """Coverage of intervals for the effect among a group, on settings beside those of the tests.
 
-python tests/studies/coverage_of_groups.py -n 200. Adds to coverage_of_groups.csv, one line per
-table, and goes on where it stopped. Printed per setting: the share of tables whose 90% interval
+python tests/studies/coverage_of_groups.py ["common cause"] -n 200. Adds to coverage_of_groups.csv,
+one line per table, and goes on where it stopped. Printed per setting: the share of tables whose 90% interval
 holds the truth, its standard error, the mean width, and by which methods intervals came. The truth
 is the effect among the group in the law that the tables are drawn from.
 """
@@ -90,16 +90,17 @@ def table() -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
+    parser.add_argument("settings", nargs="*", default=list(SETTINGS))
     parser.add_argument("-n", type=int, default=0)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    n = parser.parse_args().n
+    asked = parser.parse_args()
     done = {(row["setting"], int(row["seed"])) for row in read()}
     with RESULTS.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         if not file.tell():
             writer.writeheader()
-        for task in [(setting, seed) for seed in range(n) for setting in SETTINGS]:
+        for task in [(setting, seed) for seed in range(asked.n) for setting in asked.settings]:
             if task not in done:
                 writer.writerow(one(*task))
                 file.flush()

@@ -24,7 +24,6 @@ from pyromix.identify.network.separation import (
     bits,
     members,
     rank_bound,
-    tells,
     union,
 )
 from pyromix.model.spec import MixtureSpec
@@ -45,7 +44,7 @@ class Conditioned:
     ) -> None:
         """Look at a spec; its ``graph`` may be given where many sets are conditioned on."""
         self.spec, self.given = spec, tuple(given)
-        self._graph = graph or Separations(spec.parents)
+        self._graph = graph or Separations(spec.parents, spec.uninfluenced)
         self._ranks: dict[frozenset[int], int] = {}
         self.near = self._graph.near(self.given)
         kept = ~bits(self.given)
@@ -54,7 +53,16 @@ class Conditioned:
     @cached_property
     def informative(self) -> int:
         """Vertices that say anything about U, as bits."""
-        return bits(tells(self.spec, self.given))
+        return self._graph.told(self.given, self.near)
+
+    @cached_property
+    def three_apart(self) -> bool:
+        """Whether there are three informative vertices of which none is dependent on another."""
+        for one in members(self.informative):
+            rest = self.informative & ~self.near[one] & (-2 << one)
+            if any(rest & ~self.near[two] & (-2 << two) for two in members(rest)):
+                return True
+        return False
 
     @cached_property
     def carriers(self) -> tuple[int, ...]:

@@ -25,9 +25,9 @@ def grown_views(here: Conditioned) -> Iterator[Views]:
     Args:
         here: graph and conditioning set.
     """
-    informative = list(members(here.informative))
-    if len(informative) < 3:
+    if not here.three_apart:
         return
+    informative = list(members(here.informative))
     rng = random.Random(0)
     for number in range(ORDERS):
         key = {v: here.near[v].bit_count() * (rng.random() if number else 1.0) for v in informative}

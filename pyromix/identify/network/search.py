@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 
 from pyromix.errors import PlanError
 from pyromix.identify.network.covering import Conditioned, complete_plan
@@ -70,18 +71,20 @@ def find_plans(spec: MixtureSpec, limit: int = ENOUGH) -> list[Plan]:
     # depend on each other through that child: three views take three.
     if spec.n_variables - len(spec.uninfluenced) < 3:
         raise _no_plan(spec)
-    graph, ancestry, found = Separations(spec.parents), Ancestry(spec), _Found(max(limit, ENOUGH))
+    graph = Separations(spec.parents, spec.uninfluenced)
+    ancestry, found = Ancestry(spec), _Found(max(limit, ENOUGH))
+    conditioned = cache(lambda given: Conditioned(spec, given, graph))
     for size in range(max(0, min(MAX_SEPARATOR, spec.n_variables - 3)) + 1):
         for given in separators(spec, size):
             if found.enough:
                 break
-            here = Conditioned(spec, given, graph)
+            here = conditioned(given)
             for views in grown_views(here):
                 found.add(here, views)
         if found.complete:
             break
         for given in separators(spec, size, MORE_SEPARATORS):
-            here = Conditioned(spec, given, graph)
+            here = conditioned(given)
             for views in smallest_views(here, ancestry, found.lacks):
                 found.add(here, views, grown=False)
         if found.complete:
@@ -174,10 +177,11 @@ def _no_plan(spec: MixtureSpec) -> PlanError:
     """Say what there is instead of three views, and what would help."""
     k, source = spec.n_sources, spec.source
     best: tuple[int, tuple[int, ...], list[list[int]]] = (0, (), [])
+    graph = Separations(spec.parents, spec.uninfluenced)
     most = MAX_SEPARATOR if spec.n_variables <= VERTICES_OF_A_SMALL_GRAPH else 1
     sizes = range(min(most, spec.n_variables - 1) + 1)
     for given in itertools.chain.from_iterable(separators(spec, size) for size in sizes):
-        here = Conditioned(spec, given)
+        here = Conditioned(spec, given, graph)
         apart: list[list[int]] = []
         seen = 0
         for v in sorted(members(here.informative), key=lambda v: here.near[v].bit_count()):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import lru_cache
 
 import networkx as nx
 
@@ -32,10 +31,12 @@ class Separations:
     component of the moral graph leads.
     """
 
-    def __init__(self, parents: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, parents: Sequence[Sequence[int]], uninfluenced: Collection[int] = ()
+    ) -> None:
         self.parents = parents
+        self._influenced = [v for v in range(len(parents)) if v not in uninfluenced]
         self._above: list[int] = []
-        self._families = [bits(found) | 1 << v for v, found in enumerate(parents)]
         self._below = [1 << v for v in range(len(parents))]
         self._children = [0] * len(parents)
         for v, found in enumerate(parents):  # topological order
@@ -55,39 +56,41 @@ class Separations:
             Bits of every vertex. Time n + edges, in operations on n bits.
         """
         given = tuple(given)
-        ancestral = union(self._above, given)
+        observed, ancestral = bits(given), union(self._above, given)
+        components: list[int] = []
+        for v in members(ancestral):
+            joined = (bits(self.parents[v]) | 1 << v) & ~observed
+            apart = [c for c in components if not c & joined]
+            components = [*apart, joined | union(components) & ~union(apart)]
         reached = [0] * len(self.parents)
-        for component in self._moral_components(given, ancestral):
-            everything = self._reached(component, ancestral)
+        for component in components:
+            left = union(self._children, members(component)) & ~ancestral
+            everything = component | union(self._below, members(left))
             for v in members(component):
                 reached[v] = everything
         for v in members(~ancestral & ~(-1 << len(self.parents))):
             reached[v] = self._below[v] | union(reached, self.parents[v])
         return [found & ~(1 << v) for v, found in enumerate(reached)]
 
-    def near_root(self, root: int, given: Iterable[int]) -> int:
-        """``near`` of one vertex without parents, outside Z."""
+    def told(self, given: Iterable[int], near: Sequence[int]) -> int:
+        """Vertices that Z does not d-separate from U, as bits.
+
+        A path from U begins with a child c. It goes on below c; also above it, where c is an
+        ancestor of Z; and only above it, where c is in Z.
+
+        Args:
+            given: Z.
+            near: of Z, as ``near`` gives it.
+        """
         given = tuple(given)
-        ancestral, found = union(self._above, given), self._below[root]
-        if ancestral >> root & 1:
-            for component in self._moral_components(given, ancestral):
-                if component >> root & 1:
-                    found = self._reached(component, ancestral)
-        return found & ~(1 << root)
-
-    def _moral_components(self, given: Sequence[int], ancestral: int) -> list[int]:
-        """Components of the moral graph of An(Z), without Z."""
-        observed, components = bits(given), list[int]()
-        for v in members(ancestral):
-            joined = self._families[v] & ~observed
-            apart = [c for c in components if not c & joined]
-            components = [*apart, joined | union(components) & ~union(apart)]
-        return components
-
-    def _reached(self, component: int, ancestral: int) -> int:
-        """A component and what lies below it outside An(Z)."""
-        left = union(self._children, members(component)) & ~ancestral
-        return component | union(self._below, members(left))
+        observed, ancestral, found = bits(given), union(self._above, given), 0
+        for c in self._influenced:
+            if observed >> c & 1:
+                above = bits(self.parents[c]) & ~observed
+                found |= above | union(near, members(above))
+            else:
+                found |= 1 << c | near[c] if ancestral >> c & 1 else self._below[c]
+        return found
 
 
 def bits(vertices: Iterable[int]) -> int:
@@ -133,17 +136,8 @@ def dependence(spec: MixtureSpec, given: Collection[int]) -> Neighbours:
 
 def tells(spec: MixtureSpec, given: Collection[int]) -> set[int]:
     """Vertices outside Z that are d-connected to U given Z: only those say anything about U."""
-    if not spec.uninfluenced:
-        return set(range(spec.n_variables)) - set(given)
-    return set(members(_with_source(spec).near_root(0, (z + 1 for z in given)) >> 1))
-
-
-@lru_cache(maxsize=16)
-def _with_source(spec: MixtureSpec) -> Separations:
-    """The graph with U as its first vertex; the others have one number more."""
-    influenced = [() if v in spec.uninfluenced else (0,) for v in range(spec.n_variables)]
-    others = (tuple(p + 1 for p in found) for found in spec.parents)
-    return Separations([(), *(a + b for a, b in zip(influenced, others, strict=True))])
+    graph = Separations(spec.parents, spec.uninfluenced)
+    return set(members(graph.told(given, graph.near(given))))
 
 
 def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -> int:

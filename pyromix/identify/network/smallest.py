@@ -83,7 +83,7 @@ def smallest_views(
         ancestry: of the graph.
         wanted: whether an outcome is; asked anew for each triple.
     """
-    if not _three_apart(here):
+    if not here.three_apart:
         return
     spec = here.spec
     always = bits(spec.uninfluenced) | bits(v for v, f in enumerate(here.families) if not f)
@@ -151,15 +151,6 @@ def _of_rank(here: Conditioned, least: int, room: int) -> Iterator[tuple[tuple[i
                 elif reached > rank and len(larger) < MAX_SETS:
                     larger.append((grown, wider, reached, place + 1))
         sets = larger
-
-
-def _three_apart(here: Conditioned) -> bool:
-    """Whether there are three informative vertices of which none is dependent on another."""
-    for one in members(here.informative):
-        rest = here.informative & ~here.near[one] & (-2 << one)
-        if any(rest & ~here.near[two] & (-2 << two) for two in members(rest)):
-            return True
-    return False
 
 
 def _has_states(spec: MixtureSpec, vertices: int, least: int) -> bool:
