@@ -9,8 +9,8 @@ demo: .venv/ready
 
 # Two at a time where neither keeps both cores of a small machine busy.
 test: .venv/ready
-	$(MAKE) --jobs=2 --output-sync=target lint types contracts tutorials
-	$(MAKE) shapes tests
+	$(MAKE) --jobs=2 --output-sync=target lint contracts shapes types tutorials
+	$(MAKE) tests
 
 bench: .venv/ready
 	$(BIN)/pytest tests/benchmarks --benchmark-only -o addopts= -s -p no:xdist
@@ -26,8 +26,9 @@ contracts: .venv/ready
 	$(BIN)/lint-imports
 
 # Every room once, each call checked against the shapes it declares; elsewhere they go unchecked.
+# In one process: to import the library so takes as long as half of the tests.
 shapes: .venv/ready
-	$(BIN)/pytest tests/shapes -n 2 --jaxtyping-packages=pyromix,beartype.beartype
+	$(BIN)/pytest tests/shapes -p no:xdist --jaxtyping-packages=pyromix,beartype.beartype
 
 # Neighbouring tests share what a module makes once: each worker takes a run of them.
 tests: .venv/ready

@@ -106,13 +106,15 @@ def test_every_public_name_is_found_and_its_module_is_reached():
         px.nonsense  # noqa: B018
 
 
-def test_import_pulls_in_neither_pandas_nor_pgmpy_nor_pyro_and_prints_nothing():
+def test_import_and_elimination_pull_in_neither_pandas_nor_pgmpy_nor_pyro_and_print_nothing():
+    loaded = "print([m for m in ('pandas', 'pgmpy', 'pyro', 'matplotlib') if m in sys.modules])\n"
     code = (
-        f"import sys, pyromix\n{EVERY_NAME}\n"
-        "print([m for m in ('pandas', 'pgmpy', 'pyro', 'matplotlib') if m in sys.modules])"
+        f"import sys, pyromix\n{EVERY_NAME}\n{loaded}"
+        "spec = pyromix.MixtureSpec.from_parents({'X': 'ab'}, {}, 2)\n"
+        f"pyromix.query(pyromix.random_mixture(spec, 0), 'X')\n{loaded}"
     )
     result = run(code)
-    assert (result.stdout.strip(), result.stderr) == ("[]", "")
+    assert (result.stdout.split(), result.stderr) == (["[]", "[]"], "")
 
 
 @pytest.mark.slow

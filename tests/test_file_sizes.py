@@ -9,6 +9,7 @@ import time
 import tracemalloc
 import zipfile
 from contextlib import suppress
+from functools import cache
 
 import pytest
 from laws.formats import mixture_with
@@ -184,6 +185,7 @@ def refused(path, message):
     return peak(action)
 
 
+@cache
 def zeros(n):
     """Gzip of so many zero bytes, made a MiB at a time."""
     buffer = io.BytesIO()

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyromix.errors import DataError, SpecError
+from pyromix.exact import likelihood
 from pyromix.exact import missing as missing_cells
 from pyromix.exact import rows as cell_index
 from pyromix.exact.cells import CellAxis
@@ -218,7 +219,8 @@ def test_incidence_equals_the_dense_matrix():
 
 @pytest.mark.parametrize("n_rows", [1, 15, 16, 37])
 @pytest.mark.parametrize("weight", ["one", "equal", "unequal"])
-def test_logs_of_rows_of_one_weight_are_shared(n_rows, weight):
+def test_logs_of_rows_of_one_weight_are_shared(n_rows, weight, monkeypatch):
+    monkeypatch.setattr(likelihood, "MANY_LOGARITHMS", 0)
     totals = 1 + 4095 * torch.rand(n_rows, 3, dtype=torch.float64)
     weights = {
         "one": torch.ones(n_rows, 1),
@@ -229,7 +231,8 @@ def test_logs_of_rows_of_one_weight_are_shared(n_rows, weight):
     torch.testing.assert_close(found, (weights * totals.log()).sum(0), rtol=1e-12, atol=0)
 
 
-def test_a_row_that_no_source_gives_is_not_hidden_by_those_beside_it():
+def test_a_row_that_no_source_gives_is_not_hidden_by_those_beside_it(monkeypatch):
+    monkeypatch.setattr(likelihood, "MANY_LOGARITHMS", 0)
     totals = torch.full((32, 1), 3.0, dtype=torch.float64)
     totals[5] = 0.0
     assert _weighted_logs(totals, torch.ones(32, 1, dtype=torch.float64)) == -torch.inf

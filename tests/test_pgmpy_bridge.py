@@ -438,7 +438,7 @@ def test_reading_a_graph_does_not_import_pgmpy_and_writing_one_is_silent():
         "assert 'pgmpy' in sys.modules\n"
     )
     result = subprocess.run(
-        [sys.executable, "-W", "error::FutureWarning", "-c", code],
+        [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
         text=True,
         check=False,

@@ -21,6 +21,7 @@ from golden_text import section_differences
 import pyromix as px
 from pyromix.errors import FileError, QueryError
 from pyromix.report.document import Report
+from pyromix.report.facts.profile import margins
 from pyromix.report.numbers import ordinal
 from pyromix.report.sections.record import data_hash, model_hash
 from pyromix.report.text import letter_text, section_text
@@ -80,6 +81,13 @@ def test_every_letter_says_what_it_did(reports, golden, name):
     names = {*spec.variables, *(str(s) for states in spec.states for s in states)}
     text = letter_text(reports[name].letter)
     golden(f"report/{name}/00-letter.txt", text, partial(section_differences, names=names))
+
+
+def test_letter_section_and_plots_show_margins_worked_out_once(reports):
+    fit = reports["hidden-group"].fit
+    (most,) = margins(fit, 1)
+    assert most is margins(fit, 12)[0]
+    assert most.interval is not None
 
 
 def test_the_letter_comes_first_then_the_sections_in_order(reports):

@@ -65,11 +65,13 @@ class Incidence:
 
         Minus infinity is fine: entries off the ones are not touched. Differentiable to any order.
         """
-        return _Product.apply(dense, self, False)
+        return _Product.apply(dense, self, False) if dense.requires_grad else _sums(dense, self)
 
     def scatter_sums(self, dense: Float[Tensor, "rows width"]) -> Float[Tensor, "n_columns width"]:
         """Return for every column of the matrix the sum of ``dense`` over the rows it is in."""
-        return _Product.apply(dense, self, True)
+        if dense.requires_grad:
+            return _Product.apply(dense, self, True)
+        return _sums(dense, self, transposed=True)
 
 
 class _Product(torch.autograd.Function):
@@ -78,13 +80,18 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dense: Tensor, incidence: Incidence, transposed: bool) -> Tensor:
         ctx.incidence, ctx.transposed = incidence, transposed
-        matrix = incidence._by_column if transposed else incidence._by_row
-        with one_thread_unless(len(incidence.columns) * dense.shape[-1]):
-            return matrix @ dense.contiguous()
+        return _sums(dense, incidence, transposed)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return _Product.apply(grads[0], ctx.incidence, not ctx.transposed), None, None
+
+
+def _sums(dense: Tensor, incidence: Incidence, transposed: bool = False) -> Tensor:
+    """The product alone: to write down a derivative that nobody takes is half of a small one."""
+    matrix = incidence._by_column if transposed else incidence._by_row
+    with one_thread_unless(len(incidence.columns) * dense.shape[-1]):
+        return matrix @ dense.contiguous()
 
 
 def _starts(counts: Int[Tensor, " rows"]) -> Int[Tensor, " starts"]:

@@ -14,6 +14,9 @@ from pyromix.exact.logspace import log, logsumexp
 from pyromix.exact.rows import CellIndex
 from pyromix.model.mixture import BayesNetMixture
 
+MANY_LOGARITHMS = 2**13
+"""Logarithms from which it pays to see whether rows share them."""
+
 Tables = tuple[Tensor, Sequence[Tensor]]
 """Weights ``(*batch, k)`` and CPTs as a BayesNetMixture holds them, without its checks."""
 
@@ -99,9 +102,10 @@ def _weighted_logs(
 ) -> Float[Tensor, " batch"]:
     """Sum over rows of weight times log, where totals are at most k.
 
-    Rows of one weight, as in tables without repeated rows, share logarithms: 16 to each.
+    Rows of one weight, as in tables without repeated rows, share logarithms: 16 to each, where
+    there are so many rows that this saves more than to look costs.
     """
-    full = len(total) // 16 * 16
+    full = len(total) // 16 * 16 if total.numel() >= MANY_LOGARITHMS else 0
     if full and bool((weight[1:] == weight[0]).all()):
         shared = total[:full].view(16, -1, total.shape[1]).prod(0).log().sum(0)
         return (shared + total[full:].log().sum(0)) * weight[0]

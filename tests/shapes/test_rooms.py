@@ -16,12 +16,23 @@ import pytest
 import torch
 
 import pyromix as px
+from pyromix.answers import profile, same_law
 from pyromix.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 
 CARDS = {"A": 2, "B": 3, "C": 4, "X": 2, "Y": 3}
 STATES = {name: tuple(range(card)) for name, card in CARDS.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_steps():
+    """The hundredth step of a search has the shapes of the second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(same_law, "STEPS", 8)
+        patch.setattr(profile, "ROUNDS", 2)
+        patch.setattr(profile, "TOLERANCE", 0.5)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +194,9 @@ def test_products_and_graphs_are_checked(spec, frame):
     px.measure_next(nx.DiGraph([("X", "Y")]), 2, outcome="Y", treatment="X").to_frame()
 
 
-def test_graphs_are_put_to_a_table_and_searched_for(spec, frame):
-    px.graph_check(spec, frame, n_simulated=3).to_frame()
+def test_graphs_are_put_to_a_table_and_searched_for(frame):
+    few = px.MixtureSpec.from_parents({v: STATES[v] for v in "AXY"}, {"Y": ["X"]}, 2)
+    px.graph_check(few, frame[["A", "X", "Y"]], n_simulated=3).to_frame()
     px.discover(frame, 1, n_starts=1)
 
 

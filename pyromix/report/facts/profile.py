@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -34,6 +35,10 @@ class Margin:
     values: np.ndarray
     interval: tuple[np.ndarray, np.ndarray] | None
     distance: float
+
+
+_MARGINS: WeakKeyDictionary[Fit, dict[int, Margin]] = WeakKeyDictionary()
+"""Per fit the margins whose intervals were worked out: letter, section and plots show the same."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,12 @@ def margins(fit: Fit, limit: int) -> tuple[Margin, ...]:
         values = joint / joint.sum(-1, keepdim=True)
         plain.append((_distance(values), v, values))
     order = ordered([[-distance] for distance, _, _ in plain], ROUNDING)
-    return tuple(
-        _with_interval(fit, v, values, d) for d, v, values in (plain[i] for i in order[:limit])
-    )
+    known = _MARGINS.setdefault(fit, {})
+    chosen = [plain[i] for i in order[:limit]]
+    for distance, v, values in chosen:
+        if v not in known:
+            known[v] = _with_interval(fit, v, values, distance)
+    return tuple(known[v] for _, v, _ in chosen)
 
 
 def table_differences(fit: Fit) -> tuple[TableDifference, ...]:
