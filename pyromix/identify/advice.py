@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pyromix.identify.district import confounded_part
-from pyromix.identify.verdict import judge
+from pyromix.identify.verdict import judge, rank_tells
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.spec import SOURCE, MixtureSpec
 
@@ -134,7 +134,9 @@ class _Search:
         asked = self.asking(changed)
         # Of a large graph a small part says no at once.
         part, on_part = confounded_part(changed, asked)
-        if part is not changed and not judge(part, on_part).level.at_least(Certainty.LOCAL):
+        if part is not changed and not (
+            rank_tells(part, on_part) or judge(part, on_part).level.at_least(Certainty.LOCAL)
+        ):
             return []
         level = judge(changed, asked).level
         return [Addition(measured, absent, level)] if level.at_least(Certainty.LOCAL) else []
