@@ -144,8 +144,8 @@ def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -
     """Largest rank that P(view | u, given) can have, by the graph: bounded by k, never above it.
 
     Whatever separates U from the view given Z passes on all that the view knows of U: the smallest
-    product of cardinalities over such vertex cuts bounds the rank. For vertices that U points at it
-    is the number of joint states.
+    product of cardinalities over such vertex cuts bounds the rank. Vertices that U points at are in
+    every cut: where all are, it is the number of joint states.
 
     Args:
         spec: the DAG; cardinalities and k.
@@ -153,8 +153,9 @@ def rank_bound(spec: MixtureSpec, view: Iterable[int], given: Collection[int]) -
         given: Z.
     """
     view, k = set(view), spec.n_sources
-    if not view & spec.uninfluenced:
-        return min(k, math.prod(spec.cards[v] for v in view))
+    least = math.prod(spec.cards[v] for v in view - spec.uninfluenced)
+    if least >= k or not view & spec.uninfluenced:
+        return min(k, least)
     graph = spec.graph(with_source=True)
     relevant = {SOURCE, *view, *given}
     relevant.update(*(nx.ancestors(graph, v) for v in relevant))
