@@ -19,6 +19,7 @@ from pyromix.formats.checkpoint import MANIFEST, checkpoint_of, digest
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.posterior import bootstrap as replicas
 from pyromix.posterior import gibbs as gibbs_sampling
+from pyromix.posterior import nuts as nuts_sampling
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +336,24 @@ def test_a_climb_of_another_structure_is_refused(model_and_frame, tmp_path):
                 archive.writestr(name, step)
         with pytest.raises(px.FileError, match="step 'climb 1' of the checkpoint is damaged"):
             quiet(px.fit, model, frame[:200], 2, checkpoint=tmp_path / "c", **options)
+
+
+def test_nuts_goes_on_with_the_chains_that_are_left(fit, tmp_path, monkeypatch):
+    options = {"num_samples": 8, "warmup_steps": 6, "num_chains": 3, "max_tree_depth": 2}
+    whole = quiet(fit.refine, method="nuts", **options)
+    path = tmp_path / "c"
+    with monkeypatch.context() as patch:
+        stop_at(patch, nuts_sampling, "_one_chain", 3)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(fit.refine, method="nuts", checkpoint=path, **options)
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, nuts_sampling, "_one_chain", 0)
+        resumed = quiet(fit.refine, method="nuts", checkpoint=path, **options)
+        assert len(calls) == 1
+    assert same(resumed.draws, whole.draws)
+    assert resumed.diagnostics.sampling == whole.diagnostics.sampling
+    with pytest.raises(px.FileError, match="another max_tree_depth: 2, not 3"):
+        quiet(fit.refine, method="nuts", checkpoint=path, **{**options, "max_tree_depth": 3})
 
 
 def test_gibbs_goes_on_to_the_same_digits(fit, tmp_path, monkeypatch):

@@ -68,7 +68,8 @@ def refine(fit: F, data: Any = None, method: str = "em", **options: Any) -> F:
               ``random_state``, ``show_progress``, ``checkpoint`` (a file that keeps the sweeps that
               are done, as of ``fit.bootstrap``);
             - nuts: ``num_samples``, ``warmup_steps``, ``num_chains``, ``target_accept_prob``,
-              ``max_tree_depth``, ``random_state``, ``show_progress``;
+              ``max_tree_depth``, ``random_state``, ``show_progress``, ``checkpoint`` (the chains
+              that are done);
             - svi: ``guide`` (``"delta"``, ``"normal"``, ``"lowrank"`` or one's own),
               ``num_steps``, ``learning_rate``, ``num_samples``, ``num_particles``,
               ``batch_size`` (patterns), ``random_state``, ``show_progress``.

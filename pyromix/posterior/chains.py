@@ -9,9 +9,11 @@ import torch
 
 from pyromix.data.counts import Counts
 from pyromix.errors import QueryError, SpecError
+from pyromix.formats.checkpoint import digest
 from pyromix.model.arguments import shown, whole
 from pyromix.model.memory import check_numbers
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState, torch_generator
 from pyromix.model.spec import MixtureSpec
 
@@ -55,6 +57,18 @@ def check_start(counts: Counts, mixture: BayesNetMixture) -> None:
             f"data are on {counts.rows.device} and the mixture on {mixture.device}; move one of "
             "them"
         )
+
+
+def asked_of(
+    counts: Counts, mixture: BayesNetMixture, prior: PseudoCounts, generator: torch.Generator
+) -> dict[str, str]:
+    """What chains are asked of, by which a checkpoint tells them from others."""
+    return {
+        "table": digest(counts.rows, counts.weights),
+        "estimate": digest(*mixture.tables),
+        "prior": f"{digest(*prior.tables)} {prior.learned}",
+        "random_state": digest(generator.get_state()),
+    }
 
 
 def check_draws(spec: MixtureSpec, n: int, advice: str) -> None:

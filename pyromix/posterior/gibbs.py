@@ -37,12 +37,13 @@ from pyromix.estimate.step import EMMap, Point
 from pyromix.exact.cells import CellAxis
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
-from pyromix.formats.checkpoint import NOT_KEPT, Step, checkpoint_of, digest
+from pyromix.formats.checkpoint import NOT_KEPT, Step, checkpoint_of
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.prior import PseudoCounts
 from pyromix.model.randomness import RandomState
 from pyromix.model.spec import MixtureSpec
 from pyromix.posterior.chains import (
+    asked_of,
     check_draws,
     check_start,
     check_steps,
@@ -122,14 +123,11 @@ def gibbs(
     kept = NOT_KEPT
     if checkpoint is not None:
         asked = {
-            "table": digest(counts.rows, counts.weights),
-            "estimate": digest(*mixture.tables),
-            "prior": f"{digest(*prior.tables)} {prior.learned}",
+            **asked_of(counts, mixture, prior, generator),
             "num_samples": num_samples,
             "warmup_steps": warmup_steps,
             "num_chains": num_chains,
             "thinning": thinning,
-            "random_state": digest(generator.get_state()),
         }
         kept = checkpoint_of(checkpoint, "gibbs", asked)
     at = Point.of(batch_of(inside(mixture)))

@@ -12,6 +12,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from os import PathLike
 from typing import Any
 
 import pyro
@@ -22,13 +24,14 @@ from torch import Tensor
 
 from pyromix.bridges.alone import alone
 from pyromix.data.counts import Counts
-from pyromix.errors import RefinementError
+from pyromix.errors import FileError, RefinementError
 from pyromix.estimate.em import climb
 from pyromix.estimate.progress import Tell, progress_bar
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.exact import linalg
 from pyromix.exact.rows import CellIndex
 from pyromix.exact.threads import one_thread_unless
+from pyromix.formats.checkpoint import NOT_KEPT, Step, checkpoint_of
 from pyromix.model.arguments import real
 from pyromix.model.gradients import gradients
 from pyromix.model.mixture import BayesNetMixture
@@ -37,6 +40,7 @@ from pyromix.model.randomness import RandomState
 from pyromix.model.status import refuse
 from pyromix.posterior.chains import (
     MANY_PARAMETERS,
+    asked_of,
     check_draws,
     check_start,
     check_steps,
@@ -65,6 +69,7 @@ def nuts(
     max_tree_depth: int = 10,
     random_state: RandomState = 0,
     show_progress: bool | None = None,
+    checkpoint: str | PathLike[str] | None = None,
 ) -> Posterior:
     """Draw mixtures from the posterior by trajectories along its gradient.
 
@@ -80,6 +85,8 @@ def nuts(
         max_tree_depth: a trajectory has fewer than 2 to this power steps.
         random_state: an integer or a Generator.
         show_progress: None shows a bar on a terminal only.
+        checkpoint: a file that keeps the chains that are done; where it is there, the others
+            follow, and end at the same digits.
 
     Returns:
         Draws of batch shape ``(num_chains, num_samples)``, labels those of the estimate.
@@ -90,6 +97,8 @@ def nuts(
         QueryError: a number is out of range.
         RefinementError: the density is not finite where chains start, or a chain left it or
             diverged most of the time.
+        FileError: the checkpoint is damaged, of another table, estimate or option, or cannot be
+            written to.
     """
     check_start(counts, mixture)
     check_whole(
@@ -105,6 +114,17 @@ def nuts(
     check_steps(num_chains * (warmup_steps + num_samples))
     check_draws(spec, num_chains * num_samples, "take fewer draws, or fewer chains")
     generator = own_generator(random_state, mixture.device)
+    kept = NOT_KEPT
+    if checkpoint is not None:
+        asked = {
+            **asked_of(counts, mixture, prior, generator),
+            "num_samples": num_samples,
+            "warmup_steps": warmup_steps,
+            "num_chains": num_chains,
+            "target_accept_prob": target_accept_prob,
+            "max_tree_depth": max_tree_depth,
+        }
+        kept = checkpoint_of(checkpoint, "nuts", asked)
     work = counts.n_patterns * spec.n_variables * spec.n_sources
     with alone(), gradients(), one_thread_unless(work):
         potential = Potential.at_mode(counts, mixture, prior)
@@ -120,9 +140,11 @@ def nuts(
                 )
                 start = potential.start(generator)
                 before = chain * (num_samples + warmup_steps)
-                drawn, astray = _one_chain(
-                    kernel, start, num_samples, warmup_steps, int(seed), tell, before
+                run = partial(
+                    _one_chain, kernel, start, num_samples, warmup_steps, int(seed), tell, before
                 )
+                read = partial(_read, (num_samples, len(potential.centre)))
+                drawn, astray = kept.step(f"chain {chain}", run, _packed, read)
                 if not bool(drawn.isfinite().all()):
                     raise RefinementError(
                         f"NUTS: chain {chain} left the posterior: {int((~drawn.isfinite()).sum())} "
@@ -148,6 +170,25 @@ def nuts(
         row_masses=row_masses,
         divergences=divergences,
     )
+
+
+def _packed(found: tuple[Tensor, int]) -> Step:
+    """The draws of a chain, and how many transitions diverged."""
+    return {"drawn": found[0], "astray": torch.tensor(found[1])}, {}
+
+
+def _read(
+    shape: tuple[int, int], tensors: Mapping[str, Tensor], fields: Mapping[str, Any]
+) -> tuple[Tensor, int]:
+    """The inverse of ``_packed``.
+
+    Raises:
+        FileError: these are no draws of a chain.
+    """
+    drawn, astray = tensors["drawn"], tensors["astray"]
+    if fields or drawn.shape != shape or drawn.dtype != torch.float64 or astray.ndim:
+        raise FileError(f"expected the {shape[0]} draws of a chain")
+    return drawn, int(astray)
 
 
 @dataclass(frozen=True, eq=False)

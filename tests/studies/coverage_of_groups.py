@@ -1,9 +1,9 @@
 """Coverage of intervals for the effect among a group, on settings beside those of the tests.
 
 python tests/studies/coverage_of_groups.py ["common cause"] -n 200. Adds to coverage_of_groups.csv,
-one line per table, and goes on where it stopped. Printed per setting: the share of tables whose 90% interval
-holds the truth, its standard error, the mean width, and by which methods intervals came. The truth
-is the effect among the group in the law that the tables are drawn from.
+one line per table, and goes on where it stopped. Printed per setting: the share of tables whose 90%
+interval holds the truth, its standard error, the mean width, and by which methods intervals came.
+The truth is the effect among the group in the law that the tables are drawn from.
 """
 
 from __future__ import annotations
