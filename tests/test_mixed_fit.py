@@ -120,7 +120,7 @@ def test_views_without_signal_make_an_answer_weak():
     frame["Y"] = frame["X"] + g.normal(size=n)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = px.fit(VIEWS, frame, 2)
+        found = px.fit(VIEWS, frame, 2, n_init=2)
     with pytest.raises(px.NotCertifiedError) as caught:
         found.effect("X", "Y", contrast=(0, 1))
     assert caught.value.found == "weak"

@@ -428,7 +428,8 @@ def test_a_factor_of_contradicting_sizes_is_refused():
 def test_reading_a_graph_does_not_import_pgmpy_and_writing_one_is_silent():
     code = (
         "import sys, networkx as nx, torch\n"
-        "from pyromix.bridges.pgmpy import parameter_estimator_base, structure_of, to_pgmpy\n"
+        "from pyromix.bridges.pgmpy import parameter_estimator_base, quiet_import\n"
+        "from pyromix.bridges.pgmpy import structure_of, to_pgmpy\n"
         "from pyromix.model.randomness import random_mixture\n"
         "structure = structure_of(nx.DiGraph([('X', 'Y')]), 1)\n"
         "assert 'pgmpy' not in sys.modules\n"
@@ -436,6 +437,9 @@ def test_reading_a_graph_does_not_import_pgmpy_and_writing_one_is_silent():
         "to_pgmpy(random_mixture(spec))\n"
         "parameter_estimator_base()\n"
         "assert 'pgmpy' in sys.modules\n"
+        # All of it, the part with the warning as well.
+        "with quiet_import():\n"
+        "    import pgmpy.inference\n"
     )
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
