@@ -315,7 +315,8 @@ class _Walk:
             left = (sizes > NEAR).nonzero().flatten()
             if not len(left):
                 break
-            ahead = tangent[left].back(gaps[left])
+            every = len(left) == len(points)
+            ahead = (tangent if every else tangent[left]).back(gaps if every else gaps[left])
             there = self.law.axis.normalised(points[left] + _shortened(ahead, LONGEST))
             new = self.law.gaps(there)
             better = new.norm(dim=-1) < sizes[left]

@@ -65,10 +65,15 @@ class RootAxis:
         lengths = cards.repeat_interleave(rows)
         return torch.arange(len(lengths), device=cpu).repeat_interleave(lengths)
 
+    @cached_property
+    def n_distributions(self) -> int:
+        """Rows of all tables."""
+        return int(self.distributions[-1]) + 1
+
     def sums(self, numbers: Float[Tensor, "*lead size"]) -> Float[Tensor, "*lead size"]:
         """Per root the sum of numbers over the row of its table."""
         rows = self.distributions.to(numbers.device)
-        totals = numbers.new_zeros(*numbers.shape[:-1], int(rows[-1]) + 1)
+        totals = numbers.new_zeros(*numbers.shape[:-1], self.n_distributions)
         return totals.index_add(-1, rows, numbers)[..., rows]
 
     def normalised(self, points: Float[Tensor, "b size"]) -> Float[Tensor, "b size"]:
@@ -139,7 +144,7 @@ class LawMap:
         return torch.stack(used, -1)
 
     def _looked(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """The log-probabilities of rows, and P(source, completion | row), ``(b, k, c)``."""
+        """Log-probabilities: of rows, and of rows with source and completion, ``(b, k, c)``."""
         logs = torch.cat([2 * points.log(), points.new_zeros(len(points), 1)], -1)
         joint = logs[:, self._slots].sum(-1)
         flat = torch.logsumexp(joint, 1)
@@ -151,7 +156,7 @@ class LawMap:
             top = top.scatter_reduce(1, owner.expand_as(flat), flat, "amax")
             shares = (flat - top[:, owner]).exp()
             rows = top + torch.zeros_like(top).index_add(1, owner, shares).log()
-        return rows, (joint - rows[:, owner][:, None]).exp()
+        return rows, joint
 
     def gaps(self, points: Float[Tensor, "b size"]) -> Float[Tensor, "b m"]:
         """sqrt(p) log(P(row) / p): squares sum to about twice the divergence from the given law.
@@ -169,7 +174,8 @@ class LawMap:
             points: normalised roots.
         """
         (b, n), m = points.shape, len(self.law)
-        _, shares = self._looked(points)
+        rows, joint = self._looked(points)
+        shares = (joint - rows[:, self._completions.owner][:, None]).exp()
         places = self._completions.owner[:, None] * (n + 1) + self._slots
         each = shares[..., None].expand(-1, -1, -1, self._slots.shape[-1])
         used = points.new_zeros(b, m * (n + 1))
