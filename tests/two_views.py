@@ -1,8 +1,8 @@
 """Random graphs that have two views of U at most by construction, and tables without any U.
 
-Each group of variables has one root above all of its members, so that any two of them hang together
-given U; numbers may not be conditioned on by their bins, and where a group has variables with states
-every pair in it is an edge, so that conditioning separates nothing.
+Each group of variables has one root above all of its members, so that any two of them hang
+together given U; numbers may not be conditioned on by their bins, and where a group has variables
+with states every pair in it is an edge, so that conditioning separates nothing.
 """
 
 from __future__ import annotations
