@@ -72,7 +72,8 @@ def naive_slope(graph: nx.DiGraph, frame: pd.DataFrame) -> float:
     columns = [np.ones(len(frame)), frame["X"].to_numpy()]
     for v in graph.predecessors("X"):
         column = frame[v]
-        columns.append((column == "s1").to_numpy(float) if column.dtype == object else column)
+        numeric = pd.api.types.is_numeric_dtype(column)
+        columns.append(column.to_numpy() if numeric else (column == "s1").to_numpy(float))
     lines, *_ = np.linalg.lstsq(np.column_stack(columns), frame["Y"].to_numpy(), rcond=None)
     return float(lines[1])
 
