@@ -162,12 +162,12 @@ PROGRAMS = ("pyromix", *(name + many for name in tuple(ASKED)[1:] for many in ("
 
 def run(wanted: argparse.Namespace) -> None:
     """Do what is not yet done, with the programs that are installed."""
-    torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     done = set(pd.read_csv(RESULTS).iloc[:, :5].astype(str).agg(tuple, axis=1)) if _begun() else ()
     for name in ASKED:
         if importlib.util.find_spec(name) is not None:  # imports and compiles at the first fit
             ASKED[name](*table_of("numbers", 2, 300, 0), 2, 0, False)
+    torch.set_num_threads(1)  # pomegranate's import sets another number
     with RESULTS.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         if not file.tell():
