@@ -97,7 +97,9 @@ def main() -> None:
         profile.runcall(em_step, mixture, parts, prior)
         pstats.Stats(profile).sort_stats("tottime").print_stats(15)
         return
-    print("| variables | edges | rows | iteration, s | reading, s | ratio |\n|---|---|---|---|---|---|")
+    print(
+        "| variables | edges | rows | iteration, s | reading, s | ratio |\n|---|---|---|---|---|---|"
+    )
     by_rows, by_size = [], []
     for n, rows, edges in (
         *((30, rows, True) for rows in ROWS),
