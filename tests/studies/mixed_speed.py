@@ -2,8 +2,9 @@
 
 python tests/studies/mixed_speed.py prints the table that docs/numbers.md shows: CPU time of one
 process with one thread. Twenty numbers and ten columns of two states, each with the column before
-it as a parent, k = 3; reading is one sum over every column (eight bytes a cell). Growth is the slope
-of log time on log rows, and on log variables. ``--profile`` says where an iteration spends its time.
+it as a parent, k = 3; reading is one sum over every column (eight bytes a cell). Growth is the
+slope of log time on log rows, and on log variables. ``--profile`` says where an iteration spends
+its time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import cProfile
 import pstats
 import time
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,6 +29,8 @@ K = 3
 
 ROWS = (10_000, 100_000, 1_000_000)
 
+SIZE_ROWS = 100_000
+
 SIZES = (15, 30, 60)
 """Variables, a third of them with states."""
 
@@ -35,11 +39,11 @@ def spec_of(n: int, edges: bool) -> MixedSpec:
     """Numbers, states: a chain through each, or no edges."""
     numbers = [f"x{i:03}" for i in range(2 * n // 3)]
     states = [f"c{i:03}" for i in range(n - len(numbers))]
-    parents = {name: [] for name in (*numbers, *states)}
+    parents: dict[str, list[str]] = {name: [] for name in (*numbers, *states)}
     if edges:
         for chain in (numbers, states):
-            parents |= {child: [parent] for parent, child in zip(chain, chain[1:], strict=False)}
-    names = {name: [0, 1, 2, 3] for name in numbers} | {name: [0, 1] for name in states}
+            parents |= {child: [parent] for parent, child in pairwise(chain)}
+    names = dict.fromkeys(numbers, range(4)) | dict.fromkeys(states, range(2))
     binned = MixtureSpec.from_parents(names, parents, K, coarse=numbers)
     kinds = [Kind.REAL if name[0] == "x" else Kind.CATEGORICAL for name in binned.variables]
     return MixedSpec(binned, tuple(kinds))
@@ -97,23 +101,20 @@ def main() -> None:
         profile.runcall(em_step, mixture, parts, prior)
         pstats.Stats(profile).sort_stats("tottime").print_stats(15)
         return
-    print(
-        "| variables | edges | rows | iteration, s | reading, s | ratio |\n|---|---|---|---|---|---|"
-    )
-    by_rows, by_size = [], []
-    for n, rows, edges in (
-        *((30, rows, True) for rows in ROWS),
-        (30, ROWS[-1], False),
-        *((n, 100_000, True) for n in SIZES),
-    ):
-        step, reading = seconds_of(n, rows, edges)
-        if rows == ROWS[-1] or (n, edges) == (30, True):
-            by_rows += [step] * (edges and n == 30 and len(by_rows) < len(ROWS))
-        if rows == 100_000 and len(by_rows) == len(ROWS):
-            by_size.append(step)
-        chain = "chains" if edges else "none"
-        print(f"| {n} | {chain} | {rows:,} | {step:.3f} | {reading:.4f} | {step / reading:.0f} |")
+    print("| variables | edges | rows | iteration, s | reading, s | ratio |")
+    print("|---|---|---|---|---|---|")
+    by_rows = [shown(30, rows) for rows in ROWS]
+    shown(30, ROWS[-1], edges=False)
+    by_size = [shown(n, SIZE_ROWS) for n in SIZES]
     print(f"\ngrowth: rows^{growth(ROWS, by_rows):.2f}, variables^{growth(SIZES, by_size):.2f}")
+
+
+def shown(n: int, rows: int, edges: bool = True) -> float:
+    """Print a line; seconds of an iteration."""
+    step, reading = seconds_of(n, rows, edges)
+    chain = "chains" if edges else "none"
+    print(f"| {n} | {chain} | {rows:,} | {step:.3f} | {reading:.4f} | {step / reading:.0f} |")
+    return step
 
 
 if __name__ == "__main__":
