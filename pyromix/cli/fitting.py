@@ -187,8 +187,11 @@ def select(
     effects: tuple[EffectAt, ...] = ()
     if effect or treatment is not None or outcome is not None:
         first = found.fits[0]
-        ask = asked_mixed if isinstance(first, MixedRecord) else asked_effect
-        asked = ask(first, treatment, outcome, contrast, outcome_state, needed=True)
+        named = (treatment, outcome, contrast, outcome_state)
+        if isinstance(first, MixedRecord):
+            asked = asked_mixed(first, *named, needed=True)
+        else:
+            asked = asked_effect(first, *named, needed=True)
         with working("asking every fit", quiet=quiet):
             effects = effects_by_k(found, **asked)
     if as_json:
