@@ -10,6 +10,7 @@ import typer
 
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
+from pyromix.answers.mixed.effect import MixedEffect
 from pyromix.api_mixed import MixedFit
 from pyromix.cli.common import Evidence, Json, Quiet, Seed, Source, assignments
 from pyromix.cli.flags import in_flags
@@ -94,6 +95,11 @@ def effect(
         typer.echo(json.dumps(in_numbers(found), indent=1, default=str))
     else:
         typer.echo(in_flags(str(found), fit.spec.variables))
+
+
+def any_in_numbers(effect: Effect | MixedEffect) -> dict[str, Any]:
+    """An effect on states or on numbers, ready for JSON."""
+    return in_numbers(effect) if isinstance(effect, Effect) else effect_in_numbers(effect)
 
 
 def in_numbers(effect: Effect) -> dict[str, Any]:

@@ -43,15 +43,17 @@ from pyromix.cli.common import (
     table_of,
     writable,
 )
-from pyromix.cli.effect import in_numbers
+from pyromix.cli.effect import any_in_numbers
 from pyromix.cli.flags import in_flags
 from pyromix.cli.going_on import CheckpointFile, kept_at
+from pyromix.cli.mixed import asked_mixed
 from pyromix.cli.progress import working
 from pyromix.cli.questions import Contrast, Outcome, OutcomeState, Treatment, asked_effect
 from pyromix.criticism.effects_by_k import EffectAt, effect_lines, effects_by_k
 from pyromix.data.frames import read_numbers
 from pyromix.data.reading import check_columns
 from pyromix.data.relation.door import read_rows
+from pyromix.fitting.mixed.record import MixedRecord
 
 
 def fit(
@@ -132,6 +134,8 @@ def select(
     n_init: Annotated[int | None, typer.Option(help="Number of random starts.")] = None,
     bins: Bins = None,
     states: States = None,
+    kind: Kinds = None,
+    discretize: Discretize = None,
     effect: Annotated[
         bool, typer.Option("--effect", help="Also the effect under each: the model's, or as named.")
     ] = False,
@@ -163,6 +167,7 @@ def select(
     """
     given = model_of(model, edge, latent) if model is not None or edge else None
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
+    as_numbers = numbers_told(table, kind, discretize)
     check_columns(table, [name for name in (treatment, outcome) if name is not None])
     with kept_at(checkpoint, quiet=quiet), working("fitting every number of sources", quiet=quiet):
         found = px.select_n_sources(
@@ -175,15 +180,19 @@ def select(
             weights_are=weights_are,
             missing=missing,
             state_names=told or None,
+            **as_numbers,
             random_state=random_state,
             finish_all=finish_all,
             checkpoint=checkpoint,
         )
     effects: tuple[EffectAt, ...] = ()
     if effect or treatment is not None or outcome is not None:
-        asked = asked_effect(
-            found.fits[0], treatment, outcome, contrast, outcome_state, needed=True
-        )
+        first = found.fits[0]
+        named = (treatment, outcome, contrast, outcome_state)
+        if isinstance(first, MixedRecord):
+            asked = asked_mixed(first, *named, needed=True)
+        else:
+            asked = asked_effect(first, *named, needed=True)
         with working("asking every fit", quiet=quiet):
             effects = effects_by_k(found, **asked)
     if as_json:
@@ -201,7 +210,7 @@ def select(
                 {
                     "n_sources": at.n_sources,
                     "refused": at.refused,
-                    **({} if at.found is None else in_numbers(at.found)),
+                    **({} if at.found is None else any_in_numbers(at.found)),
                 }
                 for at in effects
             ]

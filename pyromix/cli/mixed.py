@@ -9,9 +9,9 @@ from typing import Any
 from pyromix.answers.mixed.answer import MixedAnswer, NumericAnswer
 from pyromix.answers.mixed.effect import Change, MixedEffect
 from pyromix.answers.mixed.spread import Spread
-from pyromix.api_mixed import MixedFit
 from pyromix.cli.common import parted, state_of
 from pyromix.errors import QueryError
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.mixed import MixedSpec
 from pyromix.report.mixed.question import find_mixed_question
 
@@ -46,7 +46,7 @@ def setting(spec: MixedSpec, name: str, text: str, flag: str) -> Any:
 
 
 def asked_mixed(
-    fit: MixedFit,
+    fit: MixedRecord,
     treatment: str | None,
     outcome: str | None,
     contrast: Sequence[str] | None,

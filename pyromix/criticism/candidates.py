@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyromix.criticism.disagreement import why_others_differ
 from pyromix.data.folds import EQUAL_SCORES
 from pyromix.data.frames import to_pandas
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.fitting.record import Fit
 from pyromix.identify.product.rank import RankEstimate
 from pyromix.model.printed import Grid, Printed
@@ -24,6 +25,13 @@ NOT_REPRODUCED = (
 
 RANKS_ONLY = (
     "rank tests alone: the data answer moments only, and BIC, ICL and held-out likelihood need rows"
+)
+
+BY_SHAPE = "shape"
+"""Of a candidate with numbers that nothing but the shape of their noise identifies."""
+
+ONLY_SHAPE = (
+    "shape: only the shape of the noise would tell so many sources; they do not stand for election"
 )
 
 STOPPED = (
@@ -53,8 +61,9 @@ class Candidate:
     Attributes:
         n_sources: k.
         identified: ``"yes"`` where the mixture is locally identified at this k, ``"no"`` where it
-            is not, ``"unknown"`` where the model is too large for the certificate.
-        n_parameters: free probabilities.
+            is not, ``"unknown"`` where the model is too large for the certificate, ``"shape"``
+            where only the shape of the noise of numbers would.
+        n_parameters: free probabilities, and free numbers of lines and variances.
         log_likelihood: of the fit, sum over rows.
         bic: smaller is better.
         icl: smaller is better.
@@ -109,7 +118,7 @@ class Selection:
     ranks: tuple[RankEstimate, ...]
     level: float
     notes: tuple[str, ...]
-    fits: tuple[Fit, ...] = field(default=(), compare=False, repr=False)
+    fits: tuple[Fit, ...] | tuple[MixedRecord, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def choices(self) -> dict[str, int]:
@@ -124,7 +133,8 @@ class Selection:
         chosen = {"rank": max(r.rank for r in self.ranks)} if self.ranks else {}
         if self.by_ranks_alone:
             return chosen
-        elect = [c for c in self.candidates if c.identified != "no"] or list(self.candidates)
+        elect = [c for c in self.candidates if c.identified not in ("no", BY_SHAPE)]
+        elect = elect or list(self.candidates)
         highest = max(c.held_out for c in elect)
         for name in PENALISED:
             place = first_smallest(getattr(c, name) for c in elect)
@@ -200,6 +210,7 @@ class Selection:
         )
         verdict = RANKS_ONLY if self.by_ranks_alone else verdict
         misfit = [] if self.reproduced else [NOT_REPRODUCED]
+        misfit += [ONLY_SHAPE] * any(c.identified == BY_SHAPE for c in self.candidates)
         misfit += [STOPPED] * any(c.stopped for c in self.candidates)
         return [f"chosen: {said}", verdict, *self.reasons, *misfit, *self.notes]
 

@@ -9,6 +9,10 @@ from typing import Any
 
 from pyromix.answers import ask
 from pyromix.answers.effect import Effect
+from pyromix.answers.mixed import ask as mixed
+from pyromix.answers.mixed.answer import is_numeric
+from pyromix.answers.mixed.effect import MixedEffect
+from pyromix.answers.mixed.question import setting_in_words
 from pyromix.answers.wording import interval_title
 from pyromix.criticism.candidates import Selection
 from pyromix.errors import (
@@ -18,6 +22,8 @@ from pyromix.errors import (
     QueryError,
     SpecError,
 )
+from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.fitting.record import Fit
 from pyromix.model.printed import columns_of_text
 from pyromix.model.query import Certainty
 from pyromix.model.ties import ROUNDING, first_largest
@@ -34,7 +40,7 @@ class EffectAt:
     """
 
     n_sources: int
-    found: Effect | None
+    found: Effect | MixedEffect | None
     refused: str = ""
 
 
@@ -69,7 +75,7 @@ def effects_by_k(
             with warnings.catch_warnings():
                 # What a fit says of its k is what the table of candidates shows.
                 warnings.simplefilter("ignore", PyromixWarning)
-                found = ask.effect(
+                found = _asked(
                     fit,
                     treatment,
                     outcome,
@@ -90,6 +96,14 @@ def effects_by_k(
     return tuple(rows)
 
 
+def _asked(
+    fit: Fit | MixedRecord, treatment: str, outcome: str, **options: Any
+) -> Effect | MixedEffect:
+    if isinstance(fit, MixedRecord):
+        return mixed.effect_of(fit, treatment, outcome, **options)
+    return ask.effect(fit, treatment, outcome, **options)
+
+
 def effect_lines(effects: Sequence[EffectAt], level: float = 0.95) -> list[str]:
     """A line per number of sources: naive, do, interval, certainty.
 
@@ -99,33 +113,60 @@ def effect_lines(effects: Sequence[EffectAt], level: float = 0.95) -> list[str]:
     if not found:
         return ["the effect is not determined under any of these k"]
     first, s = found[0], _told_state(found)
-    spec = first.spec
-    one, other = (spec.states_of(first.treatment)[i] for i in first.contrast)
-    state = spec.states_of(first.outcome)[s]
-    title = (
-        f"P({spec.name(first.outcome)}={state}), {spec.name(first.treatment)}: {other} less {one}"
-    )
     header = ["k", "naive", "do", interval_title(level), "certainty"]
-    return [title, *columns_of_text(header, [_row(e, s) for e in effects], n_left=0)]
+    rows = [_row(e, s) for e in effects]
+    return [_title(first, s), *columns_of_text(header, rows, n_left=0)]
 
 
-def _told_state(found: Sequence[Effect]) -> int:
+def _title(effect: Effect | MixedEffect, s: int) -> str:
+    """What lies between two settings, and of what."""
+    spec, treatment, outcome = effect.spec, effect.treatment, effect.outcome
+    if isinstance(effect, Effect):
+        one, other = (effect.spec.states_of(treatment)[i] for i in effect.contrast)
+        state = effect.spec.states_of(outcome)[s]
+        return f"P({spec.name(outcome)}={state}), {spec.name(treatment)}: {other} less {one}"
+    one, other = (setting_in_words(effect.spec, treatment, at) for at in effect.contrast)
+    what = f"mean of {spec.name(outcome)}"
+    if not is_numeric(effect.spec, outcome):
+        what = f"P({spec.name(outcome)}={effect.spec.binned.states_of(outcome)[s]})"
+    return f"{what}, {other} less {one}"
+
+
+def _told_state(found: Sequence[Effect | MixedEffect]) -> int:
     """The headline of all, or the state that changes most under some k."""
-    if found[0].headline >= 0:
-        return found[0].headline
+    headline = _headline(found[0])
+    if headline >= 0:
+        return headline
     changes = [
-        max(abs(float(e.do.values[s])) for e in found) for s in range(len(found[0].do.states))
+        max(abs(float(e.do.values[s])) for e in found) for s in range(len(found[0].do.values))
     ]
     return first_largest(changes, ROUNDING)
+
+
+def _headline(effect: Effect | MixedEffect) -> int:
+    return effect.headline if isinstance(effect, Effect) else effect.do.headline
+
+
+def _ends(effect: Effect | MixedEffect, s: int) -> str:
+    """The interval of one difference."""
+    if isinstance(effect, Effect):
+        if not effect.do.has_interval:
+            return "none"
+        low, high = (float(end[s]) for end in effect.interval())
+    else:
+        if effect.spread is None or effect.spread.refused:
+            return "none"
+        ends = effect.interval()
+        low, high = ends if effect.do.headline >= 0 else (float(end[s]) for end in ends)
+    return f"[{low:+.4f}, {high:+.4f}]"
 
 
 def _row(at: EffectAt, s: int) -> list[str]:
     if (effect := at.found) is None:
         return [str(at.n_sources), "-", "-", "-", at.refused]
-    ends = "none"
-    if effect.do.has_interval:
-        low, high = effect.interval()
-        ends = f"[{low[s]:+.4f}, {high[s]:+.4f}]"
-    weak = effect.certainty.value == "weak"
-    do = "-" if weak else f"{effect.do.values[s]:+.4f}"
-    return [str(at.n_sources), f"{effect.naive.values[s]:+.4f}", do, ends, effect.certainty.value]
+    certainty = effect.certainty
+    assert certainty is not None  # of a fit, not of a mixture
+    do = "-" if certainty is Certainty.WEAK else f"{effect.do.values[s]:+.4f}"
+    return [
+        str(at.n_sources), f"{effect.naive.values[s]:+.4f}", do, _ends(effect, s), certainty.value,
+    ]  # fmt: skip

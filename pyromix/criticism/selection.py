@@ -15,7 +15,9 @@ import numpy as np
 import torch
 
 from pyromix.criticism.candidates import Candidate, Selection
+from pyromix.criticism.mixed_selection import select_mixed
 from pyromix.criticism.prediction import predictive_check
+from pyromix.criticism.rank_tests import rank_p_value, rank_tests
 from pyromix.criticism.reach import (
     cannot_win,
     log_likelihood_needed,
@@ -35,9 +37,9 @@ from pyromix.exact.likelihood import log_prob
 from pyromix.exact.threads import one_thread_unless
 from pyromix.fitting.engine import fit
 from pyromix.fitting.inputs import take_in, without_edges
+from pyromix.fitting.mixed.doors import numbers_in
 from pyromix.fitting.record import Fit
-from pyromix.identify.network.ranks import network_rank
-from pyromix.identify.product.rank import RankEstimate, product_rank
+from pyromix.identify.product.rank import RankEstimate
 from pyromix.identify.verdict import judge
 from pyromix.model.arguments import flag, level_of, listed, real, shown, whole
 from pyromix.model.note import sentences
@@ -71,6 +73,8 @@ def select_n_sources(
     missing: str = "mar",
     missing_values: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    discretize: Mapping[str, Sequence[float] | str] | None = None,
     device: torch.device | str | None = None,
     random_state: RandomState = 0,
     checkpoint: str | PathLike[str] | None = None,
@@ -88,6 +92,10 @@ def select_n_sources(
     Without a model the table may come first, ``select_n_sources(frame, range(1, 6))``: its columns
     are then variables without edges, as in ``fit_product``.
 
+    A table with columns of numbers is fitted as it is, every candidate to its end. Rank tests look
+    at its bins, ``max(candidates) + 1`` to a column, and so lean on no shape of the noise; the
+    other criteria do. Numbers of sources that only that shape would tell do not stand for election.
+
     Args:
         model: as in ``fit``; None for variables without edges.
         data: a table or Counts, as in ``fit``; of data that answer moments only, as a Population
@@ -96,12 +104,14 @@ def select_n_sources(
         n_folds: of the held-out likelihood.
         level: of the rank tests, over all blocks of one rank.
         prior: a pseudo-count per cell; by default none, as BIC supposes, and ``HELD_OUT_PRIOR`` for
-            the fits that are scored on held-out rows.
+            the fits that are scored on held-out rows. With numbers the prior of ``fit``, always.
         sample_weight: as in ``fit``.
         weights_are: as in ``fit``.
         missing: as in ``fit``.
         missing_values: as in ``fit``.
         state_names: as in ``fit``.
+        kinds: as in ``fit``.
+        discretize: as in ``fit``.
         device: as in ``fit``.
         random_state: of folds, blocks and starts.
         checkpoint: a file that keeps the candidates that are done: called again with it after a
@@ -112,7 +122,7 @@ def select_n_sources(
     Raises:
         SpecError: a candidate is no number of sources, or the model is unusable.
         DataError: the table is unusable; or there are no rows, and no blocks for a rank test.
-        QueryError: an option is unknown.
+        QueryError: an option is unknown, or one that a table with numbers does not have.
         FileError: the checkpoint is damaged, or of another table, graph or option.
     """
     model, data, candidates = _in_order(model, data, candidates)
@@ -122,8 +132,19 @@ def select_n_sources(
         prior = real("prior", prior, 0.0, advice="a pseudo-count per cell")
     check_seed(random_state)
     finish_all = flag("finish_all", finish_all)
+    told = {"kinds": kinds, "discretize": discretize}
     if model is None:
-        model, data = without_edges(data, sample_weight, state_names, missing_values)
+        named = {**(kinds or {}), **(discretize or {})}
+        given = (sample_weight, state_names, missing_values)
+        model, data = without_edges(data, *given, numbers=named)
+    data, state_names, table = numbers_in(
+        model, data, numbers[0], told, state_names, missing_values
+    )
+    if table is not None:
+        own = {"state_names": state_names, "sample_weight": sample_weight, "missing": missing}
+        own |= {"device": device, "weights_are": weights_are, "checkpoint": checkpoint}
+        own |= {"prior": prior, **options}
+        return select_mixed(table, numbers, n_folds, level, torch_generator(random_state), own)
     taken, notes = take_in(
         model,
         data,
@@ -144,7 +165,7 @@ def select_n_sources(
         asked = {"candidates": numbers, "n_folds": n_folds, "level": level, "prior": prior}
         asked["finish_all"] = finish_all
         kept = checkpoint_of_selection(checkpoint, spec, counts, generator, {**asked, **options})
-        ranks = _ranks(taken, max(numbers), level, generator)
+        ranks = rank_tests(taken, max(numbers), level, generator)
         parts = folds(counts, n_folds, generator)
         fits, scores = [], []
         for k in numbers:
@@ -157,11 +178,11 @@ def select_n_sources(
     weights = torch.cat([own.weights for _, own in parts])
     rows = torch.stack([torch.cat(one) for one in scores])
     means, errors = (t.tolist() for t in compared(rows, weights))
-    table = [
-        _candidate(found, mean, error, ranks)
-        for found, mean, error in zip(fits, means, errors, strict=True)
+    found = [
+        _candidate(fitted, mean, error, ranks)
+        for fitted, mean, error in zip(fits, means, errors, strict=True)
     ]
-    return Selection(tuple(table), ranks, level, sentences(notes), tuple(fits))
+    return Selection(tuple(found), ranks, level, sentences(notes), tuple(fits))
 
 
 def _scored(
@@ -246,7 +267,7 @@ def _by_ranks(
     notes: tuple[str, ...],
 ) -> Selection:
     """What can be said without rows."""
-    ranks = _ranks(moments, max(numbers), level, generator)
+    ranks = rank_tests(moments, max(numbers), level, generator)
     if not ranks:
         raise DataError(
             "expected rows, or blocks of variables for rank tests, found a "
@@ -256,21 +277,10 @@ def _by_ranks(
     none = math.nan
     table = []
     for k in numbers:
-        spec, p_value = moments.spec.with_n_sources(k), _rank_p_value(ranks, k)
+        spec, p_value = moments.spec.with_n_sources(k), rank_p_value(ranks, k)
         numbers_of = (spec.n_parameters, none, none, none, none, none, none, p_value, none, 0, 0)
         table.append(Candidate(k, _identified(spec), *numbers_of, none, none, none))
     return Selection(tuple(table), ranks, level, notes)
-
-
-def _ranks(
-    moments: Asked, most: int, level: float, generator: torch.Generator
-) -> tuple[RankEstimate, ...]:
-    """Rank tests between blocks that are independent within each source."""
-    if moments.spec.n_variables < 2:
-        return ()
-    if any(moments.spec.parents):
-        return network_rank(moments, max_rank=most, level=level, random_state=generator)
-    return (product_rank(moments, max_rank=most, level=level, random_state=generator),)
 
 
 def _held_out(
@@ -308,7 +318,7 @@ def _candidate(
         entropy_r2=found.entropy_r2,
         held_out=held_out,
         held_out_error=error,
-        rank_p_value=_rank_p_value(ranks, k),
+        rank_p_value=rank_p_value(ranks, k),
         fit_p_value=min((p.adjusted for p in predictive_check(found).pairs), default=1.0),
         n_starts=len(found.climb.log_likelihoods),
         n_best=found.climb.n_best,
@@ -317,11 +327,6 @@ def _candidate(
         sabic=found.sabic,
         stopped=was_stopped(found),
     )
-
-
-def _rank_p_value(ranks: Sequence[RankEstimate], k: int) -> float:
-    """Smallest p-value of the hypothesis that k sources suffice; nan where none was tested."""
-    return min((r.p_values[k - 1] for r in ranks if len(r.p_values) >= k), default=math.nan)
 
 
 def _identified(spec: MixtureSpec) -> str:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.counts import Counts
+from pyromix.data.records import Records
 from pyromix.errors import DataError
 from pyromix.model.arguments import whole
 from pyromix.model.randomness import RandomState, numpy_generator
@@ -44,7 +45,7 @@ def folds(
 
 
 def dealt(
-    counts: Counts, n_folds: int, random_state: RandomState = 0
+    counts: Counts | Records, n_folds: int, random_state: RandomState = 0
 ) -> tuple[Float[Tensor, "folds patterns"], Float[Tensor, "folds patterns"]]:
     """The weights of ``folds``, zeros where a pattern is not there; arguments as there.
 
@@ -85,7 +86,7 @@ def compared(
     return means, (variance / total).sqrt()
 
 
-def too_few(n_folds: int, counts: Counts) -> DataError:
+def too_few(n_folds: int, counts: Counts | Records) -> DataError:
     """What to say where folds would be without rows."""
     return DataError(
         f"expected rows enough for {n_folds} folds, found {math.ceil(counts.n_rows)}; take "

@@ -194,9 +194,8 @@ def test_products_and_graphs_are_checked(spec, frame):
     px.measure_next(nx.DiGraph([("X", "Y")]), 2, outcome="Y", treatment="X").to_frame()
 
 
-def test_graphs_are_put_to_a_table_and_searched_for(frame):
-    few = px.MixtureSpec.from_parents({v: STATES[v] for v in "AXY"}, {"Y": ["X"]}, 2)
-    px.graph_check(few, frame[["A", "X", "Y"]], n_simulated=3).to_frame()
+def test_graphs_are_put_to_a_table_and_searched_for(spec, frame):
+    px.graph_check(spec, frame, n_simulated=3).to_frame()
     px.discover(frame, 1, n_starts=1)
 
 

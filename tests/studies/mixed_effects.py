@@ -136,6 +136,12 @@ def printed(results: pd.DataFrame) -> str:
         lines.append(
             f"| {name} | {len(part)} | {' | '.join(cells)} | {ratio} | {' | '.join(missed)} |"
         )
+    worse = done[done["ours"] - done["no_u"] > 2 / done["rows"] ** 0.5]
+    kinds = ", ".join(f"{one.noise} noise, k = {one.k}" for one in worse.itertuples())
+    lines.append(
+        f"\nlarger than without U: {(done['ours'] > done['no_u']).sum()}; by more than "
+        f"2 / sqrt(rows): {len(worse)} ({kinds})"
+    )
     return "\n".join(lines)
 
 

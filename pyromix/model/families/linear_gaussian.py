@@ -132,26 +132,36 @@ class LinearGaussianCPD:
         self, values: Float[Tensor, " m"], parents: Sequence[Tensor]
     ) -> Float[Tensor, "*batch m k"]:
         """Return the log-density of every value under every source."""
-        mean, variance = self.moments(parents, values.shape)
-        gap = values - mean
-        return (-0.5 * (LOG_TAU + variance.log() + gap.square() / variance)).movedim(-1, -2)
+        mean = self._means(parents, values.shape)
+        # One number per source and table row, spread over the rows of data afterwards.
+        constant = -0.5 * (LOG_TAU + self.variances.log())
+        precision = -0.5 / self.variances
+        if self.layout.n_rows > 1:
+            row = self.layout.row(parents, values.shape)
+            constant, precision = constant.index_select(-1, row), precision.index_select(-1, row)
+        return (constant + (values - mean).square() * precision).movedim(-1, -2)
 
     def moments(
         self, parents: Sequence[Tensor], shape: Sequence[int]
     ) -> tuple[Float[Tensor, "*batch k m"], Float[Tensor, "*batch k m"]]:
         """Mean and variance of every row under every source."""
+        mean = self._means(parents, shape)
+        if self.layout.n_rows == 1:
+            return mean, self.variances.expand_as(mean)
+        return mean, self.variances.index_select(-1, self.layout.row(parents, shape))
+
+    def _means(self, parents: Sequence[Tensor], shape: Sequence[int]) -> Float[Tensor, "*b k m"]:
+        """Mean of every row under every source."""
         layout = self.layout
+        if layout.n_columns == 1:
+            lines = self.coefficients[..., 0]
+            if layout.n_rows == 1:
+                return lines.expand(*lines.shape[:-1], *shape)
+            return lines.index_select(-1, layout.row(parents, shape))
         z = layout.design(parents, shape)
         if layout.n_rows == 1:
-            return self.coefficients[..., 0, :] @ z.mT, self.variances.expand(
-                *self.variances.shape[:-1], len(z)
-            )
-        row = layout.row(parents, shape)
-        variance = self.variances.index_select(-1, row)
-        if layout.n_columns == 1:
-            return self.coefficients[..., 0].index_select(-1, row), variance
-        lines = self.coefficients.index_select(-2, row)
-        return (lines * z).sum(-1), variance
+            return self.coefficients[..., 0, :] @ z.mT
+        return (self.coefficients.index_select(-2, layout.row(parents, shape)) * z).sum(-1)
 
     def statistics(
         self,
@@ -310,8 +320,9 @@ def smooth_features(values: Float[Tensor, " m"], degree: int = 5) -> Float[Tenso
 def _squares(
     family: Float[Tensor, "m q"], weights: Float[Tensor, "*batch m k"]
 ) -> Float[Tensor, "*batch k q q"]:
-    weighted = weights.mT[..., None] * family
-    return weighted.mT @ family
+    # A product per source: faster than one of many small matrices, whatever their number.
+    each = [(family * weights[..., u : u + 1]).mT @ family for u in range(weights.shape[-1])]
+    return torch.stack(each, -3)
 
 
 def _solved(
