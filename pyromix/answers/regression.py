@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyromix.answers.classification import Classification, classified
 from pyromix.data.frames import encode, labels_of, to_pandas
-from pyromix.data.reading import read_frame
+from pyromix.data.relation.door import read_rows
 from pyromix.errors import DependentSourceError, NumericalWarning, QueryError, warn
 from pyromix.estimate.class_regression import CovariateRows, joint, log_weights
 from pyromix.exact.rows import CellIndex
@@ -183,7 +183,7 @@ def predict_proba(fit: Regression, data: Any, *, missing_values: Any = None) -> 
     Raises:
         DataError: a column is missing, or a value cannot be read.
     """
-    table = read_frame(data, missing_values)
+    table = read_rows(data, missing_values)
     design = torch.from_numpy(fit.covariates.read(table))
     codes = encode(table, fit.spec).codes
     ones = torch.ones(len(codes), dtype=torch.float64)
