@@ -80,11 +80,7 @@ class StreamedMap(EMMap):
             if not len(rows):
                 continue
             found = expected_counts(point.weights, point.table, CellIndex(self.spec, rows), weights)
-            total = found if total is None else ExpectedCounts(
-                total.log_likelihood + found.log_likelihood,
-                total.sources + found.sources,
-                total.cells + found.cells,
-            )  # fmt: skip
+            total = found if total is None else total.plus(found)
         if total is None:
             raise RefinementError("expected rows in a pass over the table, found none")
         return total

@@ -15,6 +15,10 @@ from torch import Tensor
 
 from pyromix.data.asking import Asked, asked
 from pyromix.data.counts import Counts
+from pyromix.data.relation.door import read_table
+from pyromix.data.relation.route import read_relation
+from pyromix.data.relation.table import RelationTable
+from pyromix.data.weights import COUNTS, check_weights_are
 from pyromix.errors import ConvergenceWarning, FileError, warn
 from pyromix.estimate.result import EMResult
 from pyromix.estimate.starts import batch_of, inside
@@ -27,6 +31,7 @@ from pyromix.exact.information import (
     information_terms,
 )
 from pyromix.exact.likelihood import responsibilities
+from pyromix.fitting.inputs import is_asked, table_of
 from pyromix.fitting.journal import ChosenPrior, Climb, Course
 from pyromix.fitting.record import Fit
 from pyromix.fitting.typed import checked
@@ -194,6 +199,29 @@ def _seen(
     if terms is None:
         return entropy, None
     return entropy, terms.times(em.total_weight / seen).information(mixture, prior)
+
+
+def table_or_stream(
+    fit: Fit,
+    data: Any,
+    sample_weight: Any = None,
+    weights_are: str = COUNTS,
+    missing_values: Any = None,
+    memory_limit: Any = None,
+) -> Counts | Streamed:
+    """A table on the spec of a fit, a relation as a stream where its patterns are too many.
+
+    Raises:
+        DataError: as of ``inputs.table_of``.
+    """
+    if data is None or is_asked(data):
+        return table_of(fit, data, sample_weight, weights_are, missing_values)
+    table = read_table(data, missing_values)
+    if not isinstance(table, RelationTable):
+        return table_of(fit, table, sample_weight, weights_are)
+    check_weights_are(weights_are, sample_weight)
+    found, _ = read_relation(table, fit.spec, sample_weight, weights_are, memory_limit=memory_limit)
+    return found.in_rows()
 
 
 # -- checkpoints ---------------------------------------------------------------------------------
