@@ -171,7 +171,7 @@ def bootstrap(
         found = replicate(read.to(fit.mixture.device), fit.mixture, n, **options)
     else:
         rows = (read.batches, read.n_rows, read.identity())
-        found = replicate_stream(*rows, fit.mixture, n, **options)
+        found = replicate_stream(*rows, fit.mixture, fit.row_masses, n, **options)
     notes = []
     if lost := int((~found.converged).sum()):
         sentence = (

@@ -21,7 +21,7 @@ from pyromix.data.relation.table import RelationTable
 from pyromix.data.weights import COUNTS, check_weights_are
 from pyromix.errors import ConvergenceWarning, FileError, warn
 from pyromix.estimate.result import EMResult
-from pyromix.estimate.starts import batch_of, inside
+from pyromix.estimate.starts import batch_of, inside_by_rows
 from pyromix.estimate.step import Point, Step
 from pyromix.estimate.streamed import MOST_PASSES, Place, StreamedMap, climb_stream
 from pyromix.exact.information import (
@@ -49,6 +49,9 @@ SAMPLE = 100_000
 WORK = 2e11
 """Rows times squared parameters that the information is summed over; beyond, a share of the rows
 stands for all."""
+
+ROWS_INSIDE = 1.0
+"""Rows of the uniform distribution that join the sample in every CPT row."""
 
 ClimbSample = Callable[[Counts, BayesNetMixture | None, bool], EMResult]
 """EM on a table in memory, from a start or none, which is from moments that determine or not."""
@@ -123,7 +126,8 @@ def fit_stream(
         sample = asked(rows.sample(SAMPLE), spec).as_counts()
         found = climb_sample(sample, given, determined)
         # A cell that the sample never saw must stay possible.
-        mixtures = [inside(batch_of(found.mixture))[0], *([] if given is None else [given])]
+        possible = inside_by_rows(found.mixture, found.row_masses, ROWS_INSIDE)
+        mixtures = [possible, *([] if given is None else [given])]
         return Point.of(batch_of(*mixtures))
 
     first = kept.step("start", points, _packed_point, partial(_point, spec))

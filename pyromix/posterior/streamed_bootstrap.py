@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from pyromix.errors import FileError
 from pyromix.estimate.ascent import Options, ascend
 from pyromix.estimate.pooling import Pooling
-from pyromix.estimate.starts import batch_of, inside
+from pyromix.estimate.starts import batch_of, inside_by_rows
 from pyromix.estimate.step import Point
 from pyromix.estimate.streamed import Batches, StreamedMap
 from pyromix.estimate.streamed_replicates import Pass, ReplicatedMap
@@ -40,6 +40,7 @@ def replicate_stream(
     n_rows: float,
     identity: str,
     mixture: BayesNetMixture,
+    row_masses: Sequence[Tensor],
     n: int,
     *,
     kind: str = "multinomial",
@@ -59,6 +60,7 @@ def replicate_stream(
         n_rows: sum of the weights.
         identity: tells the table from others.
         mixture: the estimate, without batch axes.
+        row_masses: of the estimate: its zeros get one row to move by.
         n: how many; memory holds as many mixtures.
         kind: ``"multinomial"`` or ``"dirichlet"``.
         prior: pseudo-counts of the estimator.
@@ -97,7 +99,8 @@ def replicate_stream(
 
     em = ReplicatedMap.drawn(spec, stream, n_rows, prior, kind, seed, n, keep)
     options = Options(max_iter, tol, True, None)
-    found = ascend(em, Point.of(batch_of(*[inside(mixture)] * n)), options)
+    start = inside_by_rows(mixture, row_masses, 1.0)
+    found = ascend(em, Point.of(batch_of(*[start] * n)), options)
     if prior.learned:
         pooling = Pooling(spec, mixture.device)
         plain = StreamedMap.of(spec, stream, n_rows, prior)

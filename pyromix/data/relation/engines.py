@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -245,24 +246,43 @@ def _batches_of(found: Any, n_rows: int) -> Iterator[pa.RecordBatch]:
 def _duckdb_errors() -> Iterator[None]:
     import duckdb
 
+    # What happens while batches are read comes through Arrow, as its errors
     try:
         yield
-    except duckdb.Error as error:
-        kind = FileError if isinstance(error, duckdb.IOException) else DataError
+    except (duckdb.Error, OSError, *_errors_of(("pyarrow", "ArrowException"))) as error:
+        lost = isinstance(error, duckdb.IOException) or str(error).startswith("IO Error")
+        kind = FileError if lost else DataError
         raise kind(f"DuckDB could not read the table: {_cause(error)}") from None
+
+
+BACKENDS = (
+    ("ibis.common.exceptions", "IbisError"),
+    ("pyarrow", "ArrowException"),
+    ("sqlite3", "Error"),
+    ("pyspark.errors", "PySparkException"),
+    ("py4j.protocol", "Py4JError"),
+    ("psycopg", "Error"),
+    ("snowflake.connector.errors", "Error"),
+    ("google.api_core.exceptions", "GoogleAPIError"),
+)
+"""Modules, and what they raise: Ibis lets errors of the libraries below it pass."""
 
 
 @contextmanager
 def _ibis_errors() -> Iterator[None]:
-    from ibis.common.exceptions import IbisError
-
     try:
         yield
-    except IbisError as error:
+    except _errors_of(*BACKENDS) as error:
         raise DataError(f"Ibis could not ask for it: {_cause(error)}") from None
+
+
+def _errors_of(*named: tuple[str, str]) -> tuple[type[Exception], ...]:
+    """Exceptions by module and name, of modules that somebody has imported."""
+    return tuple(getattr(sys.modules[m], name) for m, name in named if m in sys.modules)
 
 
 def _cause(error: Exception) -> str:
     """What went wrong, without the advice that SQL alone can follow."""
     said = " ".join(str(error).split())
-    return re.split(r" Possible fixes:| LINE \d+:", said)[0][:400]
+    advice = r" Possible (?:fixes|solutions):| See also | Launch the | You can adjust | LINE \d+:"
+    return re.split(advice, said)[0][:400]
