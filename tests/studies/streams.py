@@ -28,7 +28,7 @@ import pyromix as px
 from pyromix.data.counts import Counts
 from pyromix.data.thinning import thinned
 from pyromix.estimate.em import evaluate, fit_em
-from pyromix.estimate.starts import batch_of, inside
+from pyromix.estimate.starts import batch_of, inside, inside_by_rows
 from pyromix.estimate.step import EMMap, Point
 from pyromix.estimate.streamed import Place, climb_stream
 from pyromix.exact.likelihood import ExpectedCounts, expected_counts
@@ -133,7 +133,7 @@ def online(counts: Counts, start: px.BayesNetMixture) -> Iterator[px.BayesNetMix
     spec = start.spec
     generator = torch.Generator().manual_seed(0)
     em = EMMap(spec, CellIndex(spec, counts.rows[:0]), counts.weights[:0], NONE(spec))
-    point, total, step = Point.of(batch_of(inside(start))), None, 0
+    point, total, step = Point.of(batch_of(start)), None, 0
     patterns = torch.repeat_interleave(counts.weights.long())
     while True:
         order = patterns[torch.randperm(len(patterns), generator=generator)]
@@ -147,7 +147,7 @@ def online(counts: Counts, start: px.BayesNetMixture) -> Iterator[px.BayesNetMix
             cells = total.cells
             weights = total.sources / total.sources.sum()
             point = Point(weights, em._normalised(cells, em.row_sums(cells)))
-        yield inside(point.mixture(spec)[0])
+        yield point.mixture(spec)[0]
 
 
 def NONE(spec: px.MixtureSpec) -> PseudoCounts:  # noqa: N802
@@ -176,13 +176,15 @@ def one(name: str, truth: px.BayesNetMixture, n_rows: int) -> dict[str, object]:
         "patterns": counts.n_patterns,
         "parameters": truth.spec.n_parameters,
         "truth": round(top - value(truth), 1),
-        "EM on 50,000": round(top - value(inside(sample.mixture)), 2),
+        "EM on 50,000": round(
+            top - value(inside_by_rows(sample.mixture, sample.row_masses, 1.0)), 2
+        ),
         "moments": "" if moments is None else round(top - value(moments), 2),
     }
     for number in SHOWN:
         line[f"pass {number}"] = round(top - best[min(number, len(best)) - 1], 2)
     line |= {"ended after": len(best), "ended at": round(top - best[-1], 3)}
-    first = inside(sample.mixture) if moments is None else moments
+    first = inside_by_rows(sample.mixture, sample.row_masses, 1.0) if moments is None else moments
     walk = online(counts, first)
     for number in range(1, max(ONLINE_PASSES) + 1):
         there = next(walk)
