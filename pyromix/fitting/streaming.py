@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Tensor
 
 from pyromix.data.asking import Asked, asked
@@ -23,7 +24,7 @@ from pyromix.errors import ConvergenceWarning, FileError, warn
 from pyromix.estimate.result import EMResult
 from pyromix.estimate.starts import batch_of, inside_by_rows
 from pyromix.estimate.step import Point, Step
-from pyromix.estimate.streamed import MOST_PASSES, Place, StreamedMap, climb_stream
+from pyromix.estimate.streamed import MOST_PASSES, Place, StreamedMap, Total, climb_stream
 from pyromix.exact.information import (
     MAX_INFORMATION_PARAMETERS,
     Information,
@@ -90,6 +91,15 @@ class Streamed(Protocol):
         ...
 
 
+@runtime_checkable
+class Distant(Protocol):
+    """What may sum over its rows where they lie."""
+
+    def summed(self, total: Total) -> ndarray | None:
+        """A pass of sums; None where the rows must come here."""
+        ...
+
+
 def fit_stream(
     data: Asked,
     rows: Streamed,
@@ -131,7 +141,9 @@ def fit_stream(
         return Point.of(batch_of(*mixtures))
 
     first = kept.step("start", points, _packed_point, partial(_point, spec))
-    em = StreamedMap.of(spec, partial(_ordered, rows, data.places), rows.n_rows, prior.counts)
+    batches = partial(_ordered, rows, data.places)
+    elsewhere = partial(_elsewhere, rows, data.places) if isinstance(rows, Distant) else None
+    em = StreamedMap.of(spec, batches, rows.n_rows, prior.counts, elsewhere)
 
     def run(number: int, compute: Callable[[], Place]) -> Place:
         def pack(place: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -178,6 +190,17 @@ def _ordered(
     columns = list(places)
     for codes, weights in rows.batches():
         yield codes[:, columns], weights
+
+
+def _elsewhere(rows: Distant, places: Sequence[int], total: Total) -> ndarray | None:
+    """A pass where the rows lie, columns in the order of the spec."""
+    return rows.summed(partial(_total_of, list(places), total))
+
+
+def _total_of(
+    columns: list[int], total: Total, batches: Iterator[tuple[Tensor, Tensor]]
+) -> ndarray | None:
+    return total((codes[:, columns], weights) for codes, weights in batches)
 
 
 def _seen(

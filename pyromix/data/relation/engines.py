@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 EXTRA = "pip install 'pyromix[sql]'"
 """What brings both libraries."""
+
+
+Worker = Callable[[Iterator["pa.RecordBatch"]], Iterator["pa.RecordBatch"]]
+"""Runs on each worker."""
 
 
 @runtime_checkable
@@ -72,6 +76,24 @@ class Engine(Protocol):
 
         Raises:
             DataError, FileError: the engine could not.
+        """
+        ...
+
+
+@runtime_checkable
+class Partitioned(Protocol):
+    """An engine some of whose tables lie on workers that run Python."""
+
+    def on_workers(self, query: str, work: Worker, schema: str) -> list[Any] | None:
+        """What workers make of the rows that each has of a query; None where none run Python.
+
+        Args:
+            query: as in ``Engine``.
+            work: makes batches of batches, where the rows are.
+            schema: of what it makes, as Spark writes types.
+
+        Raises:
+            DataError: the engine could not.
         """
         ...
 
@@ -165,6 +187,15 @@ class IbisEngine:
             keyed = self._asked(f"SELECT {columns} FROM {NAME}")
             joined = keyed.left_join(ibis.memtable(found), list(keys))
             return joined[[*self.table.columns, *new]]
+
+    def on_workers(self, query: str, work: Worker, schema: str) -> list[Any] | None:
+        """What workers of Spark make of a query; see ``Partitioned``."""
+        backend: Any = self.table.get_backend()
+        if backend.name != "pyspark":
+            return None
+        with _ibis_errors(), _lacking_modules():
+            found = backend._session.sql(str(backend.compile(self._asked(query))))
+            return found.mapInArrow(work, schema).collect()
 
     def _asked(self, query: str) -> ir.Table:
         text = re.sub(rf"(FROM|JOIN) {NAME}\b", rf"\1 {quoted_name(self.name)}", query)
@@ -274,6 +305,19 @@ def _ibis_errors() -> Iterator[None]:
         yield
     except _errors_of(*BACKENDS) as error:
         raise DataError(f"Ibis could not ask for it: {_cause(error)}") from None
+
+
+@contextmanager
+def _lacking_modules() -> Iterator[None]:
+    try:
+        yield
+    except _errors_of(("pyspark.errors", "PySparkException")) as error:
+        if lacking := re.search(r"No module named '([^']*)'", str(error)):
+            raise DataError(
+                f"the workers of Spark need pyromix, and lack the module {lacking[1]!r}; install "
+                "it where they run: PYSPARK_PYTHON names their Python"
+            ) from None
+        raise
 
 
 def _errors_of(*named: tuple[str, str]) -> tuple[type[Exception], ...]:
