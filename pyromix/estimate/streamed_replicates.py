@@ -108,7 +108,7 @@ class ReplicatedMap(StreamedMap):
             if not len(rows):
                 continue
             index, own = CellIndex(self.spec, rows), weights.numpy()
-            checksum = zlib.crc32(own, zlib.crc32(rows.contiguous().numpy(), checksum))
+            checksum = zlib.crc32(own.tobytes(), zlib.crc32(rows.numpy().tobytes(), checksum))
             for place in range(len(total)):
                 some = slice(place * AT_ONCE, (place + 1) * AT_ONCE)
                 columns = np.stack([draw(own) for draw in laws[some]], 1).astype(np.float64)
