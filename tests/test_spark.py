@@ -6,7 +6,9 @@ of 17 or later bring these tests to life.
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import warnings
 
 import numpy as np
@@ -56,6 +58,7 @@ def table():
     import ibis
     from pyspark.sql import SparkSession
 
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # workers need what the driver has
     builder = SparkSession.builder.master("local[2]").appName("pyromix")
     for key, value in {
         "spark.ui.enabled": "false",
@@ -94,6 +97,38 @@ def test_moments_and_passes_come_from_spark(table):
     found = StreamedMap.of(SPEC, rows.batches, rows.n_rows, none).expected(points)
     expected = EMMap(SPEC, CellIndex(SPEC, counts.rows), counts.weights, none).expected(points)
     torch.testing.assert_close(found.cells, expected.cells, rtol=1e-12, atol=1e-10)
+
+
+def test_steps_of_em_are_summed_by_the_workers(table, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weighted = {"sample_weight": "w"}
+        rows, _ = read_relation(relation_of(table), SPEC, memory_limit=1000, **weighted)
+        counts = px.Counts.from_frame(FRAME, SPEC, **weighted)
+    assert isinstance(rows, RelationRows)
+    points, none = Point.of(random_starts(SPEC, 2, 0)), PseudoCounts.of(SPEC, None)
+    monkeypatch.setattr(RelationRows, "batches", lambda *_: pytest.fail("rows came to the driver"))
+    em = StreamedMap.of(SPEC, rows.batches, rows.n_rows, none, rows.summed)
+    expected = EMMap(SPEC, CellIndex(SPEC, counts.rows), counts.weights, none).expected(points)
+    for found in (em.expected(points), em.expected(points)):
+        for name, value in vars(expected).items():
+            torch.testing.assert_close(getattr(found, name), value, rtol=1e-12, atol=1e-10)
+    rows._passes[0] = (N, 7)
+    with pytest.raises(px.DataError, match="a table that stands still"):
+        em.expected(points)
+
+
+def test_a_worker_that_fails_is_named(table):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows, _ = read_relation(relation_of(table), SPEC, memory_limit=1000)
+    assert isinstance(rows, RelationRows)
+
+    def killed(blocks):  # within the test, so that it travels by value
+        os.kill(os.getpid(), 9)
+
+    with pytest.raises(px.DataError, match=r"Ibis could not ask for it.*worker"):
+        rows.summed(killed)
 
 
 def test_probabilities_come_back_as_a_table_of_spark(table):

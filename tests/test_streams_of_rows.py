@@ -18,12 +18,15 @@ from pyromix.data.relation.rows import RelationRows
 from pyromix.data.relation.table import RelationTable
 from pyromix.errors import DataError, QueryError
 from pyromix.estimate.ascent import Options, ascend
-from pyromix.estimate.starts import random_starts
+from pyromix.estimate.em import fit_em
+from pyromix.estimate.starts import batch_of, inside, random_starts
 from pyromix.estimate.step import EMMap, Point
 from pyromix.estimate.streamed import Place, StreamedMap, climb_stream
 from pyromix.exact.rows import CellIndex
+from pyromix.model.match import match_sources
 from pyromix.model.note import NoteKind
 from pyromix.model.prior import PseudoCounts
+from pyromix.model.randomness import numpy_generator
 
 N = 4000
 PARENTS = {f"v{i + 1}": [f"v{i}"] for i in range(0, 5, 2)}
@@ -325,3 +328,68 @@ def test_few_patterns_are_counted_however_many_rows_there_are():
     found, said = read_relation(looked_at(table), SPEC, memory_limit=10_000)
     assert isinstance(found, px.Counts)
     assert (found.n_patterns, found.n_rows, said) == (6, 50_000, "")
+
+
+# -- the bootstrap -------------------------------------------------------------------------------
+
+
+def test_replicates_of_a_stream_spread_as_those_of_the_table(fits):
+    """Weights of other generators: spreads of 80 replicates each are told to an eighth."""
+    held, streamed = fits
+    data = relation_of(FRAME.drop(columns="w"))
+    drawn = streamed.bootstrap(data, n=80, memory_limit=1000)
+    assert "poisson, 80" in str(drawn.sampled)
+    asked = {"variables": ["v3"], "do": {"v2": 1}, "require": "none"}
+    ours = drawn.query(**asked)
+    theirs = held.bootstrap(n=80, random_state=1).query(**asked)
+    np.testing.assert_allclose(ours.standard_error, theirs.standard_error, rtol=0.4)
+    np.testing.assert_allclose(ours.interval(), theirs.interval(), rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["multinomial", "dirichlet"])
+def test_a_replicate_is_the_estimate_of_the_rows_reweighted(fits, kind):
+    """The generator of each replicate, run over the rows in their order by hand."""
+    streamed = fits[1]
+    data = relation_of(FRAME.drop(columns="w"))
+    found = streamed.bootstrap(data, n=2, kind=kind, memory_limit=1000, random_state=4).draws
+    seed = int(numpy_generator(4).integers(2**62))
+    codes = torch.from_numpy(FRAME[list(SPEC.variables)].to_numpy())
+    for number in range(2):
+        rng = np.random.default_rng([seed, number])
+        law = rng.poisson if kind == "multinomial" else rng.standard_gamma
+        weights = torch.from_numpy(law(np.ones(N)).astype(float))
+        seen = weights > 0
+        alone = fit_em(
+            px.Counts.from_codes(SPEC, codes[seen], weights[seen]),
+            batch_of(inside(streamed.mixture)),
+            tol=1e-8,
+        ).mixture
+        alone = alone.relabel(match_sources(streamed.mixture, alone))
+        torch.testing.assert_close(found[number].weights, alone.weights, rtol=0, atol=3e-3)
+        ours, theirs = (m.cpts[3] for m in (found[number], alone))
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=3e-3)
+
+
+def test_a_bootstrap_of_a_stream_goes_on_to_the_same_digits(fits, tmp_path, monkeypatch):
+    streamed, passes = fits[1], []
+    batches = RelationRows.batches
+
+    def failing(self, condition=""):
+        passes.append(condition)
+        yield from batches(self, condition)
+        if len(passes) == 4:
+            raise DataError("the engine is gone")
+
+    options = {"n": 3, "memory_limit": 1000, "max_iter": 6}
+    data = relation_of(FRAME.drop(columns="w"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = streamed.bootstrap(data, **options).draws
+        monkeypatch.setattr(RelationRows, "batches", failing)
+        path = tmp_path / "draws.checkpoint"
+        with pytest.raises(DataError, match="the engine is gone"):
+            streamed.bootstrap(data, checkpoint=path, **options)
+        with pytest.raises(DataError, match="came in another order"):
+            streamed.bootstrap(data.order("v0, v1, v2"), checkpoint=path, **options)
+        found = streamed.bootstrap(data, checkpoint=path, **options).draws
+    assert torch.equal(found.weights, whole.weights)

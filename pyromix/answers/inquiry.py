@@ -16,7 +16,6 @@ Which limit c the profile likelihood is cut at depends on what is known (THEORY 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -30,7 +29,7 @@ from pyromix.answers.excess import Excess, Reduced, excess, fit_reduced
 from pyromix.answers.profile import Reach, Start, Target, profile_ends, round_maps
 from pyromix.data.counts import Counts
 from pyromix.estimate.em import climb_replicates
-from pyromix.estimate.starts import batch_of
+from pyromix.estimate.starts import batch_of, inside_by_rows
 from pyromix.estimate.surface import Surface
 from pyromix.exact.information import observed_information
 from pyromix.fitting.record import Fit
@@ -156,7 +155,7 @@ class Inquiry:
     def _plain_start(self) -> tuple[Surface, Start, float]:
         """The estimate, and where likelihood alone leads from it."""
         surface, climbed, values = self.climbed(batch_of(self.fit.mixture))
-        odds = surface.odds(inside(climbed, self.fit.row_masses, 25 * INSIDE))
+        odds = surface.odds(inside_by_rows(climbed, self.fit.row_masses, 25 * INSIDE))
         return surface, Start(odds, self._map(self.fit.mixture)[None]), float(values.max())
 
     def climbed(
@@ -165,7 +164,7 @@ class Inquiry:
         """The likelihood alone, where EM on it ends, and how well that fits."""
         spec, counts = self.fit.spec, self.counts
         none = PseudoCounts.of(spec, None, counts.device)
-        starts = inside(starts, self.fit.row_masses, INSIDE)
+        starts = inside_by_rows(starts, self.fit.row_masses, INSIDE)
         weights = counts.weights[:, None].expand(-1, starts.batch_shape[0])
         found = climb_replicates(
             counts,
@@ -238,7 +237,7 @@ class Inquiry:
         """Searches from basins, a little inside."""
         n = mixtures.batch_shape[0]
         masses = self.fit.row_masses
-        inner = inside(mixtures, masses, INSIDE)
+        inner = inside_by_rows(mixtures, masses, INSIDE)
         shared = self.fit.n_parameters > OWN_MAPS or surface.em.spec != self.fit.spec
         if not shared:
             maps = torch.stack([self._map(inner[i]) for i in range(n)])
@@ -292,19 +291,6 @@ class Inquiry:
             _, _, values = self._basins
             laws[reduced.spec] = excess(reduced, self.fit.spec, self.counts, float(values.max()))
         return laws[reduced.spec]
-
-
-def inside(mixture: BayesNetMixture, masses: Sequence[Tensor], rows: float) -> BayesNetMixture:
-    """Mix so many rows of the uniform distribution into every CPT row, and some into P(U)."""
-    tables = [mixture.weights]
-    for v, (cpt, mass) in enumerate(zip(mixture.cpts, masses, strict=True)):
-        if v in mixture.spec.uninfluenced:
-            mass = mass.sum(0, keepdim=True).expand_as(mass)
-        share = (rows / (rows + mass + 1)).unsqueeze(-1)
-        tables.append((1 - share) * cpt + share / cpt.shape[-1])
-    least = rows / (1 + float(masses[0].sum()) if masses else 1.0)
-    tables[0] = (1 - least) * mixture.weights + least / mixture.n_sources
-    return BayesNetMixture.from_tables(mixture.spec, tables)
 
 
 def _chosen(answers: Tensor, losses: Tensor, cut: float) -> Tensor:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from pyromix.answers.delta import chi_square_limit
-from pyromix.answers.inquiry import INSIDE, SETTLED, inside
+from pyromix.answers.inquiry import INSIDE, SETTLED
 from pyromix.answers.profile import Start, profile_ends, round_maps
 from pyromix.answers.same_law import Values
 from pyromix.data.counts import Counts
 from pyromix.estimate.em import climb_replicates
-from pyromix.estimate.starts import batch_of
+from pyromix.estimate.starts import batch_of, inside_by_rows
 from pyromix.estimate.step import Point
 from pyromix.estimate.surface import Surface
 from pyromix.exact.information import observed_information
@@ -89,14 +89,16 @@ class Nearby:
         none = PseudoCounts.of(spec, None, counts.device)
         surface = Surface.of(spec, counts, none)
         masses = surface.em(Point.of(self.extreme)).row_masses.mean(1)
-        inner = inside(self.extreme, surface.em.axis.unstack_rows(masses), INSIDE)
+        inner = inside_by_rows(self.extreme, surface.em.axis.unstack_rows(masses), INSIDE)
         weights = counts.weights[:, None].expand(-1, inner.batch_shape[0])
         total = float(counts.weights.sum())
         found = climb_replicates(
             counts, inner, weights, prior=none, max_iter=1000, tol=SETTLED / total
         )
         top = int(found.objectives.argmax())
-        at = inside(found.mixtures[top : top + 1], surface.em.axis.unstack_rows(masses), INSIDE)
+        at = inside_by_rows(
+            found.mixtures[top : top + 1], surface.em.axis.unstack_rows(masses), INSIDE
+        )
         return surface, inner, at, float(found.objectives[top])
 
     @cached_property

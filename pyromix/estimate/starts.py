@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -111,6 +112,29 @@ def inside(mixture: BayesNetMixture) -> BayesNetMixture:
     """Mix a little of the uniform distribution into every table, so that zeros can move."""
     tables = [(1 - INSIDE) * table + INSIDE / table.shape[-1] for table in mixture.tables]
     return BayesNetMixture.unchecked(mixture.spec, tables)
+
+
+def inside_by_rows(
+    mixture: BayesNetMixture, masses: Sequence[Tensor], rows: float
+) -> BayesNetMixture:
+    """Mix so many rows of the uniform distribution into every CPT row, and some into P(U).
+
+    Of many rows this costs a few nats, where a fixed share of every table costs thousands.
+
+    Args:
+        mixture: a batch or one.
+        masses: expected number of data rows behind each CPT row, see ``EMResult.row_masses``.
+        rows: how many.
+    """
+    tables = [mixture.weights]
+    for v, (cpt, mass) in enumerate(zip(mixture.cpts, masses, strict=True)):
+        if v in mixture.spec.uninfluenced:
+            mass = mass.sum(0, keepdim=True).expand_as(mass)
+        share = (rows / (rows + mass + 1)).unsqueeze(-1)
+        tables.append((1 - share) * cpt + share / cpt.shape[-1])
+    least = rows / (1 + float(masses[0].sum()) if masses else 1.0)
+    tables[0] = (1 - least) * mixture.weights + least / mixture.n_sources
+    return BayesNetMixture.from_tables(mixture.spec, tables)
 
 
 def jittered(spec: MixtureSpec, point: Point, n: int, random_state: RandomState = 0) -> Point:

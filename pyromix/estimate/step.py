@@ -248,13 +248,7 @@ class EMMap:
             part = point[i : i + size]
             weights = self.row_weights if shared else self.row_weights[:, i : i + size]
             parts.append(expected_counts(part.weights, part.table, self.index, weights))
-        if len(parts) == 1:
-            return parts[0]
-        return ExpectedCounts(
-            torch.cat([p.log_likelihood for p in parts]),
-            torch.cat([p.sources for p in parts]),
-            torch.cat([p.cells for p in parts], 1),
-        )
+        return ExpectedCounts.of_parts(parts)
 
     def _normalised(self, cells: Tensor, masses: Tensor) -> Float[Tensor, "cells batch k"]:
         """Expected counts as probabilities.

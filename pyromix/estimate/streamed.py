@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Tensor
 
 from pyromix.errors import RefinementError
@@ -29,6 +30,12 @@ from pyromix.model.spec import MixtureSpec
 
 Batches = Callable[[], Iterator[tuple[Int[Tensor, "b n"], Float[Tensor, " b"]]]]
 """Starts a pass: state numbers and weights of all rows, batch by batch."""
+
+Total = Callable[[Iterator[tuple[Tensor, Tensor]]], ndarray | None]
+"""Sums over some batches; None where there are none."""
+
+Elsewhere = Callable[[Total], ndarray | None]
+"""Takes a pass where the rows lie, and brings the sums; None where rows must come here."""
 
 Runner = Callable[[int, Callable[[], "Place"]], "Place"]
 """Told the number of a pass, and what takes it."""
@@ -50,17 +57,25 @@ class StreamedMap(EMMap):
     Attributes:
         stream: starts a pass.
         n_rows: sum of the weights.
+        elsewhere: takes a pass where the rows lie, if it can.
     """
 
     stream: Batches
     n_rows: float
+    elsewhere: Elsewhere | None
 
     @staticmethod
-    def of(spec: MixtureSpec, stream: Batches, n_rows: float, prior: PseudoCounts) -> StreamedMap:
+    def of(
+        spec: MixtureSpec,
+        stream: Batches,
+        n_rows: float,
+        prior: PseudoCounts,
+        elsewhere: Elsewhere | None = None,
+    ) -> StreamedMap:
         """Make it; columns of the stream have the order of the spec."""
         none = torch.empty(0, spec.n_variables, dtype=torch.int8)
         return StreamedMap(
-            spec, CellIndex(spec, none), torch.empty(0).double(), prior, stream, n_rows
+            spec, CellIndex(spec, none), torch.empty(0).double(), prior, stream, n_rows, elsewhere
         )
 
     @property
@@ -75,19 +90,47 @@ class StreamedMap(EMMap):
 
     def expected(self, point: Point) -> ExpectedCounts:
         """The E-step, summed over the batches of one pass."""
-        total: ExpectedCounts | None = None
-        for rows, weights in self.stream():
-            if not len(rows):
-                continue
-            found = expected_counts(point.weights, point.table, CellIndex(self.spec, rows), weights)
-            total = found if total is None else ExpectedCounts(
-                total.log_likelihood + found.log_likelihood,
-                total.sources + found.sources,
-                total.cells + found.cells,
-            )  # fmt: skip
+        if self.elsewhere is not None:
+            sums = self.elsewhere(partial(_flat, self.spec, point))
+            if sums is not None:
+                return _unflat(sums, point)
+        total = _total(self.spec, point, self.stream())
         if total is None:
             raise RefinementError("expected rows in a pass over the table, found none")
         return total
+
+
+def _total(
+    spec: MixtureSpec, point: Point, batches: Iterator[tuple[Tensor, Tensor]]
+) -> ExpectedCounts | None:
+    total: ExpectedCounts | None = None
+    for rows, weights in batches:
+        if not len(rows):
+            continue
+        found = expected_counts(point.weights, point.table, CellIndex(spec, rows), weights)
+        total = found if total is None else total.plus(found)
+    return total
+
+
+def _flat(
+    spec: MixtureSpec, point: Point, batches: Iterator[tuple[Tensor, Tensor]]
+) -> ndarray | None:
+    """The sums of a pass in one row; runs where the rows lie."""
+    total = _total(spec, point, batches)
+    if total is None:
+        return None
+    return torch.cat([part.flatten() for part in vars(total).values()]).numpy()
+
+
+def _unflat(sums: ndarray, point: Point) -> ExpectedCounts:
+    """The inverse of ``_flat``."""
+    n = len(point)
+    found = torch.from_numpy(sums)
+    sizes = [n, point.weights.numel(), point.table.numel()]
+    log_likelihood, sources, cells = found.split(sizes)
+    return ExpectedCounts(
+        log_likelihood, sources.view_as(point.weights), cells.view_as(point.table)
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,6 +96,25 @@ class ExpectedCounts:
     sources: Float[Tensor, "batch k"]
     cells: Float[Tensor, "cells batch k"]
 
+    def plus(self, other: ExpectedCounts) -> ExpectedCounts:
+        """Of the rows of both."""
+        return ExpectedCounts(
+            self.log_likelihood + other.log_likelihood,
+            self.sources + other.sources,
+            self.cells + other.cells,
+        )
+
+    @staticmethod
+    def of_parts(parts: Sequence[ExpectedCounts]) -> ExpectedCounts:
+        """Of all batch elements, from those of some after those of others."""
+        if len(parts) == 1:
+            return parts[0]
+        return ExpectedCounts(
+            torch.cat([p.log_likelihood for p in parts]),
+            torch.cat([p.sources for p in parts]),
+            torch.cat([p.cells for p in parts], 1),
+        )
+
 
 def _weighted_logs(
     total: Float[Tensor, "rows batch"], weight: Float[Tensor, "rows any"]

@@ -9,16 +9,19 @@ from os import PathLike
 from typing import Any, TypeVar
 
 from pyromix.data.counts import Counts
+from pyromix.data.relation.route import memory_of
 from pyromix.data.weights import COUNTS
 from pyromix.errors import (
     QueryError,
 )
 from pyromix.estimate.em import climb, evaluate, fit_em
 from pyromix.estimate.starts import batch_of
+from pyromix.estimate.streamed_replicates import LAWS
 from pyromix.fitting.assembly import from_em, with_draws
 from pyromix.fitting.inputs import table_of
 from pyromix.fitting.journal import ChosenPrior, Course, Draws
 from pyromix.fitting.record import Fit
+from pyromix.fitting.streaming import table_or_stream
 from pyromix.model.arguments import shown
 from pyromix.model.note import Note, NoteKind, warn_of
 from pyromix.model.prior import PseudoCounts, prior_words
@@ -28,6 +31,7 @@ from pyromix.posterior.bootstrap import replicate
 from pyromix.posterior.chains import MANY_PARAMETERS
 from pyromix.posterior.draws import assessed, matched, remarks
 from pyromix.posterior.gibbs import gibbs
+from pyromix.posterior.streamed_bootstrap import replicate_stream
 
 REFINE_METHODS = ("em", "gibbs", "nuts", "svi")
 
@@ -119,45 +123,55 @@ def bootstrap(
     random_state: RandomState = 0,
     max_iter: int = 2000,
     checkpoint: str | PathLike[str] | None = None,
+    memory_limit: Any = None,
 ) -> F:
     """Return this fit with n replicates on reweighted tables as its draws.
 
     All replicates are one batched EM from this estimate, under its prior; their sources are
     matched to this fit's, and a doubtful matching is said.
 
+    A relation whose distinct rows do not fit in memory is read as a stream, pass by pass, by all
+    replicates together: rows get weights from Poisson laws, which are multinomial ones given their
+    sum (of kind ``"dirichlet"``, from Gamma laws). A fit to a stream holds no table: pass it.
+
     Args:
         fit: the estimate, whose prior the replicates share.
-        data: a table; the one of the fit when left out.
-        n: number of replicates.
+        data: a table, or whatever else ``fit`` takes; the one of the fit when left out.
+        n: number of replicates; of a stream, each costs an E-step of every row in each pass.
         kind: ``"multinomial"`` or ``"dirichlet"`` weights of the rows.
         sample_weight: of ``data``.
         weights_are: as in ``fit``.
         missing_values: of ``data``, as in ``fit``.
         random_state: of the weights.
-        max_iter: iteration limit of a replicate.
+        max_iter: iteration limit of a replicate; of a stream, a limit on passes.
         checkpoint: a file that keeps the replicates that are done: called again with it after a
             stop (Ctrl-C, a crash), the work goes on, and ends at the digits that it would have
             ended at. These differ from those without a checkpoint within EM's tolerance, since
-            fewer replicates climb at once.
+            fewer replicates climb at once. Of a stream it keeps every pass, and no digit differs.
+        memory_limit: of a relation, as in ``fit``.
 
     Raises:
-        QueryError: the kind is unknown, or n is no positive integer.
+        QueryError: the kind or the limit is unknown, or n is no positive integer.
         FileError: the checkpoint is damaged, of another table, estimate or option, or cannot be
             written to.
-        DataError: the fit holds no table, the data do not fit, or weights come without data.
+        DataError: the fit holds no table, the data do not fit, weights come without data, or a
+            stream fails or comes in another order in another pass.
     """
-    counts = table_of(fit, data, sample_weight, weights_are, missing_values)
-    counts = counts.to(fit.mixture.device)
-    found = replicate(
-        counts,
-        fit.mixture,
-        n,
-        kind=kind,
-        prior=fit.prior,
-        random_state=random_state,
-        max_iter=max_iter,
-        checkpoint=checkpoint,
-    )
+    memory_of(memory_limit)
+    asked = (data, sample_weight, weights_are, missing_values)
+    options: dict[str, Any] = {
+        "kind": kind,
+        "prior": fit.prior,
+        "random_state": random_state,
+        "max_iter": max_iter,
+        "checkpoint": checkpoint,
+    }
+    read = table_or_stream(fit, *asked, memory_limit)
+    if isinstance(read, Counts):
+        found = replicate(read.to(fit.mixture.device), fit.mixture, n, **options)
+    else:
+        rows = (read.batches, read.n_rows, read.identity())
+        found = replicate_stream(*rows, fit.mixture, fit.row_masses, n, **options)
     notes = []
     if lost := int((~found.converged).sum()):
         sentence = (
@@ -173,6 +187,7 @@ def bootstrap(
         )
         notes.append(Note(NoteKind.DRAWS, sentence, {"ambiguous": doubtful}))
     warn_of(notes)
+    kind = kind if isinstance(read, Counts) else LAWS[kind].removeprefix("standard_")
     return with_draws(fit, Draws(found.mixtures, "bootstrap", f"{kind}, {n}"), notes)
 
 

@@ -11,15 +11,20 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
+from numpy import ndarray
 from torch import Tensor
 
 from pyromix.data.asking import Asked, asked
 from pyromix.data.counts import Counts
+from pyromix.data.relation.door import read_table
+from pyromix.data.relation.route import read_relation
+from pyromix.data.relation.table import RelationTable
+from pyromix.data.weights import COUNTS, check_weights_are
 from pyromix.errors import ConvergenceWarning, FileError, warn
 from pyromix.estimate.result import EMResult
-from pyromix.estimate.starts import batch_of, inside
+from pyromix.estimate.starts import batch_of, inside_by_rows
 from pyromix.estimate.step import Point, Step
-from pyromix.estimate.streamed import MOST_PASSES, Place, StreamedMap, climb_stream
+from pyromix.estimate.streamed import MOST_PASSES, Place, StreamedMap, Total, climb_stream
 from pyromix.exact.information import (
     MAX_INFORMATION_PARAMETERS,
     Information,
@@ -27,6 +32,7 @@ from pyromix.exact.information import (
     information_terms,
 )
 from pyromix.exact.likelihood import responsibilities
+from pyromix.fitting.inputs import is_asked, table_of
 from pyromix.fitting.journal import ChosenPrior, Climb, Course
 from pyromix.fitting.record import Fit
 from pyromix.fitting.typed import checked
@@ -44,6 +50,9 @@ SAMPLE = 100_000
 WORK = 2e11
 """Rows times squared parameters that the information is summed over; beyond, a share of the rows
 stands for all."""
+
+ROWS_INSIDE = 1.0
+"""Rows of the uniform distribution that join the sample in every CPT row."""
 
 ClimbSample = Callable[[Counts, BayesNetMixture | None, bool], EMResult]
 """EM on a table in memory, from a start or none, which is from moments that determine or not."""
@@ -79,6 +88,15 @@ class Streamed(Protocol):
         self, condition: str = ""
     ) -> Iterator[tuple[Int[Tensor, "b n"], Float[Tensor, " b"]]]:
         """A pass."""
+        ...
+
+
+@runtime_checkable
+class Distant(Protocol):
+    """What may sum over its rows where they lie."""
+
+    def summed(self, total: Total) -> ndarray | None:
+        """A pass of sums; None where the rows must come here."""
         ...
 
 
@@ -118,11 +136,14 @@ def fit_stream(
         sample = asked(rows.sample(SAMPLE), spec).as_counts()
         found = climb_sample(sample, given, determined)
         # A cell that the sample never saw must stay possible.
-        mixtures = [inside(batch_of(found.mixture))[0], *([] if given is None else [given])]
+        possible = inside_by_rows(found.mixture, found.row_masses, ROWS_INSIDE)
+        mixtures = [possible, *([] if given is None else [given])]
         return Point.of(batch_of(*mixtures))
 
     first = kept.step("start", points, _packed_point, partial(_point, spec))
-    em = StreamedMap.of(spec, partial(_ordered, rows, data.places), rows.n_rows, prior.counts)
+    batches = partial(_ordered, rows, data.places)
+    elsewhere = partial(_elsewhere, rows, data.places) if isinstance(rows, Distant) else None
+    em = StreamedMap.of(spec, batches, rows.n_rows, prior.counts, elsewhere)
 
     def run(number: int, compute: Callable[[], Place]) -> Place:
         def pack(place: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -171,6 +192,17 @@ def _ordered(
         yield codes[:, columns], weights
 
 
+def _elsewhere(rows: Distant, places: Sequence[int], total: Total) -> ndarray | None:
+    """A pass where the rows lie, columns in the order of the spec."""
+    return rows.summed(partial(_total_of, list(places), total))
+
+
+def _total_of(
+    columns: list[int], total: Total, batches: Iterator[tuple[Tensor, Tensor]]
+) -> ndarray | None:
+    return total((codes[:, columns], weights) for codes, weights in batches)
+
+
 def _seen(
     em: StreamedMap, mixture: BayesNetMixture, prior: PseudoCounts
 ) -> tuple[float, Information | None]:
@@ -194,6 +226,29 @@ def _seen(
     if terms is None:
         return entropy, None
     return entropy, terms.times(em.total_weight / seen).information(mixture, prior)
+
+
+def table_or_stream(
+    fit: Fit,
+    data: Any,
+    sample_weight: Any = None,
+    weights_are: str = COUNTS,
+    missing_values: Any = None,
+    memory_limit: Any = None,
+) -> Counts | Streamed:
+    """A table on the spec of a fit, a relation as a stream where its patterns are too many.
+
+    Raises:
+        DataError: as of ``inputs.table_of``.
+    """
+    if data is None or is_asked(data):
+        return table_of(fit, data, sample_weight, weights_are, missing_values)
+    table = read_table(data, missing_values)
+    if not isinstance(table, RelationTable):
+        return table_of(fit, table, sample_weight, weights_are)
+    check_weights_are(weights_are, sample_weight)
+    found, _ = read_relation(table, fit.spec, sample_weight, weights_are, memory_limit=memory_limit)
+    return found.in_rows()
 
 
 # -- checkpoints ---------------------------------------------------------------------------------

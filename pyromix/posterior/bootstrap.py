@@ -124,7 +124,7 @@ def replicate(
         ends = climb_replicates(table, starts, weights, prior=prior, **options)
         for _ in range(ROUNDS_OF_POOLING if prior.learned else 0):
             cells = expected_cells_of(table, ends.mixtures, weights)
-            own = _learned_anew(pooling, cells, prior, among)
+            own = learned_anew(pooling, cells, prior, among)
             ends = climb_replicates(table, ends.mixtures, weights, prior=own, **options)
         return ends
 
@@ -166,7 +166,7 @@ def _weights(
     return drawn * (total * counts.weight_of_a_row / drawn.sum(0))
 
 
-def _learned_anew(
+def learned_anew(
     pooling: Pooling,
     cells: Float[Tensor, "cells n k"],
     prior: PseudoCounts,

@@ -68,11 +68,12 @@ def count(files: str, n_rows: int, n_variables: int) -> None:
     schema = px.Schema(names, ((0, 1),) * n_variables)
     seconds = min(timed(scan, files, n_variables)[0] for _ in range(2))
     before = memory()
+    size = sum(path.stat().st_size for path in Path(files).parent.glob("*.parquet"))
     whole, counts = timed(px.Counts.from_frame, files, schema)
     print(
         f"count {n_rows:.0e} x {n_variables}: scan {seconds:.2f} s, counted in {whole:.2f} s, "
         f"{whole / seconds:.2f} times the scan; {counts.n_patterns:,} patterns; peak "
-        f"{memory():.2f} GiB (before {before:.2f})"
+        f"{memory():.2f} GiB (before {before:.2f}); {size / n_rows:.2f} bytes a row on the disk"
     )
 
 

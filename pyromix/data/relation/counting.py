@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,8 @@ class Groups:
 
     def kept(self, chosen: Tensor) -> Groups:
         """Some of them."""
+        if bool(chosen.all()):
+            return self
         return Groups(*(part[chosen] for part in vars(self).values()))
 
 
@@ -85,8 +88,8 @@ def counted_rows(
     weighing = Weighing.of(table, sample_weight, schema)
     groups = grouped(table, packed, weighing, weights_are, most)
     repairs = [*table.said, *sentences(r for digit in packed.digits for r in digit.repairs)]
-    gap_sums = [int(groups.rows[column < 0].sum()) for column in groups.codes.unbind(1)]
-    gaps = {name: n for name, n in zip(schema.variables, gap_sums, strict=True) if n}
+    margins = {digit.name: int(digit.margin()[0]) for digit in packed.digits if digit.shift}
+    gaps = {name: n for name, n in margins.items() if n}
     n_dropped = n_empty = 0
     empty_weight = 0.0
     if gaps and missing == "error":
@@ -97,8 +100,8 @@ def counted_rows(
             raise no_complete_row(gaps, table.n_rows)
         n_dropped = table.n_rows - int(groups.rows.sum())
         repairs.append(dropped(n_dropped, gaps, table.n_rows))
-    seen = (groups.codes >= 0).any(1)
-    if not bool(seen.all()):
+    with_gaps = [digit.shift > 0 for digit in packed.digits]
+    if all(with_gaps) and not bool((seen := (groups.codes >= 0).any(1)).all()):
         empty = groups.kept(~seen)
         n_empty, empty_weight = int(empty.rows.sum()), float(empty.weights.sum())
         repairs.append(left_out(n_empty, table.n_rows))
@@ -116,7 +119,8 @@ def counted_rows(
     )
     if not len(groups.rows):
         raise nothing_left(report)
-    n_missing = sum(int(groups.positive[column < 0].sum()) for column in groups.codes.unbind(1))
+    gapped = groups.codes.T[torch.tensor(with_gaps)]
+    n_missing = sum(int(groups.positive[column < 0].sum()) for column in gapped)
     rows, sums = groups.codes.contiguous(), groups.weights
     total, squares = float(sums.sum()), float(groups.squares.sum())
     row_weight = squares / total if weights_are == SAMPLING else 1.0
@@ -175,28 +179,29 @@ def grouped(
         return torch.from_numpy(found[name].astype(kind))
 
     weights = of("weights", np.float64)
-    groups = Groups(
-        packed.codes([found[name] for name in words]),
+    numbers = [found[name] for name in words]
+    _check_unchanged(packed, numbers, found["n_rows"])
+    return Groups(
+        packed.codes(numbers),
         rows,
         of("positive", np.int64),
         weights,
         of("squares", np.float64),
         of("broken", np.int64) if "broken" in found else torch.zeros_like(rows),
     )
-    _check_unchanged(packed, groups)
-    return groups
 
 
-def _check_unchanged(packed: Packed, groups: Groups) -> None:
+def _check_unchanged(
+    packed: Packed, numbers: Sequence[Int[np.ndarray, " m"]], rows: Int[np.ndarray, " m"]
+) -> None:
     """Refuse a table whose columns were others when their values were looked at.
 
     Raises:
         DataError: names the first column that changed.
     """
-    for v, digit in enumerate(packed.digits):
-        places = (groups.codes[:, v] + digit.shift).to(torch.int64)
-        found = torch.zeros(digit.radix, dtype=torch.int64).index_add_(0, places, groups.rows)
-        if found.tolist() != digit.margin().tolist():
+    margins = packed.margins(numbers, rows)
+    for digit, margin in zip(packed.digits, margins, strict=True):
+        if margin.tolist() != digit.margin().tolist():
             raise DataError(
                 f"expected a table that stands still, found that column {digit.name!r} has other "
                 "values now than a moment ago; wait for whoever writes to it, or pass a snapshot"

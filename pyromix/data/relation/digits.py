@@ -7,7 +7,7 @@ Digits are those of ``codes.collapse``: the first column slowest, a missing cell
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,12 @@ from pyromix.data.relation.sql import NAME, quoted_name, value
 from pyromix.data.relation.table import RelationTable
 from pyromix.data.repairs import Repair
 from pyromix.model.schema import Schema
+
+RUN = 2**12
+"""Numbers of digits that are looked up together."""
+
+LARGEST_INTEGER = 2**30
+"""Whole numbers below it, and their sums in pairs, are integers of 32 bits, faster to group by."""
 
 WORD = "word{}"
 """Names of the whole numbers."""
@@ -69,11 +75,12 @@ class Digit:
         found = np.bincount(self.states + self.shift, self.rows, minlength=self.radix)
         return found.astype(np.int64)
 
-    def sql(self, kind: str) -> str:
+    def sql(self, kind: str, whole: str = "BIGINT") -> str:
         """The digit of every row: arithmetic where states are a run of integers, else cases.
 
         Args:
             kind: what the column holds, see ``sql.KINDS``.
+            whole: type of the digit.
         """
         column = quoted_name(self.name)
         if self.cut:
@@ -84,11 +91,12 @@ class Digit:
             offsets = {s - v for v, s in seen}
             if len(offsets) == 1:
                 added = offsets.pop() + self.shift
-                digit = f"CAST({column} AS BIGINT)"
+                small = all(abs(v) < LARGEST_INTEGER for v, _ in seen)
+                digit = f"CAST({column} AS {whole if small else 'BIGINT'})"
                 digit = f"({digit} + {added})" if added else digit
                 return f"COALESCE({digit}, 0)" if gaps else digit
         cases = [f"WHEN {value(v)} THEN {s + self.shift}" for v, s in seen if s + self.shift]
-        return f"CAST(CASE {column} {' '.join(cases)} ELSE 0 END AS BIGINT)" if cases else "0"
+        return f"CAST(CASE {column} {' '.join(cases)} ELSE 0 END AS {whole})" if cases else "0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +146,10 @@ class Packed:
         for number, word in enumerate(self.words):
             digits = self.digits[word]
             strides = [math.prod(d.radix for d in digits[i + 1 :]) for i in range(len(digits))]
+            size = strides[0] * digits[0].radix
+            whole = "INTEGER" if size <= LARGEST_INTEGER else "BIGINT"
             terms = [
-                digit.sql(kinds[digit.name]) + (f" * {stride}" if stride > 1 else "")
+                digit.sql(kinds[digit.name], whole) + (f" * {stride}" if stride > 1 else "")
                 for digit, stride in zip(digits, strides, strict=True)
             ]
             found[WORD.format(number)] = _balanced_sum(terms)
@@ -158,17 +168,53 @@ class Packed:
 
     def codes(self, words: Sequence[Int[np.ndarray, " rows"]]) -> Int[Tensor, "rows variables"]:
         """The state numbers that whole numbers hold; the inverse of ``sql``."""
-        n_rows = len(words[0])
-        shape = (len(self.digits), n_rows)
-        codes = torch.empty(shape, dtype=smallest_dtype(self.schema), device="cpu")
+        shape = (len(words[0]), len(self.digits))
+        codes = torch.empty(shape, dtype=smallest_dtype(self.schema), device="cpu").numpy()
+        for run, numbers in self._runs(words):
+            codes[:, run] = self._states(run)[numbers]
+        return torch.from_numpy(codes)
+
+    def margins(
+        self, words: Sequence[Int[np.ndarray, " rows"]], times: Int[np.ndarray, " rows"]
+    ) -> list[Int[np.ndarray, " digits"]]:
+        """How often every digit of every variable occurs; rows stand for several each."""
+        found = []
+        for run, numbers in self._runs(words):
+            states = self._states(run)
+            # sums of whole numbers below 2 ** 53 are exact
+            sums = np.bincount(numbers, times, minlength=len(states))
+            for digit, column in zip(self.digits[run], states.T, strict=True):
+                margin = np.bincount(column + digit.shift, sums, minlength=digit.radix)
+                found.append(margin.astype(np.int64))
+        return found
+
+    def _runs(
+        self, words: Sequence[Int[np.ndarray, " rows"]]
+    ) -> Iterator[tuple[slice, Int[np.ndarray, " rows"]]]:
+        """Few neighbouring digits at a time, and the numbers that they make."""
         for word, numbers in zip(self.words, words, strict=True):
-            left = torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.int64).copy())
-            for v in reversed(range(word.start, word.stop)):
-                radix = self.digits[v].radix
-                onwards = left.div(radix, rounding_mode="floor")
-                codes[v] = left.sub_(onwards, alpha=radix).sub_(self.digits[v].shift)
-                left = onwards
-        return codes.T
+            left, stop = numbers, word.stop
+            found = []
+            while stop > word.start:
+                start, size = stop - 1, self.digits[stop - 1].radix
+                while start > word.start and size * self.digits[start - 1].radix <= RUN:
+                    start, size = start - 1, size * self.digits[start - 1].radix
+                last = start == word.start
+                onwards, number = (None, left) if last else np.divmod(left, size)
+                found.append((slice(start, stop), number))
+                left, stop = onwards, start
+            yield from reversed(found)
+
+    def _states(self, run: slice) -> Int[np.ndarray, "numbers digits"]:
+        """The state numbers of every number that some digits make."""
+        digits = self.digits[run]
+        places = np.indices([digit.radix for digit in digits]).reshape(len(digits), -1).T
+        states = places - [digit.shift for digit in digits]
+        return np.ascontiguousarray(states, dtype=_numpy_type(self.schema))
+
+
+def _numpy_type(schema: Schema) -> np.dtype[Any]:
+    return torch.empty(0, dtype=smallest_dtype(schema), device="cpu").numpy().dtype
 
 
 def _digit(table: RelationTable, name: str, states: Sequence[Any]) -> Digit:

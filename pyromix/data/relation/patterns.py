@@ -45,7 +45,7 @@ def foresee(groups: Int[Tensor, " rows"], n_rows: int) -> Foreseen:
     n = len(groups)
     distinct, once = _seen(groups)
     if n >= n_rows:
-        return Foreseen(n_rows, n, distinct, distinct)
+        return Foreseen(n_rows, n, float(distinct), float(distinct))
     bound = distinct + (n_rows - n) * once / n
     few = groups[: n // TENTH]
     power = 0.0

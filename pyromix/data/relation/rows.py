@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,11 @@ from pyromix.data.gaps import dropped, gaps_refused, left_out, no_complete_row, 
 from pyromix.data.intake_report import DataReport
 from pyromix.data.moments import check_request
 from pyromix.data.relation.digits import Packed
+from pyromix.data.relation.engines import Partitioned
 from pyromix.data.relation.sql import NAME, named
 from pyromix.data.relation.table import RelationTable
 from pyromix.data.relation.weighing import Weighing, ones
+from pyromix.data.relation.workers import SCHEMA, Decoder, Summed, SumOver, added, wrapped
 from pyromix.data.repairs import sentences
 from pyromix.data.weights import COUNTS, SAMPLING
 from pyromix.errors import DataError
@@ -27,9 +28,6 @@ from pyromix.model.schema import Schema
 
 BATCH = 2**16
 """Rows that a stream hands out at a time."""
-
-ODD = -7046029254386353131
-"""Powers of it spread the bits of words, so that sums over rows tell tables apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,26 +164,44 @@ class RelationRows:
             DataError, FileError: the engine could not, or, at the end of a pass over all rows, the
                 table is not the one of the first pass.
         """
+        query, decoder = self._asked(condition)
+        n_rows, checksum = 0, 0
+        for batch in self.relation.engine.batches(query, BATCH):
+            if not batch.num_rows:
+                continue
+            keys = decoder.keys(batch)
+            n_rows, checksum = n_rows + batch.num_rows, wrapped(checksum, keys)
+            yield decoder.rows(batch, keys)
+        if not condition:
+            self._check_unchanged((n_rows, checksum))
+
+    def summed(self, total: SumOver) -> Float[np.ndarray, " m"] | None:
+        """A pass of sums over all rows where they lie; None where they must come here.
+
+        Raises:
+            DataError: as of ``batches``.
+        """
+        engine = self.relation.engine
+        if not isinstance(engine, Partitioned):
+            return None
+        query, decoder = self._asked()
+        parts = engine.on_workers(query, Summed(decoder, total), SCHEMA)
+        if parts is None:
+            return None
+        checksum = 0
+        for part in parts:
+            checksum = added(checksum, part["checksum"])
+        self._check_unchanged((sum(part["n"] for part in parts), checksum))
+        found = [np.array(part["sums"]) for part in parts if len(part["sums"])]
+        return np.sum(found, axis=0) if found else None
+
+    def _asked(self, condition: str = "") -> tuple[str, Decoder]:
+        """SQL for a pass, and what reads its batches."""
         words = self.packed.sql(self.relation.engine.kinds)
         weight = {"w": self.weighing.sql(self.relation.engine.kinds)} if self.weighing.name else {}
         columns = ", ".join(named({**words, **weight}))
         query = f"SELECT {columns} FROM {NAME}{self._where(condition)}"
-        n_rows, checksum = 0, np.int64(0)
-        for batch in self.relation.engine.batches(query, BATCH):
-            if not batch.num_rows:
-                continue
-            keys = [batch.column(word).to_numpy(zero_copy_only=False) for word in words]
-            n_rows += batch.num_rows
-            checksum = _wrapped(checksum, keys)
-            codes = self.packed.codes(keys)
-            weights = torch.ones(len(codes), dtype=torch.float64)
-            if self.weighing.name:
-                found = batch.column("w").to_numpy(zero_copy_only=False)
-                weights = torch.from_numpy(found.astype(np.float64))
-            kept = (codes >= 0).any(1) & (weights > 0)
-            yield codes[kept], weights[kept]
-        if not condition:
-            self._check_unchanged((n_rows, int(checksum)))
+        return query, Decoder(self.packed, tuple(words), bool(weight))
 
     @property
     def fingerprint(self) -> str:
@@ -226,16 +242,6 @@ class RelationRows:
             raise DataError(f"expected about {n_rows} rows drawn at random, found none")
         codes, weights = (torch.cat(part) for part in zip(*blocks, strict=True))
         return codes, weights
-
-
-def _wrapped(checksum: np.int64, keys: Sequence[Any]) -> np.int64:
-    """The checksum with further rows: a sum, so that their order plays no role."""
-    mixed = np.zeros(len(keys[0]), dtype=np.int64)
-    for word in keys:
-        mixed = (mixed + word.astype(np.int64)) * np.int64(ODD)
-        mixed ^= mixed >> np.int64(29)
-    with np.errstate(over="ignore"):
-        return np.int64((int(checksum) + int(mixed.sum()) + 2**63) % 2**64 - 2**63)
 
 
 def rows_of(

@@ -144,21 +144,35 @@ class RelationTable:
         whole = [name for name in names if self.engine.kinds[name] in ("integer", "boolean")]
         if not whole or self.text:
             return
-        parts = []
-        for i, name in enumerate(whole):
-            number = f"CAST({quoted_name(name)} AS BIGINT)"
-            parts += [f"{sql}({number}) AS {sql}_{i}" for sql in ("COUNT", "MIN", "MAX", "SUM")]
-        found = self.engine.answer(f"SELECT {', '.join(parts)} FROM {NAME}").to_pylist()[0]
-        for i, name in enumerate(whole):
-            n, low, high, total = (found[f"{sql}_{i}"] for sql in ("COUNT", "MIN", "MAX", "SUM"))
-            if not n or high - low > 1 or abs(high) > LARGEST_OF_A_PAIR:
-                continue
+        # Ends and numbers of cells alone many engines know without looking at a row
+        ends = self._sums(whole, ("COUNT", "MIN", "MAX"))
+        alike = {
+            name: (int(n), int(low), int(high))
+            for name, (n, low, high) in ends.items()
+            if n and high - low <= 1 and abs(high) <= LARGEST_OF_A_PAIR
+        }
+        totals = self._sums([n for n, (_, low, high) in alike.items() if high > low], ("SUM",))
+        for name, (n, low, high) in alike.items():
+            total = totals.get(name, (0,))[0]
             n_high = int(total) - low * n if high > low else 0
             cells = {None: self.n_rows - n, low: n - n_high, high: n_high if high > low else n}
             kept = {cell: rows for cell, rows in cells.items() if rows}
             if self.engine.kinds[name] == "boolean":
                 kept = {None if cell is None else bool(cell): rows for cell, rows in kept.items()}
             self._seen[name] = self._column(name, _array(list(kept)), np.array(list(kept.values())))
+
+    def _sums(self, names: Sequence[str], asked: Sequence[str]) -> dict[str, list[Any]]:
+        """What the engine sums of some columns of integers or booleans."""
+        if not names:
+            return {}
+        parts = []
+        for i, name in enumerate(names):
+            column = quoted_name(name)
+            if self.engine.kinds[name] == "boolean":
+                column = f"CAST({column} AS BIGINT)"
+            parts += [f"{what}({column}) AS {what}_{i}" for what in asked]
+        (found,) = self.engine.answer(f"SELECT {', '.join(parts)} FROM {NAME}").to_pylist()
+        return {n: [found[f"{what}_{i}"] for what in asked] for i, n in enumerate(names)}
 
     def _ask(self, names: Sequence[str]) -> None:
         queries = []
