@@ -8,8 +8,8 @@ memory, handed out pass by pass: what a pass sums is the same, and passes alone 
 it: the estimate from moments of all rows; EM to its end on a sample of 50,000 rows; online EM
 (O. Cappe and E. Moulines, On-line expectation-maximization algorithm for latent data models, JRSS B
 71, 2009) from the moments, 5,000 rows a step in random order, with steps t ** -0.6. The maximum is
-the best of EM in memory from the planted mixture, from where the stream ended, and of the stream
-continued to 100 passes. Writes streams.csv.
+the better of EM in memory from the planted mixture and from where the stream ended. Writes
+streams.csv.
 """
 
 from __future__ import annotations
