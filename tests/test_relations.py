@@ -16,9 +16,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 import pyromix as px
+from pyromix.cli.columns import as_told
+from pyromix.cli.common import table_of
 from pyromix.data.relation.digits import Packed
 from pyromix.data.relation.door import read_table
 from pyromix.data.relation.engines import DuckDBEngine, engine_of
+from pyromix.data.relation.table import RelationTable
 from pyromix.errors import DataError, FileError, PyromixError
 from pyromix.fitting.inputs import take_in
 
@@ -380,6 +383,23 @@ def test_numbers_are_cut_by_the_engine_as_they_are_in_a_frame(numbers, how):
     assert torch.equal(found[0].table.rows, found[1].table.rows)
     assert torch.equal(found[0].table.weights, found[1].table.weights)
     assert found[1].score(numbers) == found[0].score(NUMBERS)
+
+
+def test_bins_of_the_command_line_are_read_by_the_engine(tmp_path):
+    files, edges = parquet_glob(NUMBERS, tmp_path), "age=30.5,44"
+    NUMBERS.to_csv(tmp_path / "t.csv", index=False)
+    (asked, told), (held, same) = (
+        as_told(table_of(str(path)), [edges], None) for path in (files, tmp_path / "t.csv")
+    )
+    assert told == same
+    assert isinstance(asked, RelationTable)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, expected = (
+            px.fit_product(table, 1, state_names=told, show_progress=False)
+            for table in (asked, held)
+        )
+    assert found.table.same_rows(expected.table)
 
 
 def test_a_relation_with_fractions_is_fitted_with_its_numbers(numbers):

@@ -376,16 +376,10 @@ def test_declared_states_are_above_suspicion():
         ("Freq", [1 + i % 9 for i in range(600)], "pass sample_weight='Freq'"),
         ("k", [1] * 600, "it is constant"),
         ("empty", [None] * 600, "it has no value"),
-        ("price", [i / 7 for i in range(600)], "as many values as rows"),
     ],
 )
 def test_a_column_that_is_hardly_a_variable_is_left_out_by_name(plain, door, name, cells, reason):
     frame = plain.assign(**{name: list(cells)})
-    if door == "fit_product" and name == "price":
-        # Fractions are no row numbers: there the column is a number, and is fitted as one.
-        fit, _ = product(frame, n_init=1)
-        assert isinstance(fit, px.MixedFit)
-        return
     if door == "fit_product":
         fit, said = product(frame, n_init=1)
         assert fit.spec.variables == ("A", "B", "C", "D")
@@ -393,6 +387,13 @@ def test_a_column_that_is_hardly_a_variable_is_left_out_by_name(plain, door, nam
         _, said = said_by(px.select_n_sources, None, frame, [1])
     assert f"column {name!r} was left out as a variable: " in said
     assert reason in said
+
+
+@pytest.mark.parametrize("door", [px.fit_product, lambda t, k: px.select_n_sources(None, t, [k])])
+def test_a_column_of_fractions_is_fitted_as_numbers_not_left_out_as_row_numbers(plain, door):
+    found, said = said_by(door, plain.assign(price=[i / 7 for i in range(600)]), 1)
+    assert "price" in (found if isinstance(found, px.MixedFit) else found.fits[0]).spec.variables
+    assert "left out" not in said
 
 
 @pytest.mark.parametrize(

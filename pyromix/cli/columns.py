@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pyromix.data.bins import binned
+from pyromix.data.bins import binned, intervals
 from pyromix.data.reading import RawTable
 from pyromix.data.relation.door import read_rows
 from pyromix.data.relation.table import RelationTable
@@ -108,7 +108,12 @@ def as_told(
     if both := sorted(edges.keys() & told.keys()):
         raise QueryError(f"--bins and --states both tell of {both}; bins have states of their own")
     found: dict[str, tuple[str, ...]] = {}
-    if edges:
+    if isinstance(table, RelationTable) and all(
+        name in table.columns and table.is_numeric(name) for name in edges
+    ):
+        # Its engine reads numbers as the intervals that are their states.
+        found = {name: intervals(name, cut) for name, cut in edges.items()}
+    elif edges:
         table, found = binned(read_rows(table), edges)
     return table, {**found, **{name: tuple(parts) for name, parts in told.items()}}
 
