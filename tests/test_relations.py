@@ -402,6 +402,18 @@ def test_bins_of_the_command_line_are_read_by_the_engine(tmp_path):
     assert found.table.same_rows(expected.table)
 
 
+def test_texts_of_several_files_are_cut_as_those_of_one(tmp_path):
+    (tmp_path / "parts").mkdir()
+    NUMBERS.to_csv(tmp_path / "all.csv", index=False)
+    for i, part in enumerate((NUMBERS.iloc[:90], NUMBERS.iloc[90:])):
+        part.to_csv(tmp_path / "parts" / f"{i}.csv", index=False)
+    found = [
+        px.fit_product(str(tmp_path / path), 1, discretize={"age": [30.5, 44.0]})
+        for path in ("all.csv", "parts/*.csv")
+    ]
+    assert found[0].table.same_rows(found[1].table)
+
+
 def test_a_relation_with_fractions_is_fitted_with_its_numbers(numbers):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

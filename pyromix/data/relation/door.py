@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import narwhals.stable.v2 as nw
+
 from pyromix.data.dialect import SNIFF, Dialect
 from pyromix.data.foreign import eager
 from pyromix.data.marks import marks_of
@@ -78,4 +80,6 @@ def read_rows(
     )
     listed = ", ".join(map(quoted_name, names))
     frame = eager(table.engine.answer(f"SELECT {listed} FROM {NAME}"))
+    if table.text:
+        frame = frame.with_columns(nw.all().cast(nw.Categorical))  # as a file's texts are read
     return RawTable(frame, table.text, table.marks, table.said, table.left_out)
