@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pyromix.answers.pulls import REACHED, Ladder, Outwards, Pulls
 from pyromix.estimate.descent import minimise
 from pyromix.estimate.surface import Surface, mixtures_of
 from pyromix.model.gradients import gradients
@@ -33,35 +34,8 @@ from pyromix.model.mixture import BayesNetMixture
 Target = Callable[[BayesNetMixture], Tensor]
 """The answer, one number per batch element of a mixture; differentiable."""
 
-Look = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""From the numbers of searches that have ended, and round coordinates, answers and log-likelihoods
-where they did, to which of them go on."""
-
-STIFF = 3.0
-"""How much stiffer than T itself the pull is: at 3 an answer gives way by a quarter."""
-
-CLOSE = 0.004
-"""A search ends when the root of T falls short of that of the limit by at most this share."""
-
-EDGE = 1e-3
-"""Distance from the end of an answer's range within which a search that the likelihood does not
-stop has arrived there."""
-
-ROUNDS = 12
-"""Pulls on the way to an end."""
-
-LADDER = (1.0, 0.75, 0.5, 0.25)
-"""Shares of the way to the end of the range, at which further basins are looked for."""
-
-LADDER_STIFFNESS = (2e3, 2e2, 2e1)
-"""Strengths of these pulls, one after the other, in nats: at the first, a tenth short of the goal
-costs ten."""
-
 BETTER = 0.02
 """Nats by which a search must have risen above the best start, for it to begin anew from there."""
-
-REACHED = 0.1
-"""Share of the interval's width within which a start has reached an end."""
 
 TOLERANCE = 5e-4
 """Nats that the next step of a descent must promise."""
@@ -228,17 +202,46 @@ class _Search:
         n = len(self.start.odds)
         values, _, answers, slopes = self.both(self.start.odds)
         top = float(values.max())
-        best = top if best is None else max(best, top)
-        self.best, self.best_odds = best, self.start.odds[int(values.argmax())]
-        assumed = best
+        self.best = assumed = top if best is None else max(best, top)
+        self.best_odds = self.start.odds[int(values.argmax())]
         basin = torch.arange(n, device=values.device).repeat(2)
         side = values.new_ones(2 * n)
         side[n:] = -1
-        z, inward = self.directed(basin, side, slopes[basin], error)
-        found = self.outwards(basin, side, z, answers[basin], values[basin], inward, assumed)
-        if explore:
-            found = self.explored(found, answers[0], assumed)
-        return _Found(*found, assumed, self.best, self.best_odds)
+        z, own = self.directed(basin, side, slopes[basin], error)
+        found = self.outwards(basin, side, z, answers[basin], values[basin], own, assumed)
+        if not explore:
+            self.pull(found)
+            return self.found(assumed, found)
+        # The ladder asks nothing of the others: it is climbed beside them.
+        ladder = Ladder(answers[0], self.bounds, self.limit, assumed, self.start.odds.shape[1])
+        self.pull(found, ladder)
+        side, z, q, value = ladder.outside(found)
+        if not len(side):
+            return self.found(assumed, found)
+        error = (q - answers[0]).abs().clamp_min(0.02) / self.root
+        more = self.outwards(torch.zeros_like(side).long(), side, z, q, value, error, assumed)
+        self.pull(more)
+        return self.found(assumed, found, more)
+
+    def outwards(
+        self,
+        basin: Tensor,
+        side: Tensor,
+        z: Tensor,
+        answers: Tensor,
+        values: Tensor,
+        error: Tensor,
+        best: float,
+    ) -> Outwards:
+        """Searches that move outwards until T meets the limit."""
+        return Outwards(basin, side, z, answers, values, error, best, self.root, self.bounds)
+
+    def found(self, assumed: float, *searches: Outwards) -> _Found:
+        """What they have found."""
+        answers, sides, feasible = (
+            torch.cat(parts) for parts in zip(*(s.ends() for s in searches), strict=True)
+        )
+        return _Found(answers, sides, feasible, assumed, self.best, self.best_odds)
 
     def both(self, odds: Float[Tensor, "s p"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Log-likelihoods and answers, each with its gradients in the log-odds."""
@@ -261,137 +264,50 @@ class _Search:
         own = length.squeeze(-1).clamp(rough / 3, 3 * rough)
         return side[:, None] * z * self.root, own
 
-    def pull(self, basin: Tensor, z: Tensor, goal: Tensor, strength: Tensor, look: Look) -> None:
+    def pull(self, *kinds: Pulls) -> None:
         """Minimise -l + strength/2 (q - goal)^2, and again where goals or strengths are new.
 
-        Args:
-            basin: of each search.
-            z: where it begins, in round coordinates.
-            goal: of each answer.
-            strength: of each pull.
-            look: shown where searches have ended, it may change goals and strengths in place.
+        Where searches have ended they are shown to their kind, which may change goals and strengths
+        in place.
         """
+        basin, goal, strength, z = (
+            torch.cat(parts)
+            for parts in zip(*((k.basin, k.goal, k.strength, k.z) for k in kinds), strict=True)
+        )
+        sizes = [len(kind.basin) for kind in kinds]
+        parts = zip(kinds, goal.split(sizes), strength.split(sizes), strict=True)
+        for kind, own_goal, own_strength in parts:
+            kind.goal, kind.strength = own_goal, own_strength
         top = self.best
 
-        def loss(parts: tuple[Tensor, ...], which: Tensor) -> tuple[Tensor, Tensor]:
-            value, score, answer, slope = parts
+        def loss(
+            which: Tensor, value: Tensor, score: Tensor, answer: Tensor, slope: Tensor
+        ) -> tuple[Tensor, Tensor]:
             gap = answer - goal[which]
             gradient = (strength[which] * gap)[:, None] * slope - score
             away = strength[which] / 2 * gap.square() + (top - value)
             return away, self.start.back(basin[which], gradient)
 
-        def function(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-            return loss(self.both(self.start.out(basin[which], points)), which)
+        def function(points: Tensor, which: Tensor) -> tuple[Tensor, ...]:
+            parts = self.both(self.start.out(basin[which], points))
+            return *loss(which, *parts), *parts
 
-        def onwards(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            odds = self.start.out(basin[which], points)
-            parts = self.both(odds)
+        def onwards(points: Tensor, which: Tensor, *parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             values, _, answers, _ = parts
             highest = int(values.argmax())
             if float(values[highest]) > self.best:
-                self.best, self.best_odds = float(values[highest]), odds[highest]
-            on = look(which, points, answers, values)
+                self.best = float(values[highest])
+                self.best_odds = self.start.out(basin[which], points)[highest]
+            on, first = torch.zeros_like(which, dtype=torch.bool), 0
+            for kind, size in zip(kinds, sizes, strict=True):
+                own = (which >= first) & (which < first + size)
+                if bool(own.any()):
+                    on[own] = kind.look(which[own] - first, points[own], answers[own], values[own])
+                first += size
             again = which[on]
-            return again, *loss(tuple(part[on] for part in parts), again)
+            return again, *loss(again, *(part[on] for part in parts))
 
         minimise(function, z, tol=TOLERANCE, max_iter=80, onwards=onwards)
-
-    def outwards(
-        self,
-        basin: Tensor,
-        side: Tensor,
-        z: Tensor,
-        answers: Tensor,
-        values: Tensor,
-        error: Tensor,
-        best: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Move every search outwards until T meets the limit."""
-        least, most = self.bounds
-        edge = torch.where(side > 0, most, -least)
-        origin = side * answers
-        inner, inner_root = origin.clone(), (2 * (best - values)).clamp_min(0).sqrt()
-        outer, outer_root = torch.full_like(inner, math.inf), torch.full_like(inner, math.inf)
-        feasible = inner_root <= self.root
-        aimed = (origin + error * (self.root - inner_root).clamp_min(0.1)).minimum(edge)
-        # What is aimed at lies a little inside: what lies outside is not kept.
-        within = self.root * (1 - CLOSE / 2)
-        strength = STIFF / error.square()
-        goal = side * (aimed + self.root / error / strength)
-        rounds = torch.zeros_like(basin)
-
-        def look(left: Tensor, z: Tensor, q: Tensor, value: Tensor) -> Tensor:
-            q, root = side[left] * q, (2 * (best - value)).clamp_min(0).sqrt()
-            pulled = (strength[left] * (side[left] * goal[left] - q)).clamp_min(1e-12)
-            inside = root <= self.root
-            ahead = inside & (q >= inner[left])
-            closer = ~inside & (q <= outer[left])
-            inner[left] = torch.where(ahead, q, inner[left])
-            inner_root[left] = torch.where(ahead, root, inner_root[left])
-            feasible[left] |= inside
-            outer[left] = torch.where(closer, q, outer[left])
-            outer_root[left] = torch.where(closer, root, outer_root[left])
-            # Newton in the root of T, whose slope is the pull over the root.
-            step = (within - root) * root.clamp_min(1e-3) / pulled
-            newton = q + step.clamp(-0.5, 0.5)
-            between = outer[left].isfinite()
-            share = (within - inner_root[left]) / (outer_root[left] - inner_root[left])
-            secant = inner[left] + share.clamp(0.05, 0.95) * (outer[left] - inner[left])
-            unbounded = between & ((newton <= inner[left]) | (newton >= outer[left]))
-            aim = torch.where(unbounded, secant, newton).minimum(edge[left])
-            force = pulled * (self.root / root.clamp_min(0.1 * self.root))
-            away = (q - origin[left]).abs().clamp_min(1e-9)
-            strength[left] = torch.maximum(strength[left] / 3, STIFF * pulled / away)
-            goal[left] = side[left] * (aim + force / strength[left])
-            rounds[left] += 1
-            met = (self.root - inner_root[left] <= CLOSE * self.root) & feasible[left]
-            met |= inner[left] >= edge[left] - 1e-7
-            met |= outer[left] - inner[left] <= 1e-6
-            return ~met & (rounds[left] < ROUNDS)
-
-        self.pull(basin, z, goal, strength, look)
-        # Log-odds reach a probability of 0 or 1 at infinity only.
-        free = feasible & (inner_root < within) & (inner >= edge - EDGE)
-        return side * torch.where(free, edge, inner), side, feasible
-
-    def explored(
-        self, found: tuple[Tensor, Tensor, Tensor], middle: Tensor, best: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pull from far on both sides, let go a little, and search on from what lies outside."""
-        answers, sides, feasible = found
-        shares = torch.tensor(LADDER, dtype=torch.float64, device=middle.device)
-        least, most = self.bounds
-        goals = torch.cat([middle + shares * (most - middle), middle + shares * (least - middle)])
-        side = torch.ones_like(goals)
-        side[len(shares) :] = -1
-        inner = torch.stack([(s * answers[(sides == s) & feasible]).amax() for s in (1.0, -1.0)])
-        inner = inner.repeat_interleave(len(shares))
-        basin = torch.zeros(len(goals), dtype=torch.int64, device=goals.device)
-        z = goals.new_zeros(len(goals), self.start.odds.shape[1])
-        ladder = goals.new_tensor(LADDER_STIFFNESS)
-        strength = ladder[:1].repeat(len(goals))
-        rounds, outside = torch.zeros_like(basin), []
-
-        def look(which: Tensor, z: Tensor, q: Tensor, value: Tensor) -> Tensor:
-            own = side[which]
-            new = (2 * (best - value) <= self.limit) & (own * q > inner[which] + 0.01)
-            outside.append((own[new], z[new], q[new], value[new]))
-            rounds[which] += 1
-            strength[which] = ladder[rounds[which].clamp_max(len(ladder) - 1)]
-            return rounds[which] < len(ladder)
-
-        self.pull(basin, z, goals, strength, look)
-        side, z, q, value = (torch.cat(parts) for parts in zip(*outside, strict=True))
-        if not len(side):
-            return found
-        error = (q - middle).abs().clamp_min(0.02) / self.root
-        zero = torch.zeros(len(side), dtype=torch.int64, device=side.device)
-        more = self.outwards(zero, side, z, q, value, error, best)
-        return (
-            torch.cat([answers, more[0]]),
-            torch.cat([sides, more[1]]),
-            torch.cat([feasible, more[2]]),
-        )
 
 
 def round_maps(values: Float[Tensor, " p"], basis: Float[Tensor, "p p"]) -> Float[Tensor, "p p"]:

@@ -28,14 +28,13 @@ CURVED = 1e-10
 TINY = 1e-300
 """Length in place of zero."""
 
-Function = Callable[[Float[Tensor, "some p"], Int[Tensor, " some"]], tuple[Tensor, Tensor]]
-"""From points and the numbers of their batch elements to values and gradients."""
+Function = Callable[[Float[Tensor, "some p"], Int[Tensor, " some"]], tuple[Tensor, ...]]
+"""From points and the numbers of their batch elements to values, gradients, and whatever else was
+found there."""
 
-Onwards = Callable[
-    [Float[Tensor, "some p"], Int[Tensor, " some"]], tuple[Int[Tensor, " again"], Tensor, Tensor]
-]
-"""From points where batch elements have ended, and their numbers, to those that go on from there
-with another function, and its values and gradients there."""
+Onwards = Callable[..., tuple[Int[Tensor, " again"], Tensor, Tensor]]
+"""From points where batch elements have ended, their numbers, and what else the function found
+there, to those that go on from there with another function, and its values and gradients."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,8 @@ def minimise(
     """Minimise a smooth function from every start.
 
     Args:
-        function: values and gradients at points; a value that is not finite is a step too far.
+        function: values and gradients at points, one row per point in whatever follows them; a
+            value that is not finite is a step too far.
         start: where to begin; values there are finite.
         tol: a batch element has converged when the decrease that its next step promises is below
             this, in units of the function.
@@ -79,7 +79,8 @@ def minimise(
     """
     n, p = start.shape
     point, which = start.clone(), torch.arange(n, device=start.device)
-    value, gradient = function(point, which)
+    value, gradient, *found = function(point, which)
+    kept = (point, value, gradient, *found)
     past = Memory.empty(memory, n, p, start)
     ahead, slope = torch.zeros_like(start), torch.zeros_like(value)
     length, trials, steps = torch.ones_like(value), torch.zeros(n), torch.zeros(n)
@@ -97,12 +98,13 @@ def minimise(
         ended, which = which[over], which[~over]
         fresh = ended[:0]
         if len(which):
-            taken = _tried(function, point, value, gradient, which, ahead, slope, length, past)
+            taken = _tried(function, kept, which, ahead, slope, length, past)
             trials[which] += 1
             fresh = which[taken]
             steps[fresh] += 1
         if onwards is not None and len(ended):
-            again, values, gradients = onwards(point[ended], ended)
+            there = (each[ended] for each in found)
+            again, values, gradients = onwards(point[ended], ended, *there)
             value[again], gradient[again] = values, gradients
             past.forget(again)
             steps[again] = 0
@@ -126,26 +128,30 @@ def _directed(
 
 def _tried(
     function: Function,
-    point: Float[Tensor, "batch p"],
-    value: Float[Tensor, " batch"],
-    gradient: Float[Tensor, "batch p"],
+    kept: tuple[Tensor, ...],
     which: Int[Tensor, " some"],
     ahead: Float[Tensor, "batch p"],
     slope: Float[Tensor, " batch"],
     length: Float[Tensor, " batch"],
     past: Memory,
 ) -> Bool[Tensor, " some"]:
-    """Try one step of each, in place: keep what keeps its promise, else shorten; which kept."""
+    """Try one step of each, in place: keep what keeps its promise, else shorten; which kept.
+
+    What is kept is a point, its value and gradient, and whatever else the function finds there.
+    """
+    point, value, gradient, *_ = kept
     step = length[which, None] * ahead[which]
     there = point[which] + step
-    values, gradients = function(there, which)
+    new = function(there, which)
+    values, gradients, *_ = new
     rise, promised = values - value[which], length[which] * slope[which]
     # Written so that nan fails.
     good = rise <= SUFFICIENT * promised
     good &= gradients.isfinite().all(-1)
-    kept = which[good]
-    past.remember(kept, step[good], gradients[good] - gradient[kept])
-    point[kept], value[kept], gradient[kept] = there[good], values[good], gradients[good]
+    taken = which[good]
+    past.remember(taken, step[good], gradients[good] - gradient[taken])
+    for each, found in zip(kept, (there, *new), strict=True):
+        each[taken] = found[good]
     # The parabola through value, slope and the value that was too large.
     parabola = -promised / (2 * (rise - promised))
     parabola = torch.where(parabola.isfinite(), parabola, 0.1).clamp(0.1, 0.5)
