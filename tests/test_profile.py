@@ -13,6 +13,7 @@ from scipy.stats import beta, chi2
 
 import pyromix as px
 from pyromix.answers.intervals import Method
+from pyromix.answers.pulls import Ladder, Outwards
 from pyromix.data.counts import Counts
 from pyromix.estimate.descent import minimise
 from pyromix.estimate.surface import Surface
@@ -81,6 +82,24 @@ def test_no_step_of_a_descent_goes_up_or_leaves_where_values_are_finite():
     assert float(found.value[0]) == pytest.approx(0.25, abs=0.05)
 
 
+def test_what_a_descent_saw_where_it_ended_is_handed_on():
+    asked = []
+
+    def telling(points, which):
+        return *rosenbrock(points, which), points.sum(1), which
+
+    def onwards(points, which, sums, numbers):
+        asked.append(len(which))
+        assert torch.equal(sums, points.sum(1))
+        assert torch.equal(numbers, which)
+        again = which[which == 1] if len(asked) == 1 else which[:0]
+        return again, *rosenbrock(points[which == 1][: len(again)], again)
+
+    start = torch.tensor([[-1.2, 1.0], [2.0, 2.0], [0.0, -3.0]], dtype=torch.float64)
+    minimise(telling, start, tol=1e-3, max_iter=6, onwards=onwards)
+    assert sum(asked) == 4
+
+
 @pytest.mark.parametrize("prior", [None, 0.5])
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_gradients_of_the_likelihood_are_differences_of_it(prior, missing):
@@ -103,6 +122,31 @@ def stacked(spec, n):
     from pyromix.estimate.starts import batch_of
 
     return batch_of(*(px.random_mixture(spec, seed) for seed in range(n)))
+
+
+def test_a_ladder_keeps_what_fits_and_lies_outside_on_its_own_side():
+    side = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    found = Outwards(
+        torch.zeros(2, dtype=torch.int64),
+        side,
+        torch.zeros(2, 1, dtype=torch.float64),
+        torch.tensor([0.6, 0.2], dtype=torch.float64),
+        torch.zeros(2, dtype=torch.float64),
+        torch.full((2,), 0.1, dtype=torch.float64),
+        best=0.0,
+        root=1.6,
+        bounds=(0.0, 1.0),
+    )
+    ladder = Ladder(torch.tensor(0.4, dtype=torch.float64), (0.0, 1.0), 1.6**2, 0.0, 1)
+    assert ladder.goal.tolist() == pytest.approx([1, 0.85, 0.7, 0.55, 0, 0.1, 0.2, 0.3])
+    answers = torch.tensor([0.7, 0.9, 0.5, 0.1, 0.1, 0.05, 0.3, 0.9], dtype=torch.float64)
+    values = torch.tensor([-1.0, -9.0, -1.0, -1.0, -1.0, -9.0, -1.0, -1.0], dtype=torch.float64)
+    which = torch.arange(8)
+    assert ladder.look(which, answers[:, None], answers, values).all()
+    sides, z, q, value = ladder.outside(found)
+    assert sides.tolist() == [1, -1]
+    assert q.tolist() == z[:, 0].tolist() == [0.7, 0.1]
+    assert value.tolist() == [-1, -1]
 
 
 # -- one source: the binomial ----------------------------------------------------------------------

@@ -6,7 +6,7 @@ See ``profile``, which minimises -l + strength/2 (q - goal)^2 for all searches a
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,6 +36,7 @@ REACHED = 0.1
 """Share of the interval's width within which a start has reached an end."""
 
 
+@runtime_checkable
 class Pulls(Protocol):
     """Searches of one kind.
 

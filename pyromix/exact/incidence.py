@@ -90,8 +90,13 @@ class _Product(torch.autograd.Function):
 def _sums(dense: Tensor, incidence: Incidence, transposed: bool = False) -> Tensor:
     """The product alone: to write down a derivative that nobody takes is half of a small one."""
     matrix = incidence._by_column if transposed else incidence._by_row
+    dense = dense.contiguous()
+    # Asked here, too: on one thread already, as in every climb, entering a context costs as much as
+    # a small product.
+    if torch.get_num_threads() == 1:
+        return matrix @ dense
     with one_thread_unless(len(incidence.columns) * dense.shape[-1]):
-        return matrix @ dense.contiguous()
+        return matrix @ dense
 
 
 def _starts(counts: Int[Tensor, " rows"]) -> Int[Tensor, " starts"]:

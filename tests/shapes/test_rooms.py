@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import pyromix as px
-from pyromix.answers import profile, same_law
+from pyromix.answers import profile, pulls, same_law
 from pyromix.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
@@ -30,7 +30,7 @@ def _few_steps():
     """The hundredth step of a search has the shapes of the second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(same_law, "STEPS", 8)
-        patch.setattr(profile, "ROUNDS", 2)
+        patch.setattr(pulls, "ROUNDS", 2)
         patch.setattr(profile, "TOLERANCE", 0.5)
         yield
 
