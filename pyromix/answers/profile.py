@@ -218,8 +218,8 @@ class _Search:
         side, z, q, value = ladder.outside(found)
         if not len(side):
             return self.found(assumed, found)
-        error = (q - answers[0]).abs().clamp_min(0.02) / self.root
-        more = self.outwards(torch.zeros_like(side).long(), side, z, q, value, error, assumed)
+        rough = (q - answers[0]).abs().clamp_min(0.02) / self.root
+        more = self.outwards(torch.zeros_like(side).long(), side, z, q, value, rough, assumed)
         self.pull(more)
         return self.found(assumed, found, more)
 
