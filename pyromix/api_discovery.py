@@ -39,12 +39,13 @@ def discover(
         **options: ``expert_knowledge``, pgmpy's, in place of the three above; ``n_starts`` of each
             kind; ``source_moves=True`` also drops edges of the source that BIC does not need: what
             it then directs leans on their absence; ``sample_weight``, ``weights_are``, ``missing``,
-            ``missing_values``, ``state_names`` as in ``fit``.
+            ``missing_values``, ``state_names``, ``discretize`` as in ``fit``.
 
     Raises:
         SpecError: tiers, edges or a number are unusable or contradict each other, or the table has
             too few rows for so many parents.
-        DataError: the table is unusable, or two columns say the same.
+        DataError: the table is unusable, has columns of numbers that ``discretize`` does not cut,
+            or two columns say the same.
         QueryError: knowledge is given twice.
     """
     found = searching.discover(

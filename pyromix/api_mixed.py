@@ -9,6 +9,7 @@ from pyromix.answers.mixed import ask, predict
 from pyromix.answers.mixed import simulate as simulation
 from pyromix.bridges import pgmpy
 from pyromix.criticism import mixed_prediction
+from pyromix.criticism.graph import numbers
 from pyromix.fitting.mixed import bootstrap as replicates
 from pyromix.fitting.mixed import bundle, description
 from pyromix.fitting.mixed.record import MixedRecord
@@ -55,6 +56,7 @@ class MixedFit(MixedRecord):
     bootstrap = replicates.bootstrap
 
     predictive_check = mixed_prediction.predictive_check
+    graph_check = numbers.check_numbers
 
     plot = plotting.plot
     report = compose.make_mixed_report

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import pyromix as px
-from pyromix.cli.columns import Bins, States, as_told
+from pyromix.cli.columns import Bins, Discretize, Kinds, States, as_told, numbers_told
 from pyromix.cli.common import (
     NOT_CONVERGED,
     Data,
@@ -67,6 +67,8 @@ def graph(
     ] = 199,
     bins: Bins = None,
     states: States = None,
+    kind: Kinds = None,
+    discretize: Discretize = None,
     sample_weight: Weight = None,
     weights_are: WeightsAre = "counts",
     missing: Missing = "mar",
@@ -84,6 +86,7 @@ def graph(
     """
     given = model_of(model, edge, latent)
     table, told = as_told(table_of(data, na, sep, encoding, decimal), bins, states)
+    as_numbers = numbers_told(table, kind, discretize)
     with working("testing edges", quiet=quiet):
         found = px.graph_check(
             given,
@@ -100,6 +103,7 @@ def graph(
             weights_are=weights_are,
             missing=missing,
             state_names=told or None,
+            **as_numbers,
             random_state=random_state,
             show_progress=False,
         )

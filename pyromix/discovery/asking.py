@@ -17,8 +17,9 @@ from pyromix.discovery.search import LAST_STEPS, NEARBY, End, search
 from pyromix.discovery.starts import climbed, families_of
 from pyromix.errors import DataError, PyromixWarning, QueryError, SpecError
 from pyromix.estimate.starts import batch_of
-from pyromix.fitting.inputs import take_in, without_edges
-from pyromix.model.arguments import flag, is_whole, listed, shown, whole
+from pyromix.fitting.inputs import Structure, take_in, without_edges
+from pyromix.fitting.mixed.doors import numbers_in
+from pyromix.model.arguments import flag, is_whole, listed, mapping, shown, whole
 from pyromix.model.knowledge import Knowledge
 from pyromix.model.randomness import RandomState, check_seed, numpy_generator
 from pyromix.model.spec import MAX_SOURCES, MixtureSpec
@@ -55,6 +56,7 @@ def discover(
     missing: str = "mar",
     missing_values: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    discretize: Mapping[str, Sequence[float] | str] | None = None,
     random_state: RandomState = 0,
 ) -> Discovery:
     """Search for graphs; arguments and errors of ``px.discover``."""
@@ -64,7 +66,11 @@ def discover(
         flag("source_moves", source_moves),
     )
     candidates = _candidates(n_sources)
-    structure, table = without_edges(data, sample_weight, state_names, missing_values)
+    cut = mapping("discretize", discretize, "names of columns to edges, or 'quantile:4'")
+    structure, table = without_edges(data, sample_weight, state_names, missing_values, list(cut))
+    table, state_names = _in_states(
+        structure, table, candidates[0], cut, state_names, missing_values
+    )
     taken, _ = take_in(
         structure,
         table,
@@ -185,6 +191,32 @@ def _candidates(n_sources: Any) -> tuple[int, ...]:
         tuple(sorted({whole("n_sources", k, 1, MAX_SOURCES, SpecError) for k in numbers}))
         or CANDIDATES
     )
+
+
+def _in_states(
+    structure: Structure,
+    data: Any,
+    k: int,
+    cut: Mapping[str, Any],
+    state_names: Mapping[str, Sequence[Hashable]] | None,
+    missing_values: Any,
+) -> tuple[Any, Mapping[str, Sequence[Hashable]] | None]:
+    """The table, columns cut where that is asked for, and the states declared.
+
+    Raises:
+        DataError: a column is left that holds numbers.
+    """
+    numbers = {"kinds": None, "discretize": cut}
+    data, states, mixed = numbers_in(structure, data, k, numbers, state_names, missing_values)
+    if mixed is not None:
+        names = [name for name, kind in mixed.kinds.items() if kind.numeric]
+        raise DataError(
+            f"graphs are searched for in tables of states, found numbers in {names}; discretize= "
+            "cuts columns into states (a number cut into few leaves its causes and effects "
+            "dependent given its states, so edges too many may be found), or px.graph_check tests "
+            "a graph with numbers as they are"
+        )
+    return data, states
 
 
 def _known(spec: MixtureSpec, tiers: Any, required: Any, forbidden: Any, expert: Any) -> Knowledge:

@@ -15,7 +15,7 @@ from pyromix.errors import SpecError
 from pyromix.model.arguments import keep, listed, shown
 from pyromix.model.cpd import CPD, TableCPD, check_table
 from pyromix.model.families.hurdle import HurdleCPD
-from pyromix.model.families.layout import Layout, Numbers
+from pyromix.model.families.layout import Layout, Numbers, Parent
 from pyromix.model.families.linear_gaussian import LinearGaussianCPD
 from pyromix.model.families.logistic import LogisticCPD
 from pyromix.model.families.poisson import PoissonCPD
@@ -101,14 +101,14 @@ class MixedSpec:
 
     def layout(self, vertex: int) -> Layout:
         """How the parents of a vertex enter."""
-        entries = []
-        for p in self.parents[vertex]:
-            kind = self.kinds[p]
-            if not kind.numeric:
-                entries.append(self.binned.card(p))
-            else:
-                entries.append(Numbers.HURDLE if kind is Kind.HURDLE else Numbers.VALUE)
-        return Layout(tuple(entries))
+        return Layout(tuple(self.entry(p) for p in self.parents[vertex]))
+
+    def entry(self, vertex: int) -> Parent:
+        """How a vertex enters where it is a parent."""
+        kind = self.kinds[vertex]
+        if not kind.numeric:
+            return self.binned.card(vertex)
+        return Numbers.HURDLE if kind is Kind.HURDLE else Numbers.VALUE
 
     def standard_cpd(self, vertex: int, device: torch.device | str = "cpu") -> CPD[Any]:
         """The law of a vertex that knows nothing: where an estimate may start."""

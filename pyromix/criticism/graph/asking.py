@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from pyromix.answers.do import query
+from pyromix.criticism.graph.asked import EffectOf, effect_of_states
 from pyromix.criticism.graph.edits import ADD, DROP, TURN, Edit, check_graph, edits
+from pyromix.criticism.graph.numbers import check_numbers
 from pyromix.criticism.graph.resampling import simulated_p_values
 from pyromix.criticism.graph.result import GraphCheck, Suggestion, strength
 from pyromix.criticism.graph.trials import Bench, Trial, named, strongest, too_many_parents
 from pyromix.data.weights import COUNTS
-from pyromix.errors import DataError, PositivityError, PyromixWarning, QueryError
+from pyromix.errors import DataError, PyromixWarning
 from pyromix.estimate.starts import batch_of
 from pyromix.fitting import engine
+from pyromix.fitting.mixed.doors import numbers_in
+from pyromix.fitting.mixed.engine import fit_mixed
 from pyromix.fitting.record import Fit
 from pyromix.identify.product.rank import holm
 from pyromix.identify.signal import SIGNAL_LEVEL
 from pyromix.model.arguments import level_of, whole
 from pyromix.model.knowledge import Knowledge
-from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.randomness import RandomState, check_seed, numpy_generator
-from pyromix.model.spec import SOURCE, MixtureSpec
+from pyromix.model.spec import MixtureSpec
 
 VERIFIED = 40
 """Added edges that are fitted: the best by screening; the others are known not to matter."""
@@ -53,8 +55,6 @@ DECISIVE = 10.0
 CLEAR = 1e-6
 """p-value so small that few rows behind a probability do not make it: no tables are simulated."""
 
-EffectOf = Callable[[BayesNetMixture], float]
-
 
 def graph_check(
     model: Any,
@@ -63,6 +63,7 @@ def graph_check(
     *,
     treatment: str | None = None,
     outcome: str | None = None,
+    contrast: Sequence[Any] | None = None,
     tiers: Sequence[Sequence[str]] | None = None,
     forbidden: Iterable[Sequence[str]] = (),
     required: Iterable[Sequence[str]] = (),
@@ -73,6 +74,8 @@ def graph_check(
     missing: str = "mar",
     missing_values: Any = None,
     state_names: Mapping[str, Sequence[Hashable]] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    discretize: Mapping[str, Sequence[float] | str] | None = None,
     random_state: RandomState = 0,
     show_progress: bool | None = None,
 ) -> GraphCheck:
@@ -90,6 +93,11 @@ def graph_check(
     inside the class of graphs with the same laws the table cannot tell. Where the table hardly
     shows U no edge is dropped or turned.
 
+    A table with columns of numbers is fitted as it is. Its edges are tested by scores and by Wald's
+    statistic with a variance that does not lean on the shape of the noise; none is turned, since
+    with a number at one end only that shape tells the direction; and where U is told apart by that
+    shape alone, none is demanded.
+
     Args:
         model: as in ``fit``.
         data: a table, as in ``fit``.
@@ -97,6 +105,8 @@ def graph_check(
         treatment: of the effect that is told under every change; by default the model's one
             exposure.
         outcome: of that effect; by default the model's one outcome.
+        contrast: ``(from, to)`` of the treatment; by default the first and the last state, the
+            quartiles of a number.
         tiers: lists of names, the earliest first: no edge leads back.
         forbidden: pairs ``(from, to)`` that are no candidates.
         required: pairs ``(from, to)`` that are neither dropped nor turned.
@@ -109,6 +119,8 @@ def graph_check(
         missing: as in ``fit``.
         missing_values: as in ``fit``.
         state_names: as in ``fit``.
+        kinds: as in ``fit``.
+        discretize: as in ``fit``.
         random_state: of starts and simulated tables.
         show_progress: as in ``fit``.
 
@@ -121,6 +133,24 @@ def graph_check(
     check_seed(random_state)
     level_of(level)
     whole("n_simulated", n_simulated, 1, MOST_SIMULATED)
+    numbers = {"kinds": kinds, "discretize": discretize}
+    data, state_names, table = numbers_in(
+        model, data, n_sources, numbers, state_names, missing_values
+    )
+    rules = {"tiers": tiers, "forbidden": forbidden, "required": required, "level": level}
+    asked = {"treatment": treatment, "outcome": outcome, "contrast": contrast}
+    if table is not None:
+        with_numbers = fit_mixed(
+            table,
+            n_sources,
+            sample_weight=sample_weight,
+            weights_are=weights_are,
+            missing=missing,
+            state_names=state_names,
+            random_state=random_state,
+            show_progress=show_progress,
+        )
+        return check_numbers(with_numbers, **asked, **rules)
     fitted = engine.fit(
         model,
         data,
@@ -133,17 +163,7 @@ def graph_check(
         random_state=random_state,
         show_progress=show_progress,
     )
-    return check_fit(
-        fitted,
-        treatment=treatment,
-        outcome=outcome,
-        tiers=tiers,
-        forbidden=forbidden,
-        required=required,
-        level=level,
-        n_simulated=n_simulated,
-        random_state=random_state,
-    )
+    return check_fit(fitted, **asked, **rules, n_simulated=n_simulated, random_state=random_state)
 
 
 def check_fit(
@@ -151,6 +171,7 @@ def check_fit(
     *,
     treatment: str | None = None,
     outcome: str | None = None,
+    contrast: Sequence[Any] | None = None,
     tiers: Sequence[Sequence[str]] | None = None,
     forbidden: Iterable[Sequence[str]] = (),
     required: Iterable[Sequence[str]] = (),
@@ -164,6 +185,7 @@ def check_fit(
         fit: to a table.
         treatment: as in ``px.graph_check``.
         outcome: as in ``px.graph_check``.
+        contrast: as in ``px.graph_check``.
         tiers: as in ``px.graph_check``.
         forbidden: as in ``px.graph_check``.
         required: as in ``px.graph_check``.
@@ -183,7 +205,7 @@ def check_fit(
     spec, counts = fit.spec, fit.counts.to(fit.mixture.device)
     knowledge = Knowledge.of(spec, tiers, required, forbidden)
     check_graph(spec, knowledge)
-    asked, effect = _effect(spec, treatment, outcome)
+    asked, effect = effect_of_states(spec, treatment, outcome, contrast)
     seed = int(numpy_generator(random_state).integers(2**31))
     everything = list(edits(spec, knowledge))
     candidates = [e for e in everything if not too_many_parents(spec, e, counts.n_rows)]
@@ -323,38 +345,3 @@ def _doubts(fit: Fit) -> tuple[str, ...]:
         f"{fit.spec.source} may explain the same dependence, so edges are added only where "
         "simulated tables say so too, and none is dropped or turned",
     )
-
-
-def _effect(spec: MixtureSpec, treatment: str | None, outcome: str | None) -> tuple[str, EffectOf]:
-    """The effect in words, and of a mixture: last state of the treatment against the first.
-
-    Raises:
-        QueryError: a name is unknown, or one of the two is missing.
-    """
-    roles = dict(spec.roles)
-    one, other = (
-        spec.name(roles[role][0]) if name is None and len(roles.get(role, ())) == 1 else name
-        for name, role in ((treatment, "exposures"), (outcome, "outcomes"))
-    )
-    if one is None or other is None:
-        if treatment is not None or outcome is not None:
-            raise QueryError("an effect needs a treatment and an outcome, found one of them")
-        return "", lambda _: math.nan
-    x, y = spec.vertex(one), spec.vertex(other)
-    if x == y or SOURCE in (x, y):
-        raise QueryError(
-            f"treatment and outcome must be different observed variables, found {one!r}, {other!r}"
-        )
-    states, counted = spec.states_of(x), spec.states_of(y)[-1]
-
-    def effect(mixture: BayesNetMixture) -> float:
-        try:
-            low, high = (
-                query(mixture, other, {one: state}).values[-1] for state in (states[0], states[-1])
-            )
-        except PositivityError:
-            return math.nan
-        return float(high - low)
-
-    words = f"P({other}={counted} | do({one}={states[-1]})) - P(... | do({one}={states[0]}))"
-    return words, effect

@@ -50,18 +50,22 @@ class Suggestion:
         head: name of the one where it ends.
         demanded: whether the table asks for the change.
         statistic: twice the log-likelihood of the larger graph less that of the smaller, nats, at
-            least zero; of a turned edge, whose graphs are not nested, twice the gain of turning it.
+            least zero; of a turned edge, whose graphs are not nested, twice the gain of turning it;
+            in a table with numbers that of the test by scores, or Wald's.
         df: degrees of freedom: how many directions of parameters more a table of these variables
             shows in the larger graph; 0 where the change makes no difference to any table.
         p: p-value of the smaller graph, after Holm's correction over all changes of the kind; by
             simulated tables where ``resampled``; nan for turned edges and where ``df`` is 0.
         bic_gain: by how much BIC improves; positive speaks for the change.
         effect_change: effect after the change less the effect as it is, as differences of
-            probabilities; nan where no effect was asked about, or the change was not fitted.
-        fitted: whether the changed graph was fitted; if not, ``statistic`` and ``bic_gain`` are
-            lower bounds by expected counts, and far from what would matter.
+            probabilities, or of means in the units of the outcome; nan where no effect was asked
+            about, or the change was not fitted.
+        fitted: whether the changed graph was fitted; if not, ``bic_gain`` (and a ``statistic`` that
+            is a ratio of likelihoods) is a lower bound by expected counts, and far from what would
+            matter.
         resampled: whether the p-value is from simulated tables.
         possible: False where the table has fewer rows than the change would have parameters.
+        by_ratio: whether ``statistic`` is a ratio of likelihoods.
     """
 
     kind: str
@@ -76,6 +80,7 @@ class Suggestion:
     fitted: bool = True
     resampled: bool = False
     possible: bool = True
+    by_ratio: bool = True
 
     @property
     def action(self) -> str:
@@ -104,7 +109,8 @@ class GraphCheck:
         spec: the graph.
         suggestions: demanded ones first, then by gain in BIC.
         asked: the effect that was asked about, in words; empty for none.
-        effect: its value in the graph as it is, a difference of probabilities; nan for none.
+        effect: its value in the graph as it is, a difference of probabilities, or of means in the
+            units of the outcome; nan for none.
         level: of the tests.
         n_rows: of the table.
         converged: whether the fit of the graph ended by its tolerance.
@@ -224,7 +230,7 @@ class GraphCheck:
                 one.action,
                 one.edge,
                 "yes" if one.demanded else "no",
-                _number(one.statistic, ".2f", bound=not one.fitted),
+                _number(one.statistic, ".2f", bound=one.by_ratio and not one.fitted),
                 f"{one.df}",
                 _number(one.p, ".3g"),
                 _number(one.bic_gain, "+.1f", bound=not one.fitted),

@@ -60,16 +60,18 @@ class Sandwich:
         return variance.sqrt()
 
 
-def row_scores(mixture: MixedMixture, records: Records) -> Float[Tensor, "rows p"]:
-    """Derivatives of the log-density of every row, by the free coordinates."""
+def row_scores(
+    mixture: MixedMixture, records: Records, directions: Float[Tensor, "n p"] | None = None
+) -> Float[Tensor, "rows n"]:
+    """Derivatives of the log-density of every row, by free coordinates or along directions."""
     at = mixture.parameters.detach()
+    wanted = torch.eye(len(at), dtype=at.dtype, device=at.device)
+    wanted = wanted if directions is None else directions
     parts = list(records.parts())
-    scores = at.new_zeros(records.n_rows, len(at))
+    scores = at.new_zeros(records.n_rows, len(wanted))
     with torch.no_grad(), _dual_level():
-        for j in range(len(at)):
-            tangent = torch.zeros_like(at)
-            tangent[j] = 1.0
-            here = mixture.with_parameters(forward.make_dual(at, tangent))
+        for j, direction in enumerate(wanted):
+            here = mixture.with_parameters(forward.make_dual(at, direction))
             for part in parts:
                 slope = forward.unpack_dual(look(here, part).log_prob()).tangent
                 if slope is not None:
@@ -102,7 +104,7 @@ def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sand
         )
     scores = row_scores(mixture, records)
     meat = (scores * records.weights[:, None]).mT @ scores
-    bread = _curvature(mixture, records, prior, at)
+    bread = curvature(mixture, records, prior)
     found = linalg.eigh(bread)
     values, vectors = found.values, found.vectors
     kept = values > FLAT * values.max().clamp_min(1.0)
@@ -111,24 +113,34 @@ def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sand
     return Sandwich(inverse @ meat @ inverse, len(flat), flat)
 
 
-def _curvature(
-    mixture: MixedMixture, records: Records, prior: MixedPrior, at: Float[Tensor, " p"]
-) -> Float[Tensor, "p p"]:
-    """Minus the Hessian of the penalised log-likelihood."""
-    parts = list(records.parts())
+def curvature(
+    mixture: MixedMixture,
+    records: Records,
+    prior: MixedPrior | None,
+    directions: Float[Tensor, "n p"] | None = None,
+) -> Float[Tensor, "n p"]:
+    """Minus the Hessian of the penalised log-likelihood, or its products with some directions.
+
+    Args:
+        mixture: where.
+        records: the table.
+        prior: rows seen before; None for the likelihood alone.
+        directions: in free coordinates; by default each coordinate.
+    """
+    parts, at = list(records.parts()), mixture.parameters.detach()
 
     def gradient(point: Tensor) -> Tensor:
         point = point.detach().requires_grad_()
         with torch.enable_grad():
             here = mixture.with_parameters(point)
-            value = log_likelihood(here, parts) + prior.log_density(here)
+            value = log_likelihood(here, parts)
+            if prior is not None:
+                value = value + prior.log_density(here)
             (found,) = torch.autograd.grad(value, point)
         return found
 
-    rows = []
-    for j in range(len(at)):
-        step = torch.zeros_like(at)
-        step[j] = STEP
-        rows.append((gradient(at - step) - gradient(at + step)) / (2 * STEP))
+    wanted = torch.eye(len(at), dtype=at.dtype, device=at.device)
+    wanted = wanted if directions is None else directions
+    rows = [(gradient(at - STEP * d) - gradient(at + STEP * d)) / (2 * STEP) for d in wanted]
     bent = torch.stack(rows)
-    return (bent + bent.mT) / 2
+    return (bent + bent.mT) / 2 if directions is None else bent

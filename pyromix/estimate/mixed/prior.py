@@ -109,16 +109,19 @@ def prior_of(spec: MixedSpec, records: Records, *, tables: bool = True) -> Mixed
             have, since the likelihood has no maximum without.
     """
     k, device = spec.n_sources, records.device
-    found = []
-    for v in range(spec.n_variables):
-        alone = _alone(spec.standard_cpd(v, device))
-        values, parents, seen = family_rows(spec, records, v)
-        weights = records.weights[seen][:, None]
-        if len(values):
-            alone = settled(alone, values, parents, weights, _faint(alone))
-        found.append(_rows_seen(alone, k, spec.shared(v), tables=tables))
+    found = tuple(seen_before(spec, records, v, tables=tables) for v in range(spec.n_variables))
     rows = torch.full((k,), ROWS if tables else 0.0, dtype=torch.float64, device=device)
-    return MixedPrior(rows, tuple(found))
+    return MixedPrior(rows, found)
+
+
+def seen_before(spec: MixedSpec, records: Records, vertex: int, *, tables: bool = True) -> Any:
+    """Statistics of the rows that every source has seen at one vertex; as in ``prior_of``."""
+    alone = _alone(spec.standard_cpd(vertex, records.device))
+    values, parents, seen = family_rows(spec, records, vertex)
+    weights = records.weights[seen][:, None]
+    if len(values):
+        alone = settled(alone, values, parents, weights, _faint(alone))
+    return _rows_seen(alone, spec.n_sources, spec.shared(vertex), tables=tables)
 
 
 def _alone(cpd: Any) -> Any:
