@@ -1,7 +1,8 @@
 """Size and power of the graph check on fresh graphs (issue: the user's graph, tested).
 
     python tests/studies/graph_check.py true 200      # false additions on true graphs
-    python tests/studies/graph_check.py wrong 80      # one edge removed, a false one added
+    python tests/studies/graph_check.py wrong 100     # one edge removed, a false one added
+    python tests/studies/graph_check.py               # what docs/discovery.md shows
 
 Writes a line per table to graph_check.csv beside this file, and goes on where it stopped.
 """
@@ -25,7 +26,7 @@ from pyromix.model.spec import MixtureSpec
 OUT = Path(__file__).with_suffix(".csv")
 FIELDS = ["kind", "seed", "n", "k", "N", "strength", "prior", "n_added", "least_p", "false_adds",
           "n_edges", "needless", "missing_rank", "missing_demanded", "false_p", "false_bic",
-          "false_flagged", "seconds"]  # fmt: skip
+          "false_flagged", "doubts", "seconds"]  # fmt: skip
 
 
 def random_spec(n: int, k: int, rng: np.random.Generator) -> MixtureSpec:
@@ -95,6 +96,7 @@ def one(kind: str, seed: int) -> dict[str, object]:
     start = time.perf_counter()
     found = px.graph_check(asked, counts, k, n_simulated=39, random_state=seed)
     line["seconds"] = round(time.perf_counter() - start, 2)
+    line["doubts"] = int(bool(found.doubts))
     added = [s for s in found if s.action == "add"]
     line["n_added"] = len(added)
     line["least_p"] = min((s.p for s in added), default=1.0)
@@ -114,6 +116,31 @@ def one(kind: str, seed: int) -> dict[str, object]:
         line |= {"false_p": flagged.p, "false_bic": flagged.bic_gain,
                  "false_flagged": flagged.demanded}  # fmt: skip
     return line
+
+
+def printed() -> str:
+    """By what the check says of U and by strength: false additions, and what was planted."""
+    with OUT.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [
+        "| U, edges | true graphs | with a false addition | edges called needless | wrong graphs | "
+        "missing edge first | false edge flagged |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for doubts, strength in (("0", "strong"), ("0", "weak"), ("1", None), (None, None)):
+        mine = [
+            r for r in rows if doubts in (r["doubts"], None) and strength in (r["strength"], None)
+        ]
+        true, wrong = ([r for r in mine if r["kind"] == kind] for kind in ("true", "wrong"))
+        shows = {"0": "U shows", "1": "U hardly shows", None: "all"}[doubts]
+        lines.append(
+            f"| {shows}{f', {strength} edges' if strength else ''} | {len(true)} | "
+            f"{sum(int(r['false_adds']) > 0 for r in true)} | "
+            f"{sum(int(r['needless']) for r in true)} of {sum(int(r['n_edges']) for r in true)} | "
+            f"{len(wrong)} | {sum(r['missing_rank'] == '0' for r in wrong)} | "
+            f"{sum(r['false_flagged'] == 'True' for r in wrong)} |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -139,4 +166,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        main()
+    print(printed())
