@@ -19,8 +19,9 @@ from pyromix.criticism.graph.asked import EffectOf, effect_of_numbers
 from pyromix.criticism.graph.edits import ADD, DROP, TURN, Edit, check_graph, edits
 from pyromix.criticism.graph.mixed_trials import MixedBench, MixedTrial
 from pyromix.criticism.graph.result import GraphCheck, Suggestion, strength
-from pyromix.criticism.graph.trials import named
+from pyromix.criticism.graph.trials import log_tail, named
 from pyromix.errors import PyromixWarning
+from pyromix.estimate.mixed.shape_tests import shape_tests
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.product.rank import holm
 from pyromix.identify.signal import SIGNAL_LEVEL
@@ -73,7 +74,8 @@ def check_numbers(
     knowledge = Knowledge.of(graph, tiers, required, forbidden)
     check_graph(graph, knowledge)
     asked, effect = effect_of_numbers(fit, treatment, outcome, contrast)
-    bench, doubts = MixedBench(fit), _doubts(fit)
+    bench = MixedBench(fit)
+    doubts = _doubts(bench, level)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PyromixWarning)
         everything = [e for e in edits(graph, knowledge) if e.kind != TURN]
@@ -175,17 +177,30 @@ def _moved(one: Suggestion, now: float) -> Suggestion:
     return replace(one, effect_change=one.effect_change - now)
 
 
-def _doubts(fit: MixedRecord) -> tuple[str, ...]:
-    """Why no edge is demanded."""
+def _doubts(bench: MixedBench, level: float) -> tuple[str, ...]:
+    """Why no change is demanded."""
+    fit = bench.fit
     source, signal = fit.spec.source, fit.binned.signal
+    if fit.spec.n_sources == 1:
+        return ()
     if judge(fit.spec.binned).structural is Certainty.BY_SHAPE:
         return (
             f"only the shape of the noise tells the states of {source} apart in this graph, and "
             "tests would lean on it: no change is demanded",
         )
-    if signal is None or signal.p_value <= SIGNAL_LEVEL:
+    if signal is not None and signal.p_value > SIGNAL_LEVEL:
+        return (
+            f"the table in bins hardly shows {source} (p = {signal.p_value:.2g}): an edge and "
+            f"{source} may explain the same dependence, so no change is demanded",
+        )
+    tests = {v: one for v, one in shape_tests(bench.smaller).items() if one.df}
+    raw = [math.exp(log_tail(one.statistic, one.df)) for one in tests.values()]
+    p_values = holm(torch.tensor(raw, dtype=torch.float64, device="cpu")).tolist()
+    names = [fit.spec.name(v) for v, p in zip(tests, p_values, strict=True) if p <= level]
+    if not names:
         return ()
     return (
-        f"the table in bins hardly shows {source} (p = {signal.p_value:.2g}): an edge and {source} "
-        "may explain the same dependence, so no change is demanded",
+        f"the noise of {', '.join(names)} has another shape than assumed (p = {min(p_values):.2g}),"
+        f" states of {source} stand in for it, and edges then seem to lack: no change is demanded; "
+        "kinds= declares another shape, and discretize= cuts a column into states",
     )

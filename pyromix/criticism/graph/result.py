@@ -171,8 +171,7 @@ class GraphCheck:
             )
         found += [self._in_words(one) for one in self.demanded if one.kind != ADD]
         if not any(one.demanded and one.kind == ADD for one in self.suggestions):
-            n = sum(one.action == ADD for one in self.suggestions)
-            found.insert(0, f"the table asks for no further edge ({n} tested)")
+            found.insert(0, self._none_added())
         alike = [one for one in self.suggestions if _undecided(one)]
         if alike:
             edges = ", ".join(one.edge for one in alike)
@@ -194,10 +193,19 @@ class GraphCheck:
             )
         return (*found, *self.doubts)
 
+    def _none_added(self) -> str:
+        """Why no edge is demanded: none is strong, or what is strong may be something else."""
+        adding = [one for one in self.suggestions if one.action == ADD]
+        held = [one for one in adding if one.p <= self.level]
+        if not held:
+            return f"the table asks for no further edge ({len(adding)} tested)"
+        strongest = f"{held[0].edge} (p {_p(held[0])}, BIC {held[0].bic_gain:+.1f})"
+        return f"no further edge is demanded, for the doubt below; the strongest is {strongest}"
+
     def _asked_for(self, group: Sequence[Suggestion]) -> str:
         """Edges that lack, of which any would do."""
         first = group[0]
-        p = f"p {'<' if first.p < LEAST_P else '='} {max(first.p, LEAST_P):.2g}"
+        p = f"p {_p(first)}"
         by = ", by simulated tables" if first.resampled else ""
         said = f"the table asks for {' or '.join(one.edge for one in group)}"
         said += ", and cannot tell which" if len(group) > 1 else ""
@@ -260,6 +268,10 @@ def _alike(demanded: Sequence[Suggestion]) -> list[list[Suggestion]]:
         else:
             groups.append([one])
     return groups
+
+
+def _p(one: Suggestion) -> str:
+    return f"{'<' if one.p < LEAST_P else '='} {max(one.p, LEAST_P):.2g}"
 
 
 def _undecided(one: Suggestion) -> bool:

@@ -13,7 +13,7 @@ estimated, T = (Q' theta)' (Q' C Q)^-1 (Q' theta) with the sandwich C (Wald's).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.records import Records
-from pyromix.estimate.mixed.information import FLAT, Sandwich, curvature, row_scores
+from pyromix.estimate.mixed.information import FLAT, STEP, Sandwich, curvature, row_scores
 from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.exact import linalg
 from pyromix.model.mixed import MixedMixture
@@ -104,7 +104,22 @@ class Smaller:
         clear = new - own @ (inverse @ across.mT)
         weights = self.records.weights[:, None]
         raw = float((weights * new.square()).sum(0).max())
-        return _quadratic((weights * clear).sum(0), (weights * clear).mT @ clear, UNSEEN * raw)
+        return quadratic((weights * clear).sum(0), (weights * clear).mT @ clear, UNSEEN * raw)
+
+    def cleared(self, scores: Callable[[MixedMixture], Float[Tensor, "rows q"]]) -> Tensor:
+        """What scores of further directions are once cleared of estimating the fit, ``(rows, q)``.
+
+        Args:
+            scores: of every row at a mixture; derivatives are by differences.
+        """
+        at, mixture, weights = self.mixture.parameters, self.mixture, self.records.weights
+
+        def total(point: Tensor) -> Tensor:
+            return weights @ scores(mixture.with_parameters(point))
+
+        steps = STEP * torch.eye(len(at), dtype=at.dtype, device=at.device)
+        across = torch.stack([(total(at - d) - total(at + d)) / (2 * STEP) for d in steps], 1)
+        return scores(mixture) - self.scores @ (self.inverse @ across.mT)
 
     def _places(self, order: Sequence[int]) -> Tensor:
         """Places of the coordinates, vertices in another order."""
@@ -130,7 +145,7 @@ def wald_test(
         return Tested(0.0, 0)
     covariance = added.mT @ errors.covariance[block, block] @ added
     apart = added.mT @ mixture.parameters[block]
-    return _quadratic(apart, covariance, ROUNDING * float(covariance.diagonal().max()))
+    return quadratic(apart, covariance, ROUNDING * float(covariance.diagonal().max()))
 
 
 def complement(tangent: Float[Tensor, "large small"]) -> Float[Tensor, "large added"]:
@@ -139,9 +154,8 @@ def complement(tangent: Float[Tensor, "large small"]) -> Float[Tensor, "large ad
     return found.vectors[:, : len(tangent) - tangent.shape[1]]
 
 
-def _quadratic(
-    score: Float[Tensor, " q"], covariance: Float[Tensor, "q q"], least: float
-) -> Tested:
+def quadratic(score: Float[Tensor, " q"], covariance: Float[Tensor, "q q"], least: float) -> Tested:
+    """Compare a score with its covariance, along directions whose variance exceeds the least."""
     found = linalg.eigh(covariance)
     kept = found.values > least
     along = found.vectors[:, kept].mT @ score
