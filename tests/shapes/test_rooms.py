@@ -12,6 +12,7 @@ from pathlib import Path
 
 import networkx as nx
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -197,6 +198,11 @@ def test_products_and_graphs_are_checked(spec, frame):
 def test_graphs_are_put_to_a_table_and_searched_for(spec, frame):
     px.graph_check(spec, frame, n_simulated=3).to_frame()
     px.discover(frame, 1, n_starts=1)
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame({n: draw.integers(0, 2, 150) for n in "ABC"} | {"Y": draw.random(150)})
+    graph = nx.DiGraph([("A", "Y")])
+    graph.add_nodes_from("BC")
+    px.graph_check(graph, table, 2, treatment="A", outcome="Y").to_frame()
 
 
 def test_coins_are_found(capsys):
