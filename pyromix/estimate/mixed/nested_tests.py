@@ -65,8 +65,8 @@ class Smaller:
         return row_scores(self.mixture, self.records)
 
     @cached_property
-    def inverse(self) -> Float[Tensor, "p p"]:
-        """Of the curvature, along what the table determines."""
+    def inverse_curvature(self) -> Float[Tensor, "p p"]:
+        """Along what the table determines; zero elsewhere."""
         found = linalg.eigh(curvature(self.mixture, self.records, self.prior))
         kept = found.values > FLAT * found.values.max().clamp_min(1.0)
         basis = found.vectors[:, kept]
@@ -100,7 +100,7 @@ class Smaller:
         across = torch.cat(
             [bent[:, : block.start], bent[:, block] @ tangent, bent[:, block.stop :]], 1
         )
-        inverse = self.inverse[place][:, place]
+        inverse = self.inverse_curvature[place][:, place]
         clear = new - own @ (inverse @ across.mT)
         weights = self.records.weights[:, None]
         raw = float((weights * new.square()).sum(0).max())
@@ -119,7 +119,7 @@ class Smaller:
 
         steps = STEP * torch.eye(len(at), dtype=at.dtype, device=at.device)
         across = torch.stack([(total(at - d) - total(at + d)) / (2 * STEP) for d in steps], 1)
-        return scores(mixture) - self.scores @ (self.inverse @ across.mT)
+        return scores(mixture) - self.scores @ (self.inverse_curvature @ across.mT)
 
     def _places(self, order: Sequence[int]) -> Tensor:
         """Places of the coordinates, vertices in another order."""

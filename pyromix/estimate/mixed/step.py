@@ -51,7 +51,7 @@ class Seen:
         """P(U | observed cells) of every row."""
         return self.joint.logsumexp(1).softmax(-1)
 
-    def shares(self, weights: Float[Tensor, " m"]) -> Float[Tensor, "m*c k"]:
+    def shares(self, weights: Float[Tensor, " m"]) -> Float[Tensor, "completed k"]:
         """Weight of every completed row under every source."""
         own = self.joint.flatten(1).softmax(-1) * weights[:, None]
         return own.reshape(-1, self.joint.shape[-1])
