@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import scipy.stats
 import torch
 from jaxtyping import Float
+from scipy.special import stdtr
 from torch import Tensor
 
 from pyromix.estimate.mixed.nested_tests import Smaller, Tested, quadratic
@@ -85,7 +85,7 @@ def _polynomials(mixture: MixedMixture, fit: Smaller, vertex: int) -> Float[Tens
 
 def _distribution(cpd: LinearGaussianCPD, apart: Tensor) -> Tensor:
     if isinstance(cpd, StudentTCPD):
-        below = scipy.stats.t.cdf(apart.cpu().numpy(), cpd.degrees)
+        below = stdtr(cpd.degrees, apart.cpu().numpy())
         return torch.as_tensor(below, device=apart.device)
     return torch.special.ndtr(apart)
 
