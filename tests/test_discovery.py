@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,15 @@ from pyromix.data.counts import Counts
 from pyromix.discovery.classes import GraphClass
 from pyromix.discovery.moves import Room, State
 from pyromix.discovery.result import SearchRecord
-from pyromix.discovery.starts import KINDS, _chow_liu, _mixture_of_trees, _one_hot, start_of
+from pyromix.discovery.search import _whole
+from pyromix.discovery.starts import (
+    KINDS,
+    _chow_liu,
+    _mixture_of_trees,
+    _one_hot,
+    _strongest,
+    start_of,
+)
 from pyromix.estimate.families import Families
 from pyromix.exact.sampling import sample
 from pyromix.model.edges import parents_of
@@ -92,6 +101,64 @@ def test_a_walk_with_the_source_seen_finds_the_planted_class(truth):
     end = room.climbed(families, room.least)
     assert GraphClass.of(end.parents, end.free) == GraphClass.of(parents_of(mixture.spec))
     assert max(gain for gain, _ in room.gains(families, end)) <= 1e-6
+
+
+def seen_source(seed, n=10, n_rows=6000):
+    """A random DAG with strong edges, a table of it, and expected counts with the source seen."""
+    rng = np.random.default_rng(seed)
+    edges = [(int(p), v) for v in range(n) for p in rng.choice(v, min(v, 2), replace=False)]
+    spec = numbered(n, edges)
+    cpts = []
+    for parents in spec.parents:
+        logit = rng.normal(0, 1, (2, *(1,) * len(parents))) + np.zeros((2, *(2,) * len(parents)))
+        for axis in range(1, logit.ndim):
+            size = rng.choice([-2.0, 2.0]) * np.array([-0.5, 0.5])
+            logit = logit + size.reshape([2 if i == axis else 1 for i in range(logit.ndim)])
+        p = 1 / (1 + np.exp(-logit))
+        cpts.append(torch.from_numpy(np.stack([1 - p, p], -1)))
+    half = torch.full((2,), 0.5, dtype=torch.float64)
+    codes, sources = sample(px.BayesNetMixture(spec, half, tuple(cpts)), n_rows, seed)
+    shares = torch.nn.functional.one_hot(sources.long(), 2).double()
+    return spec, Families.of(spec, codes, shares), room_of(spec, n_rows)
+
+
+def test_shaken_graphs_climb_to_the_true_class_where_single_steps_stop_short():
+    short = 0
+    for seed in range(4):
+        spec, families, room = seen_source(seed)
+        true = room.score(families, State(parents_of(spec)))
+        once = room.climbed(families, room.least)
+        again = room.iterated(families, once, np.random.default_rng(seed), 50)
+        short += room.score(families, once) < true - 1
+        assert room.score(families, again) >= true - 1e-6
+    assert short > 0
+
+
+def test_shaking_takes_edges_away_or_turns_them_as_knowledge_allows():
+    spec = numbered(6, [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (0, 5)])
+    known = Knowledge.of(spec, None, [("V0", "V1")], [("V2", "V1")])
+    room = room_of(spec, 100, knowledge=known)
+    state, found = State(parents_of(spec)), set()
+    for seed in range(20):
+        other = room.shaken(state, np.random.default_rng(seed))
+        assert other.n_edges <= state.n_edges
+        assert 0 in other.parents[1]
+        assert 2 not in other.parents[1]
+        found.add(other)
+    assert len(found) > 10
+
+
+def test_the_strongest_edges_are_those_of_a_dear_price(truth):
+    """With a probability that costs a hundred times as much, weak dependences are no edges."""
+    mixture, counts, _ = truth
+    room = room_of(mixture.spec, counts.n_rows)
+    whole = _whole(room, counts)
+    sizes = [_strongest(room, whole, np.random.default_rng(s)).n_edges for s in range(12)]
+    plain = replace(room, spec=mixture.spec.with_n_sources(1))
+    rows = Families(plain.spec, whole.columns, whole.shares)
+    all_edges = plain.climbed(rows, plain.least).n_edges
+    assert max(sizes) < all_edges
+    assert len(set(sizes)) > 2
 
 
 def test_neighbours_are_dags_one_edge_apart_and_gains_are_differences_of_scores(truth):

@@ -23,6 +23,9 @@ LEAST_GAIN = 1e-6
 PATIENCE = 6
 """Steps of a walk without a better graph after which it ends."""
 
+SHAKES = 10
+"""Times in a row that a graph is shaken for nothing, after which it is left."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -146,6 +149,38 @@ class Room:
             if height > top + LEAST_GAIN:
                 best, top, left = here, height, PATIENCE
         return best
+
+    def iterated(
+        self, families: Families, state: State, rng: np.random.Generator, patience: int = SHAKES
+    ) -> State:
+        """Shake a graph, climb again, keep what is best, until nothing better has come for a while.
+
+        A walk by single edges ends below the best graph even where the source is seen: turning a
+        v-structure around costs several steps down. Families that were scored cost nothing again.
+
+        Args:
+            families: expected counts.
+            state: the graph to start from.
+            rng: of the shakes.
+            patience: shakes in a row that lead to nothing better.
+        """
+        best, top, left = state, self.score(families, state), patience
+        while left:
+            tried = self.climbed(families, self.shaken(best, rng))
+            height = self.score(families, tried)
+            left -= 1
+            if height > top + LEAST_GAIN:
+                best, top, left = tried, height, patience
+        return best
+
+    def shaken(self, state: State, rng: np.random.Generator) -> State:
+        """Drop and turn edges at random, half as many as there are, three at least."""
+        for _ in range(max(3, state.n_edges // 2)):
+            fewer = [other for other, _ in self.neighbours(state) if other.n_edges <= state.n_edges]
+            if not fewer:
+                break
+            state = fewer[int(rng.integers(len(fewer)))]
+        return state
 
     def random(self, rng: np.random.Generator, most: int = 2) -> State:
         """A random graph in the order of tiers, with up to ``most`` parents a vertex."""

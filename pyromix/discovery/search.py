@@ -28,6 +28,9 @@ STEPS, LAST_STEPS = 15, 300
 LOOKED_AT = 20
 """Neighbours, the best on expected counts, that a step of the walk fits."""
 
+SHAKES = 50
+"""Times in a row that the best end is shaken for nothing."""
+
 PATIENCE = 3
 """Steps of the walk without a better graph after which it ends."""
 
@@ -95,7 +98,7 @@ def search(room: Room, counts: Counts, n_starts: int, seed: int) -> list[End]:
     if room.source_moves:
         ends = [_loosened(room, counts, e) if e.score > ends[0].score - NEAR else e for e in ends]
         ends.sort(key=lambda end: -end.score)
-    best = walked(room, counts, ends[0])
+    best = walked(room, counts, _shaken_free(room, counts, ends[0], seed))
     return [replace(best, walked=True), *ends] if best.score > ends[0].score + EQUAL else ends
 
 
@@ -120,6 +123,19 @@ def _loosened(room: Room, counts: Counts, end: End) -> End:
     return found if found.score > end.score else end
 
 
+def _shaken_free(room: Room, counts: Counts, end: End, seed: int) -> End:
+    """An end whose graph is the best on its own expected counts, as far as many shakes tell."""
+    while True:
+        at, rng = families_of(room, end.mixture, counts), np.random.default_rng((seed, 11))
+        state = room.iterated(at, end.state, rng, SHAKES)
+        if state == end.state:
+            return end
+        found = structural_em(room, counts, at, end.kind, state)
+        if found.score <= end.score + EQUAL:
+            return end
+        end = found
+
+
 def structural_em(
     room: Room, counts: Counts, families: Families, kind: str, state: State | None = None
 ) -> End:
@@ -134,7 +150,7 @@ def structural_em(
     """
     state = room.least if state is None else state
     best: End | None = None
-    steps = STEPS
+    steps, rng = STEPS, np.random.default_rng(len(kind))
     for _ in range(ROUNDS):
         state = room.climbed(families, state)
         start = families.maximised(state.parents, state.free)
@@ -147,6 +163,7 @@ def structural_em(
             if steps == LAST_STEPS:
                 break
             steps = LAST_STEPS
+            state = room.iterated(families, state, rng)
         families = families_of(room, mixture, counts)
     assert best is not None
     return best
@@ -201,6 +218,7 @@ def _seen(room: Room, whole: Families, kind: str, seed: int) -> End:
     """Without a hidden source and with every cell seen, expected counts are those of the table."""
     rng = np.random.default_rng((seed, KINDS.index(kind)))
     state = room.climbed(whole, room.least if kind == TREE else room.random(rng))
+    state = room.iterated(whole, state, rng)
     mixture = whole.maximised(state.parents, state.free)
     value = sum(whole.value(v, found) for v, found in enumerate(state.parents))
     return End(kind, state, mixture, value - room.price * room.n_parameters(state))

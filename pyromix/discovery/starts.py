@@ -1,10 +1,13 @@
 """Where a search starts: posteriors of the source from models of other kinds than a product.
 
 A product mixture explains every dependence by the source, and a search that starts there keeps
-doing so. Trees, one of them or one in each source, and random graphs do not (THEORY section 19.1).
+doing so. Trees, one of them or one in each source, random graphs, and the graph of the strongest
+dependences alone do not (THEORY section 19.1).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,13 +25,21 @@ from pyromix.model.edges import reaches, with_edges
 from pyromix.model.mixture import BayesNetMixture
 
 TREE, TREES, RANDOM = "tree", "mixture of trees", "random graph"
-KINDS = (TREE, TREES, RANDOM)
+STRONGEST = "strongest edges"
+KINDS = (TREE, TREES, RANDOM, STRONGEST)
 
 STEPS = 40
 """EM steps of a start."""
 
 TREE_STEPS = 12
 """EM steps of a mixture of trees."""
+
+DEAREST = (0.5, 2.0)
+"""Range of the decimal logarithm of how many times dearer a probability is where only the strongest
+edges are wanted: what U does is weaker than these, or there is no telling it apart."""
+
+DRAWN = 4
+"""Random mixtures on the graph of the strongest edges, of which the best is taken."""
 
 SMOOTHED = 0.5
 """Pseudo-counts of a pair margin."""
@@ -47,9 +58,15 @@ def start_of(kind: str, room: Room, whole: Families, counts: Counts, seed: int) 
     rng = np.random.default_rng((seed, KINDS.index(kind)))
     if kind == TREES:
         return _mixture_of_trees(room, whole, rng)
-    state = room.random(rng) if kind == RANDOM else _tree(room, whole, rng)
+    graphs = {
+        RANDOM: lambda: room.random(rng),
+        TREE: lambda: _tree(room, whole, rng),
+        STRONGEST: lambda: _strongest(room, whole, rng),
+    }
+    state = graphs[kind]()
     spec = with_edges(room.spec, state.parents, state.free)
-    drawn = random_starts(spec, 1, int(rng.integers(2**62)), device=counts.device,
+    n = DRAWN if kind == STRONGEST else 1
+    drawn = random_starts(spec, n, int(rng.integers(2**62)), device=counts.device,
                           counts=counts.with_spec(spec))  # fmt: skip
     return families_of(room, climbed(counts, drawn, STEPS)[0], counts)
 
@@ -87,6 +104,14 @@ def families_of(room: Room, mixture: BayesNetMixture, counts: Counts) -> Familie
     other = Families.at(mixture, counts.with_spec(mixture.spec))
     order = [mixture.spec.vertex(name) for name in room.spec.variables]
     return Families(room.spec, other.columns[order], other.shares)
+
+
+def _strongest(room: Room, whole: Families, rng: np.random.Generator) -> State:
+    """The graph without a hidden source where every free probability costs many times more."""
+    price = room.price * 10 ** rng.uniform(*DEAREST)
+    seen = replace(room, spec=room.spec.with_n_sources(1), price=price, source_moves=False)
+    rows = Families(seen.spec, whole.columns, whole.shares.sum(1, keepdim=True))
+    return seen.climbed(rows, room.random(rng))
 
 
 def _tree(room: Room, whole: Families, rng: np.random.Generator) -> State:

@@ -169,7 +169,7 @@ def other_skeletons(frame: pd.DataFrame) -> dict[str, set[frozenset[str]]]:
 
 def drawn(table: Table) -> tuple[px.BayesNetMixture, Counts, torch.Tensor, np.random.Generator]:
     """The truth and the rows."""
-    rng = np.random.default_rng((1920, table.seed, table.n_rows, int(10 * table.moves)))
+    rng = np.random.default_rng((1922, table.seed, table.n_rows, int(10 * table.moves)))
     if table.graph == "random":
         spec = random_spec(table.n, table.k, rng)
     else:
