@@ -30,7 +30,8 @@ def discover(
 
     Args:
         data: as in ``fit_product``: every column is a variable.
-        n_sources: k, or several of which BIC chooses; from 1 on, up to 4, when left out.
+        n_sources: k, or several of which BIC chooses, each without the edges of the source that it
+            does not need; from 1 on, up to 4, when left out.
         tiers: lists of names, the earliest first: no edge leads back. Worth more than rows.
         required: pairs ``(from, to)`` that every graph has.
         forbidden: pairs ``(from, to)`` that none has.

@@ -13,7 +13,7 @@ from pyromix.data.weights import COUNTS
 from pyromix.discovery.classes import GraphClass
 from pyromix.discovery.moves import Room, State
 from pyromix.discovery.result import Discovery, SearchRecord, found_edges, member_fit
-from pyromix.discovery.search import LAST_STEPS, NEARBY, End, search
+from pyromix.discovery.search import LAST_STEPS, NEARBY, End, needed, search
 from pyromix.discovery.starts import climbed, families_of
 from pyromix.errors import DataError, PyromixWarning, QueryError, SpecError
 from pyromix.estimate.starts import batch_of
@@ -96,21 +96,19 @@ def discover(
     _check_required(spec, knowledge, max_parents)
     seed = int(numpy_generator(random_state).integers(2**31))
     price = math.log(max(counts.n_rows, 2.0)) / 2
-    found: list[tuple[Room, list[End]]] = []
+    found: list[tuple[Room, list[End], float]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PyromixWarning)
         for k in candidates:
             room = Room(spec.with_n_sources(k), knowledge, max_parents, price, source_moves)
-            found.append((room, search(room, counts, n_starts, seed)))
-            if n_sources is None and len(found) > 1 and _score(found[-1]) < _score(found[-2]):
+            ends = search(room, counts, n_starts, seed)
+            several = len(candidates) > 1
+            found.append((room, ends, needed(room, counts, ends) if several else ends[0].score))
+            if n_sources is None and len(found) > 1 and found[-1][2] < found[-2][2]:
                 break
-        room, ends = max(found, key=_score)
-        bic = tuple((one.spec.n_sources, -2 * _score((one, its))) for one, its in found)
+        room, ends, _ = max(found, key=lambda one: one[2])
+        bic = tuple((one.spec.n_sources, -2 * score) for one, _, score in found)
         return _told(room, ends, counts, bic)
-
-
-def _score(found: tuple[Room, list[End]]) -> float:
-    return found[1][0].score
 
 
 def _told(

@@ -77,7 +77,8 @@ class SearchRecord:
         hits: starts that reached it.
         runner_up: by how much BIC is worse at the best end with another skeleton; infinite where
             there is none.
-        bic: per number of sources that was tried, the best BIC.
+        bic: per number of sources that was tried, the best BIC; where there are several, without
+            the edges of the source that it does not need.
         walked: whether the best graph was found by the walk alone, from the best end.
     """
 

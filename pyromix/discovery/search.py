@@ -102,6 +102,22 @@ def search(room: Room, counts: Counts, n_starts: int, seed: int) -> list[End]:
     return [replace(best, walked=True), *ends] if best.score > ends[0].score + EQUAL else ends
 
 
+def needed(room: Room, counts: Counts, ends: list[End]) -> float:
+    """Score of the best end without the edges of the source that BIC does not need.
+
+    By it numbers of sources are compared: with the source pointing at every variable, a further one
+    would pay for all those that it does not move.
+
+    Args:
+        room: where the search went.
+        counts: the table.
+        ends: of the search, the best first.
+    """
+    if room.spec.n_sources == 1:
+        return ends[0].score
+    return _loosened(replace(room, source_moves=True), counts, ends[0]).score
+
+
 def _shaken(
     room: Room, counts: Counts, whole: Families, end: End, seed: int, number: int
 ) -> Families:
