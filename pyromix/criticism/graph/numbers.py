@@ -34,11 +34,10 @@ from pyromix.model.query import Certainty
 VERIFIED = 8
 """Added edges that are fitted though nothing demands them: the best ones."""
 
-TOLERANCE = 1e-8
-"""Nats per row that a step of EM must gain."""
-
-STEPS = 500
-"""Steps of EM after a change."""
+DIRECTIONS = (
+    "no edge is turned: where a number is at one of its ends, only the shape of the noise tells "
+    "which way it leads"
+)
 
 
 def check_numbers(
@@ -66,7 +65,7 @@ def check_numbers(
         level: as in ``px.graph_check``.
 
     Raises:
-        SpecError: as ``px.graph_check``.
+        SpecError: as ``px.graph_check``; or too many free numbers for standard errors.
         DataError: the fit holds no table.
         QueryError: as ``px.graph_check``; a contrast that is no pair of settings.
     """
@@ -104,12 +103,6 @@ def check_numbers(
         fit.converged,
         (*doubts, DIRECTIONS) if any(parents_of(graph)) else doubts,
     )
-
-
-DIRECTIONS = (
-    "no edge is turned: where a number is at one of its ends, only the shape of the noise tells "
-    "which way it leads"
-)
 
 
 @dataclass(frozen=True)

@@ -90,18 +90,26 @@ def _dual_level() -> Iterator[None]:
             yield
 
 
+def refuse_large(mixture: MixedMixture) -> None:
+    """Refuse a matrix over too many coordinates.
+
+    Raises:
+        SpecError: there are more than ``MAX_PARAMETERS``.
+    """
+    if len(mixture.parameters) > MAX_PARAMETERS:
+        raise SpecError(
+            f"expected at most {MAX_PARAMETERS:,} free numbers for standard errors, found "
+            f"{len(mixture.parameters):,}; fit.bootstrap() gives intervals"
+        )
+
+
 def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sandwich:
     """Covariance of the free coordinates.
 
     Raises:
         SpecError: too many of them.
     """
-    at = mixture.parameters.detach()
-    if len(at) > MAX_PARAMETERS:
-        raise SpecError(
-            f"expected at most {MAX_PARAMETERS:,} free numbers for standard errors, found "
-            f"{len(at):,}; fit.bootstrap() gives intervals"
-        )
+    refuse_large(mixture)
     scores = row_scores(mixture, records)
     meat = (scores * records.weights[:, None]).mT @ scores
     bread = curvature(mixture, records, prior)

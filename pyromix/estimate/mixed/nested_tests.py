@@ -22,7 +22,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.data.records import Records
-from pyromix.estimate.mixed.information import FLAT, STEP, Sandwich, curvature, row_scores
+from pyromix.estimate.mixed.information import (
+    FLAT,
+    STEP,
+    Sandwich,
+    curvature,
+    refuse_large,
+    row_scores,
+)
 from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.exact import linalg
 from pyromix.model.mixed import MixedMixture
@@ -61,7 +68,12 @@ class Smaller:
 
     @cached_property
     def scores(self) -> Float[Tensor, "rows p"]:
-        """Of every row."""
+        """Of every row.
+
+        Raises:
+            SpecError: there are too many coordinates.
+        """
+        refuse_large(self.mixture)
         return row_scores(self.mixture, self.records)
 
     @cached_property
