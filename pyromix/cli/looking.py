@@ -13,7 +13,19 @@ import pyromix as px
 from pyromix.api_mixed import MixedFit
 from pyromix.api_regression import RegressionFit
 from pyromix.cli.advice import commands
-from pyromix.cli.common import Json, Quiet, Source, numbers, writable
+from pyromix.cli.common import (
+    Decimal,
+    Encoding,
+    Json,
+    Na,
+    Quiet,
+    Sep,
+    Source,
+    Weight,
+    numbers,
+    table_of,
+    writable,
+)
 from pyromix.cli.mixed import asked_mixed
 from pyromix.cli.progress import working
 from pyromix.cli.questions import (
@@ -59,6 +71,17 @@ def report(
     graph: Annotated[
         bool, typer.Option("--graph", help="Also test the edges of the graph.")
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The table that was fitted: also cut its numbers elsewhere; - reads csv."
+        ),
+    ] = None,
+    sample_weight: Weight = None,
+    na: Na = None,
+    sep: Sep = "",
+    encoding: Encoding = "",
+    decimal: Decimal = "",
     source: Source = "U",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -82,6 +105,10 @@ def report(
     if isinstance(fit, MixedFit):
         if selection is not None:
             raise QueryError("--selection: numbers of sources are compared for fits of states")
+        if data is not None:
+            raise QueryError(
+                f"--data is for columns that were cut into states; {fitted} has numbers as they are"
+            )
         told = asked_mixed(fit, treatment, outcome, contrast, outcome_state)
         with working("looking at the fit", quiet=quiet):
             _tell(fit.report(output, **told, show=False), output, as_json=as_json, quiet=quiet)
@@ -101,6 +128,8 @@ def report(
             selection=chosen,
             graph=tested,
             sensitivity=sensitivity,
+            data=None if data is None else table_of(data, na, sep, encoding, decimal),
+            sample_weight=sample_weight,
             show=False,
             advice=commands(fit.spec),
         )

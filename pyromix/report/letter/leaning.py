@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyromix.criticism.candidates import WHAT_HOLDS
-from pyromix.criticism.sensitivity import N_SOURCES, VIEW, Variation
+from pyromix.criticism.variations import N_SOURCES, VIEW, Variation
 from pyromix.model.query import Certainty
 from pyromix.report.facts.effects import told_state
 from pyromix.report.numbers import braces, count, points

@@ -1,0 +1,49 @@
+"""A fit that goes on from a mixture of its own: EM from there alone, no moments, no other start."""
+
+from __future__ import annotations
+
+import torch
+
+from pyromix.data.counts import Counts
+from pyromix.estimate.ascent import FINISH
+from pyromix.estimate.em import climb
+from pyromix.estimate.indexed import IndexedRows
+from pyromix.estimate.pooled_prior import POOLED, shrink
+from pyromix.estimate.starts import batch_of, inside
+from pyromix.fitting.assembly import from_em
+from pyromix.fitting.journal import ChosenPrior, Course
+from pyromix.fitting.record import Fit
+from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.prior import Prior, PseudoCounts, prior_words
+
+TOL = 1e-9
+"""Nats per row at which a start of a fit stops; the best of several goes on to ``FINISH`` of it."""
+
+
+def fit_from(
+    start: BayesNetMixture,
+    counts: Counts,
+    prior: str | Prior | None,
+    generator: torch.Generator,
+) -> Fit:
+    """Fit a table from one start.
+
+    Args:
+        start: where EM begins, without batch axes; zeros in it are moved inside.
+        counts: the table, weights in rows, on the variables and states of the start.
+        prior: as in ``fit``.
+        generator: of the folds that choose a pooled prior.
+
+    Raises:
+        DataError, RefinementError: as ``estimate.em.climb``.
+    """
+    pooled = isinstance(prior, str) and prior == POOLED
+    fixed = PseudoCounts.of(start.spec, None if pooled else prior, counts.device)
+    table = IndexedRows.of(start.spec, counts)
+    result = climb(table, batch_of(inside(start)), prior=fixed, tol=FINISH * TOL)
+    chosen = ChosenPrior(fixed, prior_words(None if pooled else prior))
+    if pooled:
+        found = shrink(counts, result, generator, table=table)
+        result = found.result
+        chosen = ChosenPrior(found.prior, f"chosen: {found.choice}", found.held_out)
+    return from_em(result, counts, Course("refine", ("em",)), chosen)
