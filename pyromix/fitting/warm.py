@@ -37,12 +37,12 @@ def fit_from(
     Raises:
         DataError, RefinementError: as ``estimate.em.climb``.
     """
-    pooled = isinstance(prior, str) and prior == POOLED
-    fixed = PseudoCounts.of(start.spec, None if pooled else prior, counts.device)
+    given = None if isinstance(prior, str) else prior
+    fixed = PseudoCounts.of(start.spec, given, counts.device)
     table = IndexedRows.of(start.spec, counts)
     result = climb(table, batch_of(inside(start)), prior=fixed, tol=FINISH * TOL)
-    chosen = ChosenPrior(fixed, prior_words(None if pooled else prior))
-    if pooled:
+    chosen = ChosenPrior(fixed, prior_words(given))
+    if prior == POOLED:
         found = shrink(counts, result, generator, table=table)
         result = found.result
         chosen = ChosenPrior(found.prior, f"chosen: {found.choice}", found.held_out)
