@@ -73,6 +73,7 @@ _WORDS = tuple(
         (r"^data( is for|: (?=expected|no variable))", r"--data\1"),
         (r"; leave data out", "; leave --data out"),
         (r"finish_all=True", "--finish-all"),
+        (r"px\.load\(path\) reads it", "pyromix report reads it"),
         (r"saved with include_data=False", "saved without its table"),
         (r": save with the data, or see fit\.\w+\(\w*\)", ": save with the data"),
         (r"px\.select_n_sources\([^)]*\)", "pyromix select"),

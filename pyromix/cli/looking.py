@@ -104,7 +104,15 @@ def report(
     fit = any_fit_at(fitted, source)
     if isinstance(fit, MixedFit):
         if selection is not None:
-            raise QueryError("--selection: numbers of sources are compared for fits of states")
+            raise QueryError(
+                "--selection: a fit with numbers is reported alone; pyromix select DATA "
+                "--n-sources 1..3 compares numbers of sources"
+            )
+        if graph:
+            raise QueryError(
+                "--graph: edges are tested by counts of states; pyromix fit DATA --discretize "
+                "COLUMN=quantile:4 -o fit.pyromix makes a fit of states"
+            )
         if data is not None:
             raise QueryError(
                 f"--data is for columns that were cut into states; {fitted} has numbers as they are"

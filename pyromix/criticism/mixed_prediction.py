@@ -23,6 +23,7 @@ from pyromix.fitting.mixed.intake import rows_of
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.product.rank import holm
 from pyromix.model.arguments import level_of
+from pyromix.model.only_states import without
 from pyromix.model.printed import Printed, as_html, as_text
 from pyromix.model.randomness import RandomState, torch_generator
 
@@ -148,6 +149,7 @@ class MixedPredictiveCheck:
     _repr_html_ = as_html
 
 
+@without(weights_are="give weights that sum to the rows they stand for")
 def predictive_check(
     fit: MixedRecord,
     data: Any = None,

@@ -67,7 +67,7 @@ def _numbers(
     kinds: Mapping[str, str] | None,
 ) -> frozenset[str]:
     """Names of the variables that are declared to be numbers."""
-    declared = kinds_of(kinds)
+    declared = {**structure.kinds, **kinds_of(kinds)}
     for name, kind in declared.items():
         if name not in structure.variables:
             raise QueryError(

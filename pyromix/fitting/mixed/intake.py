@@ -112,6 +112,7 @@ def with_numbers(
             )
         return None
     structure = structure_of_unsaid(model, n_sources)
+    declared = {**structure.kinds, **declared}
     for name in declared:
         if name not in structure.variables:
             raise QueryError(

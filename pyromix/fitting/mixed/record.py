@@ -55,6 +55,7 @@ class MixedRecord:
         table: the rows; None when saved without.
         notes: what the stages had to say.
         sampled: free coordinates of draws around the estimate, by the bootstrap; None for none.
+        random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
     mixture: MixedMixture
@@ -70,6 +71,7 @@ class MixedRecord:
     table: Records | None = None
     notes: tuple[Note, ...] = ()
     sampled: Float[Tensor, "draws free"] | None = None
+    random_state: str = ""
 
     @property
     def spec(self) -> MixedSpec:
@@ -131,9 +133,36 @@ class MixedRecord:
         return math.log(self.n_rows) * self.n_parameters - 2 * self.log_likelihood
 
     @property
+    def caic(self) -> float:
+        """Bozdogan's consistent AIC, ``p (log N + 1) - 2 logL``; smaller is better."""
+        return (math.log(self.n_rows) + 1) * self.n_parameters - 2 * self.log_likelihood
+
+    @property
+    def sabic(self) -> float:
+        """BIC adjusted for the size of the sample, ``p log((N + 2) / 24) - 2 logL``."""
+        return math.log((self.n_rows + 2) / 24) * self.n_parameters - 2 * self.log_likelihood
+
+    @property
     def icl(self) -> float:
         """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
         return self.bic + 2 * self.entropy
+
+    @property
+    def entropy_r2(self) -> float:
+        """``1 - entropy / (N log k)``: 1 when every row is certain, 0 when none is; 1 for k = 1."""
+        if self.spec.n_sources == 1:
+            return 1.0
+        return 1 - self.entropy / (self.n_rows * math.log(self.spec.n_sources))
+
+    @property
+    def exact(self) -> bool:
+        """Never: a table with numbers is a sample."""
+        return False
+
+    @property
+    def graph_was_found(self) -> bool:
+        """Never: graphs are searched for in tables of states."""
+        return False
 
     @property
     def said(self) -> tuple[str, ...]:

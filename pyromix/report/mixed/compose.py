@@ -12,11 +12,13 @@ from typing import Any
 from pyromix.answers.mixed import ask
 from pyromix.answers.mixed.certainty import verdict_of
 from pyromix.answers.mixed.question import Question
+from pyromix.criticism.candidates import Selection
 from pyromix.criticism.mixed_prediction import predictive_check
-from pyromix.errors import PyromixError, PyromixWarning
+from pyromix.errors import PyromixError, PyromixWarning, QueryError
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.verdict import Findings, Verdict, judge
-from pyromix.model.arguments import flag, path_of
+from pyromix.model.arguments import flag, path_of, shown
+from pyromix.model.only_states import A_FIT_OF_STATES, without
 from pyromix.report.document import Report, check_ending
 from pyromix.report.mixed.letter import MixedSubject, write_mixed_letter
 from pyromix.report.mixed.question import MixedQuestion, find_mixed_question
@@ -24,6 +26,14 @@ from pyromix.report.mixed.sections import SECTIONS
 from pyromix.report.numbers import count
 
 
+@without(
+    graph=f"edges are tested by counts of states; {A_FIT_OF_STATES}",
+    sensitivity=f"px.select_n_sources asks under every k; for views and optima {A_FIT_OF_STATES}",
+    data="no column was cut, so there are no cut points to vary",
+    sample_weight="it belongs to data=, which is for columns that were cut",
+    missing_values="it belongs to data=, which is for columns that were cut",
+    advice="the command line has none to give",
+)
 def make_mixed_report(
     fit: MixedRecord,
     path: str | PathLike[str] | None = None,
@@ -32,6 +42,7 @@ def make_mixed_report(
     outcome: str | None = None,
     contrast: Sequence[Any] | None = None,
     outcome_state: Any = ...,
+    selection: Selection | None = None,
     show: bool | None = None,
 ) -> Report:
     """Report on this fit: the answer as a letter, then everything it rests on.
@@ -44,6 +55,7 @@ def make_mixed_report(
         contrast: ``(from, to)``; of a number by default the quarters that the fit puts it in, of
             states the first and the last.
         outcome_state: as in ``effect``.
+        selection: of ``px.select_n_sources``, for the table over k.
         show: whether the text is printed; by default where no path is given.
 
     Raises:
@@ -54,13 +66,17 @@ def make_mixed_report(
         check_ending(path_of(path))  # before the work
     if show is not None:
         flag("show", show)
+    if selection is not None and not isinstance(selection, Selection):
+        raise QueryError(
+            f"selection must be what px.select_n_sources returns, found {shown(selection)}"
+        )
     question = find_mixed_question(fit, treatment, outcome, contrast, outcome_state)
     with warnings.catch_warnings(record=True) as caught:
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
         warnings.simplefilter("always", PyromixWarning)
         subject = _look_at(fit, question)
     said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
-    subject = replace(subject, notes=tuple(dict.fromkeys(said)))
+    subject = replace(subject, selection=selection, notes=tuple(dict.fromkeys(said)))
     title, letter = _title(fit, question), write_mixed_letter(subject)
     sections = tuple(section(subject) for section in SECTIONS)
     report = Report(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pyromix.report.mixed.hashes import mixed_model_hash, records_hash
 from pyromix.report.mixed.letter import MixedSubject, certified
 from pyromix.report.mixed.parameters import LAWS, parameter_tables
 from pyromix.report.numbers import count, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
-from pyromix.report.sections.record import PACKAGES, installed, model_hash
+from pyromix.report.sections.fitting import number_of_sources
+from pyromix.report.sections.record import reproducible
 
 LINES = 12
 """Columns and pairs written, the worst."""
@@ -148,25 +150,29 @@ def predictive_section(subject: MixedSubject) -> Section:
                    numbers={"fits": found.fits})  # fmt: skip
 
 
+def k_section(subject: MixedSubject) -> Section:
+    """Numbers of sources side by side, or what to run for that."""
+    return number_of_sources(subject.fit, subject.selection)
+
+
 def reproducibility_section(subject: MixedSubject) -> Section:
-    """Versions and the hash of the model."""
-    versions = installed(PACKAGES)
-    hashed = model_hash(subject.fit.spec.binned)
-    return Section(
-        "reproducibility",
-        "Reproducibility",
-        "Versions and hash: what somebody else needs to get the same figures.",
-        facts=(
-            ("Versions", ", ".join(f"{name} {found}" for name, found in versions.items())),
-            ("sha256 of the model", hashed),
-        ),
-        numbers={"versions": versions, "sha256": {"model": hashed}},
+    """Versions, seed, hashes of the model and of the rows."""
+    fit = subject.fit
+    hashes = {"model": mixed_model_hash(fit.spec)}
+    if fit.table is not None:
+        hashes["data"] = records_hash(fit.spec.variables, fit.table)
+    said = (
+        "The hash of the model is that of graph, kinds, states and k; that of the data is of the "
+        "rows with their weights, in any order, numbers to nine digits."
     )
+    method = f"bins ({fit.binned.course}), then EM on the numbers from there and from random starts"
+    return reproducible(fit.random_state, method, hashes, said)
 
 
 SECTIONS = (
     verdict_section,
     data_section,
+    k_section,
     starts_section,
     sources_section,
     effect_section,
