@@ -1,9 +1,10 @@
-"""A fit with numbers against a table: each column for itself, and every two together.
+"""A fit with numbers against a table: columns, every two together, and residuals given parents.
 
 Rows drawn from the fit stand for its law. A column of numbers is compared by the largest distance
 of distribution functions (Kolmogorov and Smirnov), states by their shares, two columns by the
-correlation of their normal scores. A fit has seen its table, so p-values lean to its side: what is
-said to contradict does, what is not may.
+correlation of their normal scores. Quantile residuals of a column given its parents must be normal
+and go with no bend of a parent: there a law shows that is no line. A fit has seen its table, so
+p-values of columns and pairs lean to its side: what is said to contradict does, what is not may.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.answers.mixed.simulate import drawn
+from pyromix.criticism.mixed_residuals import association, quantile_residuals, scores_of
 from pyromix.data.records import Records
 from pyromix.fitting.mixed.intake import rows_of
 from pyromix.fitting.mixed.record import MixedRecord
@@ -35,6 +37,9 @@ DRAWN = 4
 
 LEAST_DRAWN, MOST_DRAWN = 20_000, 400_000
 """Rows drawn at least, and at most."""
+
+SHAPE, MEAN = "shape", "mean"
+"""What of residuals is tested."""
 
 PRINTED = 5
 """Lines of each kind that are printed."""
@@ -99,30 +104,73 @@ class DependenceCheck:
 
 
 @dataclass(frozen=True)
+class ResidualCheck:
+    """Quantile residuals of a column of numbers, given its parents and what tells of U.
+
+    Attributes:
+        name: of the variable.
+        parents: its numeric parents.
+        kind: ``"shape"``, the law of the residuals, or ``"mean"``, how they go with bends of the
+            parents.
+        statistic: of the shape the largest distance of distribution functions; of the mean a
+            chi-square.
+        worst: the function of the parents that residuals go with most, in words; empty for the
+            shape.
+        correlation: with it; nan for the shape.
+        p_value: of the statistic.
+        adjusted: after Holm's correction over all residuals.
+    """
+
+    name: str
+    parents: tuple[str, ...]
+    kind: str
+    statistic: float
+    worst: str
+    correlation: float
+    p_value: float
+    adjusted: float = 1.0
+
+    def __str__(self) -> str:
+        """One line."""
+        about = f"{self.name} given {', '.join(self.parents)}" if self.parents else self.name
+        if self.kind == SHAPE:
+            return (
+                f"{about}: p = {self.adjusted:.2g}; residuals are off their law by "
+                f"{self.statistic:.3f}"
+            )
+        return (
+            f"{about}: p = {self.adjusted:.2g}; residuals go with {self.worst}, correlation "
+            f"{self.correlation:+.3f}: no line"
+        )
+
+
+@dataclass(frozen=True)
 class MixedPredictiveCheck:
     """What of a table a fit with numbers does not reproduce.
 
     Attributes:
         columns: each for itself, the worst first.
         pairs: every two together, the worst first.
-        level: of each of the two families of tests.
+        residuals: of each column of numbers given its parents, the worst first.
+        level: of each of the three families of tests.
         notes: what limits the comparison.
     """
 
     columns: tuple[ColumnCheck, ...]
     pairs: tuple[DependenceCheck, ...]
+    residuals: tuple[ResidualCheck, ...]
     level: float
     notes: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
-        """Whether no column and no pair contradicts the fit at the level."""
+        """Whether no column, no pair and no residual contradicts the fit at the level."""
         return not self.contradictions
 
     @property
-    def contradictions(self) -> tuple[ColumnCheck | DependenceCheck, ...]:
-        """Columns and pairs whose adjusted p-value lies below the level."""
-        found: Sequence[ColumnCheck | DependenceCheck] = (*self.columns, *self.pairs)
+    def contradictions(self) -> tuple[ColumnCheck | DependenceCheck | ResidualCheck, ...]:
+        """What has an adjusted p-value below the level."""
+        found = (*self.columns, *self.pairs, *self.residuals)
         return tuple(c for c in found if c.adjusted < self.level)
 
     def to_frame(self) -> pd.DataFrame:
@@ -137,6 +185,7 @@ class MixedPredictiveCheck:
         families: tuple[tuple[str, Sequence[Any]], ...] = (
             (f"{len(self.columns)} columns", self.columns),
             (f"{len(self.pairs)} pairs of columns", self.pairs),
+            (f"{len(self.residuals)} tests of residuals given the parents", self.residuals),
         )
         for what, found in families:
             bad = [c for c in found if c.adjusted < self.level]
@@ -159,7 +208,10 @@ def predictive_check(
     level: float = 0.05,
     random_state: RandomState = 0,
 ) -> MixedPredictiveCheck:
-    """Compare rows drawn from the fit with a table, column by column and pair by pair.
+    """Compare a table with the fit: rows drawn from it, and residuals given the parents.
+
+    Each column for itself, every two together, and quantile residuals of each column of numbers,
+    whose law must be normal and which must go with no square, cube or product of numeric parents.
 
     Args:
         fit: to a table with numbers.
@@ -167,7 +219,7 @@ def predictive_check(
         sample_weight: column name of ``data`` or one weight per row.
         missing_values: as in ``fit``.
         level: of each family of tests.
-        random_state: of the rows drawn.
+        random_state: of the rows drawn, and of the places of counts and zeros.
 
     Raises:
         DataError: the fit holds no table, or the data do not fit.
@@ -178,9 +230,11 @@ def predictive_check(
     )[0]  # fmt: skip
     records = records.weighted(records.weights)
     n = min(max(DRAWN * records.n_rows, LEAST_DRAWN), MOST_DRAWN)
-    drawing, _ = drawn(fit.mixture, n, {}, torch_generator(random_state))
+    generator = torch_generator(random_state)
+    drawing, _ = drawn(fit.mixture, n, {}, generator)
     columns = _adjusted([_column(fit, records, v, own) for v, own in enumerate(drawing)])
     pairs = _adjusted(list(_pairs(fit, records, drawing)))
+    residuals = _adjusted(list(_residuals(fit, records, generator, fitted=data is None)))
     gaps = int(records.missing().sum())
     notes = ()
     if gaps:
@@ -188,7 +242,8 @@ def predictive_check(
             f"{gaps:,} cells are missing and were left out: which these are may make a difference "
             "of its own",
         )
-    return MixedPredictiveCheck(tuple(columns), tuple(pairs), level, notes)
+    found = (tuple(columns), tuple(pairs), tuple(residuals))
+    return MixedPredictiveCheck(*found, level, notes)
 
 
 def _column(fit: MixedRecord, records: Records, v: int, own: Tensor) -> ColumnCheck:
@@ -278,6 +333,37 @@ def _pairs(
             spread = math.hypot(error, other)
             z = (seen - expected) / spread if spread > 0 else 0.0
             yield DependenceCheck((spec.name(w), spec.name(v)), seen, expected, _two_sided(z))
+
+
+def _residuals(
+    fit: MixedRecord, records: Records, generator: torch.Generator, *, fitted: bool
+) -> Iterator[ResidualCheck]:
+    """Law and bends of the residuals of every column of numbers."""
+    spec, scores = fit.spec, None
+    if fitted and any(spec.kind(p).numeric for v in spec.numeric for p in spec.parents[v]):
+        scores = scores_of(fit.mixture, records)
+    for v in spec.numeric:
+        found = quantile_residuals(fit.mixture, records, v, generator)
+        weights = records.weights[found.usable]
+        if len(weights) < 2:
+            continue
+        name = spec.name(v)
+        parents = tuple(spec.name(p) for p in spec.parents[v] if spec.kind(p).numeric)
+        far = _from_uniform(found.uniform[found.usable], weights)
+        p = kolmogorov(float(weights.sum()), far)
+        yield ResidualCheck(name, parents, SHAPE, far, "", math.nan, p)
+        if (own := association(fit.mixture, records, v, found, scores)) is not None:
+            yield ResidualCheck(
+                name, parents, MEAN, own.statistic, own.worst, own.correlation, own.p_value
+            )
+
+
+def _from_uniform(values: Float[Tensor, " m"], weights: Float[Tensor, " m"]) -> float:
+    """Largest distance of a distribution function from that of the uniform law."""
+    values, order = values.sort()
+    rising = weights[order].cumsum(0) / weights.sum()
+    below = torch.cat([torch.zeros_like(rising[:1]), rising[:-1]])
+    return float(torch.maximum(rising - values, values - below).max())
 
 
 def _scores(values: Float[Tensor, " m"], law: Float[Tensor, " s"]) -> Float[Tensor, " m"]:

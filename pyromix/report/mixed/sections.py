@@ -11,7 +11,7 @@ from pyromix.report.sections.fitting import number_of_sources
 from pyromix.report.sections.record import reproducible
 
 LINES = 12
-"""Columns and pairs written, the worst."""
+"""Columns, pairs and residuals written, the worst."""
 
 
 def verdict_section(subject: MixedSubject) -> Section:
@@ -121,7 +121,7 @@ def effect_section(subject: MixedSubject) -> Section:
 
 
 def predictive_section(subject: MixedSubject) -> Section:
-    """Columns and pairs against the table."""
+    """Columns, pairs and residuals against the table."""
     title = "Predictive checks"
     if (found := subject.check) is None:
         return Section("checks", title, "The fit holds no table to compare with.")
@@ -143,7 +143,19 @@ def predictive_section(subject: MixedSubject) -> Section:
     if pairs:
         said = "Correlations of normal scores of two columns, in the table and of the fit."
         tables.append(Table(said, ("pair", "observed", "expected", "adjusted p"), pairs))
-    lead = "The fit reproduces the table, as far as columns and pairs show."
+    residuals = tuple(
+        (c.name, ", ".join(c.parents) or "-", c.worst or "their law", f"{c.statistic:.4g}",
+         p_value(c.adjusted))
+        for c in found.residuals[:LINES]
+    )  # fmt: skip
+    if residuals:
+        said = (
+            "Quantile residuals of each number given its parents and what tells of the source: "
+            "their law (largest distance), and how they go with bends of the parents (chi-square)."
+        )
+        header = ("column", "numeric parents", "residuals against", "statistic", "adjusted p")
+        tables.append(Table(said, header, residuals, n_left=3))
+    lead = "The fit reproduces the table, as far as columns, pairs and residuals show."
     if not found.fits:
         lead = f"The fit does NOT reproduce the table: {len(found.contradictions)} checks fail."
     return Section("checks", title, lead, words=found.notes, tables=tuple(tables),
