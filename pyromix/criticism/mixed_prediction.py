@@ -3,7 +3,7 @@
 Rows drawn from the fit stand for its law. A column of numbers is compared by the largest distance
 of distribution functions (Kolmogorov and Smirnov), states by their shares, two columns by the
 correlation of their normal scores. Quantile residuals of a column given its parents must be normal
-and go with no bend of a parent: there a law shows that is no line. A fit has seen its table, so
+and go with no bend of a parent: there a mean shows that is no line. A fit has seen its table, so
 p-values of columns and pairs lean to its side: what is said to contradict does, what is not may.
 """
 
@@ -140,7 +140,7 @@ class ResidualCheck:
             )
         return (
             f"{about}: p = {self.adjusted:.2g}; residuals go with {self.worst}, correlation "
-            f"{self.correlation:+.3f}: no line"
+            f"{self.correlation:+.3f}"
         )
 
 

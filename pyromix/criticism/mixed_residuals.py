@@ -1,7 +1,7 @@
 """Quantile residuals of every column of numbers, given its parents and what tells of U.
 
 Given U and its parents a vertex depends on none of its other non-descendants, so these may tell of
-U, and nothing else. With q their P(U | cells) and F_u the distribution function in source u, the sum
+U alone. With q their P(U | cells) and F_u the distribution function in source u, the sum
 of q_u F_u(y) is uniform, whatever the parents are [P. K. Dunn, G. K. Smyth, Randomized quantile
 residuals, Journal of Computational and Graphical Statistics 5, 1996]. Counts and zeros, which have
 probabilities of their own, get a uniform place within these. A law that bends where the model has a
@@ -39,6 +39,9 @@ LEAST_ROWS = 20
 
 MOST_SCORES = 2**25
 """Rows times free coordinates beyond which scores are not taken: tests then find less."""
+
+MOST_TAKEN = 0.25
+"""Free coordinates for each row beyond which scores are not looked at: tests then find less."""
 
 FLAT = 1e-10
 """Share of the largest variance of a combination below which it is none."""
@@ -181,11 +184,12 @@ def association(
     h = h - (weights @ h) / weights.sum()
     terms = torch.where(found.usable[:, None], residual[:, None] * h, 0.0)
     own = terms
-    if scores is not None:
-        # What the estimate takes up of each term, least squares by rows.
+    if scores is not None and scores.shape[1] <= len(scores) * MOST_TAKEN:
+        # What the estimate takes up of each term, least squares by rows; they take up a little more
+        # than that, as much as they would of chance.
         root = records.weights.sqrt()[:, None]
         taken = torch.linalg.lstsq(root * scores, root * terms, driver="gelsd").solution
-        own = terms - scores @ taken
+        own = (terms - scores @ taken) / math.sqrt(1 - scores.shape[1] / len(scores))
     total = records.weights @ terms
     variance = (own * records.weights[:, None]).mT @ own
     values = linalg.eigh(variance)
