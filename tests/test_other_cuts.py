@@ -67,7 +67,7 @@ def test_cut_points_move_by_a_quarter_of_the_rows_and_quantiles_stay_quantiles()
 
 
 def test_states_between_fine_edges_lie_between_the_coarse_ones():
-    assert merged_states([1, 2, 3, 4], [2, 4]).tolist() == [0, 0, 1, 1, 2]
+    assert merged_states([1.0, 2.0, 3.0, 4.0], [2.0, 4.0]).tolist() == [0, 0, 1, 1, 2]
 
 
 def test_other_cut_points_are_those_of_a_fit_of_its_own(table, found):

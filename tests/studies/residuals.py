@@ -1,6 +1,6 @@
 """Size and power of the residual tests of `fit.predictive_check()` on tables with numbers.
 
-python tests/studies/residuals.py -n 250. Adds to residuals.csv beside it, a line per table, and
+python tests/studies/residuals.py -n 200. Adds to residuals.csv beside it, a line per table, and
 goes on where it stopped; without -n it prints the table that docs/limits.md shows.
 
 Designs: `lines`, random graphs of six vertices, k = 2, normal or skewed (gamma) noise; `kinds`, one
@@ -30,9 +30,9 @@ from pyromix.criticism.mixed_prediction import MEAN, SHAPE
 RESULTS = Path(__file__).with_name("residuals.csv")
 
 CELLS = (
-    *(("lines", noise, rows, 0.0) for noise in ("normal", "gamma") for rows in (500, 2000)),
-    *(("kinds", "own", rows, 0.0) for rows in (500, 2000)),
-    *(("bend", "normal", 500, bend) for bend in (0.0, 0.1, 0.2, 0.3)),
+    *(("lines", noise, 500, 0.0) for noise in ("normal", "gamma")),
+    ("kinds", "own", 500, 0.0),
+    *(("bend", "normal", 500, bend) for bend in (0.0, 0.1, 0.2)),
 )
 """Design, noise, rows, bend."""
 
@@ -75,7 +75,7 @@ def one(design: str, noise: str, rows: int, bend: float, seed: int) -> dict[str,
     """Fit a table and test its residuals."""
     warnings.simplefilter("ignore")
     model, options = drawn(design, noise, rows, bend, seed)
-    fit = px.fit(model, n_sources=2, n_init=2, show_progress=False, **options)
+    fit = px.fit(model, n_sources=2, n_init=0, show_progress=False, **options)
     found = fit.predictive_check()
     mean = [c for c in found.residuals if c.kind == MEAN]
     return {
