@@ -16,6 +16,8 @@ from scipy import integrate, stats
 import pyromix as px
 from pyromix.criticism.mixed_residuals import association, quantile_residuals
 from pyromix.model.kind import Kind
+from pyromix.report.mixed.letter import MixedSubject
+from pyromix.report.mixed.sections import predictive_section
 
 
 def below(spec, v):
@@ -122,7 +124,7 @@ def test_a_bend_that_no_margin_shows_is_named():
     assert worst.correlation > 0.1
     assert "Y given X, Z: p = " in str(found)
     assert "residuals go with the square of X" in str(found)
-    section = fit.report(show=False).section("checks")
+    section = predictive_section(MixedSubject(fit, None, None, None, "", found))
     assert section.tables[-1].rows[0][:3] == ("Y", "X, Z", "the square of X")
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.answers.mixed.simulate import drawn
-from pyromix.criticism.mixed_residuals import association, quantile_residuals, scores_of
+from pyromix.criticism.mixed_residuals import association, quantile_residuals
 from pyromix.data.records import Records
 from pyromix.fitting.mixed.intake import rows_of
 from pyromix.fitting.mixed.record import MixedRecord
@@ -341,7 +341,7 @@ def _residuals(
     """Law and bends of the residuals of every column of numbers."""
     spec, scores = fit.spec, None
     if fitted and any(spec.kind(p).numeric for v in spec.numeric for p in spec.parents[v]):
-        scores = scores_of(fit.mixture, records)
+        scores = fit.scores
     for v in spec.numeric:
         found = quantile_residuals(fit.mixture, records, v, generator)
         weights = records.weights[found.usable]

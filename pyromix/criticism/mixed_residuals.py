@@ -26,7 +26,6 @@ from torch import Tensor
 
 from pyromix.answers.mixed.parts import parts_of
 from pyromix.data.records import Records
-from pyromix.estimate.mixed.information import row_scores
 from pyromix.exact import linalg
 from pyromix.model.kind import Kind
 from pyromix.model.mixed import MixedMixture
@@ -36,9 +35,6 @@ EDGE = 1e-12
 
 LEAST_ROWS = 20
 """Rows for each function of parents below which nothing is tested."""
-
-MOST_SCORES = 2**25
-"""Rows times free coordinates beyond which scores are not taken: tests then find less."""
 
 MOST_TAKEN = 0.25
 """Free coordinates for each row beyond which scores are not looked at: tests then find less."""
@@ -146,13 +142,6 @@ def _distribution(
     return found
 
 
-def scores_of(mixture: MixedMixture, records: Records) -> Float[Tensor, "rows p"] | None:
-    """Scores of the rows an estimate was fitted to; None where there are too many."""
-    if records.n_rows * len(mixture.parameters) > MOST_SCORES:
-        return None
-    return row_scores(mixture, records)
-
-
 def association(
     mixture: MixedMixture,
     records: Records,
@@ -167,7 +156,7 @@ def association(
         records: the rows.
         vertex: the column.
         found: its residuals.
-        scores: of the rows, where the estimate is fitted to them.
+        scores: of the rows, where the estimate is fitted to them; without these tests find less.
 
     Returns:
         None without a numeric parent, or with too few rows.

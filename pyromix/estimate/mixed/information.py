@@ -90,8 +90,19 @@ def _dual_level() -> Iterator[None]:
             yield
 
 
-def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sandwich:
+def sandwich(
+    mixture: MixedMixture,
+    records: Records,
+    prior: MixedPrior,
+    scores: Float[Tensor, "rows p"] | None = None,
+) -> Sandwich:
     """Covariance of the free coordinates.
+
+    Args:
+        mixture: the estimate.
+        records: the rows.
+        prior: what every source is taken to have seen before.
+        scores: of the rows, where they are known.
 
     Raises:
         SpecError: too many of them.
@@ -102,7 +113,7 @@ def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sand
             f"expected at most {MAX_PARAMETERS:,} free numbers for standard errors, found "
             f"{len(at):,}; fit.bootstrap() gives intervals"
         )
-    scores = row_scores(mixture, records)
+    scores = row_scores(mixture, records) if scores is None else scores
     meat = (scores * records.weights[:, None]).mT @ scores
     bread = curvature(mixture, records, prior)
     found = linalg.eigh(bread)

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from pyromix.data.records import Records
 from pyromix.errors import DataError, QueryError
-from pyromix.estimate.mixed.information import Sandwich, sandwich
+from pyromix.estimate.mixed.information import Sandwich, row_scores, sandwich
 from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.fitting.record import Fit
 from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.note import Note, sentences
+
+MOST_SCORES = 2**23
+"""Rows times free coordinates up to which scores are kept: 64 MB."""
 
 SAME = 0.05
 """Nats within which two starts ended in one optimum."""
@@ -99,7 +102,18 @@ class MixedRecord:
         Raises:
             DataError: the fit holds no table.
         """
-        return sandwich(self.mixture, self.records, self.prior)
+        return sandwich(self.mixture, self.records, self.prior, self.scores)
+
+    @cached_property
+    def scores(self) -> Float[Tensor, "rows p"] | None:
+        """Derivatives of the log-density of every row; None where they are too many to be kept.
+
+        Raises:
+            DataError: the fit holds no table.
+        """
+        if self.records.n_rows * self.n_parameters > MOST_SCORES:
+            return None
+        return row_scores(self.mixture, self.records)
 
     @property
     def draws(self) -> Float[Tensor, "draws free"]:
