@@ -97,7 +97,7 @@ def test_every_kind_of_column_and_missing_cells():
     mixture, records, _ = case("CAXPBWHTY", 300, 1, 0.2, "Y")
 
     class Held:
-        spec, edges, scores = mixture.spec, {}, None
+        spec, edges, n_parameters = mixture.spec, {}, 10**9
 
     held = Held()
     held.mixture, held.records = mixture, replace(records)

@@ -14,7 +14,7 @@ from mixed_oracle import case, plain_factor, sources
 from scipy import integrate, stats
 
 import pyromix as px
-from pyromix.criticism.mixed_residuals import association, quantile_residuals
+from pyromix.criticism.mixed_residuals import _moves, association, quantile_residuals
 from pyromix.model.kind import Kind
 from pyromix.report.mixed.letter import MixedSubject
 from pyromix.report.mixed.sections import predictive_section
@@ -56,13 +56,16 @@ def plain_distribution(mixture, v, row):
     return (q / q.sum()) @ np.array(ends)
 
 
+def places(n, seed):
+    return torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
 def test_a_residual_is_the_distribution_function_given_parents_and_what_tells_of_u():
     mixture, records, _ = case("CAXPBWHTY", 6, 3)
     spec = mixture.spec
     for v in spec.numeric:
-        generator = torch.Generator().manual_seed(v)
-        found = quantile_residuals(mixture, records, v, generator)
-        place = torch.rand(6, generator=torch.Generator().manual_seed(v), dtype=torch.float64)
+        place = places(6, v)
+        found = quantile_residuals(mixture, records, v, place)
         assert bool(found.usable.all())
         for i in range(6):
             row = [column[i].item() for column in records.columns]
@@ -73,16 +76,33 @@ def test_a_residual_is_the_distribution_function_given_parents_and_what_tells_of
             assert float(found.uniform[i]) == pytest.approx(expected, abs=1e-7), spec.name(v)
 
 
+def test_sums_of_residuals_move_as_differences_say():
+    mixture, records, _ = case("CAXPBWHTY", 40, 3)
+    at, place = mixture.parameters, places(40, 0)
+    factors = torch.stack([place - 0.5, torch.ones(40).double()], -1)
+    for v in mixture.spec.numeric:
+        found = _moves(mixture, records, v, place, factors)
+        for j in range(0, len(at), 3):
+            step = torch.zeros_like(at)
+            step[j] = 1e-5
+            up, down = (
+                quantile_residuals(mixture.with_parameters(at + sign * step), records, v, place)
+                for sign in (1, -1)
+            )
+            slope = (up.normal - down.normal) @ factors / 2e-5
+            assert found[:, j].tolist() == pytest.approx(slope.tolist(), abs=1e-6)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_under_the_law_residuals_are_uniform_whatever_is_missing_and_go_with_nothing(seed):
     mixture, records, _ = case("CAXPBWHTY", 3000, seed, 0.2, "CXW")
     spec = mixture.spec
     for v in spec.numeric:
-        found = quantile_residuals(mixture, records, v, torch.Generator().manual_seed(9))
+        found = quantile_residuals(mixture, records, v, places(3000, 9))
         told = found.uniform[found.usable].numpy()
         assert len(told) > 1000
         assert stats.kstest(told, "uniform").pvalue > 1e-3, spec.name(v)
-        own = association(mixture, records, v, found, None)
+        own = association(mixture, records, v, places(3000, 9), None)
         numbers = [p for p in spec.parents[v] if spec.kind(p).numeric]
         assert (own is None) == (not numbers)
         assert own is None or own.p_value > 1e-3
@@ -94,7 +114,7 @@ def test_only_rows_with_everything_above_the_parents_are_used():
     spec, gone = mixture.spec, records.missing()
     for v in spec.numeric:
         needed = spec.binned.ancestors([v])
-        found = quantile_residuals(mixture, records, v, torch.Generator())
+        found = quantile_residuals(mixture, records, v, places(200, 0))
         wanted = ~gone[:, sorted(needed)].any(1)
         assert torch.equal(found.usable, wanted), spec.name(v)
 

@@ -38,6 +38,9 @@ DRAWN = 4
 LEAST_DRAWN, MOST_DRAWN = 20_000, 400_000
 """Rows drawn at least, and at most."""
 
+MOST_SCORES = 2**22
+"""Rows times free coordinates up to which it is looked at what the estimate takes up: seconds."""
+
 SHAPE, MEAN = "shape", "mean"
 """What of residuals is tested."""
 
@@ -339,11 +342,15 @@ def _residuals(
     fit: MixedRecord, records: Records, generator: torch.Generator, *, fitted: bool
 ) -> Iterator[ResidualCheck]:
     """Law and bends of the residuals of every column of numbers."""
-    spec, scores = fit.spec, None
-    if fitted and any(spec.kind(p).numeric for v in spec.numeric for p in spec.parents[v]):
-        scores = fit.scores
+    spec, taken = fit.spec, None
+    lines = any(spec.kind(p).numeric for v in spec.numeric for p in spec.parents[v])
+    if fitted and lines and records.n_rows * fit.n_parameters <= MOST_SCORES:
+        taken = fit.scores @ fit.information.inverse
     for v in spec.numeric:
-        found = quantile_residuals(fit.mixture, records, v, generator)
+        place = torch.rand(records.n_rows, generator=generator, dtype=torch.float64)
+        place = place.to(records.device)
+        with torch.no_grad():
+            found = quantile_residuals(fit.mixture, records, v, place)
         weights = records.weights[found.usable]
         if len(weights) < 2:
             continue
@@ -352,7 +359,7 @@ def _residuals(
         far = _from_uniform(found.uniform[found.usable], weights)
         p = kolmogorov(float(weights.sum()), far)
         yield ResidualCheck(name, parents, SHAPE, far, "", math.nan, p)
-        if (own := association(fit.mixture, records, v, found, scores)) is not None:
+        if (own := association(fit.mixture, records, v, place, taken)) is not None:
             yield ResidualCheck(
                 name, parents, MEAN, own.statistic, own.worst, own.correlation, own.p_value
             )

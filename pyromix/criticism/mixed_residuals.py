@@ -7,9 +7,10 @@ residuals, Journal of Computational and Graphical Statistics 5, 1996]. Counts an
 probabilities of their own, get a uniform place within these. A law that bends where the model has a
 line leaves residuals that go with functions of the parents, though every margin may be right.
 
-Estimates are fitted to the same rows. How a mean of residuals varies all the same is told by what
-scores of the rows leave of its terms [W. K. Newey, Maximum likelihood specification testing and
-conditional moment tests, Econometrica 53, 1985].
+Estimates are fitted to the same rows. How a sum of residuals varies all the same is told by what
+each row adds to it: its own term, and what it adds to the estimate, times what that moves the sum
+by [W. K. Newey, Maximum likelihood specification testing and conditional moment tests, Econometrica
+53, 1985].
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor
 from pyromix.answers.mixed.parts import parts_of
 from pyromix.data.records import Records
 from pyromix.exact import linalg
+from pyromix.model.gradients import gradients
 from pyromix.model.kind import Kind
 from pyromix.model.mixed import MixedMixture
 
@@ -35,9 +37,6 @@ EDGE = 1e-12
 
 LEAST_ROWS = 20
 """Rows for each function of parents below which nothing is tested."""
-
-MOST_TAKEN = 0.25
-"""Free coordinates for each row beyond which scores are not looked at: tests then find less."""
 
 FLAT = 1e-10
 """Share of the largest variance of a combination below which it is none."""
@@ -81,24 +80,24 @@ class Association:
     p_value: float
 
 
-@torch.no_grad()
 def quantile_residuals(
-    mixture: MixedMixture, records: Records, vertex: int, generator: torch.Generator
+    mixture: MixedMixture, records: Records, vertex: int, place: Float[Tensor, " rows"]
 ) -> Residuals:
     """Distribution functions of the cells of a column, given its parents and non-descendants.
+
+    Differentiable in the parameters of the mixture.
 
     Args:
         mixture: whose laws.
         records: rows, in its units.
         vertex: a number.
-        generator: of the places within numbers that have a probability of their own.
+        place: uniform, where a cell lies within the probability that it has of its own.
     """
     spec, device = mixture.spec, records.weights.device
     below = spec.binned.descendants([vertex])
     others = [w for w in range(spec.n_variables) if w not in below]
     uniform = torch.full((records.n_rows,), 0.5, dtype=torch.float64, device=device)
     usable = torch.zeros(records.n_rows, dtype=torch.bool, device=device)
-    place = torch.rand(records.n_rows, generator=generator, dtype=torch.float64).to(device)
     for part in records.parts():
         told: list[int] = []
         for w in others:  # in topological order
@@ -146,8 +145,8 @@ def association(
     mixture: MixedMixture,
     records: Records,
     vertex: int,
-    found: Residuals,
-    scores: Float[Tensor, "rows p"] | None,
+    place: Float[Tensor, " rows"],
+    taken: Float[Tensor, "rows p"] | None,
 ) -> Association | None:
     """Whether residuals go with functions of the numeric parents that the model has no term for.
 
@@ -155,14 +154,17 @@ def association(
         mixture: whose laws.
         records: the rows.
         vertex: the column.
-        found: its residuals.
-        scores: of the rows, where the estimate is fitted to them; without these tests find less.
+        place: as for its residuals.
+        taken: what each row adds to the free coordinates, where the estimate is fitted to the rows;
+            where it is and this is None, the test finds less.
 
     Returns:
         None without a numeric parent, or with too few rows.
     """
     spec = mixture.spec
     parents = [p for p in spec.parents[vertex] if spec.kind(p).numeric]
+    with torch.no_grad():
+        found = quantile_residuals(mixture, records, vertex, place)
     polynomials = [_legendre(records.columns[p], found.usable) for p in parents]
     told = dict(_functions([spec.name(p) for p in parents], polynomials))
     names = list(told)
@@ -173,12 +175,8 @@ def association(
     h = h - (weights @ h) / weights.sum()
     terms = torch.where(found.usable[:, None], residual[:, None] * h, 0.0)
     own = terms
-    if scores is not None and scores.shape[1] <= len(scores) * MOST_TAKEN:
-        # What the estimate takes up of each term, least squares by rows; they take up a little more
-        # than that, as much as they would of chance.
-        root = records.weights.sqrt()[:, None]
-        taken = torch.linalg.lstsq(root * scores, root * terms, driver="gelsd").solution
-        own = (terms - scores @ taken) / math.sqrt(1 - scores.shape[1] / len(scores))
+    if taken is not None:
+        own = terms + taken @ _moves(mixture, records, vertex, place, weights[:, None] * h).mT
     total = records.weights @ terms
     variance = (own * records.weights[:, None]).mT @ own
     values = linalg.eigh(variance)
@@ -192,6 +190,22 @@ def association(
     correlation = float(total[worst] / spread.clamp_min(1e-300))
     p = float(chdtrc(dof, statistic)) if dof else 1.0
     return Association(names[worst], correlation, statistic, dof, p)
+
+
+def _moves(
+    mixture: MixedMixture,
+    records: Records,
+    vertex: int,
+    place: Float[Tensor, " rows"],
+    factors: Float[Tensor, "rows q"],
+) -> Float[Tensor, "q p"]:
+    """Derivatives of weighted sums of residuals, by the free coordinates."""
+    with gradients():
+        at = mixture.parameters.detach().clone().requires_grad_()
+        found = quantile_residuals(mixture.with_parameters(at), records, vertex, place)
+        sums = found.normal @ factors
+        rows = [torch.autograd.grad(one, at, retain_graph=True)[0] for one in sums]
+    return torch.stack(rows)
 
 
 def _functions(

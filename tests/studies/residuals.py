@@ -30,7 +30,8 @@ from pyromix.criticism.mixed_prediction import MEAN, SHAPE
 RESULTS = Path(__file__).with_name("residuals.csv")
 
 CELLS = (
-    *(("lines", noise, 500, 0.0) for noise in ("normal", "gamma")),
+    *(("lines", "normal", rows, 0.0) for rows in (500, 2000)),
+    ("lines", "gamma", 500, 0.0),
     ("kinds", "own", 500, 0.0),
     *(("bend", "normal", 500, bend) for bend in (0.0, 0.1, 0.2)),
 )

@@ -104,15 +104,18 @@ class MixedRecord:
         """
         return sandwich(self.mixture, self.records, self.prior, self.scores)
 
-    @cached_property
-    def scores(self) -> Float[Tensor, "rows p"] | None:
-        """Derivatives of the log-density of every row; None where they are too many to be kept.
+    @property
+    def scores(self) -> Float[Tensor, "rows p"]:
+        """Derivatives of the log-density of every row by the free coordinates, in our units.
 
         Raises:
             DataError: the fit holds no table.
         """
-        if self.records.n_rows * self.n_parameters > MOST_SCORES:
-            return None
+        few = self.records.n_rows * self.n_parameters <= MOST_SCORES
+        return self._kept_scores if few else row_scores(self.mixture, self.records)
+
+    @cached_property
+    def _kept_scores(self) -> Float[Tensor, "rows p"]:
         return row_scores(self.mixture, self.records)
 
     @property
