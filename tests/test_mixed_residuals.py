@@ -15,6 +15,7 @@ from scipy import integrate, stats
 
 import pyromix as px
 from pyromix.criticism.mixed_residuals import _moves, association, quantile_residuals
+from pyromix.identify.verdict import judge
 from pyromix.model.kind import Kind
 from pyromix.report.mixed.letter import MixedSubject
 from pyromix.report.mixed.sections import predictive_section
@@ -144,7 +145,8 @@ def test_a_bend_that_no_margin_shows_is_named():
     assert worst.correlation > 0.1
     assert "Y given X, Z: p = " in str(found)
     assert "residuals go with the square of X" in str(found)
-    section = predictive_section(MixedSubject(fit, None, None, None, "", found))
+    subject = MixedSubject(fit, None, judge(fit.spec.binned), None, "", found)
+    section = predictive_section(subject)
     assert section.tables[-1].rows[0][:3] == ("Y", "X, Z", "the square of X")
 
 
