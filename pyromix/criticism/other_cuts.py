@@ -26,6 +26,7 @@ from pyromix.data.reading import RawTable, check_columns
 from pyromix.data.relation.door import read_rows, read_table
 from pyromix.data.relation.table import RelationTable
 from pyromix.errors import DataError, QueryError
+from pyromix.estimate.pooled_prior import Shrinkage
 from pyromix.exact.likelihood import responsibilities
 from pyromix.fitting.inputs import is_asked
 from pyromix.fitting.record import Fit
@@ -104,7 +105,9 @@ class Recut:
             f"{len(self.after)} states"
         )
 
-    def fitted(self, fit: Fit, prior: str | Prior | None, generator: torch.Generator) -> Fit:
+    def fitted(
+        self, fit: Fit, prior: str | Prior | Shrinkage | None, generator: torch.Generator
+    ) -> Fit:
         """The fit to this table, from the sources of another.
 
         Raises:

@@ -31,7 +31,7 @@ from pyromix.criticism.variations import (
 from pyromix.data.counts import Counts
 from pyromix.errors import PyromixError, PyromixWarning
 from pyromix.estimate.em import climb_replicates, random_starts
-from pyromix.estimate.pooled_prior import POOLED
+from pyromix.estimate.pooled_prior import POOLED, choice_of
 from pyromix.estimate.result import SAME_OPTIMUM
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.fitting.engine import fit as fit_model
@@ -80,9 +80,9 @@ def sensitivity(
     With one source less and one more, without each of the views of U (as far as it can be left
     out), and at other optima that fit as well. Where columns of numbers were cut into states, and
     the table of numbers is given, also with each of them cut elsewhere: a quarter of the rows
-    between two cut points lower, as much higher, and into one state less and one more; k and graph
-    stay, EM goes on from the sources of the fit, and states in the question are those of the same
-    place.
+    between two cut points lower, as much higher, and into one state less and one more; k, graph
+    and the kind of prior stay, EM goes on from the sources of the fit, and states in the question
+    are those of the same place.
 
     Args:
         fit: to a table.
@@ -129,7 +129,9 @@ def _cut_elsewhere(
     """Fit a column in other states and ask."""
     try:
         asked = other.asked(question_)
-        found = other.fitted(fit, _prior_of(fit), generator)
+        # Another choice of the prior would be another assumption.
+        prior = choice_of(fit.chosen_prior.choice) or _prior_of(fit)
+        found = other.fitted(fit, prior, generator)
         return _answered(CUTS, other.words, found, asked, [])
     except PyromixError as error:
         return Variation(CUTS, other.words, None, str(error))

@@ -8,7 +8,8 @@ from pyromix.data.counts import Counts
 from pyromix.estimate.ascent import FINISH
 from pyromix.estimate.em import climb
 from pyromix.estimate.indexed import IndexedRows
-from pyromix.estimate.pooled_prior import POOLED, shrink
+from pyromix.estimate.pooled_prior import POOLED, Shrinkage, shrink, shrunk_as
+from pyromix.estimate.result import EMResult
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.fitting.assembly import from_em
 from pyromix.fitting.journal import ChosenPrior, Course
@@ -23,7 +24,7 @@ TOL = 1e-9
 def fit_from(
     start: BayesNetMixture,
     counts: Counts,
-    prior: str | Prior | None,
+    prior: str | Prior | Shrinkage | None,
     generator: torch.Generator,
 ) -> Fit:
     """Fit a table from one start.
@@ -31,19 +32,28 @@ def fit_from(
     Args:
         start: where EM begins, without batch axes; zeros in it are moved inside.
         counts: the table, weights in rows, on the variables and states of the start.
-        prior: as in ``fit``.
+        prior: as in ``fit``; or one that was chosen before, whose strengths are learned anew.
         generator: of the folds that choose a pooled prior.
 
     Raises:
         DataError, RefinementError: as ``estimate.em.climb``.
     """
-    given = None if isinstance(prior, str) else prior
+    chooses = prior == POOLED or isinstance(prior, Shrinkage)
+    given = None if isinstance(prior, str | Shrinkage) else prior
     fixed = PseudoCounts.of(start.spec, given, counts.device)
     table = IndexedRows.of(start.spec, counts)
     result = climb(table, batch_of(inside(start)), prior=fixed, tol=FINISH * TOL)
-    chosen = ChosenPrior(fixed, prior_words(given))
-    if prior == POOLED:
+    if not chooses:
+        return _found(result, counts, ChosenPrior(fixed, prior_words(given)))
+    if isinstance(prior, Shrinkage):
+        found = shrunk_as(table, result, prior)
+    else:
         found = shrink(counts, result, generator, table=table)
-        result = found.result
-        chosen = ChosenPrior(found.prior, f"chosen: {found.choice}", found.held_out)
-    return from_em(result, counts, Course("refine", ("em",)), chosen)
+    name = str(found.choice)
+    return _found(
+        found.result, counts, ChosenPrior(found.prior, f"chosen: {name}", found.held_out, name)
+    )
+
+
+def _found(result: EMResult, counts: Counts, prior: ChosenPrior) -> Fit:
+    return from_em(result, counts, Course("refine", ("em",)), prior)
