@@ -12,6 +12,8 @@ from test_cli import call
 import pyromix as px
 from pyromix.criticism.other_cuts import recut
 from pyromix.data.cut_points import merged_states, other_cuts
+from pyromix.estimate.pooled_prior import choice_of
+from pyromix.fitting.warm import fit_from
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 
@@ -137,6 +139,17 @@ def test_a_table_that_cannot_be_cut_again_is_refused_by_name(table, fit):
         plain.sensitivity("Y", {"X": 1}, n_starts=0, data=table)
     with pytest.raises(px.QueryError, match="two scenarios"):
         fit.sensitivity("Y", {"X": 1}, n_starts=0).differences()
+
+
+def test_a_fit_that_goes_on_from_itself_under_its_choice_of_prior_stays(table):
+    own = fitted(table, prior="pooled")
+    choice = choice_of(own.chosen_prior.choice)
+    assert choice is not None
+    again = fit_from(own.mixture, own.counts, choice, torch.Generator())
+    assert again.log_likelihood == pytest.approx(own.log_likelihood, abs=1e-5)
+    assert again.chosen_prior.words == own.chosen_prior.words
+    for one, other in zip(again.mixture.cpts, own.mixture.cpts, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
 
 
 def test_without_the_numbers_it_is_said_that_cut_points_were_not_varied(fit):
