@@ -94,10 +94,10 @@ def report(
 
     writable(output, PAGES)
     if (found := _regression(fitted)) is not None:
-        if treatment or outcome or contrast or outcome_state or selection:
+        if treatment or outcome or contrast or outcome_state or selection or graph or data:
             raise QueryError(
-                "--treatment, --outcome, --contrast, --outcome-state and --selection ask of fits "
-                f"without covariates; {fitted} has {list(found.depends_on)}"
+                "--treatment, --outcome, --contrast, --outcome-state, --selection, --graph and "
+                f"--data ask of fits without covariates; {fitted} has {list(found.depends_on)}"
             )
         _tell(found.report(output, show=False), output, as_json=as_json, quiet=quiet)
         return
@@ -108,18 +108,16 @@ def report(
                 "--selection: a fit with numbers is reported alone; pyromix select DATA "
                 "--n-sources 1..3 compares numbers of sources"
             )
-        if graph:
-            raise QueryError(
-                "--graph: edges are tested by counts of states; pyromix fit DATA --discretize "
-                "COLUMN=quantile:4 -o fit.pyromix makes a fit of states"
-            )
         if data is not None:
             raise QueryError(
                 f"--data is for columns that were cut into states; {fitted} has numbers as they are"
             )
         told = asked_mixed(fit, treatment, outcome, contrast, outcome_state)
         with working("looking at the fit", quiet=quiet):
-            _tell(fit.report(output, **told, show=False), output, as_json=as_json, quiet=quiet)
+            names = {name: told[name] for name in ("treatment", "outcome")}
+            tested = fit.graph_check(**names) if graph else None
+            made = fit.report(output, **told, graph=tested, show=False)
+            _tell(made, output, as_json=as_json, quiet=quiet)
         return
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
     candidates = None if selection is None else numbers(selection)

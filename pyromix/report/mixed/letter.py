@@ -12,6 +12,7 @@ from pyromix.answers.mixed.effect import Change, MixedEffect
 from pyromix.answers.mixed.spread import Spread
 from pyromix.answers.wording import only_shape
 from pyromix.criticism.candidates import Selection
+from pyromix.criticism.graph.result import GraphCheck
 from pyromix.criticism.mixed_prediction import MixedPredictiveCheck
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.verdict import NO_VIEW, Verdict
@@ -59,6 +60,7 @@ class MixedSubject:
         failed: why it did.
         check: the predictive check; None without a table.
         selection: over k, if one was handed in.
+        graph: the table on the edges of the graph, if one was handed in.
         notes: what was warned of in between.
     """
 
@@ -69,6 +71,7 @@ class MixedSubject:
     failed: str
     check: MixedPredictiveCheck | None
     selection: Selection | None = None
+    graph: GraphCheck | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -8,6 +8,7 @@ from pyromix.report.mixed.parameters import LAWS, parameter_tables
 from pyromix.report.numbers import count, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.sections.fitting import number_of_sources
+from pyromix.report.sections.graph import tested_edges
 from pyromix.report.sections.record import reproducible
 
 LINES = 12
@@ -120,6 +121,11 @@ def effect_section(subject: MixedSubject) -> Section:
     return Section("effect", title, f"{subject.question}.", words=printed.lines, tables=tables)
 
 
+def graph_section(subject: MixedSubject) -> Section:
+    """Edges that the table asks for, can do without, or cannot tell."""
+    return tested_edges(subject.graph)
+
+
 def predictive_section(subject: MixedSubject) -> Section:
     """Columns, pairs and residuals against the table."""
     title = "Predictive checks"
@@ -188,6 +194,7 @@ SECTIONS = (
     starts_section,
     sources_section,
     effect_section,
+    graph_section,
     predictive_section,
     reproducibility_section,
 )
