@@ -9,6 +9,7 @@ p-values of columns and pairs lean to its side: what is said to contradict does,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -121,7 +122,7 @@ class ResidualCheck:
             shape.
         correlation: with it; nan for the shape.
         p_value: of the statistic.
-        adjusted: after Holm's correction over all residuals.
+        adjusted: after Holm's correction over all residuals of this kind.
     """
 
     name: str
@@ -155,7 +156,7 @@ class MixedPredictiveCheck:
         columns: each for itself, the worst first.
         pairs: every two together, the worst first.
         residuals: of each column of numbers given its parents, the worst first.
-        level: of each of the three families of tests.
+        level: of each of the four families of tests: columns, pairs, laws and means of residuals.
         notes: what limits the comparison.
     """
 
@@ -237,7 +238,10 @@ def predictive_check(
     drawing, _ = drawn(fit.mixture, n, {}, generator)
     columns = _adjusted([_column(fit, records, v, own) for v, own in enumerate(drawing)])
     pairs = _adjusted(list(_pairs(fit, records, drawing)))
-    residuals = _adjusted(list(_residuals(fit, records, generator, fitted=data is None)))
+    every = list(_residuals(fit, records, generator, fitted=data is None))
+    # Two families: a law that is hardly tested against must not cost a mean its power.
+    own = (_adjusted([c for c in every if c.kind == kind]) for kind in (SHAPE, MEAN))
+    residuals = sorted(itertools.chain(*own), key=lambda c: (c.adjusted, c.p_value))
     gaps = int(records.missing().sum())
     notes = ()
     if gaps:

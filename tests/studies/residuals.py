@@ -32,7 +32,8 @@ RESULTS = Path(__file__).with_name("residuals.csv")
 CELLS = (
     ("lines", "normal", 500, 0.0),
     ("kinds", "own", 500, 0.0),
-    *(("bend", "normal", 500, bend) for bend in (0.0, 0.2)),
+    *(("bend", "normal", 500, bend) for bend in (0.0, 0.1, 0.2)),
+    ("lines", "gamma", 500, 0.0),
 )
 """Design, noise, rows, bend."""
 
