@@ -12,26 +12,30 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.answers.mixed.simulate import drawn
+from pyromix.criticism.mixed_discrepancy import (
+    MEAN,
+    SHAPE,
+    ColumnCheck,
+    DependenceCheck,
+    MixedPredictiveCheck,
+    ResidualCheck,
+)
 from pyromix.criticism.mixed_residuals import association, quantile_residuals
 from pyromix.data.records import Records
 from pyromix.fitting.mixed.intake import rows_of
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.product.rank import holm
-from pyromix.model.arguments import level_of
+from pyromix.model.arguments import flag, level_of
 from pyromix.model.only_states import without
-from pyromix.model.printed import Printed, as_html, as_text
 from pyromix.model.randomness import RandomState, torch_generator
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DRAWN = 4
 """Rows drawn from the fit per row of the table: they add an eighth to the noise."""
@@ -42,165 +46,6 @@ LEAST_DRAWN, MOST_DRAWN = 20_000, 400_000
 MOST_SCORES = 2**22
 """Rows times free coordinates up to which it is looked at what the estimate takes up: seconds."""
 
-SHAPE, MEAN = "shape", "mean"
-"""What of residuals is tested."""
-
-PRINTED = 5
-"""Lines of each kind that are printed."""
-
-
-@dataclass(frozen=True)
-class ColumnCheck:
-    """One column against the table.
-
-    Attributes:
-        name: of the variable.
-        at: where the two laws differ most: a number in the units of the table, or a state.
-        observed: share of the rows at or below this number, or in this state.
-        expected: the same of the fit.
-        distance: ``|observed - expected|``: of a number the Kolmogorov-Smirnov distance.
-        p_value: of the distance, were the fit's law not learned from this table.
-        adjusted: after Holm's correction over all columns.
-    """
-
-    name: str
-    at: object
-    observed: float
-    expected: float
-    distance: float
-    p_value: float
-    adjusted: float = 1.0
-
-    def __str__(self) -> str:
-        """One line."""
-        number = isinstance(self.at, float)
-        what = f"at or below {self.at:.4g}" if number else f"in state {self.at!r}"
-        return (
-            f"{self.name}: p = {self.adjusted:.2g}; {self.observed:.3f} of the rows {what}, "
-            f"{self.expected:.3f} expected"
-        )
-
-
-@dataclass(frozen=True)
-class DependenceCheck:
-    """Two columns together against the table.
-
-    Attributes:
-        names: of the variables.
-        observed: correlation of their normal scores in the table.
-        expected: the same of the fit.
-        p_value: of the difference, were the fit's law not learned from this table.
-        adjusted: after Holm's correction over all pairs.
-    """
-
-    names: tuple[str, str]
-    observed: float
-    expected: float
-    p_value: float
-    adjusted: float = 1.0
-
-    def __str__(self) -> str:
-        """One line."""
-        return (
-            f"{', '.join(self.names)}: p = {self.adjusted:.2g}; correlation of normal scores "
-            f"{self.observed:+.3f}, {self.expected:+.3f} expected"
-        )
-
-
-@dataclass(frozen=True)
-class ResidualCheck:
-    """Quantile residuals of a column of numbers, given its parents and what tells of U.
-
-    Attributes:
-        name: of the variable.
-        parents: its numeric parents.
-        kind: ``"shape"``, the law of the residuals, or ``"mean"``, how they go with bends of the
-            parents.
-        statistic: of the shape the largest distance of distribution functions; of the mean a
-            chi-square.
-        worst: the function of the parents that residuals go with most, in words; empty for the
-            shape.
-        correlation: with it; nan for the shape.
-        p_value: of the statistic.
-        adjusted: after Holm's correction over all residuals of this kind.
-    """
-
-    name: str
-    parents: tuple[str, ...]
-    kind: str
-    statistic: float
-    worst: str
-    correlation: float
-    p_value: float
-    adjusted: float = 1.0
-
-    def __str__(self) -> str:
-        """One line."""
-        about = f"{self.name} given {', '.join(self.parents)}" if self.parents else self.name
-        if self.kind == SHAPE:
-            return (
-                f"{about}: p = {self.adjusted:.2g}; residuals are off their law by "
-                f"{self.statistic:.3f}"
-            )
-        return (
-            f"{about}: p = {self.adjusted:.2g}; residuals go with {self.worst}, correlation "
-            f"{self.correlation:+.3f}"
-        )
-
-
-@dataclass(frozen=True)
-class MixedPredictiveCheck:
-    """What of a table a fit with numbers does not reproduce.
-
-    Attributes:
-        columns: each for itself, the worst first.
-        pairs: every two together, the worst first.
-        residuals: of each column of numbers given its parents, the worst first.
-        level: of each of the four families of tests: columns, pairs, laws and means of residuals.
-        notes: what limits the comparison.
-    """
-
-    columns: tuple[ColumnCheck, ...]
-    pairs: tuple[DependenceCheck, ...]
-    residuals: tuple[ResidualCheck, ...]
-    level: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def fits(self) -> bool:
-        """Whether no column, no pair and no residual contradicts the fit at the level."""
-        return not self.contradictions
-
-    @property
-    def contradictions(self) -> tuple[ColumnCheck | DependenceCheck | ResidualCheck, ...]:
-        """What has an adjusted p-value below the level."""
-        found = (*self.columns, *self.pairs, *self.residuals)
-        return tuple(c for c in found if c.adjusted < self.level)
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per column of the table, the worst first, and a column per number."""
-        from pyromix.data.frames import to_pandas
-
-        names = ("name", "at", "observed", "expected", "distance", "p_value", "adjusted")
-        return to_pandas({n: [getattr(c, n) for c in self.columns] for n in names})
-
-    def _printed(self) -> Printed:
-        lines: list[str] = []
-        families: tuple[tuple[str, Sequence[Any]], ...] = (
-            (f"{len(self.columns)} columns", self.columns),
-            (f"{len(self.pairs)} pairs of columns", self.pairs),
-            (f"{len(self.residuals)} tests of residuals given the parents", self.residuals),
-        )
-        for what, found in families:
-            bad = [c for c in found if c.adjusted < self.level]
-            verdict = f"{len(bad)} contradict the fit" if bad else "none contradicts the fit"
-            lines.append(f"{what}: {verdict} at level {self.level:g}" if found else what)
-            lines += [f"  {c}" for c in (bad[:PRINTED] or found[:1])]
-        return Printed(lines[0], lines=(*lines[1:], *self.notes))
-
-    __str__ = __repr__ = as_text
-    _repr_html_ = as_html
-
 
 @without(weights_are="give weights that sum to the rows they stand for")
 def predictive_check(
@@ -210,6 +55,7 @@ def predictive_check(
     sample_weight: Any = None,
     missing_values: Any = None,
     level: float = 0.05,
+    residuals: bool = True,
     random_state: RandomState = 0,
 ) -> MixedPredictiveCheck:
     """Compare a table with the fit: rows drawn from it, and residuals given the parents.
@@ -223,6 +69,7 @@ def predictive_check(
         sample_weight: column name of ``data`` or one weight per row.
         missing_values: as in ``fit``.
         level: of each family of tests.
+        residuals: whether to look at these, which takes about as long as an interval.
         random_state: of the rows drawn, and of the places of counts and zeros.
 
     Raises:
@@ -238,10 +85,12 @@ def predictive_check(
     drawing, _ = drawn(fit.mixture, n, {}, generator)
     columns = _adjusted([_column(fit, records, v, own) for v, own in enumerate(drawing)])
     pairs = _adjusted(list(_pairs(fit, records, drawing)))
-    every = list(_residuals(fit, records, generator, fitted=data is None))
+    every: list[ResidualCheck] = []
+    if flag("residuals", residuals):
+        every = list(_residuals(fit, records, generator, fitted=data is None))
     # Two families: a law that is hardly tested against must not cost a mean its power.
     own = (_adjusted([c for c in every if c.kind == kind]) for kind in (SHAPE, MEAN))
-    residuals = sorted(itertools.chain(*own), key=lambda c: (c.adjusted, c.p_value))
+    worst_first = sorted(itertools.chain(*own), key=lambda c: (c.adjusted, c.p_value))
     gaps = int(records.missing().sum())
     notes = ()
     if gaps:
@@ -249,7 +98,7 @@ def predictive_check(
             f"{gaps:,} cells are missing and were left out: which these are may make a difference "
             "of its own",
         )
-    found = (tuple(columns), tuple(pairs), tuple(residuals))
+    found = (tuple(columns), tuple(pairs), tuple(worst_first))
     return MixedPredictiveCheck(*found, level, notes)
 
 
@@ -349,7 +198,7 @@ def _residuals(
     spec, taken = fit.spec, None
     lines = any(spec.kind(p).numeric for v in spec.numeric for p in spec.parents[v])
     if fitted and lines and records.n_rows * fit.n_parameters <= MOST_SCORES:
-        taken = fit.scores @ fit.information.inverse
+        taken = fit.scores @ fit.information.inverse_curvature
     for v in spec.numeric:
         place = torch.rand(records.n_rows, generator=generator, dtype=torch.float64)
         place = place.to(records.device)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mixed_truths import random_mixed, random_mixed_spec, table_of
 
 import pyromix as px
-from pyromix.criticism.mixed_prediction import MEAN, SHAPE
+from pyromix.criticism.mixed_discrepancy import MEAN, SHAPE
 
 RESULTS = Path(__file__).with_name("residuals.csv")
 

@@ -44,14 +44,14 @@ class Sandwich:
         covariance: ``(p, p)``.
         n_flat: directions along which the likelihood has no curvature, or the wrong one.
         flat: an orthonormal basis of them, ``(n_flat, p)``.
-        inverse: of minus the Hessian, along the other directions: what a row adds to the
+        inverse_curvature: of minus the Hessian, along the other directions: what a row adds to the
             coordinates is this times its score.
     """
 
     covariance: Float[Tensor, "p p"]
     n_flat: int
     flat: Float[Tensor, "n p"]
-    inverse: Float[Tensor, "p p"]
+    inverse_curvature: Float[Tensor, "p p"]
 
     def errors(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
         """Standard errors of values with these gradients; infinite where a flat direction moves."""

@@ -13,7 +13,7 @@ from pyromix.answers.mixed.spread import Spread
 from pyromix.answers.wording import only_shape
 from pyromix.criticism.candidates import Selection
 from pyromix.criticism.graph.result import GraphCheck
-from pyromix.criticism.mixed_prediction import MixedPredictiveCheck
+from pyromix.criticism.mixed_discrepancy import MixedPredictiveCheck
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.verdict import NO_VIEW, Verdict
 from pyromix.model.note import NoteKind
