@@ -160,7 +160,7 @@ class MixedPredictiveCheck:
             (f"{len(self.pairs)} pairs of columns", self.pairs),
             (f"{len(self.residuals)} tests of residuals given the parents", self.residuals),
         )
-        for what, found in families:
+        for what, found in families[: 3 if self.residuals else 2]:
             bad = [c for c in found if c.adjusted < self.level]
             verdict = f"{len(bad)} contradict the fit" if bad else "none contradicts the fit"
             lines.append(f"{what}: {verdict} at level {self.level:g}" if found else what)

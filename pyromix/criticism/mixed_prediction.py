@@ -92,14 +92,19 @@ def predictive_check(
     own = (_adjusted([c for c in every if c.kind == kind]) for kind in (SHAPE, MEAN))
     worst_first = sorted(itertools.chain(*own), key=lambda c: (c.adjusted, c.p_value))
     gaps = int(records.missing().sum())
-    notes = ()
+    notes = []
     if gaps:
-        notes = (
+        notes.append(
             f"{gaps:,} cells are missing and were left out: which these are may make a difference "
-            "of its own",
+            "of its own"
+        )
+    if every and data is None and records.n_rows * fit.n_parameters > MOST_SCORES:
+        notes.append(
+            "the table is too large to look at what the estimate takes up of residuals, so their "
+            "means find less than they could"
         )
     found = (tuple(columns), tuple(pairs), tuple(worst_first))
-    return MixedPredictiveCheck(*found, level, notes)
+    return MixedPredictiveCheck(*found, level, tuple(notes))
 
 
 def _column(fit: MixedRecord, records: Records, v: int, own: Tensor) -> ColumnCheck:

@@ -94,14 +94,14 @@ def quantile_residuals(
         place: uniform, where a cell lies within the probability that it has of its own.
     """
     spec, device = mixture.spec, records.weights.device
-    below = spec.binned.descendants([vertex])
-    others = [w for w in range(spec.n_variables) if w not in below]
     uniform = torch.full((records.n_rows,), 0.5, dtype=torch.float64, device=device)
     usable = torch.zeros(records.n_rows, dtype=torch.bool, device=device)
     for part in records.parts():
+        # What is told with all above it; so no descendant, as the vertex itself is not.
         told: list[int] = []
-        for w in others:  # in topological order
-            if w not in part.missing and all(p in told for p in spec.parents[w]):
+        for w in range(spec.n_variables):  # in topological order
+            untold = w == vertex or w in part.missing
+            if not untold and all(p in told for p in spec.parents[w]):
                 told.append(w)
         if vertex in part.missing or any(p not in told for p in spec.parents[vertex]):
             continue
