@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -14,6 +16,8 @@ from pyromix.criticism.other_cuts import recut
 from pyromix.data.cut_points import merged_states, other_cuts
 from pyromix.estimate.pooled_prior import choice_of
 from pyromix.fitting.warm import fit_from
+from pyromix.report.facts.question import find_question
+from pyromix.report.sections.answers import sensitivity_section
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 
@@ -162,15 +166,22 @@ def test_rows_with_gaps_that_were_dropped_stay_dropped(table):
     assert all(v.found for v in found.variations)
 
 
-def test_the_report_tells_it_and_the_command_line_asks_for_it(table, fit, tmp_path):
+def test_the_report_tells_it_and_the_command_line_asks_for_it(table, fit, found, tmp_path):
+    asked = find_question(fit, "X", "Y")
+    subject = SimpleNamespace(fit=fit, question=asked, sensitivity=found, effects=None)
+    cuts = sensitivity_section(subject).tables[1]
+    assert [row[0] for row in cuts.rows[1:]] == [v.words for v in found.of("cuts").variations[1:]]
+    # Of both states, which change by as much, the first is told.
+    assert cuts.rows[2][1] == f"{found.of('cuts').variations[2].difference.values[0]:+.3f}"
     with pytest.raises(px.QueryError, match="needs a treatment"):
         fit.report(data=table, show=False)
     fit.save(tmp_path / "f.pyromix")
     table.to_csv(tmp_path / "d.csv", index=False)
     asked = ("report", tmp_path / "f.pyromix", "--treatment", "X", "--outcome", "Y", "-q")
-    code, _, err = call(*asked, "--data", tmp_path / "d.csv")
+    code, _, err = call(*asked, "--data", tmp_path / "d.csv")  # without its weights
     assert code != 0
     assert "--data: expected the table that was fitted" in err
-    code, out, _ = call(*asked, "--data", tmp_path / "d.csv", "--sample-weight", "w")
-    assert code == 0
-    assert "The effect with numbers cut into states elsewhere" in out
+    code, _, err = call(*asked, "--data", tmp_path / "d.csv", "--no-sensitivity")
+    assert code != 0
+    assert "needs a treatment, an outcome, --sensitivity, and" in err
+    assert "leave --data out" in err
