@@ -148,6 +148,10 @@ def test_the_spec_of_a_fit_is_a_model_with_its_kinds(fit, table):
     assert again.spec.kinds == fit.spec.kinds
     assert not [note for note in again.said if "taken as real" in note]
     assert px.check(fit.spec, treatment="X", outcome="Y").spec.coarse == (0, 1, 2)
+    cut = px.fit(fit.spec, table, discretize={v: [0.0] for v in "AXY"}, show_progress=False)
+    assert isinstance(cut, px.MixtureFit)
+    assert cut.spec.cards == (2, 2, 2, 2)
+    assert px.check(fit.spec, state_names={"A": (0, 1)}).spec.coarse == (0, 1)
 
 
 def test_figures_are_those_of_their_formulas(fit):
