@@ -203,7 +203,7 @@ def fit(
         model: pgmpy DiscreteBayesianNetwork or DAG (one latent vertex is the source, and the
             vertices it does not point at are uninfluenced; without one, a source ``"U"`` that
             points at every vertex is added and said so), networkx DiGraph, path to a network
-            file, or MixtureSpec.
+            file, or MixtureSpec; of a fit with numbers its ``spec``, kinds included.
         data: pandas or polars DataFrame, Arrow table, path to csv or parquet, Counts, Population;
             a relation of DuckDB, a table of Ibis, a glob or folder of Parquet or CSV files, which
             stay where they are (extra ``sql``; docs/scale.md);

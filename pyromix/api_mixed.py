@@ -3,21 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pyromix.answers.mixed import ask, predict
+from pyromix.answers.mixed import classification as sorting
 from pyromix.answers.mixed import simulate as simulation
 from pyromix.bridges import pgmpy
 from pyromix.criticism import mixed_prediction
 from pyromix.criticism.graph import numbers
+from pyromix.errors import StatesOnlyError
 from pyromix.fitting.mixed import bootstrap as replicates
 from pyromix.fitting.mixed import bundle, description
 from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.identify.certificate import Certificate
+from pyromix.identify.certify import certify
+from pyromix.model.only_states import A_FIT_OF_STATES, without
 from pyromix.model.printed import as_html, as_text
 from pyromix.report.mixed import compose, plotting
 
 if TYPE_CHECKING:
     from pyromix.bridges.pyro_mixed import MixedProgram
+
+STARTS = "fit.starts and fit.n_best tell where the starts ended, fit.converged and fit.n_iter how"
+IN_BINS = "fit.binned is the fit to the same table in bins, and has one"
+
+ABSENT = {
+    "bounds": A_FIT_OF_STATES,
+    "refine": f"fit.bootstrap() has draws; Gibbs, NUTS and SVI are for tables: {A_FIT_OF_STATES}",
+    "sensitivity": "px.select_n_sources(model, data) with pyromix select --effect asks under every "
+    f"k; for views, optima and cut points {A_FIT_OF_STATES}",
+    "profiles": 'fit.plot("sources") and fit.report() tell what each source looks like; '
+    f"{A_FIT_OF_STATES}",
+    "distal": "draw the outcome as a variable of the model, and ask fit.query with U in the "
+    f"evidence; {A_FIT_OF_STATES}",
+    "init_loc_fn": f"fit.to_pyro() is a program with the estimates as constants; {A_FIT_OF_STATES}",
+    "to_arviz": "fit.draws are the replicates of fit.bootstrap(), free coordinates as columns",
+    "counts": "fit.records are the rows, numbers in units of their own",
+    "row_masses": IN_BINS,
+    "reached": IN_BINS,
+    "reached_mass": IN_BINS,
+    "moments": IN_BINS,
+    "log_likelihood_moments": IN_BINS,
+    "signal": IN_BINS,
+    "heard": IN_BINS,
+    "implicit_information": "fit.information is the covariance of the free coordinates",
+    "summed": "fit.information is the covariance of the free coordinates",
+    "chosen_prior": "fit.prior is what every source is taken to have seen before",
+    "climb": STARTS,
+    "ends": STARTS,
+    "course": f"{STARTS}; fit.said has what the stages had to say",
+    "diagnostics": "fit.summary() has the figures, fit.said what the stages had to say; "
+    "fit.binned.diagnostics is of the table in bins",
+}
+"""What fits of states have and this one has not, and what to do instead."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +77,7 @@ class MixedFit(MixedRecord):
         table: the rows; None when saved without.
         notes: what the stages had to say.
         sampled: free coordinates of draws around the estimate; None for a point estimate.
+        random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
     @staticmethod
@@ -52,6 +91,8 @@ class MixedFit(MixedRecord):
 
     predict_proba = predict.predict_proba
     score = predict.score
+    classification = sorting.classification
+    membership = sorting.membership
     simulate = simulation.simulate
     bootstrap = replicates.bootstrap
 
@@ -64,11 +105,34 @@ class MixedFit(MixedRecord):
     save = bundle.save
     to_pgmpy = pgmpy.to_pgmpy
 
+    @without(prior="laws of numbers are no tables; the program has the estimates as constants")
     def to_pyro(self) -> MixedProgram:
         """Return a Pyro program, sites of numbers in the units of the table; as ``px.to_pyro``."""
         from pyromix.bridges import pyro_mixed  # imports Pyro
 
         return pyro_mixed.mixed_program(self.mixture)
+
+    @property
+    def certificate(self) -> Certificate:
+        """What this graph and this k identify, each number a variable of k + 1 free states.
+
+        Raises:
+            SpecError: the model is too large for the dense certificate.
+        """
+        return certify(self.spec.binned)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say what to do instead of what only fits of states have.
+
+        Raises:
+            StatesOnlyError: they have it.
+            AttributeError: nobody has.
+        """
+        if name in ABSENT:
+            raise StatesOnlyError(
+                f"{name!r} is of fits of states, and this one has numbers; {ABSENT[name]}"
+            )
+        raise AttributeError(f"a MixedFit has no attribute {name!r}")
 
     summary = description.in_numbers
 

@@ -62,6 +62,13 @@ class QueryError(PyromixError, ValueError):
     """A query names something unknown, or asks for a contradiction."""
 
 
+class StatesOnlyError(QueryError, AttributeError):
+    """A verb, property or option of fits of states is asked of a fit with numbers.
+
+    An AttributeError too, so that ``hasattr`` says it has none.
+    """
+
+
 class DependentSourceError(QueryError):
     """A question takes the source for a root, and is put to a fit whose source has covariates.
 

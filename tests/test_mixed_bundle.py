@@ -86,6 +86,7 @@ def test_a_fit_comes_back_to_the_last_bit(fit, tmp_path):
     assert back.draws.tolist() == fit.draws.tolist()
     assert (back.spec, back.edges, back.starts) == (fit.spec, dict(fit.edges), fit.starts)
     assert (back.said, back.bic, back.entropy) == (fit.said, fit.bic, fit.entropy)
+    assert back.random_state == fit.random_state != ""
     there, here = (float(f.prior.log_density(f.mixture)) for f in (back, fit))
     assert there == here
     assert back.predict_proba(frame()).equals(fit.predict_proba(frame()))

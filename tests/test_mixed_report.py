@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 from mixed_oracle import drawn_records, network, random_mixed
 from test_mixed_intake import dag
@@ -15,7 +17,9 @@ from test_mixed_intake import dag
 import pyromix as px
 from pyromix.answers.mixed import ask
 from pyromix.errors import FileError, NotCertifiedError, QueryError
+from pyromix.model.kind import Kind, Unit
 from pyromix.model.raw_line import raw_line
+from pyromix.report.mixed.hashes import mixed_model_hash, records_hash
 from pyromix.report.mixed.question import find_mixed_question
 
 
@@ -203,6 +207,58 @@ def test_a_fit_without_its_table_is_reported_on(fit, tmp_path):
     report = back.report(treatment="X", outcome="Y", show=False)
     assert report.check is None
     assert "no table" in report.section("checks").lead
+
+
+def test_a_report_says_seed_method_versions_and_hashes(fit):
+    numbers = fit.report(show=False).section("reproducibility").numbers
+    assert numbers["random_state"] == "0"
+    assert {"pyromix", "torch", "numpy", "scipy", "Python"} == numbers["versions"].keys()
+    assert numbers["sha256"] == {
+        "model": mixed_model_hash(fit.spec),
+        "data": records_hash(fit.spec.variables, fit.records),
+    }
+    told = dict(fit.report(show=False).section("reproducibility").facts)
+    assert told["random_state"] == "0"
+    assert "bins (auto: " in told["Method"]
+
+
+def test_a_hash_is_of_the_rows_whatever_their_order_and_units(fit):
+    records, names = fit.records, fit.spec.variables
+    own = records_hash(names, records)
+    assert records_hash(names, records.only(torch.arange(records.n_rows).flip(0))) == own
+    v = fit.spec.vertex("X")
+    unit = Unit(3.0, 7.0)
+    cells = unit.inward(records.units[v].outward(records.columns[v]))
+    other = replace(
+        records,
+        units=tuple(unit if w == v else u for w, u in enumerate(records.units)),
+        columns=tuple(cells if w == v else c for w, c in enumerate(records.columns)),
+    )
+    assert records_hash(names, other) == own
+    cells = cells.clone()
+    cells[0] += 1e-4
+    moved = replace(other, columns=tuple(cells if w == v else c for w, c in enumerate(
+        records.columns)))  # fmt: skip
+    assert records_hash(names, moved) != own
+    assert records_hash(names, records.weighted(2 * records.weights)) != own
+    real = replace(fit.spec, kinds=(Kind.HEAVY_TAILED, *fit.spec.kinds[1:]))
+    assert mixed_model_hash(real) != mixed_model_hash(fit.spec)
+
+
+def test_numbers_of_sources_stand_side_by_side(fit):
+    chosen = px.select_n_sources(fit.spec, fit.simulate(200), [1], n_init=0, n_folds=2)
+    report = fit.report(selection=chosen, show=False)
+    section = report.section("n_sources")
+    assert [row[0] for row in section.tables[0].rows] == ["1"]
+    assert section.numbers["choices"] == chosen.choices
+    assert "This fit has 2; BIC chooses 1." in section.words
+    agreed = "agree on 1" if chosen.agree else "the criteria disagree"
+    assert agreed in dict(report.letter.leaning)["Hidden"]
+    alone = fit.report(show=False)
+    assert "was given, not chosen" in alone.section("n_sources").lead
+    assert "given, not found" in dict(alone.letter.leaning)["Hidden"]
+    with pytest.raises(QueryError, match=r"what px\.select_n_sources returns"):
+        fit.report(selection=2, show=False)
 
 
 def test_where_nothing_is_hidden_no_view_is_claimed():

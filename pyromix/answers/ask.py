@@ -123,8 +123,8 @@ def effect(
     """
     spec, level = mixture_of(mixture).spec, level_of(level)
     per_source = flag("per_source", per_source)
-    treatment = _role(spec, "exposures", "treatment") if treatment is None else treatment
-    outcome = _role(spec, "outcomes", "outcome") if outcome is None else outcome
+    treatment = role_of(spec, "exposures", "treatment") if treatment is None else treatment
+    outcome = role_of(spec, "outcomes", "outcome") if outcome is None else outcome
     if not isinstance(mixture, Fit):
         bare = mixture_of(mixture)
         options |= {"contrast": contrast, "evidence": evidence, "per_source": per_source}
@@ -179,7 +179,7 @@ def _seen(
     )
 
 
-def _role(spec: MixtureSpec, role: str, argument: str) -> str:
+def role_of(spec: MixtureSpec, role: str, argument: str) -> str:
     """The one variable that carries a role."""
     vertices = dict(spec.roles).get(role, ())
     if len(vertices) != 1:

@@ -28,14 +28,16 @@ from pyromix.answers.ranges import Found, find_range, with_one_more
 from pyromix.answers.searched import Searched
 from pyromix.answers.wording import conditions, question, scenarios
 from pyromix.data.population import Population, population
-from pyromix.errors import QueryError, SpecError
+from pyromix.errors import QueryError, SpecError, StatesOnlyError
 from pyromix.estimate.starts import batch_of
 from pyromix.exact.elimination import log_evidence
 from pyromix.fitting.record import Fit
 from pyromix.identify.certificate import query_gradient
 from pyromix.identify.verdict import judge
 from pyromix.model.arguments import level_of, shown, whole
+from pyromix.model.mixed import MixedMixture
 from pyromix.model.mixture import BayesNetMixture
+from pyromix.model.only_states import A_FIT_OF_STATES
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState, check_seed
 from pyromix.model.spec import SOURCE, MixtureSpec
@@ -87,6 +89,11 @@ def bounds(
     check_seed(random_state)
     if isinstance(mixture, BayesNetMixture):
         mixture = population(mixture)
+    if isinstance(getattr(mixture, "mixture", mixture), MixedMixture):
+        raise StatesOnlyError(
+            f"bounds are those of probability tables, found a {type(mixture).__name__}, in which "
+            f"some variables are numbers; {A_FIT_OF_STATES}"
+        )
     if not isinstance(mixture, Fit | Population):
         raise SpecError(f"expected a fit, a mixture or a population, found {shown(mixture)}")
     spec = mixture.spec

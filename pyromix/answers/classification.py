@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -177,13 +178,24 @@ def membership(fit: Fit, data: Any, *, missing_values: Any = None) -> pd.DataFra
         DataError: a column is missing or a value is no state.
         QueryError: a source is called ``"assigned"``.
     """
-    states = fit.spec.source_states
+    return assigned(predict_proba(fit, read_rows(data, missing_values)), fit.spec.source_states)
+
+
+def assigned(frame: pd.DataFrame, states: Sequence[Hashable]) -> pd.DataFrame:
+    """Posteriors with the likeliest source of each row; None where a row has none.
+
+    Args:
+        frame: a column per source.
+        states: names of the sources.
+
+    Raises:
+        QueryError: one is called ``"assigned"``.
+    """
     if ASSIGNED in states:
         raise QueryError(
             f"expected sources of other names than {ASSIGNED!r}, which is that of a column of this "
             f"table, found {list(states)}; see predict_proba, which has no such column"
         )
-    frame = predict_proba(fit, read_rows(data, missing_values))
     shares = torch.from_numpy(frame.to_numpy(copy=True))
     known = ~shares.isnan().any(-1)
     places = likeliest(shares).tolist()

@@ -194,6 +194,41 @@ def difference_of(arms: tuple[Answer, Answer], headline: int, level: float) -> D
     )
 
 
+def difference_of_scenarios(answer: Answer) -> Difference:
+    """The second scenario of an answer minus the first.
+
+    Args:
+        answer: about one outcome, under a do with two scenarios.
+
+    Raises:
+        QueryError: it has another number of scenarios, or of outcomes.
+    """
+    spec, query = answer.spec, answer.query
+    if query.n_scenarios != 2 or len(query.outcomes) != 1:
+        raise QueryError(
+            f"{answer.title}: a difference is one of two scenarios of one outcome; ask with two "
+            'states of one treatment, do={"X": [from, to]}'
+        )
+    (outcome,) = query.outcomes
+    card, delta = spec.card(outcome), answer.delta
+
+    def targets(mixture: BayesNetMixture) -> Tensor:
+        cells = marginal(mixture, query)
+        return cells[..., 1, :] - cells[..., 0, :]
+
+    return Difference(
+        spec.name(outcome),
+        spec.states_of(outcome),
+        1 if card == 2 else -1,
+        answer.probs[..., 1, :] - answer.probs[..., 0, :],
+        answer.point[1] - answer.point[0],
+        delta and Delta(delta.gradients[card:] - delta.gradients[:card], delta.information),
+        targets,
+        answer.heard,
+        answer.level,
+    )
+
+
 def _less(one: Targets, other: Targets) -> Targets:
     def targets(mixture: BayesNetMixture) -> Tensor:
         return one(mixture) - other(mixture)

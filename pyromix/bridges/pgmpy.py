@@ -29,7 +29,7 @@ from pyromix.formats.structure import (
 )
 from pyromix.model.arguments import name_of, path_of
 from pyromix.model.kind import Kind
-from pyromix.model.mixed import MixedMixture
+from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.mixture import BayesNetMixture, Fitted, mixture_of
 from pyromix.model.raw_line import raw_line
 from pyromix.model.spec import MixtureSpec, sources_of
@@ -69,7 +69,7 @@ def structure_of(model: Any, n_sources: int | None = None) -> Structure:
     Args:
         model: a pgmpy DiscreteBayesianNetwork or DAG; a networkx.DiGraph, where the node attribute
             ``latent=True`` declares the source; a path to a network file or TOML spec; a
-            MixtureSpec; a BayesNetMixture.
+            MixtureSpec or MixedSpec; a mixture on one.
         n_sources: k where the caller knows it; with k = 1 an added source is not worth a word.
 
     Raises:
@@ -84,10 +84,12 @@ def structure_of(model: Any, n_sources: int | None = None) -> Structure:
         )
     if n_sources is not None:
         n_sources = sources_of(n_sources)
-    if isinstance(model, BayesNetMixture):
+    if isinstance(model, BayesNetMixture | MixedMixture):
         model = model.spec
     if isinstance(model, MixtureSpec):
         return Structure.of_spec(model)
+    if isinstance(model, MixedSpec):
+        return Structure.of_mixed(model)
     if isinstance(model, Structure):
         structure = model
     elif isinstance(model, str | os.PathLike):
@@ -98,6 +100,7 @@ def structure_of(model: Any, n_sources: int | None = None) -> Structure:
         raise SpecError(
             "expected a pgmpy DiscreteBayesianNetwork or DAG, a networkx.DiGraph, a path or a "
             f"MixtureSpec, found {type(model).__module__}.{type(model).__qualname__}"
+            + ("; its spec is one" if hasattr(model, "spec") else "")
         )
     announce(structure, n_sources)
     return structure

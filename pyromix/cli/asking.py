@@ -136,7 +136,10 @@ def simulate(
     result = loaded(fitted, source)
     if isinstance(result, MixedFit):
         if evidence:
-            raise QueryError("--evidence: rows of a fit with numbers are drawn under --do alone")
+            raise QueryError(
+                "--evidence: rows of a fit with numbers are drawn under --do alone; draw more, and "
+                "keep those that agree"
+            )
         done = mixed.settings(result.spec, do, "--do")
         frame = result.simulate(n_samples, done, include_latents, random_state)
         _write(frame, output, as_json=as_json, quiet=quiet)

@@ -61,7 +61,10 @@ def effect(
     fit = any_fit_at(fitted, source)
     if isinstance(fit, MixedFit):
         if among:
-            raise QueryError("--among: a fit with numbers has no effects among groups")
+            raise QueryError(
+                "--among: a fit with numbers has no effects among groups; pyromix fit DATA "
+                "--discretize COLUMN=quantile:4 -o fit.pyromix makes a fit of states, which has"
+            )
         asked = asked_mixed(fit, treatment, outcome, contrast, outcome_state, needed=True)
         given = settings(fit.spec, evidence, "--evidence")
         with working("asking the fit", quiet=quiet):

@@ -13,7 +13,19 @@ import pyromix as px
 from pyromix.api_mixed import MixedFit
 from pyromix.api_regression import RegressionFit
 from pyromix.cli.advice import commands
-from pyromix.cli.common import Json, Quiet, Source, numbers, writable
+from pyromix.cli.common import (
+    Decimal,
+    Encoding,
+    Json,
+    Na,
+    Quiet,
+    Sep,
+    Source,
+    Weight,
+    numbers,
+    table_of,
+    writable,
+)
 from pyromix.cli.mixed import asked_mixed
 from pyromix.cli.progress import working
 from pyromix.cli.questions import (
@@ -59,6 +71,17 @@ def report(
     graph: Annotated[
         bool, typer.Option("--graph", help="Also test the edges of the graph.")
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The table that was fitted: also cut its numbers elsewhere; - reads csv."
+        ),
+    ] = None,
+    sample_weight: Weight = None,
+    na: Na = None,
+    sep: Sep = "",
+    encoding: Encoding = "",
+    decimal: Decimal = "",
     source: Source = "U",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -71,20 +94,30 @@ def report(
 
     writable(output, PAGES)
     if (found := _regression(fitted)) is not None:
-        if treatment or outcome or contrast or outcome_state or selection:
+        if treatment or outcome or contrast or outcome_state or selection or graph or data:
             raise QueryError(
-                "--treatment, --outcome, --contrast, --outcome-state and --selection ask of fits "
-                f"without covariates; {fitted} has {list(found.depends_on)}"
+                "--treatment, --outcome, --contrast, --outcome-state, --selection, --graph and "
+                f"--data ask of fits without covariates; {fitted} has {list(found.depends_on)}"
             )
         _tell(found.report(output, show=False), output, as_json=as_json, quiet=quiet)
         return
     fit = any_fit_at(fitted, source)
     if isinstance(fit, MixedFit):
         if selection is not None:
-            raise QueryError("--selection: numbers of sources are compared for fits of states")
+            raise QueryError(
+                "--selection: a fit with numbers is reported alone; pyromix select DATA "
+                "--n-sources 1..3 compares numbers of sources"
+            )
+        if data is not None:
+            raise QueryError(
+                f"--data is for columns that were cut into states; {fitted} has numbers as they are"
+            )
         told = asked_mixed(fit, treatment, outcome, contrast, outcome_state)
         with working("looking at the fit", quiet=quiet):
-            _tell(fit.report(output, **told, show=False), output, as_json=as_json, quiet=quiet)
+            names = {name: told[name] for name in ("treatment", "outcome")}
+            tested = fit.graph_check(**names) if graph else None
+            made = fit.report(output, **told, graph=tested, show=False)
+            _tell(made, output, as_json=as_json, quiet=quiet)
         return
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
     candidates = None if selection is None else numbers(selection)
@@ -101,6 +134,8 @@ def report(
             selection=chosen,
             graph=tested,
             sensitivity=sensitivity,
+            data=None if data is None else table_of(data, na, sep, encoding, decimal),
+            sample_weight=sample_weight,
             show=False,
             advice=commands(fit.spec),
         )

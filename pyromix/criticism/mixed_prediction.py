@@ -1,33 +1,41 @@
-"""A fit with numbers against a table: each column for itself, and every two together.
+"""A fit with numbers against a table: columns, every two together, and residuals given parents.
 
 Rows drawn from the fit stand for its law. A column of numbers is compared by the largest distance
 of distribution functions (Kolmogorov and Smirnov), states by their shares, two columns by the
-correlation of their normal scores. A fit has seen its table, so p-values lean to its side: what is
-said to contradict does, what is not may.
+correlation of their normal scores. Quantile residuals of a column given its parents must be normal
+and go with no bend of a parent: there a mean shows that is no line. A fit has seen its table, so
+p-values of columns and pairs lean to its side: what is said to contradict does, what is not may.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.answers.mixed.simulate import drawn
+from pyromix.criticism.mixed_discrepancy import (
+    MEAN,
+    SHAPE,
+    ColumnCheck,
+    DependenceCheck,
+    MixedPredictiveCheck,
+    ResidualCheck,
+)
+from pyromix.criticism.mixed_residuals import association, quantile_residuals
 from pyromix.data.records import Records
 from pyromix.fitting.mixed.intake import rows_of
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.product.rank import holm
-from pyromix.model.arguments import level_of
-from pyromix.model.printed import Printed, as_html, as_text
+from pyromix.model.arguments import flag, level_of
+from pyromix.model.only_states import without
 from pyromix.model.randomness import RandomState, torch_generator
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 DRAWN = 4
 """Rows drawn from the fit per row of the table: they add an eighth to the noise."""
@@ -35,119 +43,11 @@ DRAWN = 4
 LEAST_DRAWN, MOST_DRAWN = 20_000, 400_000
 """Rows drawn at least, and at most."""
 
-PRINTED = 5
-"""Lines of each kind that are printed."""
+MOST_SCORES = 2**22
+"""Rows times free coordinates up to which it is looked at what the estimate takes up: seconds."""
 
 
-@dataclass(frozen=True)
-class ColumnCheck:
-    """One column against the table.
-
-    Attributes:
-        name: of the variable.
-        at: where the two laws differ most: a number in the units of the table, or a state.
-        observed: share of the rows at or below this number, or in this state.
-        expected: the same of the fit.
-        distance: ``|observed - expected|``: of a number the Kolmogorov-Smirnov distance.
-        p_value: of the distance, were the fit's law not learned from this table.
-        adjusted: after Holm's correction over all columns.
-    """
-
-    name: str
-    at: object
-    observed: float
-    expected: float
-    distance: float
-    p_value: float
-    adjusted: float = 1.0
-
-    def __str__(self) -> str:
-        """One line."""
-        number = isinstance(self.at, float)
-        what = f"at or below {self.at:.4g}" if number else f"in state {self.at!r}"
-        return (
-            f"{self.name}: p = {self.adjusted:.2g}; {self.observed:.3f} of the rows {what}, "
-            f"{self.expected:.3f} expected"
-        )
-
-
-@dataclass(frozen=True)
-class DependenceCheck:
-    """Two columns together against the table.
-
-    Attributes:
-        names: of the variables.
-        observed: correlation of their normal scores in the table.
-        expected: the same of the fit.
-        p_value: of the difference, were the fit's law not learned from this table.
-        adjusted: after Holm's correction over all pairs.
-    """
-
-    names: tuple[str, str]
-    observed: float
-    expected: float
-    p_value: float
-    adjusted: float = 1.0
-
-    def __str__(self) -> str:
-        """One line."""
-        return (
-            f"{', '.join(self.names)}: p = {self.adjusted:.2g}; correlation of normal scores "
-            f"{self.observed:+.3f}, {self.expected:+.3f} expected"
-        )
-
-
-@dataclass(frozen=True)
-class MixedPredictiveCheck:
-    """What of a table a fit with numbers does not reproduce.
-
-    Attributes:
-        columns: each for itself, the worst first.
-        pairs: every two together, the worst first.
-        level: of each of the two families of tests.
-        notes: what limits the comparison.
-    """
-
-    columns: tuple[ColumnCheck, ...]
-    pairs: tuple[DependenceCheck, ...]
-    level: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def fits(self) -> bool:
-        """Whether no column and no pair contradicts the fit at the level."""
-        return not self.contradictions
-
-    @property
-    def contradictions(self) -> tuple[ColumnCheck | DependenceCheck, ...]:
-        """Columns and pairs whose adjusted p-value lies below the level."""
-        found: Sequence[ColumnCheck | DependenceCheck] = (*self.columns, *self.pairs)
-        return tuple(c for c in found if c.adjusted < self.level)
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per column of the table, the worst first, and a column per number."""
-        from pyromix.data.frames import to_pandas
-
-        names = ("name", "at", "observed", "expected", "distance", "p_value", "adjusted")
-        return to_pandas({n: [getattr(c, n) for c in self.columns] for n in names})
-
-    def _printed(self) -> Printed:
-        lines: list[str] = []
-        families: tuple[tuple[str, Sequence[Any]], ...] = (
-            (f"{len(self.columns)} columns", self.columns),
-            (f"{len(self.pairs)} pairs of columns", self.pairs),
-        )
-        for what, found in families:
-            bad = [c for c in found if c.adjusted < self.level]
-            verdict = f"{len(bad)} contradict the fit" if bad else "none contradicts the fit"
-            lines.append(f"{what}: {verdict} at level {self.level:g}" if found else what)
-            lines += [f"  {c}" for c in (bad[:PRINTED] or found[:1])]
-        return Printed(lines[0], lines=(*lines[1:], *self.notes))
-
-    __str__ = __repr__ = as_text
-    _repr_html_ = as_html
-
-
+@without(weights_are="give weights that sum to the rows they stand for")
 def predictive_check(
     fit: MixedRecord,
     data: Any = None,
@@ -155,9 +55,13 @@ def predictive_check(
     sample_weight: Any = None,
     missing_values: Any = None,
     level: float = 0.05,
+    residuals: bool = True,
     random_state: RandomState = 0,
 ) -> MixedPredictiveCheck:
-    """Compare rows drawn from the fit with a table, column by column and pair by pair.
+    """Compare a table with the fit: rows drawn from it, and residuals given the parents.
+
+    Each column for itself, every two together, and quantile residuals of each column of numbers,
+    whose law must be normal and which must go with no square, cube or product of numeric parents.
 
     Args:
         fit: to a table with numbers.
@@ -165,7 +69,8 @@ def predictive_check(
         sample_weight: column name of ``data`` or one weight per row.
         missing_values: as in ``fit``.
         level: of each family of tests.
-        random_state: of the rows drawn.
+        residuals: whether to look at these, which takes about as long as an interval.
+        random_state: of the rows drawn, and of the places of counts and zeros.
 
     Raises:
         DataError: the fit holds no table, or the data do not fit.
@@ -176,17 +81,30 @@ def predictive_check(
     )[0]  # fmt: skip
     records = records.weighted(records.weights)
     n = min(max(DRAWN * records.n_rows, LEAST_DRAWN), MOST_DRAWN)
-    drawing, _ = drawn(fit.mixture, n, {}, torch_generator(random_state))
+    generator = torch_generator(random_state)
+    drawing, _ = drawn(fit.mixture, n, {}, generator)
     columns = _adjusted([_column(fit, records, v, own) for v, own in enumerate(drawing)])
     pairs = _adjusted(list(_pairs(fit, records, drawing)))
+    every: list[ResidualCheck] = []
+    if flag("residuals", residuals):
+        every = list(_residuals(fit, records, generator, fitted=data is None))
+    # Two families: a law that is hardly tested against must not cost a mean its power.
+    own = (_adjusted([c for c in every if c.kind == kind]) for kind in (SHAPE, MEAN))
+    worst_first = sorted(itertools.chain(*own), key=lambda c: (c.adjusted, c.p_value))
     gaps = int(records.missing().sum())
-    notes = ()
+    notes = []
     if gaps:
-        notes = (
+        notes.append(
             f"{gaps:,} cells are missing and were left out: which these are may make a difference "
-            "of its own",
+            "of its own"
         )
-    return MixedPredictiveCheck(tuple(columns), tuple(pairs), level, notes)
+    if every and data is None and records.n_rows * fit.n_parameters > MOST_SCORES:
+        notes.append(
+            "the table is too large to look at what the estimate takes up of residuals, so their "
+            "means find less than they could"
+        )
+    found = (tuple(columns), tuple(pairs), tuple(worst_first))
+    return MixedPredictiveCheck(*found, level, tuple(notes))
 
 
 def _column(fit: MixedRecord, records: Records, v: int, own: Tensor) -> ColumnCheck:
@@ -276,6 +194,41 @@ def _pairs(
             spread = math.hypot(error, other)
             z = (seen - expected) / spread if spread > 0 else 0.0
             yield DependenceCheck((spec.name(w), spec.name(v)), seen, expected, _two_sided(z))
+
+
+def _residuals(
+    fit: MixedRecord, records: Records, generator: torch.Generator, *, fitted: bool
+) -> Iterator[ResidualCheck]:
+    """Law and bends of the residuals of every column of numbers."""
+    spec, taken = fit.spec, None
+    lines = any(spec.kind(p).numeric for v in spec.numeric for p in spec.parents[v])
+    if fitted and lines and records.n_rows * fit.n_parameters <= MOST_SCORES:
+        taken = fit.scores @ fit.information.inverse_curvature
+    for v in spec.numeric:
+        place = torch.rand(records.n_rows, generator=generator, dtype=torch.float64)
+        place = place.to(records.device)
+        with torch.no_grad():
+            found = quantile_residuals(fit.mixture, records, v, place)
+        weights = records.weights[found.usable]
+        if len(weights) < 2:
+            continue
+        name = spec.name(v)
+        parents = tuple(spec.name(p) for p in spec.parents[v] if spec.kind(p).numeric)
+        far = _from_uniform(found.uniform[found.usable], weights)
+        p = kolmogorov(float(weights.sum()), far)
+        yield ResidualCheck(name, parents, SHAPE, far, "", math.nan, p)
+        if (own := association(fit.mixture, records, v, place, taken)) is not None:
+            yield ResidualCheck(
+                name, parents, MEAN, own.statistic, own.worst, own.correlation, own.p_value
+            )
+
+
+def _from_uniform(values: Float[Tensor, " m"], weights: Float[Tensor, " m"]) -> float:
+    """Largest distance of a distribution function from that of the uniform law."""
+    values, order = values.sort()
+    rising = weights[order].cumsum(0) / weights.sum()
+    below = torch.cat([torch.zeros_like(rising[:1]), rising[:-1]])
+    return float(torch.maximum(rising - values, values - below).max())
 
 
 def _scores(values: Float[Tensor, " m"], law: Float[Tensor, " s"]) -> Float[Tensor, " m"]:

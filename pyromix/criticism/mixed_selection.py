@@ -88,7 +88,8 @@ def select_mixed(
         scores.append(torch.cat(held))
     weights = torch.cat([part[part > 0] for part in mine])
     means, errors = (t.tolist() for t in compared(torch.stack(scores), weights))
-    checks = [predictive_check(fit, level=level, random_state=generator) for fit in fits]
+    told = {"level": level, "residuals": False, "random_state": generator}
+    checks = [predictive_check(fit, **told) for fit in fits]
     candidates = tuple(
         _candidate(*row, ranks) for row in zip(fits, checks, means, errors, strict=True)
     )

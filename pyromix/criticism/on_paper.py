@@ -67,7 +67,8 @@ def _numbers(
     kinds: Mapping[str, str] | None,
 ) -> frozenset[str]:
     """Names of the variables that are declared to be numbers."""
-    declared = kinds_of(kinds)
+    kept = {name: kind for name, kind in structure.kinds.items() if name not in states}
+    declared = {**kept, **kinds_of(kinds)}
     for name, kind in declared.items():
         if name not in structure.variables:
             raise QueryError(

@@ -1,15 +1,16 @@
 """The same question under other assumptions that one could have made.
 
-k is a choice, every view of U is an assumption (that it is independent of the others given U), and
-a likelihood may have several optima. What moves the answer is what it leans on.
+k is a choice, every view of U is an assumption (that it is independent of the others given U), a
+likelihood may have several optima, and numbers could have been cut into other states. What moves
+the answer is what it leans on.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -17,10 +18,20 @@ from pyromix.answers import ask
 from pyromix.answers.answer import Answer
 from pyromix.answers.do import query
 from pyromix.answers.wording import question
+from pyromix.criticism.other_cuts import Recut, cut_variables, recut
+from pyromix.criticism.variations import (
+    CUTS,
+    FIT,
+    N_SOURCES,
+    OPTIMUM,
+    VIEW,
+    Sensitivity,
+    Variation,
+)
 from pyromix.data.counts import Counts
-from pyromix.errors import PyromixError, PyromixWarning, QueryError
+from pyromix.errors import PyromixError, PyromixWarning
 from pyromix.estimate.em import climb_replicates, random_starts
-from pyromix.estimate.pooled_prior import POOLED
+from pyromix.estimate.pooled_prior import POOLED, choice_of
 from pyromix.estimate.result import SAME_OPTIMUM
 from pyromix.estimate.starts import batch_of, inside
 from pyromix.fitting.engine import fit as fit_model
@@ -29,18 +40,11 @@ from pyromix.identify.graphical import graph_facts
 from pyromix.identify.verdict import judge
 from pyromix.model.arguments import real, whole
 from pyromix.model.match import match_sources
-from pyromix.model.printed import Grid, Printed, as_html, as_text
 from pyromix.model.prior import Prior
 from pyromix.model.query import Certainty, DoQuery
 from pyromix.model.randomness import RandomState, check_seed, torch_generator
 from pyromix.model.spec import SOURCE, MixtureSpec
 from pyromix.model.ties import ordered
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-FIT, N_SOURCES, VIEW, OPTIMUM = "fit", "n_sources", "view", "optimum"
-"""Kinds of variations."""
 
 WITHIN_NATS = 2.0
 """Nats below the best up to which an optimum fits as well: a likelihood ratio of 7."""
@@ -57,97 +61,6 @@ MAX_START_WORK = 2**22
 MAX_INHERITED_CELLS = 2**10
 """Cells of a CPT within a source, up to which parents of a vertex left out go to its child."""
 
-CELLS = 6
-"""Columns of the printed table."""
-
-
-@dataclass(frozen=True, eq=False)
-class Variation:
-    """One other assumption, and what follows.
-
-    Attributes:
-        kind: ``"fit"`` (as it was), ``"n_sources"``, ``"view"`` or ``"optimum"``.
-        words: what differs.
-        found: the answer; None where there is none.
-        note: why there is none, or what to think of it; perhaps empty.
-        identified: False where the question is not identified under this assumption.
-        dropped: names of the variables left out; of kind ``"view"`` alone.
-    """
-
-    kind: str
-    words: str
-    found: Answer | None
-    note: str = ""
-    identified: bool = True
-    dropped: tuple[str, ...] = ()
-
-    @property
-    def answer(self) -> Answer:
-        """The answer.
-
-        Raises:
-            QueryError: there is none.
-        """
-        if self.found is None:
-            raise QueryError(f"{self.words}: no answer, {self.note}")
-        return self.found
-
-
-@dataclass(frozen=True, eq=False)
-class Sensitivity:
-    """Answers to one question, side by side.
-
-    Attributes:
-        title: the question.
-        variations: the fit itself first.
-    """
-
-    title: str
-    variations: tuple[Variation, ...]
-
-    @property
-    def largest_change(self) -> float:
-        """Largest change of any cell, over all variations that have an answer."""
-        first = self.variations[0].answer.values
-        changes = [abs(v.answer.values - first).max() for v in self.variations if v.found]
-        return float(max(changes))
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per variation: ``kind``, ``words``, one column per cell, ``note``."""
-        from pyromix.data.frames import to_pandas
-
-        header = self._header()
-        columns: dict[str, Any] = {
-            "kind": [v.kind for v in self.variations],
-            "words": [v.words for v in self.variations],
-        }
-        for i, name in enumerate(header):
-            columns[name] = [
-                float(v.answer.values.flat[i]) if v.found else float("nan") for v in self.variations
-            ]
-        columns["note"] = [v.note for v in self.variations]
-        return to_pandas(columns)
-
-    def _printed(self) -> Printed:
-        """Return the question, and a table with one line per variation."""
-        header = self._header()[:CELLS]
-        rows = []
-        for v in self.variations:
-            cells = [f"{p:.4f}" for p in v.answer.values.flat] if v.found else ["-"] * len(header)
-            rows.append([v.words, *cells[: len(header)]])
-        notes = tuple(f"{v.words}: {v.note}" for v in self.variations if v.note)
-        return Printed(f"Sensitivity of {self.title}", (Grid(["", *header], rows),), notes)
-
-    __str__ = __repr__ = as_text
-    _repr_html_ = as_html
-
-    def _header(self) -> list[str]:
-        frame = self.variations[0].answer.to_frame()
-        names = [c for c in frame.columns if c not in ("probability", "low", "high")]
-        return [
-            ", ".join(str(cell) for cell in row) for row in frame[names].itertuples(index=False)
-        ]
-
 
 def sensitivity(
     fit: Fit,
@@ -157,12 +70,19 @@ def sensitivity(
     *,
     n_starts: int = 20,
     within: float = WITHIN_NATS,
+    data: Any = None,
+    sample_weight: Any = None,
+    missing_values: Any = None,
     random_state: RandomState = 0,
 ) -> Sensitivity:
     """Ask the same question under other assumptions that one could have made.
 
     With one source less and one more, without each of the views of U (as far as it can be left
-    out), and at other optima that fit as well.
+    out), and at other optima that fit as well. Where columns of numbers were cut into states, and
+    the table of numbers is given, also with each of them cut elsewhere: a quarter of the rows
+    between two cut points lower, as much higher, and into one state less and one more; k, graph
+    and the kind of prior stay, EM goes on from the sources of the fit, and states in the question
+    are those of the same place.
 
     Args:
         fit: to a table.
@@ -171,11 +91,15 @@ def sensitivity(
         evidence: as in ``query``.
         n_starts: random starts that look for other optima.
         within: nats of the best up to which an optimum counts as fitting as well.
+        data: the table that was fitted, with its numbers, which a fit of states does not hold.
+        sample_weight: as in the fit.
+        missing_values: as in the fit.
         random_state: of the starts and of the refits.
 
     Raises:
-        QueryError: a name, state or option is unknown.
-        DataError: the fit holds no table.
+        QueryError: a name, state or option is unknown, or there is ``data`` and no column of it was
+            cut into states.
+        DataError: the fit holds no table, or ``data`` is another one or holds states.
     """
     n_starts = whole("n_starts", n_starts, 0, MAX_STARTS, advice="a few dozen will do")
     within = real("within", within, 0.0, ends=True, advice="nats below the best")
@@ -187,12 +111,42 @@ def sensitivity(
     with warnings.catch_warnings():
         # Fits with too many or too few sources have much to say; here only their answers count.
         warnings.simplefilter("ignore", PyromixWarning)
+        # Another table is refused before the work.
+        others = [] if data is None else list(recut(fit, data, sample_weight, missing_values))
         own = ask.query(fit, *question_, require="none")
         found = [Variation(FIT, f"as fitted, n_sources={spec.n_sources}", own)]
         found += _other_numbers(fit, counts, asked, question_, generator)
         found += _without_views(fit, counts, asked, question_, generator)
         found += _other_optima(fit, counts, own, question_, n_starts, within, generator)
-    return Sensitivity(question(spec, asked), tuple(found))
+        found += [_cut_elsewhere(fit, other, question_, generator) for other in others]
+    notes = () if data is not None else _uncut(spec)
+    return Sensitivity(question(spec, asked), tuple(found), notes)
+
+
+def _cut_elsewhere(
+    fit: Fit, other: Recut, question_: tuple, generator: torch.Generator
+) -> Variation:
+    """Fit a column in other states and ask."""
+    try:
+        asked = other.asked(question_)
+        # Another choice of the prior would be another assumption.
+        prior = choice_of(fit.chosen_prior.choice) or _prior_of(fit)
+        found = other.fitted(fit, prior, generator)
+        return _answered(CUTS, other.words, found, asked, [])
+    except PyromixError as error:
+        return Variation(CUTS, other.words, None, str(error))
+
+
+def _uncut(spec: MixtureSpec) -> tuple[str, ...]:
+    """Say that cut points were not varied, where there are some."""
+    names = cut_variables(spec)
+    if not names:
+        return ()
+    was = "was" if len(names) == 1 else "were"
+    return (
+        f"where {', '.join(names)} {was} cut was not varied: a fit of states does not hold the "
+        "numbers; data= takes the table that does",
+    )
 
 
 def _other_numbers(
@@ -299,12 +253,17 @@ def _refitted(
         n = len(other.climb.log_likelihoods)
         if n > 1 and spec.n_sources > 1 and other.climb.n_best == 1:
             notes.append(_found_once(n))
-        answer = ask.query(other, *question_, require="weak")
-        if answer.certainty is Certainty.WEAK:
-            notes.append("weak: the graph would do, this table does not show it")
-        return Variation(kind, words, answer, "; ".join(notes))
+        return _answered(kind, words, other, question_, notes)
     except PyromixError as error:
         return Variation(kind, words, None, str(error))
+
+
+def _answered(kind: str, words: str, fit: Fit, question_: tuple, notes: list[str]) -> Variation:
+    """What a fit under another assumption answers."""
+    answer = ask.query(fit, *question_, require="weak")
+    if answer.certainty is Certainty.WEAK:
+        notes = [*notes, "weak: the graph would do, this table does not show it"]
+    return Variation(kind, words, answer, "; ".join(notes))
 
 
 def _found_once(n_starts: int) -> str:

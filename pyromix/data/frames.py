@@ -85,7 +85,8 @@ def check_schema(schema: Any, table: RawTable | RelationTable) -> None:
         DataError: it does, or the schema is none.
     """
     if not isinstance(schema, Schema):
-        raise DataError(f"expected a Schema or a MixtureSpec, found {shown(schema)}")
+        binned = "; its binned is one" if hasattr(schema, "binned") else ""
+        raise DataError(f"expected a Schema or a MixtureSpec, found {shown(schema)}{binned}")
     check_columns(table, schema.variables)
     if isinstance(schema, MixtureSpec) and schema.source in table.columns:
         raise DataError(

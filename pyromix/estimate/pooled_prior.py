@@ -147,6 +147,26 @@ def shrink(
     return Shrunk(result, prior, choice, tuple((str(c), s) for c, s in scores.items()))
 
 
+def shrunk_as(table: IndexedRows, found: EMResult, choice: Shrinkage) -> Shrunk:
+    """Shrink an estimate of maximum likelihood in a way that is known.
+
+    Args:
+        table: the table with its index.
+        found: the estimate.
+        choice: one of the candidates; what a pooled one draws to, and how much, is learned here.
+    """
+    start = inside(found.mixture)
+    if choice == NONE:
+        return Shrunk(found, PseudoCounts.of(start.spec, None, start.device), choice, ())
+    result, prior = _fitted(table, start, choice, max_iter=2000, tol=1e-9)
+    return Shrunk(result, prior, choice, ())
+
+
+def choice_of(name: str) -> Shrinkage | None:
+    """The candidate of a name; None where none has it."""
+    return next((choice for choice in CHOICES if str(choice) == name), None)
+
+
 def pooled_prior(
     counts: WeightedRows, mixture: BayesNetMixture, strength: float = 1.0
 ) -> PseudoCounts:

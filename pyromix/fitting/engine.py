@@ -207,7 +207,7 @@ def _fitted(
         chosen,
         counts,
         course,
-        ChosenPrior(learned, f"chosen: {name}", held_out),
+        ChosenPrior(learned, f"chosen: {name}", held_out, name),
         notes=(*notes, *result.notes),
         moments=stage,
         climb=Climb.of(result),

@@ -185,6 +185,8 @@ def without_edges(
             known = fractional(table, name)
         if name != weight and not known:
             reason = _no_variable(table, name, weighted=sample_weight is not None)
+            if reason and numbers is None and fractional(table, name):
+                reason += "; bin it (pandas.cut) to keep it"
             if reason:
                 reasons[name] = reason
     names = tuple(name for name in table.columns if name != weight and name not in reasons)

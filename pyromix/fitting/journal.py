@@ -84,11 +84,13 @@ class ChosenPrior:
         words: the prior for people; ``"none"`` for maximum likelihood.
         held_out: where held-out rows chose it, each candidate with their mean log-likelihood, in
             nats per row.
+        choice: name of the candidate that was chosen; empty where none was.
     """
 
     counts: PseudoCounts
     words: str
     held_out: tuple[tuple[str, float], ...] = ()
+    choice: str = ""
 
     @property
     def was_chosen(self) -> bool:

@@ -284,7 +284,7 @@ def _varied(
             result,
             counts,
             Course("refine", ("svi",)),
-            ChosenPrior(prior, fit.chosen_prior.words),
+            ChosenPrior(prior, fit.chosen_prior.words, choice=fit.chosen_prior.choice),
             notes=notes,
             moments=fit.moments,
         )

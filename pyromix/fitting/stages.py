@@ -31,7 +31,11 @@ def stages_to_json(fit: Fit) -> dict[str, Any]:
     return {
         "course": asdict(fit.course),
         "climb": asdict(fit.climb),
-        "prior": {"words": fit.chosen_prior.words, "held_out": fit.chosen_prior.held_out},
+        "prior": {
+            "words": fit.chosen_prior.words,
+            "held_out": fit.chosen_prior.held_out,
+            "choice": fit.chosen_prior.choice,
+        },
         "moments": None if fit.moments is None else _stage_to_json(fit.moments),
         "draws": None
         if drawn is None

@@ -11,6 +11,8 @@ import networkx as nx
 import numpy as np
 
 from pyromix.errors import AddedSourceWarning, DataRepairWarning, SpecError, warn
+from pyromix.model.kind import Kind
+from pyromix.model.mixed import MixedSpec
 from pyromix.model.spec import MixtureSpec, near_matches
 
 LATENTS = "latents"
@@ -39,6 +41,7 @@ class Structure:
         added_source: whether U was not in the model and points at every variable.
         coarse: names of the variables whose states are bins of a number.
         real: whether the model is one of numbers alone, whatever the cells look like.
+        kinds: of the variables, where the model says them; numbers have no states.
 
     Raises:
         SpecError: a name is no string, unknown or used twice, or the graph has a cycle.
@@ -55,6 +58,7 @@ class Structure:
     added_source: bool = False
     coarse: frozenset[str] = frozenset()
     real: bool = False
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_known("states", self.states)
@@ -162,6 +166,14 @@ class Structure:
             roles={role: tuple(spec.variables[v] for v in vs) for role, vs in spec.roles},
             coarse=frozenset(spec.variables[v] for v in spec.coarse),
         )
+
+    @staticmethod
+    def of_mixed(spec: MixedSpec) -> Structure:
+        """Return the structure of a spec with numbers, which have kinds and no states."""
+        found = Structure.of_spec(spec.binned)
+        kinds = dict(zip(spec.variables, spec.kinds, strict=True))
+        states = {name: own for name, own in found.states.items() if not kinds[name].numeric}
+        return replace(found, states=states, coarse=frozenset(), kinds=kinds)
 
 
 def build_structure(

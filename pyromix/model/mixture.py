@@ -280,7 +280,8 @@ def mixture_of(given: BayesNetMixture | Fitted) -> BayesNetMixture:
     if isinstance(getattr(given, "mixture", given), MixedMixture):
         raise SpecError(
             f"expected tables of states, found a {type(given).__name__}, in which some variables "
-            "are numbers; ask the fit itself: fit.query(...), fit.effect(...), fit.simulate(...)"
+            "are numbers; ask the fit itself (fit.query, fit.effect, fit.simulate), keep it by "
+            "fit.save(path), or make a fit of states by discretize= of px.fit"
         )
     if not isinstance(given, Fitted) or not isinstance(given.mixture, BayesNetMixture):
         raise SpecError(f"expected a mixture or a fit, found a {type(given).__name__}")

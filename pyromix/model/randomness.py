@@ -93,7 +93,8 @@ def random_mixture(
         SpecError: the separation cannot be had with k sources.
     """
     if not isinstance(spec, MixtureSpec):
-        raise SpecError(f"expected a MixtureSpec, found {shown(spec)}")
+        binned = "; its binned is one" if hasattr(spec, "binned") else ""
+        raise SpecError(f"expected a MixtureSpec, found {shown(spec)}{binned}")
     k = spec.n_sources
     batch_shape = tuple(
         whole("lengths in batch_shape", length, 0, error=SpecError)

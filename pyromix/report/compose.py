@@ -57,6 +57,9 @@ def make_report(
     selection: Selection | None = None,
     graph: GraphCheck | None = None,
     sensitivity: bool = True,
+    data: Any = None,
+    sample_weight: Any = None,
+    missing_values: Any = None,
     show: bool | None = None,
     advice: Advice = PYTHON,
 ) -> Report:
@@ -72,6 +75,10 @@ def make_report(
         selection: of ``px.select_n_sources``, for the table over k.
         graph: of ``fit.graph_check``, for a section on the edges that the table asks for.
         sensitivity: also fit what ``sensitivity`` varies, a few times the work of the fit.
+        data: as in ``sensitivity``: the table that was fitted, with its numbers, where columns were
+            cut into states; the effect is then told for other cut points, too.
+        sample_weight: as in the fit.
+        missing_values: as in the fit.
         show: whether the text is printed; by default where no path is given.
         advice: how to go on, in the words of the door that was used.
 
@@ -80,7 +87,8 @@ def make_report(
         ``.summary()``.
 
     Raises:
-        QueryError: a name or state is unknown.
+        QueryError: a name or state is unknown, or ``data`` comes without an effect to vary.
+        DataError: ``data`` is another table, or holds states.
         FileError: another ending, or the path cannot be written to.
     """
     if path is not None:
@@ -95,10 +103,18 @@ def make_report(
     if graph is not None and not isinstance(graph, GraphCheck):
         raise QueryError(f"graph must be what fit.graph_check returns, found {shown(graph)}")
     question = find_question(fit, treatment, outcome, contrast, outcome_state)
+    cut_from = {"data": data, "sample_weight": sample_weight, "missing_values": missing_values}
+    if data is not None and (question is None or not sensitivity or fit.table is None):
+        raise QueryError(
+            "data is for the effect under other cut points, which needs a treatment, an outcome, "
+            "sensitivity=True, and a fit that holds its table; leave data out"
+        )
     with warnings.catch_warnings(record=True) as caught:
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
         warnings.simplefilter("always", PyromixWarning)
-        subject = look_at(fit, question, selection, graph, vary=sensitivity, advice=advice)
+        subject = look_at(
+            fit, question, selection, graph, vary=sensitivity, advice=advice, cut_from=cut_from
+        )
     said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
     subject = replace(subject, notes=tuple(dict.fromkeys(said)))
     with warnings.catch_warnings():

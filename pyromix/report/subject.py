@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pyromix.answers.bounds import Bounds
 from pyromix.answers.heard import hear
@@ -11,7 +13,8 @@ from pyromix.criticism.checking import IdentifiabilityReport, report_on
 from pyromix.criticism.discrepancy import PredictiveCheck
 from pyromix.criticism.graph.result import GraphCheck
 from pyromix.criticism.prediction import predictive_check
-from pyromix.criticism.sensitivity import Sensitivity, sensitivity
+from pyromix.criticism.sensitivity import sensitivity
+from pyromix.criticism.variations import Sensitivity
 from pyromix.errors import QueryError
 from pyromix.fitting.record import Fit
 from pyromix.identify.stage import MomentStage
@@ -66,6 +69,7 @@ def look_at(
     *,
     vary: bool,
     advice: Advice = PYTHON,
+    cut_from: Mapping[str, Any] | None = None,
 ) -> Subject:
     """Work out what the sections of a report tell.
 
@@ -76,6 +80,8 @@ def look_at(
         graph: of its edges.
         vary: whether the fit is varied.
         advice: of the door.
+        cut_from: the table of numbers that columns were cut in, and how it was read: arguments of
+            ``sensitivity``.
     """
     try:
         stage = find_stage(fit)
@@ -86,7 +92,8 @@ def look_at(
     varied, no_table = None, fit.table is None
     if question is not None and vary and not no_table:
         # Both arms of the effect are two scenarios of one question.
-        varied = sensitivity(fit, question.outcome, {question.treatment: list(question.contrast)})
+        arms = {question.treatment: list(question.contrast)}
+        varied = sensitivity(fit, question.outcome, arms, **(cut_from or {}))
     effects = None if question is None else find_effects(fit, question)
     identified = report_on(
         fit.spec,

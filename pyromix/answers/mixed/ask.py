@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyromix.answers.ask import role_of
 from pyromix.answers.mixed import do as plain
 from pyromix.answers.mixed import dose, effect
 from pyromix.answers.mixed.answer import MixedAnswer, NumericAnswer, is_numeric
@@ -25,6 +26,7 @@ from pyromix.errors import UnsupportedRowsWarning, warn
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.arguments import flag, level_of
 from pyromix.model.mixed import MixedMixture
+from pyromix.model.only_states import A_FIT_OF_STATES, without
 from pyromix.model.query import Certainty
 from pyromix.model.randomness import RandomState
 
@@ -38,6 +40,7 @@ SHAPE = "only the shape of the noise determines it, and an interval would lean o
 """Why an answer by shape has no interval."""
 
 
+@without(variables="it answers for one variable at a time: variable='Y'")
 def query(
     fit: MixedRecord,
     variable: str,
@@ -100,10 +103,11 @@ def query(
     )
 
 
+@without(among=f"effects among groups are sums over tables: {A_FIT_OF_STATES}")
 def effect_of(
     fit: MixedRecord,
-    treatment: str,
-    outcome: str,
+    treatment: str | None = None,
+    outcome: str | None = None,
     *,
     contrast: Sequence[Any] | None = None,
     evidence: Mapping[str, Any] | None = None,
@@ -118,8 +122,9 @@ def effect_of(
 
     Args:
         fit: of a table with numbers.
-        treatment: the variable seen or set.
-        outcome: the variable looked at: means of a number, probabilities of states.
+        treatment: the variable seen or set; by default the model's one exposure.
+        outcome: the variable looked at, by default the model's one outcome: means of a number,
+            probabilities of states.
         contrast: ``(from, to)``: numbers in the units of the treatment, or states; a treatment with
             two states goes from the first to the second unless told.
         evidence: conditions of every arm.
@@ -137,6 +142,9 @@ def effect_of(
         PositivityError: an arm conditions on something impossible.
     """
     level, interval = level_of(level), _wanted(interval)
+    roles = fit.spec.binned
+    treatment = role_of(roles, "exposures", "treatment") if treatment is None else treatment
+    outcome = role_of(roles, "outcomes", "outcome") if outcome is None else outcome
     x, _ = effect.roles_of(fit.spec, treatment, outcome, evidence)
     pair = effect.contrast_of(fit.spec, x, contrast)
     given = Question.from_names(fit.spec, outcome, None, evidence)

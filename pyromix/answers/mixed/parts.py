@@ -1,7 +1,8 @@
 """Laws of a number, many side by side, in the units of the user.
 
 Each class is one family with a law per component; a mixture of them is the law of an outcome. Axes
-of numbers that are asked about stand before the axis of components.
+of numbers that are asked about stand before the axis of components, and go with those that laws
+have before it: ``(m,)`` numbers and ``(m, k)`` laws make ``(m, k)`` values.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ class Parts(Protocol):
     """Laws of one number, ``c`` of them."""
 
     @property
-    def mean(self) -> Float[Tensor, " c"]:
+    def mean(self) -> Float[Tensor, "*c"]:
         """Expectations."""
         ...
 
     @property
-    def variance(self) -> Float[Tensor, " c"]:
+    def variance(self) -> Float[Tensor, "*c"]:
         """Variances."""
         ...
 
     @property
-    def zero(self) -> Float[Tensor, " c"] | None:
+    def zero(self) -> Float[Tensor, "*c"] | None:
         """Probability of exactly zero, where the number has a density elsewhere; None for none."""
         ...
 
@@ -54,18 +55,18 @@ class Parts(Protocol):
         ...
 
     @property
-    def start(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    def start(self) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
         """Centres and spreads, from which a search for quantiles may set out.
 
         Of the logarithm where the number is positive with a density.
         """
         ...
 
-    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Probability of numbers up to and including some."""
         ...
 
-    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Density, that above zero where zero has a probability; of whole numbers probability."""
         ...
 
@@ -79,32 +80,32 @@ class Normals:
         spread: standard deviations.
     """
 
-    centre: Float[Tensor, " c"]
-    spread: Float[Tensor, " c"]
+    centre: Float[Tensor, "*c"]
+    spread: Float[Tensor, "*c"]
     zero = None
     discrete = False
     positive = False
 
     @property
-    def mean(self) -> Float[Tensor, " c"]:
+    def mean(self) -> Float[Tensor, "*c"]:
         """Expectations."""
         return self.centre
 
     @property
-    def variance(self) -> Float[Tensor, " c"]:
+    def variance(self) -> Float[Tensor, "*c"]:
         """Variances."""
         return self.spread.square()
 
     @property
-    def start(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    def start(self) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
         """Means and standard deviations."""
         return self.centre, self.spread
 
-    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Probability of numbers up to some."""
         return torch.special.ndtr((at[..., None] - self.centre) / self.spread)
 
-    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Density."""
         z = (at[..., None] - self.centre) / self.spread
         return (-0.5 * z.square() - HALF_LOG_TAU - self.spread.log()).exp()
@@ -127,27 +128,27 @@ class LogNormals:
     positive = True
 
     @property
-    def mean(self) -> Float[Tensor, " c"]:
+    def mean(self) -> Float[Tensor, "*c"]:
         """Expectations."""
         return (self.log.centre + 0.5 * self.log.variance).exp()
 
     @property
-    def variance(self) -> Float[Tensor, " c"]:
+    def variance(self) -> Float[Tensor, "*c"]:
         """Variances."""
         return self.log.variance.expm1() * self.mean.square()
 
     @property
-    def start(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    def start(self) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
         """Those of the logarithm."""
         return self.log.start
 
-    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Probability of numbers up to some."""
         above = at > 0
         found = self.log.cdf(torch.where(above, at, 1.0).log())
         return torch.where(above[..., None], found, torch.zeros_like(found))
 
-    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Density; zero for numbers that are not positive."""
         above = at > 0
         safe = torch.where(above, at, 1.0)
@@ -165,29 +166,29 @@ class Students:
         degrees: of freedom, at least 3, so that there is a variance.
     """
 
-    centre: Float[Tensor, " c"]
-    spread: Float[Tensor, " c"]
+    centre: Float[Tensor, "*c"]
+    spread: Float[Tensor, "*c"]
     degrees: int
     zero = None
     discrete = False
     positive = False
 
     @property
-    def mean(self) -> Float[Tensor, " c"]:
+    def mean(self) -> Float[Tensor, "*c"]:
         """Expectations."""
         return self.centre
 
     @property
-    def variance(self) -> Float[Tensor, " c"]:
+    def variance(self) -> Float[Tensor, "*c"]:
         """Variances."""
         return self.spread.square() * (self.degrees / (self.degrees - 2))
 
     @property
-    def start(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    def start(self) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
         """Locations and scales."""
         return self.centre, self.spread
 
-    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Probability of numbers up to some: finite sums of cosines [abramowitz64, 26.7.3-4]."""
         z = (at[..., None] - self.centre) / self.spread
         root = math.sqrt(self.degrees)
@@ -204,7 +205,7 @@ class Students:
             within = ((z / root).atan() + within) * (2 / math.pi)
         return 0.5 * (1 + within)
 
-    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Density."""
         law = StudentT(self.degrees, self.centre, self.spread, validate_args=False)
         return law.log_prob(at[..., None]).exp()
@@ -218,28 +219,28 @@ class Poissons:
         rate: means.
     """
 
-    rate: Float[Tensor, " c"]
+    rate: Float[Tensor, "*c"]
     zero = None
     discrete = True
     positive = True
 
     @property
-    def mean(self) -> Float[Tensor, " c"]:
+    def mean(self) -> Float[Tensor, "*c"]:
         """Expectations."""
         return self.rate
 
     @property
-    def variance(self) -> Float[Tensor, " c"]:
+    def variance(self) -> Float[Tensor, "*c"]:
         """Variances."""
         return self.rate
 
     @property
-    def start(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    def start(self) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
         """Means, and standard deviations with one added."""
         rate = self.rate.clamp_max(HIGHEST)
         return rate, rate.sqrt() + 1
 
-    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Probability of counts up to some."""
         shape = (at.detach().floor() + 1).clamp_min(0.0)[..., None]
         above = shape > 0
@@ -249,7 +250,7 @@ class Poissons:
         found = torch.special.gammaincc(safe, rate)
         return torch.where(above, found, torch.zeros_like(found))
 
-    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Probability of each number; zero for what is no count."""
         count = (at >= 0) & (at == at.floor())
         safe = torch.where(count, at, 0.0)[..., None]
@@ -266,33 +267,33 @@ class Hurdles:
         above: the law of what is not zero.
     """
 
-    zero: Float[Tensor, " c"]
+    zero: Float[Tensor, "*c"]
     above: LogNormals
     discrete = False
     positive = True
 
     @property
-    def mean(self) -> Float[Tensor, " c"]:
+    def mean(self) -> Float[Tensor, "*c"]:
         """Expectations, zeros included."""
         return (1 - self.zero) * torch.where(self.zero < 1, self.above.mean, 0.0)
 
     @property
-    def variance(self) -> Float[Tensor, " c"]:
+    def variance(self) -> Float[Tensor, "*c"]:
         """Variances, zeros included."""
         inside = self.above.variance + self.zero * self.above.mean.square()
         return (1 - self.zero) * torch.where(self.zero < 1, inside, 0.0)
 
     @property
-    def start(self) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    def start(self) -> tuple[Float[Tensor, "*c"], Float[Tensor, "*c"]]:
         """Those of the logarithm above zero."""
         return self.above.start
 
-    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def cdf(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Probability of numbers up to some."""
         found = self.zero + (1 - self.zero) * self.above.cdf(at)
         return torch.where((at >= 0)[..., None], found, torch.zeros_like(found))
 
-    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, "*at c"]:
+    def density(self, at: Float[Tensor, "*at"]) -> Float[Tensor, ...]:
         """Density above zero, where it has the mass ``1 - zero``."""
         return (1 - self.zero) * self.above.density(at)
 

@@ -13,11 +13,13 @@ from pyromix.data.records import Records
 from pyromix.estimate.mixed.step import look
 from pyromix.fitting.mixed.intake import rows_of
 from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.model.only_states import without
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@without(level="posteriors are those of the estimate, without an interval")
 def predict_proba(fit: MixedRecord, data: Any, *, missing_values: Any = None) -> pd.DataFrame:
     """P(U | row) of every row of a table.
 

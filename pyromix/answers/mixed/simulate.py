@@ -15,12 +15,17 @@ from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.arguments import flag, whole
 from pyromix.model.memory import check_numbers
 from pyromix.model.mixed import MixedMixture
+from pyromix.model.only_states import without
 from pyromix.model.randomness import RandomState, torch_generator
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@without(
+    evidence="draw more rows, and keep those that agree",
+    posterior="rows are drawn from the estimate",
+)
 def simulate(
     fit: MixedRecord,
     n_samples: int,

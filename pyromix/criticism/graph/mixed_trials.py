@@ -51,7 +51,9 @@ class MixedBench:
 
     def __init__(self, fit: MixedRecord) -> None:
         self.fit, self.spec, self.records = fit, fit.spec, fit.records
-        self.smaller = Smaller(fit.mixture, fit.records, fit.prior)
+        self.smaller = Smaller(
+            fit.mixture, fit.records, fit.scores, fit.information.inverse_curvature
+        )
 
     @cached_property
     def log_likelihood(self) -> float:

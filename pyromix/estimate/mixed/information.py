@@ -44,11 +44,14 @@ class Sandwich:
         covariance: ``(p, p)``.
         n_flat: directions along which the likelihood has no curvature, or the wrong one.
         flat: an orthonormal basis of them, ``(n_flat, p)``.
+        inverse_curvature: of minus the Hessian, along the other directions: what a row adds to the
+            coordinates is this times its score.
     """
 
     covariance: Float[Tensor, "p p"]
     n_flat: int
     flat: Float[Tensor, "n p"]
+    inverse_curvature: Float[Tensor, "p p"]
 
     def errors(self, gradients: Float[Tensor, "n p"]) -> Float[Tensor, " n"]:
         """Standard errors of values with these gradients; infinite where a flat direction moves."""
@@ -90,27 +93,30 @@ def _dual_level() -> Iterator[None]:
             yield
 
 
-def refuse_large(mixture: MixedMixture) -> None:
-    """Refuse a matrix over too many coordinates.
-
-    Raises:
-        SpecError: there are more than ``MAX_PARAMETERS``.
-    """
-    if len(mixture.parameters) > MAX_PARAMETERS:
-        raise SpecError(
-            f"expected at most {MAX_PARAMETERS:,} free numbers for standard errors, found "
-            f"{len(mixture.parameters):,}; fit.bootstrap() gives intervals"
-        )
-
-
-def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sandwich:
+def sandwich(
+    mixture: MixedMixture,
+    records: Records,
+    prior: MixedPrior,
+    scores: Float[Tensor, "rows p"] | None = None,
+) -> Sandwich:
     """Covariance of the free coordinates.
+
+    Args:
+        mixture: the estimate.
+        records: the rows.
+        prior: what every source is taken to have seen before.
+        scores: of the rows, where they are known.
 
     Raises:
         SpecError: too many of them.
     """
-    refuse_large(mixture)
-    scores = row_scores(mixture, records)
+    at = mixture.parameters.detach()
+    if len(at) > MAX_PARAMETERS:
+        raise SpecError(
+            f"expected at most {MAX_PARAMETERS:,} free numbers for standard errors, found "
+            f"{len(at):,}; fit.bootstrap() gives intervals"
+        )
+    scores = row_scores(mixture, records) if scores is None else scores
     meat = (scores * records.weights[:, None]).mT @ scores
     bread = curvature(mixture, records, prior)
     found = linalg.eigh(bread)
@@ -118,7 +124,7 @@ def sandwich(mixture: MixedMixture, records: Records, prior: MixedPrior) -> Sand
     kept = values > FLAT * values.max().clamp_min(1.0)
     inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].mT
     flat = vectors[:, ~kept].mT
-    return Sandwich(inverse @ meat @ inverse, len(flat), flat)
+    return Sandwich(inverse @ meat @ inverse, len(flat), flat, inverse)
 
 
 def curvature(

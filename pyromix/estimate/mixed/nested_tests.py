@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -23,14 +22,11 @@ from torch import Tensor
 
 from pyromix.data.records import Records
 from pyromix.estimate.mixed.information import (
-    FLAT,
     STEP,
     Sandwich,
     curvature,
-    refuse_large,
     row_scores,
 )
-from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.exact import linalg
 from pyromix.model.mixed import MixedMixture
 
@@ -59,30 +55,14 @@ class Smaller:
     Attributes:
         mixture: the estimate.
         records: the table.
-        prior: rows seen before.
+        scores: of every row, by the coordinates of the estimate.
+        inverse_curvature: along what the table determines; zero elsewhere.
     """
 
     mixture: MixedMixture
     records: Records
-    prior: MixedPrior
-
-    @cached_property
-    def scores(self) -> Float[Tensor, "rows p"]:
-        """Of every row.
-
-        Raises:
-            SpecError: there are too many coordinates.
-        """
-        refuse_large(self.mixture)
-        return row_scores(self.mixture, self.records)
-
-    @cached_property
-    def inverse_curvature(self) -> Float[Tensor, "p p"]:
-        """Along what the table determines; zero elsewhere."""
-        found = linalg.eigh(curvature(self.mixture, self.records, self.prior))
-        kept = found.values > FLAT * found.values.max().clamp_min(1.0)
-        basis = found.vectors[:, kept]
-        return (basis / found.values[kept]) @ basis.mT
+    scores: Float[Tensor, "rows p"]
+    inverse_curvature: Float[Tensor, "p p"]
 
     def score_test(
         self,

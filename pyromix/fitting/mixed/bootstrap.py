@@ -11,6 +11,7 @@ from pyromix.estimate.mixed.climb import climb_mixed
 from pyromix.estimate.progress import progress_bar
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.arguments import flag, whole
+from pyromix.model.only_states import without
 from pyromix.model.randomness import RandomState, torch_generator
 
 R = TypeVar("R", bound=MixedRecord)
@@ -19,6 +20,16 @@ TOLERANCE = 1e-7
 """Nats per row; replicates start at the estimate."""
 
 
+@without(
+    data="replicates are of the table that the fit holds",
+    sample_weight="replicates are of the table that the fit holds",
+    weights_are="replicates are of the table that the fit holds",
+    missing_values="replicates are of the table that the fit holds",
+    kind="rows are drawn with replacement",
+    max_iter="a replicate climbs until it gains nothing",
+    checkpoint="ask for fewer replicates",
+    memory_limit="rows with numbers are held in memory",
+)
 def bootstrap(
     fit: R, n: int = 200, *, random_state: RandomState = 0, show_progress: bool | None = None
 ) -> R:

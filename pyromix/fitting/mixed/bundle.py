@@ -77,6 +77,7 @@ def save(fit: MixedRecord, path: str | PathLike[str], *, include_data: bool = Tr
         "n_iter": fit.n_iter,
         "starts": [asdict(start) for start in fit.starts],
         "notes": [note_to_json(note) for note in fit.notes],
+        "random_state": fit.random_state,
     }
     tensors |= {f"{FIELDS}/{name}": tensor for name, tensor in own.items()}
     extra = {**extra, FIELDS: plain.finite(told)}
@@ -145,6 +146,7 @@ def _record_of(bundle: Bundle) -> MixedRecord:
         n_iter=checked(int, told["n_iter"], "n_iter"),
         starts=tuple(typed(Reached, start, "starts") for start in told["starts"]),
         notes=tuple(note_from_json(note) for note in told["notes"]),
+        random_state=checked(str, told.get("random_state", ""), "random_state"),
         **{name: checked(float, told[name], name) for name in TOLD},
     )
     _check(found)

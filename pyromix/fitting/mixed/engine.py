@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, SupportsIndex
 
 import torch
 
@@ -93,7 +94,8 @@ def fit_mixed(
             tol=tol,
             tell=tell,
         )
-    return assembled(taken, coarse, seen_before, ends)
+    seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
+    return replace(assembled(taken, coarse, seen_before, ends), random_state=seed)
 
 
 def start_from_bins(

@@ -112,6 +112,9 @@ def with_numbers(
             )
         return None
     structure = structure_of_unsaid(model, n_sources)
+    told = declared_states(state_names)
+    kept = {name: kind for name, kind in structure.kinds.items() if name not in told}
+    declared = {**kept, **declared}
     for name in declared:
         if name not in structure.variables:
             raise QueryError(
@@ -121,7 +124,7 @@ def with_numbers(
             )
     table = read_table(data, missing_values)
     check_columns(table, list(declared))
-    states = {**structure.states, **declared_states(state_names)}
+    states = {**structure.states, **told}
     found = kinds_in(table, structure.variables, declared, states, real=structure.real)
     if not found:
         return None

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from pyromix.data.records import Records
 from pyromix.errors import DataError, QueryError
-from pyromix.estimate.mixed.information import Sandwich, sandwich
+from pyromix.estimate.mixed.information import Sandwich, row_scores, sandwich
 from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.fitting.record import Fit
 from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.note import Note, sentences
+
+MOST_SCORES = 2**23
+"""Rows times free coordinates up to which scores are kept: 64 MB."""
 
 SAME = 0.05
 """Nats within which two starts ended in one optimum."""
@@ -55,6 +58,7 @@ class MixedRecord:
         table: the rows; None when saved without.
         notes: what the stages had to say.
         sampled: free coordinates of draws around the estimate, by the bootstrap; None for none.
+        random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
     mixture: MixedMixture
@@ -70,6 +74,7 @@ class MixedRecord:
     table: Records | None = None
     notes: tuple[Note, ...] = ()
     sampled: Float[Tensor, "draws free"] | None = None
+    random_state: str = ""
 
     @property
     def spec(self) -> MixedSpec:
@@ -97,7 +102,21 @@ class MixedRecord:
         Raises:
             DataError: the fit holds no table.
         """
-        return sandwich(self.mixture, self.records, self.prior)
+        return sandwich(self.mixture, self.records, self.prior, self.scores)
+
+    @property
+    def scores(self) -> Float[Tensor, "rows p"]:
+        """Derivatives of the log-density of every row by the free coordinates, in our units.
+
+        Raises:
+            DataError: the fit holds no table.
+        """
+        few = self.records.n_rows * self.n_parameters <= MOST_SCORES
+        return self._kept_scores if few else row_scores(self.mixture, self.records)
+
+    @cached_property
+    def _kept_scores(self) -> Float[Tensor, "rows p"]:
+        return row_scores(self.mixture, self.records)
 
     @property
     def draws(self) -> Float[Tensor, "draws free"]:
@@ -131,9 +150,36 @@ class MixedRecord:
         return math.log(self.n_rows) * self.n_parameters - 2 * self.log_likelihood
 
     @property
+    def caic(self) -> float:
+        """Bozdogan's consistent AIC, ``p (log N + 1) - 2 logL``; smaller is better."""
+        return (math.log(self.n_rows) + 1) * self.n_parameters - 2 * self.log_likelihood
+
+    @property
+    def sabic(self) -> float:
+        """BIC adjusted for the size of the sample, ``p log((N + 2) / 24) - 2 logL``."""
+        return math.log((self.n_rows + 2) / 24) * self.n_parameters - 2 * self.log_likelihood
+
+    @property
     def icl(self) -> float:
         """Integrated completed likelihood, ``bic + 2 entropy``; smaller is better."""
         return self.bic + 2 * self.entropy
+
+    @property
+    def entropy_r2(self) -> float:
+        """``1 - entropy / (N log k)``: 1 when every row is certain, 0 when none is; 1 for k = 1."""
+        if self.spec.n_sources == 1:
+            return 1.0
+        return 1 - self.entropy / (self.n_rows * math.log(self.spec.n_sources))
+
+    @property
+    def exact(self) -> bool:
+        """Never: a table with numbers is a sample."""
+        return False
+
+    @property
+    def graph_was_found(self) -> bool:
+        """Never: graphs are searched for in tables of states."""
+        return False
 
     @property
     def said(self) -> tuple[str, ...]:

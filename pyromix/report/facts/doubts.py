@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyromix.answers.gate import figures
 from pyromix.answers.wording import only_shape
-from pyromix.criticism.sensitivity import N_SOURCES, Variation
+from pyromix.criticism.variations import N_SOURCES, Variation
 from pyromix.identify.stage import RunReport
 from pyromix.model.note import sentences
 from pyromix.model.query import Certainty

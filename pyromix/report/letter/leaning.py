@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pyromix.criticism.candidates import WHAT_HOLDS
-from pyromix.criticism.sensitivity import N_SOURCES, VIEW, Variation
+from pyromix.criticism.candidates import WHAT_HOLDS, Selection
+from pyromix.criticism.variations import N_SOURCES, VIEW, Variation
 from pyromix.model.query import Certainty
 from pyromix.report.facts.effects import told_state
 from pyromix.report.numbers import braces, count, points
@@ -57,21 +57,25 @@ def _k(subject: Subject) -> str:
         if k > 1
         else "nothing unmeasured links the variables beyond the graph: k = 1"
     )
-    if (found := subject.selection) is None:
-        said += "; that number was given, not found"
-    elif found.agree:
-        said += f"; rank tests, BIC and held-out likelihood agree on {found.best}"
-    else:
-        choices = ", ".join(
-            f"{name.replace('_', '-')} {found.choices[name]}"
-            for name in found.choices
-            if name in (*WHAT_HOLDS, "icl")
-        )
-        said += f"; the criteria disagree ({choices})"
+    said += f"; {how_chosen(subject.selection)}"
     if (varied := subject.sensitivity) is not None:
         others = [_under(subject, v) for v in varied.variations if v.kind == N_SOURCES]
         said += "".join(f"; {other}" for other in others)
     return said
+
+
+def how_chosen(found: Selection | None) -> str:
+    """Whether the number of sources was found, and by what; a clause."""
+    if found is None:
+        return "that number was given, not found"
+    if found.agree:
+        return f"rank tests, BIC and held-out likelihood agree on {found.best}"
+    choices = ", ".join(
+        f"{name.replace('_', '-')} {found.choices[name]}"
+        for name in found.choices
+        if name in (*WHAT_HOLDS, "icl")
+    )
+    return f"the criteria disagree ({choices})"
 
 
 def _under(subject: Subject, v: Variation) -> str:

@@ -12,18 +12,28 @@ from typing import Any
 from pyromix.answers.mixed import ask
 from pyromix.answers.mixed.certainty import verdict_of
 from pyromix.answers.mixed.question import Question
+from pyromix.criticism.candidates import Selection
+from pyromix.criticism.graph.result import GraphCheck
 from pyromix.criticism.mixed_prediction import predictive_check
-from pyromix.errors import PyromixError, PyromixWarning
+from pyromix.errors import PyromixError, PyromixWarning, QueryError
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.verdict import Findings, Verdict, judge
-from pyromix.model.arguments import flag, path_of
+from pyromix.model.arguments import flag, path_of, shown
+from pyromix.model.only_states import A_FIT_OF_STATES, without
 from pyromix.report.document import Report, check_ending
 from pyromix.report.mixed.letter import MixedSubject, write_mixed_letter
 from pyromix.report.mixed.question import MixedQuestion, find_mixed_question
-from pyromix.report.mixed.sections import SECTIONS
+from pyromix.report.mixed.sections import SECTIONS, graph_section
 from pyromix.report.numbers import count
 
 
+@without(
+    sensitivity=f"px.select_n_sources asks under every k; for views and optima {A_FIT_OF_STATES}",
+    data="no column was cut, so there are no cut points to vary",
+    sample_weight="it belongs to data=, which is for columns that were cut",
+    missing_values="it belongs to data=, which is for columns that were cut",
+    advice="the command line has none to give",
+)
 def make_mixed_report(
     fit: MixedRecord,
     path: str | PathLike[str] | None = None,
@@ -32,6 +42,8 @@ def make_mixed_report(
     outcome: str | None = None,
     contrast: Sequence[Any] | None = None,
     outcome_state: Any = ...,
+    selection: Selection | None = None,
+    graph: GraphCheck | None = None,
     show: bool | None = None,
 ) -> Report:
     """Report on this fit: the answer as a letter, then everything it rests on.
@@ -44,6 +56,8 @@ def make_mixed_report(
         contrast: ``(from, to)``; of a number by default the quarters that the fit puts it in, of
             states the first and the last.
         outcome_state: as in ``effect``.
+        selection: of ``px.select_n_sources``, for the table over k.
+        graph: of ``fit.graph_check``, for a section on the edges that the table asks for.
         show: whether the text is printed; by default where no path is given.
 
     Raises:
@@ -54,15 +68,23 @@ def make_mixed_report(
         check_ending(path_of(path))  # before the work
     if show is not None:
         flag("show", show)
+    if selection is not None and not isinstance(selection, Selection):
+        raise QueryError(
+            f"selection must be what px.select_n_sources returns, found {shown(selection)}"
+        )
+    if graph is not None and not isinstance(graph, GraphCheck):
+        raise QueryError(f"graph must be what fit.graph_check returns, found {shown(graph)}")
     question = find_mixed_question(fit, treatment, outcome, contrast, outcome_state)
     with warnings.catch_warnings(record=True) as caught:
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
         warnings.simplefilter("always", PyromixWarning)
         subject = _look_at(fit, question)
     said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
-    subject = replace(subject, notes=tuple(dict.fromkeys(said)))
+    notes = tuple(dict.fromkeys(said))
+    subject = replace(subject, selection=selection, graph=graph, notes=notes)
     title, letter = _title(fit, question), write_mixed_letter(subject)
-    sections = tuple(section(subject) for section in SECTIONS)
+    told = [section for section in SECTIONS if section is not graph_section or graph]
+    sections = tuple(section(subject) for section in told)
     report = Report(
         title, _about(fit), letter, sections, fit, question, subject.effect, subject.check
     )

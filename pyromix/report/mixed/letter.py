@@ -11,12 +11,15 @@ from pyromix.answers.gate import cure, figures
 from pyromix.answers.mixed.effect import Change, MixedEffect
 from pyromix.answers.mixed.spread import Spread
 from pyromix.answers.wording import only_shape
-from pyromix.criticism.mixed_prediction import MixedPredictiveCheck
+from pyromix.criticism.candidates import Selection
+from pyromix.criticism.graph.result import GraphCheck
+from pyromix.criticism.mixed_discrepancy import MixedPredictiveCheck
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.verdict import NO_VIEW, Verdict
 from pyromix.model.note import NoteKind
 from pyromix.model.query import Certainty
 from pyromix.report.letter.groups import FOUND, UNKNOWN
+from pyromix.report.letter.leaning import how_chosen
 from pyromix.report.mixed.parameters import LAWS
 from pyromix.report.mixed.question import MixedQuestion
 from pyromix.report.numbers import count, points
@@ -56,6 +59,8 @@ class MixedSubject:
         effect: of the question; None where asking failed.
         failed: why it did.
         check: the predictive check; None without a table.
+        selection: over k, if one was handed in.
+        graph: the table on the edges of the graph, if one was handed in.
         notes: what was warned of in between.
     """
 
@@ -65,6 +70,8 @@ class MixedSubject:
     effect: MixedEffect | None
     failed: str
     check: MixedPredictiveCheck | None
+    selection: Selection | None = None
+    graph: GraphCheck | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -166,7 +173,11 @@ def _leaning(subject: MixedSubject) -> tuple[tuple[str, str], ...]:
     edges = sum(map(len, spec.parents))
     return (
         ("Graph", f"{edges} arrows among {spec.n_variables} variables, drawn by who knows them"),
-        ("Hidden", f"{spec.source} has {spec.n_sources} states and causes the rest as drawn"),
+        (
+            "Hidden",
+            f"{spec.source} has {spec.n_sources} states and causes the rest as drawn; "
+            f"{how_chosen(subject.selection)}",
+        ),
         ("Certainty", certified(subject.verdict)),
         (
             "Shape",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pyromix.report.mixed.hashes import mixed_model_hash, records_hash
 from pyromix.report.mixed.letter import MixedSubject, certified
 from pyromix.report.mixed.parameters import LAWS, parameter_tables
 from pyromix.report.numbers import count, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
-from pyromix.report.sections.record import PACKAGES, installed, model_hash
+from pyromix.report.sections.fitting import number_of_sources
+from pyromix.report.sections.graph import tested_edges
+from pyromix.report.sections.record import reproducible
 
 LINES = 12
-"""Columns and pairs written, the worst."""
+"""Columns, pairs and residuals written, the worst."""
 
 
 def verdict_section(subject: MixedSubject) -> Section:
@@ -118,8 +121,13 @@ def effect_section(subject: MixedSubject) -> Section:
     return Section("effect", title, f"{subject.question}.", words=printed.lines, tables=tables)
 
 
+def graph_section(subject: MixedSubject) -> Section:
+    """Edges that the table asks for, can do without, or cannot tell."""
+    return tested_edges(subject.graph)
+
+
 def predictive_section(subject: MixedSubject) -> Section:
-    """Columns and pairs against the table."""
+    """Columns, pairs and residuals against the table."""
     title = "Predictive checks"
     if (found := subject.check) is None:
         return Section("checks", title, "The fit holds no table to compare with.")
@@ -141,35 +149,52 @@ def predictive_section(subject: MixedSubject) -> Section:
     if pairs:
         said = "Correlations of normal scores of two columns, in the table and of the fit."
         tables.append(Table(said, ("pair", "observed", "expected", "adjusted p"), pairs))
-    lead = "The fit reproduces the table, as far as columns and pairs show."
+    residuals = tuple(
+        (c.name, ", ".join(c.parents) or "-", c.worst or "their law", f"{c.statistic:.4g}",
+         p_value(c.adjusted))
+        for c in found.residuals[:LINES]
+    )  # fmt: skip
+    if residuals:
+        said = (
+            "Quantile residuals of each number given its parents and what tells of the source: "
+            "their law (largest distance), and how they go with bends of the parents (chi-square)."
+        )
+        header = ("column", "numeric parents", "residuals against", "statistic", "adjusted p")
+        tables.append(Table(said, header, residuals, n_left=3))
+    lead = "The fit reproduces the table, as far as columns, pairs and residuals show."
     if not found.fits:
         lead = f"The fit does NOT reproduce the table: {len(found.contradictions)} checks fail."
     return Section("checks", title, lead, words=found.notes, tables=tuple(tables),
                    numbers={"fits": found.fits})  # fmt: skip
 
 
+def k_section(subject: MixedSubject) -> Section:
+    """Numbers of sources side by side, or what to run for that."""
+    return number_of_sources(subject.fit, subject.selection)
+
+
 def reproducibility_section(subject: MixedSubject) -> Section:
-    """Versions and the hash of the model."""
-    versions = installed(PACKAGES)
-    hashed = model_hash(subject.fit.spec.binned)
-    return Section(
-        "reproducibility",
-        "Reproducibility",
-        "Versions and hash: what somebody else needs to get the same figures.",
-        facts=(
-            ("Versions", ", ".join(f"{name} {found}" for name, found in versions.items())),
-            ("sha256 of the model", hashed),
-        ),
-        numbers={"versions": versions, "sha256": {"model": hashed}},
+    """Versions, seed, hashes of the model and of the rows."""
+    fit = subject.fit
+    hashes = {"model": mixed_model_hash(fit.spec)}
+    if fit.table is not None:
+        hashes["data"] = records_hash(fit.spec.variables, fit.table)
+    said = (
+        "The hash of the model is that of graph, kinds, states and k; that of the data is of the "
+        "rows with their weights, in any order, numbers to nine digits."
     )
+    method = f"bins ({fit.binned.course}), then EM on the numbers from there and from random starts"
+    return reproducible(fit.random_state, method, hashes, said)
 
 
 SECTIONS = (
     verdict_section,
     data_section,
+    k_section,
     starts_section,
     sources_section,
     effect_section,
+    graph_section,
     predictive_section,
     reproducibility_section,
 )

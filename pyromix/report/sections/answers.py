@@ -11,6 +11,7 @@ from pyromix.answers.bounds import Bounds
 from pyromix.answers.difference import Difference
 from pyromix.answers.effect import Effect
 from pyromix.answers.wording import identified_how
+from pyromix.criticism.variations import CUTS, Sensitivity
 from pyromix.identify.proximal import Proximal
 from pyromix.model.ties import ROUNDING, first_largest
 from pyromix.report.facts.doubts import assumed
@@ -250,10 +251,27 @@ def sensitivity_section(subject: Subject) -> Section:
         title,
         f"The effect under other assumptions; the largest change is {share(found.largest_change)}.",
         facts=(("Largest change", f"{share(found.largest_change)} of any probability"),),
-        words=tuple(f"{assumed(v)}: {v.note}" for v in found.variations if v.note),
-        tables=(Table(said, header, tuple(rows)),),
+        words=(*(f"{assumed(v)}: {v.note}" for v in found.variations if v.note), *found.notes),
+        tables=(Table(said, header, tuple(rows)), *_cut_elsewhere(found.of(CUTS), state)),
         numbers={"largest_change": found.largest_change, "variations": numbers},
     )
+
+
+def _cut_elsewhere(found: Sensitivity, state: int) -> tuple[Table, ...]:
+    """The effect with columns of numbers cut elsewhere; none where nothing was."""
+    if len(found.variations) < 2:
+        return ()
+    rows = []
+    for v in found.variations:
+        told = ("-", "-")
+        if v.found:
+            told = (signed(float(v.difference.values[state])), _ends(v.difference, state) or "-")
+        rows.append((assumed(v), *told))
+    said = (
+        "The effect with numbers cut into states elsewhere, with its interval; the largest change "
+        f"is {share(found.largest_change_of_difference)}."
+    )
+    return (Table(said, ("cut points", "difference", "95% interval"), tuple(rows)),)
 
 
 def _headline(subject: Subject, differences: np.ndarray) -> int:

@@ -9,8 +9,10 @@ from pyromix.criticism.candidates import Selection
 from pyromix.estimate.result import SAME_OPTIMUM
 from pyromix.fitting.description import starts_in_words
 from pyromix.fitting.journal import ABOUT_DATA
+from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.fitting.record import Fit
 from pyromix.model.note import NoteKind, sentences
+from pyromix.report.advice import PYTHON, Advice
 from pyromix.report.numbers import count, finite, p_value, small
 from pyromix.report.parts import Drawing, Section, Table
 from pyromix.report.subject import Subject
@@ -66,9 +68,22 @@ def data_section(subject: Subject) -> Section:
 
 def k_section(subject: Subject) -> Section:
     """Numbers of sources side by side, or what to run for that."""
-    fit, title = subject.fit, "Number of sources"
+    return number_of_sources(subject.fit, subject.selection, subject.advice)
+
+
+def number_of_sources(
+    fit: Fit | MixedRecord, found: Selection | None, advice: Advice = PYTHON
+) -> Section:
+    """The same of any fit.
+
+    Args:
+        fit: who is reported on.
+        found: numbers of sources side by side, if they were handed in.
+        advice: of the door.
+    """
+    title = "Number of sources"
     own = {"n_sources": fit.spec.n_sources, "bic": finite(fit.bic), "icl": finite(fit.icl)}
-    if (found := subject.selection) is None:
+    if found is None:
         return Section(
             "n_sources",
             title,
@@ -81,8 +96,8 @@ def k_section(subject: Subject) -> Section:
                 ),
             ),
             words=(
-                f"{subject.advice.choose} puts numbers of sources side by side, and "
-                f"{subject.advice.show_choice} prints its table here.",
+                f"{advice.choose} puts numbers of sources side by side, and "
+                f"{advice.show_choice} prints its table here.",
             ),
             numbers=own,
         )

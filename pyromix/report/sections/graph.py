@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pyromix.criticism.graph.result import GraphCheck
 from pyromix.report.numbers import count
 from pyromix.report.parts import Section, Table
 from pyromix.report.subject import Subject
@@ -14,8 +15,17 @@ SHOWN = 10
 
 def graph_section(subject: Subject) -> Section:
     """Edges that the table asks for, can do without, or cannot tell."""
+    return tested_edges(subject.graph)
+
+
+def tested_edges(found: GraphCheck | None) -> Section:
+    """The same of any fit.
+
+    Args:
+        found: the check; None where none was handed in.
+    """
     title = "The graph: edges that the table asks for"
-    if (found := subject.graph) is None:
+    if found is None:
         return Section("graph", title, "Not tested.")
     n = len(found.demanded)
     lead = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -101,11 +101,26 @@ def predictive_section(subject: Subject) -> Section:
 def reproducibility_section(subject: Subject) -> Section:
     """Versions, seed, hashes."""
     fit = subject.fit
-    versions = installed(PACKAGES)
-    seed = fit.random_state or "not kept"
     hashes = {"model": model_hash(fit.spec)}
     if fit.table is not None:
         hashes["data"] = data_hash(fit.table)
+    said = (
+        "The hash of the model is that of graph, states and k; that of the data is of the distinct "
+        "rows with their weights, in any order."
+    )
+    return reproducible(fit.random_state, fit.diagnostics.method, hashes, said)
+
+
+def reproducible(seed: str, method: str, hashes: Mapping[str, str], said: str) -> Section:
+    """Versions, seed, hashes.
+
+    Args:
+        seed: of the fit; perhaps empty.
+        method: what made the fit.
+        hashes: by name of what.
+        said: what they are hashes of.
+    """
+    versions, seed = installed(PACKAGES), seed or "not kept"
     return Section(
         "reproducibility",
         "Reproducibility",
@@ -113,14 +128,11 @@ def reproducibility_section(subject: Subject) -> Section:
         facts=(
             ("Versions", ", ".join(f"{name} {found}" for name, found in versions.items())),
             ("random_state", seed),
-            ("Method", fit.diagnostics.method),
+            ("Method", method),
             *((f"sha256 of the {name}", found) for name, found in hashes.items()),
         ),
-        words=(
-            "The hash of the model is that of graph, states and k; that of the data is of the "
-            "distinct rows with their weights, in any order.",
-        ),
-        numbers={"versions": versions, "random_state": seed, "sha256": hashes},
+        words=(said,),
+        numbers={"versions": versions, "random_state": seed, "sha256": dict(hashes)},
     )
 
 
