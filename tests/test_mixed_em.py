@@ -260,6 +260,7 @@ def test_scores_of_rows_are_the_slopes_of_their_log_densities(names, gone):
             assert torch.allclose(scores[part.rows] @ way, wanted, atol=1e-7, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Student's t fits:pyromix.errors.WeakIdentificationWarning")
 def test_standard_errors_are_those_of_the_bootstrap_whatever_the_noise():
     rng = np.random.default_rng(0)
     n, replicates = 400, 80

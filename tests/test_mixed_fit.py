@@ -228,3 +228,24 @@ def test_what_is_local_without_three_views_is_weak_whatever_the_table():
         found.effect("X", "Y", contrast=(0, 1), outcome_state=2)
     assert caught.value.found == "weak"
     assert px.check(dag, 2, frame, outcome="Y", treatment="X").verdict == "weak"
+
+
+def test_heavy_tails_are_named_with_what_they_would_gain():
+    g = np.random.default_rng(4)
+    u = g.integers(0, 2, 900)
+    frame = pd.DataFrame({name: (g.random(900) < 0.2 + 0.6 * u).astype(int) for name in "ABC"})
+    frame["X"] = g.normal(size=900) + u
+    frame["Y"] = frame["X"] + 2 * u + g.standard_t(2.5, size=900)
+    graph = nx.DiGraph([("X", "Y"), *(("U", name) for name in "ABCXY")])
+    graph.nodes["U"]["latent"] = True
+    with pytest.warns(
+        px.WeakIdentificationWarning, match=r"Student's t fits the noise of 'Y' \(\+"
+    ):
+        plain = px.fit(graph, frame, 2, n_init=0, prior=None)
+    (note,) = [note for note in plain.notes if note.kind == "shape of noise"]
+    assert set(note.data) == {"Y"}
+    assert note.sentence.endswith("kinds={'Y': \"student-t\"} declares it.")
+    heavy = px.fit(graph, frame, 2, n_init=0, prior=None, kinds={"X": "real", "Y": "student-t"})
+    # The note is a lower bound, up to the rows seen before.
+    assert heavy.log_likelihood - plain.log_likelihood > note.data["Y"] - 1
+    assert not [note for note in heavy.notes if note.kind == "shape of noise"]

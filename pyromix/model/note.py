@@ -36,6 +36,7 @@ class NoteKind(StrEnum):
     SAMPLING = "sampling"
     MOMENTS_ONLY = "moments only"
     ROUTE = "route"
+    SHAPE = "shape of noise"
     DISCOVERED = "discovered graph"
     UNKNOWN = "unknown"
 
