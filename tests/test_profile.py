@@ -308,3 +308,21 @@ def test_levels_order_intervals_and_methods_are_checked():
     bare = px.query(px.random_mixture(answer.spec, 0), "Y")
     with pytest.raises(px.QueryError, match="searches the table of a fit"):
         bare.interval(method="profile")
+
+
+def test_a_prior_learned_beyond_the_table_does_not_make_an_interval_narrow():
+    """Y does not depend on U: its rows are drawn together with a strength of 30,000 rows."""
+    g = np.random.default_rng(1)
+    u = g.random(600) < 0.4
+    frame = pd.DataFrame({v: (g.random(600) < np.where(u, 0.85, 0.2)).astype(int) for v in "ABC"})
+    frame["X"] = (g.random(600) < np.where(u, 0.7, 0.3)).astype(int)
+    frame["Y"] = (g.random(600) < 0.2 + 0.5 * frame["X"]).astype(int)
+    spec = px.MixtureSpec.from_parents(dict.fromkeys(frame, (0, 1)), {"Y": ["X"]}, 2)
+    fit = px.fit(spec, frame, random_state=0, n_init=2)
+    assert max(fit.prior.learned) > 600
+    naive = fit.effect("X", "Y", require="weak").naive
+    delta, profile = (
+        naive.interval(0.9, how)[1][1] - naive.interval(0.9, how)[0][1]
+        for how in ("delta", "profile")
+    )
+    assert profile == pytest.approx(delta, rel=0.1)

@@ -129,12 +129,23 @@ class Inquiry:
             return self._weak_ends(target, bounds, rough, level)
         few = limit is Limit.FEW_ROWS
         # The estimate of moments alone is no maximum to start from.
-        climbed = few or self.fit.course.moments_alone
+        climbed = few or self.fit.course.moments_alone or self._drowned
         surface, start, best = self._plain_start if climbed else self._start
         cut = -2 * math.log((1 - level) / 2) if few else chi_square_limit(level)
         return profile_ends(
             surface, target, start, limit=cut, bounds=bounds, error=rough, best=best, explore=few
         )
+
+    @property
+    def _drowned(self) -> bool:
+        """Whether a prior that was learned from the table says more of a variable than the table.
+
+        Rows of all sources then hardly differ, and the place they are drawn to, learned from the
+        same rows, is as uncertain as these: as a penalty it would stand still.
+        """
+        prior, total = self.fit.prior, self.fit.n_rows
+        sizes = (cpt[..., 0].numel() / self.fit.spec.n_sources for cpt in prior.cpts)
+        return any(a * n > total for a, n in zip(prior.learned, sizes, strict=False))
 
     # -- where the table suffices --------------------------------------------------------------
 
