@@ -253,6 +253,50 @@ def read() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def printed() -> str:
+    """By strength of edges and k: scores, distances, errors of effects, what others find."""
+    lines = [
+        "| tables | | score reached | skeleton | arrows | k right | error: seen | without U | "
+        "set, mean | set, best | true graph | in the set | HC, GES, PC |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    rows = read()
+    groups = [
+        (f"{edges} edges, k = {k}", [r for r in rows if (r["edges"], r["k"]) == (edges, str(k))])
+        for edges in ("strong", "weak")
+        for k in (1, 2, 3)
+    ]
+    groups = [(name, [r for r in mine if r["graph"] == "random"]) for name, mine in groups]
+    groups += [("planted networks, k = 2", [r for r in rows if r["graph"] != "random"])]
+    for name, mine in [*groups, ("all", rows)]:
+        if not mine:
+            continue
+        reached = sum(float(r["score_gap"]) >= -1 for r in mine)
+        asked = [r for r in mine if r["k_found"]]
+        pairs = np.array([float(r["pairs"]) for r in mine])
+        known = [r for r in mine if r["covered"]]
+        errors = [
+            f"{np.mean([float(r[f'error_{which}']) for r in known]):.4f}"
+            for which in ("association", "without_u", "average", "best", "true_graph")
+        ]
+        inside = sum(float(r["pairs"]) * float(r["covered"]) for r in known) / max(pairs.sum(), 1)
+        others = "/".join(_middle([r[which] for r in mine]) for which in ("hc", "ges", "pc"))
+        lines.append(
+            f"| {name} | {len(mine)} | {reached} | {_middle([r['skeleton'] for r in mine])} | "
+            f"{_middle([r['directions'] for r in mine])} | "
+            f"{sum(r['k_found'] == r['k'] for r in asked)} of {len(asked)} | "
+            f"{' | '.join(errors)} | {inside:.3f} | {others} |"
+        )
+    wrong = [r for r in rows if float(r["score_gap"]) < -1]
+    lines.append(f"wrong ends: {len(wrong)}, settled {sum(int(r['settled']) for r in wrong)}")
+    return "\n".join(lines)
+
+
+def _middle(found: list[str]) -> str:
+    numbers = [float(one) for one in found if one]
+    return f"{np.median(numbers):g}" if numbers else "-"
+
+
 def main(part: int, parts: int) -> None:
     """Search what is not yet searched."""
     warnings.simplefilter("ignore")
@@ -272,4 +316,6 @@ def main(part: int, parts: int) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(a) for a in sys.argv[1:]) if len(sys.argv) > 1 else (0, 1))
+    if sys.argv[1:] != ["table"]:
+        main(*(int(a) for a in sys.argv[1:])) if sys.argv[1:] else main(0, 1)
+    print(printed())
