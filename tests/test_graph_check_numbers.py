@@ -277,6 +277,18 @@ def test_a_source_that_only_shape_tells_demands_nothing(planted):
     assert any("only the shape of the noise" in one for one in found.doubts)
 
 
+def test_an_edge_under_which_missing_numbers_cannot_be_integrated_out_is_not_tried(planted):
+    frame = planted[["A", "B", "C", "Y", "Z"]][:700].copy()
+    frame.loc[::40, "Y"] = np.nan
+    fit = fitted(frame, [("Y", "Z")], 2, n_init=0)
+    found = fit.graph_check(tiers=[["Y"], ["Z"], ["A"], ["B", "C"]], forbidden=[("B", "C")])
+    tried = {one.edge for one in found}
+    assert "Y -> A" not in tried
+    assert "A -> B" in tried
+    (said,) = [one for one in found.doubts if one.startswith("not tried")]
+    assert "Y -> A, Y -> B, Y -> C; without the rows that lack them" in said
+
+
 def test_the_command_takes_numbers(planted, tmp_path):
     path = tmp_path / "t.csv"
     planted[["A", "B", "X", "Y"]][:800].to_csv(path, index=False)

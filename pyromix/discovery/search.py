@@ -166,6 +166,7 @@ def structural_em(
     """
     state = room.least if state is None else state
     best: End | None = None
+    # Starts of one kind are different graphs already: only kinds need shakes of their own.
     steps, rng = STEPS, np.random.default_rng(len(kind))
     for _ in range(ROUNDS):
         state = room.climbed(families, state)

@@ -20,7 +20,7 @@ from pyromix.criticism.graph.edits import ADD, DROP, TURN, Edit, check_graph, ed
 from pyromix.criticism.graph.mixed_trials import MixedBench, MixedTrial
 from pyromix.criticism.graph.result import GraphCheck, Suggestion, strength
 from pyromix.criticism.graph.trials import log_tail, named
-from pyromix.errors import PyromixWarning
+from pyromix.errors import DataError, PyromixWarning
 from pyromix.estimate.mixed.shape_tests import shape_tests
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.product.rank import holm
@@ -78,7 +78,7 @@ def check_numbers(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PyromixWarning)
         everything = [e for e in edits(graph, knowledge) if e.kind != TURN]
-        trials = {edit: bench.tested(edit) for edit in everything}
+        trials, untried = _tested(bench, everything)
         p_values = {
             **_corrected({e: t for e, t in trials.items() if e.kind == ADD}),
             **_corrected({e: t for e, t in trials.items() if e.kind == DROP}),
@@ -91,7 +91,7 @@ def check_numbers(
         )
         found = [
             _suggestion(bench, edit, trials[edit], p_values[edit], edit in fitted, rule, effect)
-            for edit in everything
+            for edit in trials
         ]
     return GraphCheck(
         graph,
@@ -101,7 +101,7 @@ def check_numbers(
         level,
         fit.n_rows,
         fit.converged,
-        (*doubts, DIRECTIONS) if any(parents_of(graph)) else doubts,
+        (*doubts, *_said(bench, untried), *([DIRECTIONS] if any(parents_of(graph)) else [])),
     )
 
 
@@ -118,6 +118,33 @@ class _Rule:
         if edit.kind == ADD:
             return self.certain and p <= self.level
         return self.certain and gain > 0 and (self.lacking or p > self.level)
+
+
+def _tested(
+    bench: MixedBench, everything: Sequence[Edit]
+) -> tuple[dict[Edit, MixedTrial], list[Edit]]:
+    """Changes with their tests, and those under which missing numbers cannot be integrated out."""
+    trials, untried = {}, []
+    for edit in everything:
+        try:
+            trials[edit] = bench.tested(edit)
+        except DataError:
+            if not bool(bench.records.missing().any()):
+                raise
+            untried.append(edit)
+    return trials, untried
+
+
+def _said(bench: MixedBench, untried: Sequence[Edit]) -> list[str]:
+    """Which changes were not tried."""
+    if not untried:
+        return []
+    graph = bench.spec.binned
+    edges = ", ".join(f"{named(graph, e.tail)} -> {named(graph, e.head)}" for e in untried)
+    return [
+        f"not tried, since missing numbers cannot be integrated out there: {edges}; "
+        "without the rows that lack them these are tried, too"
+    ]
 
 
 def _corrected(trials: Mapping[Edit, MixedTrial]) -> dict[Edit, float]:
