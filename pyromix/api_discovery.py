@@ -25,8 +25,9 @@ def discover(
 ) -> Discovery:
     """Search a table for graphs within its hidden sources. Experimental.
 
-    Structural EM from trees, mixtures of trees and random graphs (THEORY section 19). Several
-    graphs have the same laws: the class of them is the result, and effects are sets.
+    Structural EM from trees, mixtures of trees, random graphs and the strongest edges, each graph
+    shaken and climbed again (THEORY section 19). Several graphs have the same laws: the class of
+    them is the result, and effects are sets.
 
     Args:
         data: as in ``fit_product``: every column is a variable.

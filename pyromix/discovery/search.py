@@ -52,7 +52,7 @@ class End:
     """Where a start ended.
 
     Attributes:
-        kind: of the start, ``"tree"``, ``"mixture of trees"`` or ``"random graph"``.
+        kind: of the start, one of ``starts.KINDS``.
         state: its graph.
         mixture: the fit.
         score: log-likelihood less half of log N for each free probability, in nats.
