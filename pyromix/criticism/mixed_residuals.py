@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pyromix.answers.mixed.parts import parts_of
 from pyromix.data.records import Records
-from pyromix.exact import linalg
+from pyromix.estimate.mixed.nested_tests import quadratic
 from pyromix.model.gradients import gradients
 from pyromix.model.kind import Kind
 from pyromix.model.mixed import MixedMixture
@@ -179,17 +179,14 @@ def association(
         own = terms + taken @ _moves(mixture, records, vertex, place, weights[:, None] * h).mT
     total = records.weights @ terms
     variance = (own * records.weights[:, None]).mT @ own
-    values = linalg.eigh(variance)
-    kept = values.values > FLAT * float(torch.diagonal(variance).max().clamp_min(1e-300))
-    along = values.vectors[:, kept].mT @ total
-    statistic = float((along.square() / values.values[kept]).sum())
-    dof = int(kept.sum())
+    least = FLAT * float(torch.diagonal(variance).max().clamp_min(1e-300))
+    tested = quadratic(total, variance, least)
     z = total / torch.diagonal(variance).clamp_min(1e-300).sqrt()
     worst = int(z.abs().argmax())
     spread = (weights @ h[:, worst].square() * (weights @ residual.square())).sqrt()
     correlation = float(total[worst] / spread.clamp_min(1e-300))
-    p = float(chdtrc(dof, statistic)) if dof else 1.0
-    return Association(names[worst], correlation, statistic, dof, p)
+    p = float(chdtrc(tested.df, tested.statistic)) if tested.df else 1.0
+    return Association(names[worst], correlation, tested.statistic, tested.df, p)
 
 
 def _moves(

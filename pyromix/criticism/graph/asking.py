@@ -94,9 +94,11 @@ def graph_check(
     shows U no edge is dropped or turned.
 
     A table with columns of numbers is fitted as it is. Its edges are tested by scores and by Wald's
-    statistic with a variance that does not lean on the shape of the noise; none is turned, since
-    with a number at one end only that shape tells the direction; and where U is told apart by that
-    shape alone, none is demanded.
+    statistic with a variance that does not lean on the shape of the noise (``estimate.mixed.
+    nested_tests``); no tables are simulated. None is turned, since with a number at one end only
+    that shape tells the direction. Nothing is demanded where the noise has another shape than
+    assumed, where that shape alone tells the states of U apart, or where the table in bins hardly
+    shows U; ``doubts`` says which.
 
     Args:
         model: as in ``fit``.
@@ -113,7 +115,7 @@ def graph_check(
         level: of the tests, family-wise for all added edges.
         n_simulated: tables that are drawn from the fitted graph where an added edge would be
             demanded by a chi-square that is not to be trusted: few rows behind a probability,
-            sources that are weak, alike or empty.
+            sources that are weak, alike or empty. Of no account where the table has numbers.
         sample_weight: as in ``fit``.
         weights_are: as in ``fit``.
         missing: as in ``fit``.

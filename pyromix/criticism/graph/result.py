@@ -114,7 +114,8 @@ class GraphCheck:
         level: of the tests.
         n_rows: of the table.
         converged: whether the fit of the graph ended by its tolerance.
-        doubts: why chi-square was not trusted for the graph as a whole; perhaps none.
+        doubts: why chi-square was not trusted for the graph as a whole, or nothing demanded;
+            perhaps none.
     """
 
     spec: MixtureSpec
