@@ -236,8 +236,8 @@ def fit(
         state_names: states of variables in the order wanted; overrides those of the model.
         kinds: what columns of numbers are, by name: ``"real"``, ``"positive"``, ``"hurdle"`` (zeros
             and numbers above), ``"count"``, ``"student-t"`` (real with heavy tails), or
-            ``"categorical"``. A column of numbers with fractions that nobody declared is real, and
-            that is said once; whole numbers are states.
+            ``"categorical"``. A column of numbers with fractions that nobody declared is real, or
+            ``"student-t"`` where that fits far better, and that is said; whole numbers are states.
         discretize: columns of numbers to be cut into states, by name: edges such as ``[40, 60]``,
             which make the states ``"<40"``, ``"40-<60"`` and ``"60+"``, or ``"quantile:4"`` for
             four of about equally many rows. Numbers of other tables are read in the same way.

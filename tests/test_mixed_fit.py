@@ -230,7 +230,8 @@ def test_what_is_local_without_three_views_is_weak_whatever_the_table():
     assert px.check(dag, 2, frame, outcome="Y", treatment="X").verdict == "weak"
 
 
-def test_heavy_tails_are_named_with_what_they_would_gain():
+def table_with_tails():
+    """X has normal noise and Y, its child, Student's t."""
     g = np.random.default_rng(4)
     u = g.integers(0, 2, 900)
     frame = pd.DataFrame({name: (g.random(900) < 0.2 + 0.6 * u).astype(int) for name in "ABC"})
@@ -238,14 +239,43 @@ def test_heavy_tails_are_named_with_what_they_would_gain():
     frame["Y"] = frame["X"] + 2 * u + g.standard_t(2.5, size=900)
     graph = nx.DiGraph([("X", "Y"), *(("U", name) for name in "ABCXY")])
     graph.nodes["U"]["latent"] = True
+    return graph, frame
+
+
+def test_heavy_tails_of_what_was_declared_are_named_with_what_they_would_gain():
+    graph, frame = table_with_tails()
+    options = {"n_init": 0, "prior": None}
     with pytest.warns(
         px.WeakIdentificationWarning, match=r"Student's t fits the noise of 'Y' \(\+"
     ):
-        plain = px.fit(graph, frame, 2, n_init=0, prior=None)
+        plain = px.fit(graph, frame, 2, kinds={"Y": "real"}, **options)
     (note,) = [note for note in plain.notes if note.kind == "shape of noise"]
     assert set(note.data) == {"Y"}
-    assert note.sentence.endswith("kinds={'Y': \"student-t\"} declares it.")
-    heavy = px.fit(graph, frame, 2, n_init=0, prior=None, kinds={"X": "real", "Y": "student-t"})
+    assert "kinds={'Y': \"student-t\"} declares it" in note.sentence
+    heavy = px.fit(graph, frame, 2, kinds={"X": "real", "Y": "student-t"}, **options)
     # The note is a lower bound, up to the rows seen before.
     assert heavy.log_likelihood - plain.log_likelihood > note.data["Y"] - 1
     assert not [note for note in heavy.notes if note.kind == "shape of noise"]
+
+    found = px.fit(graph, frame, 2, **options)  # nobody declared: followed, and said
+    assert found.log_likelihood == pytest.approx(heavy.log_likelihood, abs=1e-6)
+    assert [found.spec.kind(found.spec.vertex(name)) for name in "XY"] == ["real", "student-t"]
+    (note,) = [note for note in found.notes if note.kind == "shape of noise"]
+    assert note.sentence.startswith("The noise of 'Y' (+")
+    assert "kinds={'Y': \"real\"} keeps normal noise" in note.sentence
+
+
+def test_noise_stays_normal_where_missing_numbers_are_integrated_out():
+    graph, frame = table_with_tails()
+    graph.add_edges_from([("Y", "Z"), ("U", "Z")])
+    frame["Z"] = frame["Y"] + np.random.default_rng(5).normal(size=900)
+    leaf, middle, parent = frame.copy(), frame.copy(), frame.copy()
+    leaf.loc[3, "Y"] = parent.loc[3, "X"] = middle.loc[3, "Y"] = np.nan
+    del leaf["Z"]
+    graph_of_leaf = graph.subgraph(set(graph) - {"Z"})
+    found = px.fit(graph_of_leaf, leaf, 2, n_init=0)
+    assert found.spec.kind(found.spec.vertex("Y")) == "student-t"
+    for table in (middle, parent):
+        with pytest.warns(px.WeakIdentificationWarning, match="where no cell is missing"):
+            found = px.fit(graph, table, 2, n_init=0)
+        assert found.spec.kind(found.spec.vertex("Y")) == "real"

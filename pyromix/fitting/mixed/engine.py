@@ -14,7 +14,7 @@ from typing import Any, SupportsIndex
 
 import torch
 
-from pyromix.data.records import Records, thinned_records
+from pyromix.data.records import Records
 from pyromix.data.weights import COUNTS
 from pyromix.errors import (
     ConvergenceWarning,
@@ -27,10 +27,10 @@ from pyromix.estimate.mixed.climb import MixedEnd, in_order
 from pyromix.estimate.mixed.prior import MixedPrior, prior_of
 from pyromix.estimate.mixed.starts import from_shares, raced
 from pyromix.estimate.mixed.step import look
-from pyromix.estimate.mixed.tails import heavy_tails
 from pyromix.estimate.progress import progress_bar
 from pyromix.exact.likelihood import responsibilities
 from pyromix.fitting import engine
+from pyromix.fitting.mixed import heavy
 from pyromix.fitting.mixed.intake import MixedTable, Taken, take_in_mixed
 from pyromix.fitting.mixed.record import SAME, MixedRecord, Reached
 from pyromix.fitting.record import Fit
@@ -44,13 +44,6 @@ N_INIT = 10
 
 COLLAPSED = 0.02
 """Variance of a source over that of the column, below which a source has shrunk to a point."""
-
-TAIL_ROWS = 10_000
-"""Rows on which the tails of numbers are looked at."""
-
-HEAVY = 10.0
-"""Nats that Student's t must gain on these rows: very strong evidence, as it has no parameter more
-[R. E. Kass, A. E. Raftery, Bayes factors, JASA 90, 1995]."""
 
 DISAGREE = 1e-4
 """Nats per row by which the start from bins may end below the best before that is said."""
@@ -87,21 +80,28 @@ def fit_mixed(
             random_state=generator,
             show_progress=False,
         )
-    seen_before = prior_of(taken.spec, taken.records, tables=prior)
     wanted = N_INIT if n_init is None else n_init
     with progress_bar(show_progress, max_iter, "EM") as tell:
-        start = start_from_bins(taken.spec, taken.records, taken, coarse, seen_before)
-        ends = raced(
-            taken.spec,
-            taken.records,
-            seen_before,
-            [start],
-            wanted,
-            generator,
-            max_iter=max_iter,
-            tol=tol,
-            tell=tell,
-        )
+        while True:
+            seen_before = prior_of(taken.spec, taken.records, tables=prior)
+            start = start_from_bins(taken.spec, taken.records, taken, coarse, seen_before)
+            ends = raced(
+                taken.spec,
+                taken.records,
+                seen_before,
+                [start],
+                wanted,
+                generator,
+                max_iter=max_iter,
+                tol=tol,
+                tell=tell,
+            )
+            best = max(ends, key=lambda end: end.objective)
+            nats = heavy.heavier(best.mixture, taken.records)
+            changed = heavy.may_change(taken, nats)
+            if not changed:
+                break
+            taken = heavy.with_tails(taken, {v: nats[v] for v in changed})
     seed = str(random_state) if isinstance(random_state, SupportsIndex) else "a generator"
     return replace(assembled(taken, coarse, seen_before, ends), random_state=seed)
 
@@ -200,7 +200,7 @@ def _notes(
         )
         found.append(Note(NoteKind.STARTS, sentence, {"short": short}))
     found += _collapsed(spec, best.mixture)
-    found += _heavy(spec, records, best.mixture)
+    found += heavy.doubts(spec, records, best.mixture)
     n_free = len(best.mixture.parameters)
     if n_free > records.total_weight:
         sentence = (
@@ -209,25 +209,6 @@ def _notes(
         )
         found.append(Note(NoteKind.EMPTY, sentence))
     return found
-
-
-def _heavy(spec: MixedSpec, records: Records, mixture: MixedMixture) -> list[Note]:
-    """Numbers whose tails are heavier than normal ones, by nats that leave no doubt."""
-    some = thinned_records(records, TAIL_ROWS, torch.Generator().manual_seed(0))
-    nats = {
-        spec.name(v): gain * records.total_weight
-        for v, gain in heavy_tails(mixture, some).items()
-        if gain * some.total_weight >= HEAVY
-    }
-    if not nats:
-        return []
-    names = ", ".join(f"{name!r} ({gain:+.0f})" for name, gain in nats.items())
-    sentence = (
-        f"Student's t fits the noise of {names} better than normal noise, by these many nats: "
-        "sources lean on its shape, and stand in for heavy tails. "
-        f'kinds={{{next(iter(nats))!r}: "student-t"}} declares it.'
-    )
-    return [Note(NoteKind.SHAPE, sentence, nats)]
 
 
 def _collapsed(spec: MixedSpec, mixture: MixedMixture) -> list[Note]:

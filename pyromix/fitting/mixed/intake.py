@@ -68,6 +68,7 @@ class Taken:
         counts: the same rows in bins.
         edges: where each column of numbers was cut, by name.
         notes: on what was assumed, added or repaired.
+        assumed: columns whose kind nobody declared.
     """
 
     spec: MixedSpec
@@ -75,6 +76,7 @@ class Taken:
     counts: Counts
     edges: Mapping[str, tuple[float, ...]]
     notes: tuple[Note, ...]
+    assumed: tuple[str, ...] = ()
 
 
 def with_numbers(
@@ -205,7 +207,7 @@ def take_in_mixed(
     if structure.real:
         said.append(LINEAR)
     repairs = tuple(Note(NoteKind.REPAIR, sentence) for sentence in said)
-    return Taken(spec, records, counts, edges, (*repairs, *notes))
+    return Taken(spec, records, counts, edges, (*repairs, *notes), mixed.assumed)
 
 
 def _mixed_spec(plain: MixtureSpec, kinds: Mapping[str, Kind]) -> MixedSpec:
@@ -222,7 +224,7 @@ def _assumed(names: Sequence[str]) -> list[str]:
     some = len(names) > 1
     return [
         f"{'columns' if some else 'column'} {listed} {'hold' if some else 'holds'} fractions and "
-        f"{'are' if some else 'is'} taken as real numbers (linear, normal noise); kinds= declares "
+        f"{'are' if some else 'is'} taken as real numbers (linear); kinds= declares "
         "another kind, discretize= cuts into states."
     ]
 
