@@ -88,9 +88,12 @@ def test_simulate_report_and_plot(folder, tmp_path):
                         tmp_path / "rows.csv")  # fmt: skip
     assert code == 0, err
     assert set(pd.read_csv(tmp_path / "rows.csv")["X"]) == {4}
-    code, _, err = call("report", folder / "fit.pyromix", *ASKED, "-o", tmp_path / "r.md")
+    code, _, err = call("report", folder / "fit.pyromix", *ASKED, "-o", tmp_path / "r.md",
+                        "--selection", 1)  # fmt: skip
     assert code == 0, err
-    assert "changes the mean of Y" in (tmp_path / "r.md").read_text()
+    told = (tmp_path / "r.md").read_text()
+    assert "changes the mean of Y" in told
+    assert "This fit has 2; BIC chooses 1." in told
     code, _, err = call("plot", folder / "fit.pyromix", "sources", "-o", tmp_path / "p.svg")
     assert code == 0, err
     assert (tmp_path / "p.svg").read_text().count("<svg") == 1
@@ -106,7 +109,6 @@ REFUSED = [
     (("do", "--query", "Y", "--format", "csv"), "--format csv"),
     (("do", "--query", "Y", "--do", "X=4", "--engine", "elimination"), "engine"),
     (("simulate", "--evidence", "C=1"), "--evidence"),
-    (("report", "--selection", "1..2"), "--selection"),
     (("bounds", *ASKED), "found a fit with numbers; pyromix fit DATA --discretize"),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,9 +38,11 @@ from pyromix.cli.questions import (
     any_fit_at,
     asked_effect,
 )
+from pyromix.criticism.candidates import Selection
 from pyromix.criticism.graph.asking import check_fit
 from pyromix.criticism.selection import select_n_sources
 from pyromix.errors import QueryError
+from pyromix.fitting.mixed.columns import table_of_records
 from pyromix.fitting.record import Fit
 from pyromix.formats.bundle import REGRESSION, read_bundle
 from pyromix.formats.disk import write_files
@@ -103,11 +106,7 @@ def report(
         return
     fit = any_fit_at(fitted, source)
     if isinstance(fit, MixedFit):
-        if selection is not None:
-            raise QueryError(
-                "--selection: a fit with numbers is reported alone; pyromix select DATA "
-                "--n-sources 1..3 compares numbers of sources"
-            )
+        candidates = None if selection is None else numbers(selection)
         if data is not None:
             raise QueryError(
                 f"--data is for columns that were cut into states; {fitted} has numbers as they are"
@@ -115,8 +114,9 @@ def report(
         told = asked_mixed(fit, treatment, outcome, contrast, outcome_state)
         with working("looking at the fit", quiet=quiet):
             names = {name: told[name] for name in ("treatment", "outcome")}
+            chosen = None if candidates is None else _compared(fit, candidates)
             tested = fit.graph_check(**names) if graph else None
-            made = fit.report(output, **told, graph=tested, show=False)
+            made = fit.report(output, **told, selection=chosen, graph=tested, show=False)
             _tell(made, output, as_json=as_json, quiet=quiet)
         return
     asked = asked_effect(fit, treatment, outcome, contrast, outcome_state)
@@ -206,7 +206,17 @@ def plot(
         typer.echo(f"{output}: {title}", err=True)
 
 
-def _table(fit: Fit) -> Any:
+def _compared(fit: MixedFit, candidates: Sequence[int]) -> Selection:
+    """Numbers of sources on the table of a fit with numbers, columns of the kinds it has.
+
+    Raises:
+        QueryError: the fit was saved without it.
+    """
+    rows, weights = table_of_records(fit.mixture, _table(fit))
+    return select_n_sources(fit.spec, rows, candidates, sample_weight=weights)
+
+
+def _table(fit: Fit | MixedFit) -> Any:
     """The table that numbers of sources are compared on.
 
     Raises:

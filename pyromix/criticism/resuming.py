@@ -13,7 +13,8 @@ from pyromix.data.counts import Counts
 from pyromix.errors import FileError
 from pyromix.fitting.bundle import fit_of_step, step_of_fit
 from pyromix.fitting.record import Fit
-from pyromix.formats.checkpoint import NOT_KEPT, Checkpoint, Step, checkpoint_of, digest
+from pyromix.fitting.resuming import checkpoint_of_table
+from pyromix.formats.checkpoint import Checkpoint, Step, digest
 from pyromix.model.mixture import BayesNetMixture
 from pyromix.model.spec import MixtureSpec
 
@@ -46,7 +47,7 @@ def checkpoint_of_selection(
         FileError: it is damaged, or of another table, graph or option.
     """
     asked = {"random_state": digest(generator.get_state()), **asked}
-    return _checkpoint(path, "select_n_sources", spec, counts, asked)
+    return checkpoint_of_table(path, "select_n_sources", spec, counts, asked)
 
 
 def checkpoint_of_test(
@@ -66,35 +67,8 @@ def checkpoint_of_test(
     Raises:
         FileError: it is damaged, or of another table, graph or option.
     """
-    return _checkpoint(path, "bootstrap_lrt", spec, counts, {"n_sources": spec.n_sources, **asked})
-
-
-def _checkpoint(
-    path: str | PathLike[str] | None,
-    work: str,
-    spec: MixtureSpec,
-    counts: Counts,
-    asked: Mapping[str, Any],
-) -> Checkpoint:
-    if path is None:
-        return NOT_KEPT
-    edges = (
-        spec.variables,
-        spec.states,
-        spec.parents,
-        sorted(spec.uninfluenced),
-        spec.source,
-        *spec.coarse,
-    )
-    return checkpoint_of(
-        path,
-        work,
-        {
-            "table": digest(counts.rows, counts.weights),
-            "graph": repr(edges),
-            **{name: repr(value) for name, value in asked.items()},
-        },
-    )
+    asked = {"n_sources": spec.n_sources, **asked}
+    return checkpoint_of_table(path, "bootstrap_lrt", spec, counts, asked)
 
 
 def scored_step(

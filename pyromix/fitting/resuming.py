@@ -50,6 +50,34 @@ def checkpoint_of_fit(
     Raises:
         FileError: it is damaged, or of another table, graph or option.
     """
+    asked = {
+        "n_sources": spec.n_sources,
+        "source_states": spec.source_states,
+        "random_state": digest(state),
+        **asked,
+    }
+    return checkpoint_of_table(path, "fit", spec, counts, asked)
+
+
+def checkpoint_of_table(
+    path: str | PathLike[str] | None,
+    work: str,
+    spec: MixtureSpec,
+    counts: Counts,
+    asked: Mapping[str, Any],
+) -> Checkpoint:
+    """Open the checkpoint of some work on a table and a graph; nothing is kept without a path.
+
+    Args:
+        path: of the file.
+        work: name of the work.
+        spec: the graph; of k and the names of sources say in ``asked`` what matters.
+        counts: the table.
+        asked: further options by name.
+
+    Raises:
+        FileError: it is damaged, or of another table, graph or option.
+    """
     if path is None:
         return NOT_KEPT
     graph = (
@@ -62,13 +90,10 @@ def checkpoint_of_fit(
     )
     return checkpoint_of(
         path,
-        "fit",
+        work,
         {
             "table": digest(counts.rows, counts.weights),
             "graph": repr(graph),
-            "n_sources": spec.n_sources,
-            "source_states": repr(spec.source_states),
-            "random_state": digest(state),
             **{name: repr(value) for name, value in asked.items()},
         },
     )

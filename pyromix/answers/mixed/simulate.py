@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pyromix.answers.mixed.question import Question
-from pyromix.data.frames import labelled, to_pandas
+from pyromix.data.frames import labelled
 from pyromix.errors import QueryError
+from pyromix.fitting.mixed.columns import frame_of
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.model.arguments import flag, whole
 from pyromix.model.memory import check_numbers
@@ -58,15 +59,10 @@ def simulate(
         QueryError,
     )
     columns, sources = drawn(mixture, n, _settings(mixture, do), torch_generator(random_state))
-    found: dict[str, Any] = {}
-    for v, column in enumerate(columns):
-        if spec.kind(v).numeric:
-            found[spec.name(v)] = mixture.units[v].outward(column).cpu().numpy()
-        else:
-            found[spec.name(v)] = labelled(column, spec.binned.states_of(v))
+    further = {}
     if flag("include_latents", include_latents):
-        found[spec.source] = labelled(sources, spec.binned.source_states)
-    return to_pandas(found)
+        further[spec.source] = labelled(sources, spec.binned.source_states)
+    return frame_of(mixture, columns, further)
 
 
 def drawn(
