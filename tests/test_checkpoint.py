@@ -287,7 +287,7 @@ def test_a_fit_goes_on_to_the_same_digits(model_and_frame, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"n_sources": 3}, "n_sources: 2, not 3"),
+        ({"n_sources": 3}, "n_sources: '2', not '3'"),
         ({"n_init": 2}, "n_init: '1', not '2'"),
         ({"prior": 1.0}, "prior: 'None', not '1.0'"),
         ({"method": "auto"}, "method: \"'em'\""),

@@ -107,10 +107,12 @@ def lines(n=2000, seed=0):
 
 
 def fitted(frame, edges, k=1, **options):
+    """A fit with normal noise, whatever the tails."""
     graph = nx.DiGraph()
     graph.add_nodes_from(frame.columns)
     graph.add_edges_from(edges)
-    return px.fit(graph, frame, k, prior=None, show_progress=False, **options)
+    kinds = {name: "real" for name in frame if frame[name].dtype.kind == "f"}
+    return px.fit(graph, frame, k, kinds=kinds, prior=None, show_progress=False, **options)
 
 
 def test_an_added_line_has_the_score_statistic_of_a_regression():
