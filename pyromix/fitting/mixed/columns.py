@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def frame_of(
-    mixture: MixedMixture, columns: Sequence[Tensor], further: dict[str, object] | None = None
+    mixture: MixedMixture, columns: Sequence[Tensor], further: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
     """Return columns of a mixture with numbers as people know them.
 
@@ -29,7 +29,8 @@ def frame_of(
     Returns:
         Categorical columns and columns of float64, in the order of ``spec.variables``.
     """
-    spec, found = mixture.spec, {}
+    spec = mixture.spec
+    found: dict[str, Any] = {}
     for v, column in enumerate(columns):
         if spec.kind(v).numeric:
             found[spec.name(v)] = mixture.units[v].outward(column).cpu().numpy()
