@@ -88,6 +88,11 @@ class Point:
         """Select batch elements."""
         return Point(self.weights[index], self.table[:, index])
 
+    def distance(self, other: Point) -> Float[Tensor, " batch"]:
+        """Root of the sum of squared differences of all probabilities."""
+        weights, table = self.weights - other.weights, self.table - other.table
+        return (weights.square().sum(-1) + table.square().sum((0, 2))).sqrt()
+
     def where(self, chosen: Bool[Tensor, " batch"], other: Point) -> Point:
         """This point at the chosen batch elements, the other elsewhere."""
         return Point(
@@ -180,9 +185,15 @@ class EMMap:
         return self.prior.is_zero
 
     @cached_property
-    def _pseudo_cells(self) -> Float[Tensor, "cells any k"]:
+    def pseudo_cells(self) -> Float[Tensor, "cells any k"]:
+        """Pseudo-counts of each CPT cell."""
         shape = self.prior.weights.shape if self.prior.batched else (1, self.spec.n_sources)
         return self.axis.stack(self.prior.cpts).reshape(-1, *shape)
+
+    @cached_property
+    def pseudo_rows(self) -> Float[Tensor, "cpt_rows any k"]:
+        """Pseudo-counts of each CPT row."""
+        return self.row_sums(self.pseudo_cells)
 
     @property
     def axis(self) -> CellAxis:
@@ -194,7 +205,8 @@ class EMMap:
         return self.axis.rows(self.row_weights.device)
 
     @cached_property
-    def _shared(self) -> Int[Tensor, " cells"]:
+    def shared(self) -> Int[Tensor, " cells"]:
+        """Cells of tables that all sources share."""
         return self.axis.uninfluenced(self.row_weights.device)
 
     @cached_property
@@ -214,7 +226,7 @@ class EMMap:
     def __call__(self, point: Point) -> Step:
         """Run the E-step at a point and the M-step from it."""
         counts = self.expected(point)
-        cells = self._shared_pooled(counts.cells)
+        cells = self.pooled(counts.cells)
         masses = self.row_sums(cells)
         sources = counts.sources + self.prior.weights
         weights = sources / sources.sum(-1, keepdim=True)
@@ -227,12 +239,13 @@ class EMMap:
 
     def expected_cells(self, point: Point) -> Float[Tensor, "cells batch k"]:
         """Expected number of rows of each cell; of all sources together where they share it."""
-        return self._shared_pooled(self.expected(point).cells)
+        return self.pooled(self.expected(point).cells)
 
-    def _shared_pooled(self, cells: Float[Tensor, "cells batch k"]) -> Tensor:
-        if len(self._shared):
-            pooled = cells[self._shared].sum(-1, keepdim=True)
-            cells[self._shared] = pooled.expand(-1, -1, cells.shape[-1])
+    def pooled(self, cells: Float[Tensor, "cells batch k"]) -> Float[Tensor, "cells batch k"]:
+        """Expected counts, of all sources together where they share a cell; in place."""
+        if len(self.shared):
+            pooled = cells[self.shared].sum(-1, keepdim=True)
+            cells[self.shared] = pooled.expand(-1, -1, cells.shape[-1])
         return cells
 
     def expected(self, point: Point) -> ExpectedCounts:
@@ -258,7 +271,7 @@ class EMMap:
         """
         totals = masses
         if not self._maximum_likelihood:
-            cells = cells + self._pseudo_cells
+            cells = cells + self.pseudo_cells
             totals = self.row_sums(cells)
         table = cells / self.spread(totals)
         if not bool((totals <= NO_MASS).any()):
@@ -276,8 +289,8 @@ class EMMap:
         if self._maximum_likelihood:
             return torch.zeros_like(point.weights[:, 0])
         tiny = torch.finfo(torch.float64).tiny
-        terms = self._pseudo_cells * point.table.clamp_min(tiny).log()
-        if len(self._shared):
-            terms[self._shared, :, 1:] = 0.0
+        terms = self.pseudo_cells * point.table.clamp_min(tiny).log()
+        if len(self.shared):
+            terms[self.shared, :, 1:] = 0.0
         weights = self.prior.weights * point.weights.clamp_min(tiny).log()
         return terms.sum((0, 2)) + weights.sum(-1)

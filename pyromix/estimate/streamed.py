@@ -1,8 +1,11 @@
 """EM on rows that come as a stream: a pass over them is what a step costs.
 
-SQUAREM with two passes a cycle: one at a point, one where EM takes it, and the likelihood of the
-extrapolated point comes with the first pass of the next cycle. Where that is lower than the second
-pass found, the point is given up for EM's own, at the loss of one pass.
+A pass tells where EM moves from a point, and a sample of the rows where EM is going from there
+(``sampled``); the next pass is taken there. SQUAREM extrapolates what these steps leave, in cycles
+of two passes: one at a point, one where its step leads; the likelihood of the extrapolated point
+comes with the first pass of the next cycle. Where that is lower than the second pass found, the
+point is given up for the one the step leads to, and where that is lower, for EM's own, which cannot
+be: a pass is lost each time.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pyromix.estimate.accelerate import FIRST_LIMIT, extrapolate, next_limit
 from pyromix.estimate.ascent import Ascent
 from pyromix.estimate.em import result_of
 from pyromix.estimate.result import REACHED_ROWS, EMResult
+from pyromix.estimate.sampled import Sample, foreseen
 from pyromix.estimate.step import EMMap, Point, Step
 from pyromix.exact.likelihood import ExpectedCounts, expected_counts
 from pyromix.exact.rows import CellIndex
@@ -48,6 +52,15 @@ ROUNDS = 2
 
 MOST_PASSES = 60
 """Passes over the rows."""
+
+FIRST_DOUBT = 0.3
+"""Rows of a cell in which a sample is not believed, see ``sampled``."""
+
+PROMISED = 0.25
+"""Share of the gain foreseen that a step must bring, or the sample is believed less."""
+
+MORE_DOUBT = 4.0
+"""How many times as many rows are then doubted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,30 +153,35 @@ class Place:
     Attributes:
         point: where the next pass is taken; several points before the first one.
         known: the last point that was kept, and what a pass found there; None before the first.
-        second: whether the next pass is the second of a cycle: ``point`` is EM of ``known``.
-        fallback: EM's own point where ``point`` is a guess; None where it is none.
+        start: the point whose step leads to ``point``, where it begins a cycle; None elsewhere.
+        others: points to take in turn where ``point`` lies lower than what is known.
         limit: longest extrapolation.
-        length: of that which the guess is.
-        n_small: how often in a row less than was asked for was foreseen.
-        gain: nats that the last step of EM gained.
+        length: of that which the point is; 1 where it is none.
+        doubt: of the sample, in its rows.
+        foreseen: nats that the step to the point promised.
+        n_small: how often in a row less than was asked for was gained and foreseen.
+        gain: nats that the last step gained.
         log_likelihoods: of every pass so far.
     """
 
     point: Point
     known: tuple[Point, Step] | None = None
-    second: bool = False
-    fallback: Point | None = None
+    start: Point | None = None
+    others: tuple[Point, ...] = ()
     limit: float = FIRST_LIMIT
     length: float = 1.0
+    doubt: float = FIRST_DOUBT
+    foreseen: float = math.inf
     n_small: int = 0
     gain: float = math.inf
     log_likelihoods: tuple[float, ...] = ()
 
-    def after(self, em: EMMap, step: Step, left: float) -> Place:
+    def after(self, em: EMMap, sample: Sample, step: Step, left: float) -> Place:
         """Where the climb stands after a pass.
 
         Args:
             em: the map.
+            sample: of the rows.
             step: what the pass found at ``point``.
             left: nats, see ``LEFT``.
         """
@@ -172,44 +190,46 @@ class Place:
         point, step = self.point[one], step[one]
         told = (*self.log_likelihoods, float(step.log_likelihood))
         here = replace(self, log_likelihoods=told)
-        if self.known is not None and self.second:
-            return here._extrapolated(em, self.known, (point, step), left)
-        if self.known is None or self.fallback is None:
-            return here._begun(point, step)
+        if self.known is None:
+            return here._gone_on(em, sample, point, step, left)
         # False as well where a guess has likelihood zero
         accepted = step.objective >= self.known[1].objective
-        limit = float(next_limit(_one(self.limit), _one(self.length), accepted))
-        if bool(accepted):
-            return replace(here, limit=limit)._begun(point, step)
-        return replace(here, point=self.fallback, fallback=None, limit=limit)
+        gain = float(step.objective - self.known[1].objective)
+        if self.length > 1:
+            limit = float(next_limit(_one(self.limit), _one(self.length), accepted))
+            here = replace(here, limit=limit)
+        elif self.others and not gain >= PROMISED * self.foreseen:  # nan as well
+            here = replace(here, doubt=MORE_DOUBT * self.doubt)
+        if self.others and not bool(accepted):
+            first, *rest = self.others
+            return replace(here, point=first, others=tuple(rest), start=None, length=1.0)
+        return replace(here, gain=gain)._gone_on(em, sample, point, step, left)
 
-    def _begun(self, point: Point, step: Step) -> Place:
-        """A cycle after its first pass."""
-        return replace(self, point=step.target, known=(point, step), second=True, fallback=None)
-
-    def _extrapolated(
-        self, em: EMMap, first: tuple[Point, Step], second: tuple[Point, Step], left: float
-    ) -> Place:
-        """A cycle after its second pass: the guess that begins the next one."""
-        start, one, two = first[0], second[0], second[1].target
-        gain = float(second[1].objective - first[1].objective)
-        shrunk = min(float(_distance(two, one) / _distance(one, start)) ** 2, 1.0)
-        foreseen = math.inf if shrunk == 1.0 else gain * shrunk / (1 - shrunk)
-        guess, length = extrapolate(em, start, one, two, _one(self.limit))
-        return replace(
+    def _gone_on(self, em: EMMap, sample: Sample, point: Point, step: Step, left: float) -> Place:
+        """From a point that is kept: along its step, or beyond it at the end of a cycle."""
+        steps = (sample.aim(point, step.target, self.doubt), step.target)
+        promise = foreseen(em, point, step, steps[0])
+        here = replace(
             self,
-            point=guess,
-            known=second,
-            second=False,
-            fallback=two,
-            length=float(length),
-            n_small=self.n_small + 1 if foreseen < left else 0,
-            gain=gain,
+            point=steps[0],
+            known=(point, step),
+            start=point,
+            others=steps[1:],
+            length=1.0,
+            foreseen=promise,
+            n_small=self.n_small + 1 if max(promise, self.gain) < left else 0,
         )
+        if self.start is None:
+            return here
+        guess, found = extrapolate(em, self.start, point, steps[0], _one(self.limit))
+        if float(found) == 1.0:
+            return here
+        return replace(here, point=guess, others=steps, start=None, length=float(found))
 
 
 def climb_stream(
     em: StreamedMap,
+    sample: Sample,
     starts: Point,
     *,
     most_passes: int = MOST_PASSES,
@@ -218,11 +238,11 @@ def climb_stream(
 ) -> EMResult:
     """Climb the likelihood pass by pass, and stop where little is left to gain.
 
-    What is left after a step of EM that gained g is ``g a / (1 - a)`` where gains shrink by a. They
-    do by the square of what steps shrink by, which two steps of one cycle show.
+    Little is left where the last step gained less, and the sample foresees less of the next one.
 
     Args:
         em: the map.
+        sample: of the rows.
         starts: points, of which the first pass finds the best.
         most_passes: limit on passes.
         left: nats, see ``LEFT``.
@@ -237,7 +257,7 @@ def climb_stream(
     """
     place = Place(starts)
     while place.n_small < ROUNDS and len(place.log_likelihoods) < most_passes:
-        place = run(len(place.log_likelihoods) + 1, partial(_passed, place, em, left))
+        place = run(len(place.log_likelihoods) + 1, partial(_passed, place, em, sample, left))
         if place.known is None or not bool(place.known[1].log_likelihood.isfinite()):
             raise RefinementError(
                 "a start must give every row a positive probability, found rows that each of the "
@@ -251,14 +271,9 @@ def climb_stream(
     return result_of(em, Ascent(point, step, n_iter, _one(place.gain), converged), 0, False)
 
 
-def _passed(place: Place, em: StreamedMap, left: float) -> Place:
-    return place.after(em, em(place.point), left)
+def _passed(place: Place, em: StreamedMap, sample: Sample, left: float) -> Place:
+    return place.after(em, sample, em(place.point), left)
 
 
 def _one(number: float) -> Float[Tensor, " 1"]:
     return torch.tensor([number], dtype=torch.float64)
-
-
-def _distance(left: Point, right: Point) -> Float[Tensor, ""]:
-    weights, table = left.weights - right.weights, left.table - right.table
-    return (weights.square().sum() + table.square().sum()).sqrt()

@@ -69,18 +69,11 @@ class Surface:
         """The same at mixtures with one batch axis."""
         em, point = self.em, Point.of(mixtures)
         step = em(point)
-        behind = em.spread(step.row_masses + self._pseudo_rows)
+        behind = em.spread(step.row_masses + em.pseudo_rows)
         total = em.total_weight + em.prior.weights.sum(-1)
         change = em.axis.unstack(behind * (step.target.table - point.table))
         sources = total * (step.target.weights - point.weights)
         return step.objective, self.axis.free([sources, *change])
-
-    @cached_property
-    def _pseudo_rows(self) -> Float[Tensor, "cpt_rows any k"]:
-        """Pseudo-counts of each CPT row."""
-        em = self.em
-        cells = em.axis.stack(em.prior.cpts)
-        return em.row_sums(cells.reshape(len(cells), -1, em.spec.n_sources))
 
 
 def mixtures_of(axis: ParameterAxis, odds: Float[Tensor, "*lead p"]) -> BayesNetMixture:

@@ -22,7 +22,8 @@ from pyromix.data.relation.table import RelationTable
 from pyromix.data.weights import COUNTS, check_weights_are
 from pyromix.errors import ConvergenceWarning, FileError, warn
 from pyromix.estimate.result import EMResult
-from pyromix.estimate.starts import batch_of, inside_by_rows
+from pyromix.estimate.sampled import Sample
+from pyromix.estimate.starts import batch_of
 from pyromix.estimate.step import Point, Step
 from pyromix.estimate.streamed import MOST_PASSES, Place, StreamedMap, Total, climb_stream
 from pyromix.exact.information import (
@@ -50,9 +51,6 @@ SAMPLE = 100_000
 WORK = 2e11
 """Rows times squared parameters that the information is summed over; beyond, a share of the rows
 stands for all."""
-
-ROWS_INSIDE = 1.0
-"""Rows of the uniform distribution that join the sample in every CPT row."""
 
 ClimbSample = Callable[[Counts, BayesNetMixture | None, bool], EMResult]
 """EM on a table in memory, from a start or none, which is from moments that determine or not."""
@@ -132,15 +130,15 @@ def fit_stream(
     given = None if start is None else start.mixture
     determined = start is not None and start.stage.ok
 
-    def points() -> Point:
-        sample = asked(rows.sample(SAMPLE), spec).as_counts()
-        found = climb_sample(sample, given, determined)
-        # A cell that the sample never saw must stay possible.
-        possible = inside_by_rows(found.mixture, found.row_masses, ROWS_INSIDE)
-        mixtures = [possible, *([] if given is None else [given])]
-        return Point.of(batch_of(*mixtures))
+    def begun() -> tuple[Point, Sample]:
+        drawn = asked(rows.sample(SAMPLE), spec).as_counts()
+        found = climb_sample(drawn, given, determined)
+        sample = Sample.of(spec, drawn, prior.counts, rows.n_rows)
+        mixtures = [found.mixture, *([] if given is None else [given])]
+        return Point.of(batch_of(*(sample.inside(m) for m in mixtures))), sample
 
-    first = kept.step("start", points, _packed_point, partial(_point, spec))
+    unpacked = partial(_start, spec, prior.counts, rows.n_rows)
+    first, sample = kept.step("start", begun, _packed_start, unpacked)
     batches = partial(_ordered, rows, data.places)
     elsewhere = partial(_elsewhere, rows, data.places) if isinstance(rows, Distant) else None
     em = StreamedMap.of(spec, batches, rows.n_rows, prior.counts, elsewhere)
@@ -155,7 +153,7 @@ def fit_stream(
 
         return kept.step(f"pass {number}", compute, pack, unpack)
 
-    result = climb_stream(em, first, run=run)
+    result = climb_stream(em, sample, first, run=run)
     said = [*notes]
     if not result.converged:
         sentence = (
@@ -269,50 +267,61 @@ def _checkpoint(
     return checkpoint_of(path, "fit of a stream", asked_for)
 
 
-def _packed_point(point: Point) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    return {"weights": point.weights, "table": point.table}, {}
+def _packed_start(start: tuple[Point, Sample]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    point, sample = start
+    tensors = {"weights": point.weights, "table": point.table}
+    return tensors | {"rows": sample.em.index.rows, "times": sample.em.row_weights}, {}
 
 
-def _point(spec: MixtureSpec, tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> Point:
-    if tensors["weights"].shape[-1:] != (spec.n_sources,) or fields:
+def _start(
+    spec: MixtureSpec,
+    prior: PseudoCounts,
+    n_rows: float,
+    tensors: Mapping[str, Tensor],
+    fields: Mapping[str, Any],
+) -> tuple[Point, Sample]:
+    t = tensors
+    if t["weights"].shape[-1:] != (spec.n_sources,) or fields:
         raise FileError("expected the points of a start")
-    return Point(tensors["weights"], tensors["table"])
+    drawn = Counts.from_codes(spec, t["rows"], t["times"])
+    return Point(t["weights"], t["table"]), Sample.of(spec, drawn, prior, n_rows)
 
 
-NUMBERS = ("limit", "length", "gain")
+NUMBERS = ("limit", "length", "doubt", "foreseen", "gain")
 
 
 def _packed_place(place: Place, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors = {"weights": place.point.weights, "table": place.point.table}
-    if place.fallback is not None:
-        tensors |= {"fallback/w": place.fallback.weights, "fallback/t": place.fallback.table}
+    points = {"point": place.point, "start": place.start}
+    points |= {f"other{i}": point for i, point in enumerate(place.others)}
+    tensors = {}
     if place.known is not None:
-        point, step = place.known
-        tensors |= {"known/w": point.weights, "known/t": point.table}
-        tensors |= {"target/w": step.target.weights, "target/t": step.target.table}
+        points["known"], step = place.known
+        points["target"] = step.target
         tensors |= {"logl": step.log_likelihood, "objective": step.objective}
         tensors["masses"] = step.row_masses
+    for name, point in points.items():
+        if point is not None:
+            tensors |= {f"{name}/w": point.weights, f"{name}/t": point.table}
     numbers = torch.tensor([getattr(place, name) for name in NUMBERS], dtype=torch.float64)
     tensors |= {"numbers": numbers}
     tensors["passes"] = torch.tensor(place.log_likelihoods, dtype=torch.float64)
-    fields = {"second": place.second, "n_small": place.n_small, "fingerprint": fingerprint}
-    return tensors, fields
+    return tensors, {"n_small": place.n_small, "fingerprint": fingerprint}
 
 
 def _place(tensors: Mapping[str, Tensor], fields: Mapping[str, Any]) -> Place:
     t = tensors
-    known = fallback = None
-    if "fallback/w" in t:
-        fallback = Point(t["fallback/w"], t["fallback/t"])
-    if "known/w" in t:
-        target = Point(t["target/w"], t["target/t"])
-        step = Step(t["logl"], t["objective"], t["masses"], target)
-        known = (Point(t["known/w"], t["known/t"]), step)
+
+    def point(name: str) -> Point | None:
+        return Point(t[f"{name}/w"], t[f"{name}/t"]) if f"{name}/w" in t else None
+
+    known, target, others = point("known"), point("target"), (point("other0"), point("other1"))
     place = Place(
-        Point(t["weights"], t["table"]),
-        known,
-        checked(bool, fields["second"], "second"),
-        fallback,
+        Point(t["point/w"], t["point/t"]),
+        None
+        if known is None or target is None
+        else (known, Step(t["logl"], t["objective"], t["masses"], target)),
+        point("start"),
+        tuple(other for other in others if other is not None),
         n_small=checked(int, fields["n_small"], "n_small"),
         log_likelihoods=tuple(t["passes"].tolist()),
     )
