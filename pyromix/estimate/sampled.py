@@ -40,7 +40,7 @@ MOST_LOOKS = 60
 GROWN = 2.0
 """An extrapolation is given up where what is left has grown by more."""
 
-ROWS_INSIDE = 1.0
+ROWS_INSIDE = 3.0
 """Rows of the uniform distribution that join the sample in every CPT row of a start."""
 
 

@@ -44,11 +44,11 @@ Elsewhere = Callable[[Total], ndarray | None]
 Runner = Callable[[int, Callable[[], "Place"]], "Place"]
 """Told the number of a pass, and what takes it."""
 
-LEFT = 1.0
-"""Nats: the climb ends where less than this is left to gain, twice in a row."""
+LEFT = 0.5
+"""Nats: the climb ends where less than this was gained, and is foreseen, twice in a row."""
 
 ROUNDS = 2
-"""How often in a row little must be left."""
+"""How often in a row it must be little."""
 
 MOST_PASSES = 60
 """Passes over the rows."""
