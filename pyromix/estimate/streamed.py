@@ -44,11 +44,11 @@ Elsewhere = Callable[[Total], ndarray | None]
 Runner = Callable[[int, Callable[[], "Place"]], "Place"]
 """Told the number of a pass, and what takes it."""
 
-LEFT = 0.5
-"""Nats: the climb ends where less than this was gained, and is foreseen, twice in a row."""
+LEFT = 1.0
+"""Nats: the climb ends where less than this is left to gain, at the end of two cycles in a row."""
 
 ROUNDS = 2
-"""How often in a row it must be little."""
+"""How often in a row little must be left."""
 
 MOST_PASSES = 60
 """Passes over the rows."""
@@ -59,7 +59,7 @@ FIRST_DOUBT = 0.3
 PROMISED = 0.25
 """Share of the gain foreseen that a step must bring, or the sample is believed less."""
 
-MORE_DOUBT = 4.0
+MORE_DOUBT = 10.0
 """How many times as many rows are then doubted."""
 
 
@@ -159,7 +159,7 @@ class Place:
         length: of that which the point is; 1 where it is none.
         doubt: of the sample, in its rows.
         foreseen: nats that the step to the point promised.
-        n_small: how often in a row less than was asked for was gained and foreseen.
+        n_small: at the ends of how many cycles in a row less than was asked for was left.
         gain: nats that the last step gained.
         log_likelihoods: of every pass so far.
     """
@@ -217,10 +217,12 @@ class Place:
             others=steps[1:],
             length=1.0,
             foreseen=promise,
-            n_small=self.n_small + 1 if max(promise, self.gain) < left else 0,
         )
         if self.start is None:
             return here
+        shrunk = min(float(steps[0].distance(point) / point.distance(self.start)) ** 2, 1.0)
+        ahead = math.inf if shrunk == 1.0 else self.gain * shrunk / (1 - shrunk)
+        here = replace(here, n_small=self.n_small + 1 if max(ahead, promise) < left else 0)
         guess, found = extrapolate(em, self.start, point, steps[0], _one(self.limit))
         if float(found) == 1.0:
             return here
@@ -238,7 +240,9 @@ def climb_stream(
 ) -> EMResult:
     """Climb the likelihood pass by pass, and stop where little is left to gain.
 
-    Little is left where the last step gained less, and the sample foresees less of the next one.
+    What is left after a step that gained g is ``g a / (1 - a)`` where gains shrink by a. They do by
+    the square of what steps shrink by, which the two steps of a cycle show. It is also at least what
+    the sample foresees.
 
     Args:
         em: the map.
