@@ -30,6 +30,7 @@ import pyromix as px
 from pyromix.data.counts import Counts
 from pyromix.data.thinning import thinned
 from pyromix.estimate.em import evaluate
+from pyromix.estimate.sampled import Sample
 from pyromix.estimate.starts import batch_of, inside_by_rows
 from pyromix.estimate.step import EMMap, Point
 from pyromix.estimate.streamed import Place, climb_stream
@@ -116,9 +117,9 @@ def counted(truth: px.BayesNetMixture, n_rows: int) -> Counts:
 
 def streamed(
     counts: Counts, spec: px.MixtureSpec
-) -> tuple[px.MixtureFit, list[Place], list[float], px.BayesNetMixture | None, tuple]:
+) -> tuple[list[Place], list[float], px.BayesNetMixture | None, tuple[EMMap, Sample]]:
     """The route of ``px.fit``, where it stood after every pass, SQUAREM, the moments, the map."""
-    held: list[tuple] = []
+    held: list[tuple[EMMap, Sample]] = []
     places: list[Place] = []
     alone: list[float] = []
     starts: list[Point] = []
@@ -140,10 +141,10 @@ def streamed(
         return climb_stream(em, sample, start, run=kept, **options)
 
     streaming.climb_stream = recording
-    fit = px.fit(spec, Held(counts), prior=None, random_state=0)
+    px.fit(spec, Held(counts), prior=None, random_state=0)
     given = starts[0]
     moments = given[1:2].mixture(spec)[0] if len(given) > 1 else None
-    return fit, places, alone, moments, held[0]
+    return places, alone, moments, held[0]
 
 
 def online(counts: Counts, start: px.BayesNetMixture) -> Iterator[px.BayesNetMixture]:
@@ -180,7 +181,7 @@ def mixed(old: ExpectedCounts, new: ExpectedCounts, share: float) -> ExpectedCou
 def one(name: str, truth: px.BayesNetMixture, n_rows: int) -> dict[str, object]:
     counts = counted(truth, n_rows)
     value = lambda mixture: evaluate(counts, mixture).log_likelihood  # noqa: E731
-    fit, places, alone, moments, (em, sample) = streamed(counts, truth.spec)
+    places, alone, moments, (em, sample) = streamed(counts, truth.spec)
     best = [p.known[1].objective.item() if p.known else float("-inf") for p in places]
     climbed = [
         climb_stream(em, sample, place, left=0.01).log_likelihood
