@@ -154,18 +154,23 @@ def test_a_sample_saves_passes_and_one_that_misleads_costs_few():
     assert sum(with_bad) <= 3 * sum(alone)
 
 
-def test_a_point_that_lies_lower_is_given_up_and_the_sample_believed_less():
-    em, sample = map_of(ALL), Sample.of(SPEC, FEW, NONE, ALL.n_rows)
+def test_points_that_lie_lower_are_given_up_and_the_sample_believed_less():
+    em, sample, worse = map_of(ALL), Sample.of(SPEC, FEW, NONE, ALL.n_rows), start_of(5)
     place = Place(start_of(0))
-    place = place.after(em, sample, em(place.point), 0.5)
-    first, (known, step) = place, place.known
-    worse = Place(**{**vars(place), "point": start_of(5)})
-    assert em(worse.point).objective < step.objective
-    after = worse.after(em, sample, em(worse.point), 0.5)
-    assert after.known[0] is known
-    assert after.doubt > first.doubt
-    assert after.point is step.target
-    last = after.after(em, sample, em(after.point), 0.5)
+    while not place.length > 1:
+        place = place.after(em, sample, em(place.point), 0.5)
+    (known, step), (aim, own) = place.known, place.others
+    assert own is step.target
+    assert em(worse).objective < step.objective
+    for expected in (aim, own):
+        given_up = Place(**{**vars(place), "point": worse}).after(em, sample, em(worse), 0.5)
+        assert given_up.known == (known, step)
+        assert given_up.point is expected
+        assert given_up.start is None
+        assert (given_up.limit < place.limit) == (expected is aim)
+        assert (given_up.doubt > place.doubt) == (expected is own)
+        place = given_up
+    last = place.after(em, sample, em(own), 0.5)
     assert last.known[1].objective > step.objective
 
 

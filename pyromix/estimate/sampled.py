@@ -8,10 +8,9 @@ p, and n(q) the expected counts of the sample at q, the point aimed at is where
 
 holds, cell by cell. To first order that is q - p = (1 - J)^-1 (M(p) - p): Newton's step with the
 information of complete rows from all of them, and the share of it that is unseen, J, from the
-sample (THEORY section 20, "Why a subsample's Newton step fails", whose trust region this is: d
-stands for its kappa). Without end in d the ratio is one, and the step EM's own; so it is in a cell
-of which the sample has fewer than d rows. No count becomes negative, and none depends on what the
-sample alone would have made of p: it only ever says how counts move.
+sample (THEORY section 20). Without end in d the ratio is one, and the step EM's own; so it nearly
+is in a cell of which the sample has fewer than d rows. No count becomes negative, and a point that
+EM of all rows leaves where it is stays, whatever the sample: it only ever says how counts move.
 """
 
 from __future__ import annotations
