@@ -74,7 +74,7 @@ def test_large_tables_are_counted_within_four_gigabytes(
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     everything = found["empty"] + n_all / n_rows * (found["peak"] - found["empty"])
-    print(
+    print(  # noqa: T201 (shown with -s)
         f"{n_rows:.0e} x {n_columns} {dtype}: peak {found['peak'] / 2**30:.2f} GiB (frame and "
         f"imports {found['before'] / 2**30:.2f}); {n_all:.0e} rows at most "
         f"{everything / 2**30:.2f}"

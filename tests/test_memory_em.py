@@ -82,7 +82,7 @@ def test_distinct_rows_are_fitted_within_four_gigabytes_for_a_million():
     both = json.loads(done.stdout)
     assert [found["gaps"] for found in both] == [True, False]
     for found in both:
-        print(
+        print(  # noqa: T201 (shown with -s)
             f"{ROWS} x {COLUMNS}, k = 3, missing cells: {found['gaps']}: {found['seconds']:.1f} s, "
             f"peak {found['peak'] / 2**30:.2f} GiB (before {found['before'] / 2**30:.2f})"
         )

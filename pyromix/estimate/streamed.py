@@ -241,8 +241,8 @@ def climb_stream(
     """Climb the likelihood pass by pass, and stop where little is left to gain.
 
     What is left after a step that gained g is ``g a / (1 - a)`` where gains shrink by a. They do by
-    the square of what steps shrink by, which the two steps of a cycle show. It is also at least what
-    the sample foresees.
+    the square of what steps shrink by, which the two steps of a cycle show. The sample foresees a
+    gain, too: the larger of the two counts.
 
     Args:
         em: the map.

@@ -54,7 +54,7 @@ def test_runs_rows_and_error_on_paths(benchmark, n, n_rows, capsys):
     )
     sizes = [len(family.independent.conditioning) for family in solution.plan.families]
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\npath of {n}, N = {n_rows:.0e}: {len(solution.plan.runs)} runs in {len(sizes)} "
             f"families given {min(sizes)} to {max(sizes)} vertices, {share:.0%} of them counted, "
             f"{rows:.0f} rows behind the smallest; median CPT error {error:.4f}, of maximum "

@@ -92,4 +92,4 @@ def test_fit_product_against_its_peers(benchmark, n, k, n_rows, n_runs, capsys):
             f"  {name:11} time {ratio:6.1f}  failed {failed:.2f}  per success {per_success}"
         )
     with capsys.disabled():
-        print("\n" + "\n".join(lines))
+        print("\n" + "\n".join(lines))  # noqa: T201

@@ -30,6 +30,6 @@ def test_a_default_fit_against_ten_plain_starts(benchmark, graph, k, n_rows, mos
     line = benchmark.pedantic(one, (graph, k, n_rows, 650), rounds=1, iterations=1)
     with capsys.disabled():
         shown = ("plain", "ours", "moments", "m1", "none", "default", "status", "gap_none")
-        print(f"\n{graph}, k = {k}, N = {n_rows:,}:", {name: line[name] for name in shown})
+        print(f"\n{graph}, k = {k}, N = {n_rows:,}:", {name: line[name] for name in shown})  # noqa: T201
     assert line["gap_none"] <= WORSE
     assert line["default"] <= most

@@ -49,7 +49,7 @@ def test_counting_against_pandas_groupby_size(benchmark, case, capsys):
     assert sorted(ours.weights.tolist()) == sorted(theirs.astype(float).tolist())
     ratio = pandas_seconds / benchmark.stats.stats.min
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\ncounting {case[0]:.0e} x {case[1]} {case[2]}: pandas groupby.size "
             f"{pandas_seconds:.2f} s, Counts.from_frame {benchmark.stats.stats.min:.2f} s, "
             f"pandas / ours = {ratio:.1f}"

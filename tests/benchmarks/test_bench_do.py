@@ -96,7 +96,7 @@ def test_do_query(benchmark, name):
         pyro = f"{best_of(3, lambda: all_queries('pyro')) / elimination:.1f}"
     except DimensionLimitError:
         pyro = "too large"
-    print(
+    print(  # noqa: T201 - what a benchmark is for
         f"\n{name}: {mixture.spec.n_variables} vertices, elimination "
         f"{1e3 * elimination / len(asked):.2f} ms per query; pyro engine / elimination {pyro}; "
         f"pgmpy VariableElimination / elimination {pgmpy / elimination:.1f}"

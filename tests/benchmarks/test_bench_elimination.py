@@ -147,5 +147,5 @@ def test_exact_sums(benchmark, name, n_sources, kind):
         line += f", on the {done} of {len(asked)} that pgmpy finished in {PATIENCE:.0f} s"
     else:
         line += f"pgmpy did not finish one query in {PATIENCE:.0f} s"
-    print(line)
+    print(line)  # noqa: T201 - what a benchmark is for
     torch.set_num_threads(threads)

@@ -73,7 +73,7 @@ def test_an_iteration_against_a_copy_of_the_index(benchmark, threads, n_starts, 
     benchmark.pedantic(em, (point,), rounds=7, warmup_rounds=1)
     ours = benchmark.stats.stats.min
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nEM iteration, 1e6 x 30 binary, k = 3, {n_starts} starts, {threads} threads: "
             f"{1e3 * ours:.0f} ms; per start / copy into place ({1e3 * copy:.0f} ms) = "
             f"{ours / n_starts / copy:.2f}, per start / fresh copy ({1e3 * clone:.0f} ms) = "
@@ -92,7 +92,7 @@ def test_joint_cells_against_single_cells(benchmark, monkeypatch, capsys):
     single = EMMap(spec, CellIndex(spec, rows), weights, PseudoCounts.of(spec, None))
     ratio = seconds(lambda: single(point)) / benchmark.stats.stats.min
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nEM iteration, {len(single.index.groups)} lookups per row / "
             f"{len(joined.index.groups)} lookups = {ratio:.1f}"
         )
@@ -137,7 +137,7 @@ def test_accelerated_against_plain_steps(benchmark, case, capsys):
         benchmark.pedantic(fit_em, (counts, starts), options, rounds=2, warmup_rounds=1)
     slow, fast = (sorted(steps) for steps in alone)
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\n{name}, k = {k}, 20 starts: steps plain median {slow[10]} most {slow[-1]}, "
             f"accelerated median {fast[10]} most {fast[-1]}; median plain / accelerated = "
             f"{slow[10] / fast[10]:.1f}, most {slow[-1] / fast[-1]:.1f}, time "
@@ -179,7 +179,7 @@ def test_a_whole_fit_against_pgmpy(benchmark, capsys):
     first, third = theirs(1), theirs(3)
     per_step = (third - first) / 2
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nasia, 10,000 rows, k = 2: pgmpy {per_step:.2f} s per EM step, ours "
             f"{1e3 * step:.2f} ms, ratio {per_step / step:.0f}. Whole fit: ours {1e3 * whole:.0f} "
             f"ms with counting the frame and {result.n_iter} steps; pgmpy, extrapolated to the "

@@ -66,7 +66,7 @@ def test_error_of_each_method(benchmark, k, spare, capsys):
         torch.stack([f.probs for f in fits]), torch.stack([f.weights for f in fits]), *truth
     )
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nasked k={k}, {k - spare} there, {n_flips} flips, {n_units:.0e} units, median W1: "
             + ", ".join(line)
             + f", likelihood {float(best.median()):.4f}"
@@ -89,7 +89,7 @@ def test_stacked_problems_against_a_loop(benchmark, k, capsys):
     seconds = time.perf_counter() - start
     torch.testing.assert_close(solution.probs, torch.stack(looped), rtol=0, atol=1e-9)
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\n1,000 problems, k={k}: loop {seconds:.3f} s, stacked "
             f"{benchmark.stats.stats.min:.4f} s, loop / stacked = "
             f"{seconds / benchmark.stats.stats.min:.0f}"
@@ -125,7 +125,7 @@ def test_newton_against_plain_em(benchmark, capsys):
     steps = plain_em(flips, probs, weights, target, 200_000)
     seconds = time.perf_counter() - start
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nthumbtacks, k=3, to 1e-6 nats: EM {steps} steps, {seconds:.2f} s; "
             f"{refined.n_iter} Newton steps, {benchmark.stats.stats.min:.4f} s; EM / ours = "
             f"{seconds / benchmark.stats.stats.min:.0f}"

@@ -36,7 +36,7 @@ def test_a_small_part_of_the_coverage_study(benchmark, name, capsys):
     hits = np.mean([row["covered"] for row in rows])
     width = np.mean([row["high"] - row["low"] for row in rows])
     with capsys.disabled():
-        print(f"\n{name}: 90% intervals held {hits:.2f} of {TABLES} truths, width {width:.3f}")
+        print(f"\n{name}: 90% intervals held {hits:.2f} of {TABLES} truths, width {width:.3f}")  # noqa: T201
     # 90% of 20: fewer than 13 has probability 1e-4
     assert hits * TABLES >= 13
 
@@ -59,7 +59,7 @@ def test_default_answers_and_profile_intervals_on_sachs(benchmark, capsys):
     profile, _ = cpu(lambda: ask().interval(0.9, "profile"))
     benchmark.pedantic(ask, rounds=3)
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nsachs, k = 2, N = 1e4: a printed effect costs {answer / errors:.2f}, its profile "
             f"interval {profile / errors:.2f} of the information matrix"
         )

@@ -206,7 +206,7 @@ def test_optimum_reached_and_error_of_an_effect(benchmark, graph, k, capsys):
     under = [f"{np.nanmedian(line):.4f}" for line in lower]
     ten = np.median([case.seconds["random"] for case in instances])
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\n{graph}, k = {k}, N = {N_ROWS}: moments {found}. More than {WORSE} nats/row below "
             f"the optimum from the truth: moments alone {share(misses[0])} (median {under[0]} "
             f"below, the truth itself {under[1]}), moments + EM {share(misses[1])}, px.fit "
@@ -244,7 +244,7 @@ def test_cost_and_its_exponents(benchmark, what, capsys):
     benchmark.pedantic(start_from_moments, (case.counts, 0), rounds=1, warmup_rounds=0)
     slopes = [np.polyfit(np.log(xs), np.log(line), 1)[0] for line in ys]
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nmedian seconds of the moment stage and of px.fit, random DAGs of 20 vertices, N = "
             f"{N_ROWS}, k = 3 but for {what}: {'; '.join(lines)}. Exponents {slopes[0]:.2f} and "
             f"{slopes[1]:.2f}"
@@ -286,7 +286,7 @@ def test_a_whole_fit_against_pgmpy_to_equal_likelihood(benchmark, capsys):
     middle = float(np.median(reached))
     theirs_whole = first + (middle - 1) * per_step
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nasia, 10,000 rows, k = 2: px.fit with counting the frame {whole:.2f} s "
             f"({fit.diagnostics.method}, logL/row {fit.log_likelihood_per_row:.5f}). Plain EM "
             f"steps of a random start until it is within 1e-6 nats/row: median {middle:.0f} of "
@@ -317,7 +317,7 @@ def test_markov_boundaries_and_views_on_paths(benchmark, n, capsys):
     benchmark.pedantic(identify_network, (counts,), rounds=2, warmup_rounds=1)
     middle = {name: float(np.median(values)) for name, values in found.items()}
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\npath of {n}, N = {n_rows:.0e}: Markov boundaries {len(by_boundaries.plan.runs)} "
             f"runs, {middle['least']:.0f} rows behind the smallest, median CPT error "
             f"{middle['boundaries']:.4f}; views {middle['runs']:.0f} assignments of "

@@ -67,13 +67,13 @@ def test_effective_draws_per_second(benchmark, name, capsys):
     rates = {report.method: report.effective / spent for report, spent in reports}
     rates["bootstrap"] = 200 / boot_seconds
     with capsys.disabled():
-        print(f"\n{name}: {fit.n_parameters} parameters, {fit.counts.n_patterns} patterns")
+        print(f"\n{name}: {fit.n_parameters} parameters, {fit.counts.n_patterns} patterns")  # noqa: T201
         for report, spent in reports:
-            print(f"  {report}; {spent:.1f} s")
-        print(f"  bootstrap: 200 replicates in {boot_seconds:.1f} s")
+            print(f"  {report}; {spent:.1f} s")  # noqa: T201
+        print(f"  bootstrap: 200 replicates in {boot_seconds:.1f} s")  # noqa: T201
         said = ", ".join(f"{method} {rate:.1f}" for method, rate in rates.items())
         ratio = rates["gibbs"] / rates["nuts"]
-        print(f"  effective draws per second: {said}; gibbs / nuts {ratio:.2f}")
+        print(f"  effective draws per second: {said}; gibbs / nuts {ratio:.2f}")  # noqa: T201
     for report, _ in reports:
         assert report.r_hat < 1.1
 
@@ -100,7 +100,7 @@ def test_patterns_against_rows(benchmark, name, capsys):
     benchmark.pedantic(gradient, (mine, {"z": x}), rounds=20, warmup_rounds=2)
     ours = timed(lambda: [gradient(mine, {"z": x}) for _ in range(50)])[1] / 50
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\n{name}: {len(rows)} rows, {fit.counts.n_patterns} patterns: potential and gradient "
             f"{ours * 1e3:.2f} ms; the Pyro program takes {collapsed / ours:.1f} times as long on "
             f"patterns, {enumerated / ours:.0f} times on enumerated rows"
@@ -132,7 +132,7 @@ def test_starts_of_svi(benchmark, name, guide, capsys):
     steps = sorted(steps_to(one.elbo) for one in found)
     gaps = sorted(ours.last - one.last for one in found)
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\nSVI ({guide}) on {name}, {n_steps} steps: {worse} of {n_starts} random starts end "
             f"more than 2 nats below the identified start (median gap "
             f"{gaps[n_starts // 2]:.1f}, worst {gaps[-1]:.1f}); steps to its bound: identified "
@@ -179,13 +179,13 @@ def test_coverage_of_ninety_per_cent_intervals(benchmark, capsys):
         warnings.simplefilter("ignore", px.PyromixWarning)
         benchmark.pedantic(all_tables, rounds=1)
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\ncoverage of {level:.0%} intervals over {n_tables} tables, and mean width:\n"
             "  method     P(better | do control)  P(better | do treated)  seconds per table"
         )
         for method, hits in inside.items():
             share, mean = np.mean(hits, 0), np.mean(width[method], 0)
-            print(
+            print(  # noqa: T201
                 f"  {method:10} {share[0]:.2f} (width {mean[0]:.3f})      "
                 f"{share[1]:.2f} (width {mean[1]:.3f})      {spent[method] / n_tables:.2f}"
             )

@@ -85,7 +85,7 @@ def test_excess_loss_and_error_of_effects(benchmark, kind, name, k, n_rows, caps
         benchmark.pedantic(px.fit, (truth.spec, table), rounds=1, warmup_rounds=0)
     (l0, e0), (l1, e1) = (np.median(found[p], axis=0) for p in found)
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\n{kind} {name} | {k} | {n_rows:.0e} | {l0:.4f} | {l1:.4f} | {l1 / l0:.2f} | "
             f"{e0:.4f} | {e1:.4f} | {', '.join(sorted(set(chosen)))} |"
         )
@@ -121,7 +121,7 @@ def test_coverage_of_intervals_under_the_learned_prior(benchmark, capsys):
         benchmark.pedantic(px.fit, (spec, table), rounds=1, warmup_rounds=0)
     with capsys.disabled():
         for prior, (hits, widths) in found.items():
-            print(
+            print(  # noqa: T201
                 f"\n90% intervals under prior {prior}: cover {np.mean(hits):.3f} of the true "
                 f"probabilities, mean width {np.mean(widths):.4f}"
             )

@@ -129,7 +129,7 @@ def test_error_and_time_of_three_algorithms(benchmark, k, capsys):
             f"time {ratio:6.1f}"
         )
     with capsys.disabled():
-        print("\n".join(report))
+        print("\n".join(report))  # noqa: T201
 
 
 @pytest.mark.parametrize(("cards", "k"), [((2, 2, 2), 2), ((4, 4, 4), 3), ((8, 8, 3), 4)])
@@ -150,7 +150,7 @@ def test_stacked_tables_against_a_loop(benchmark, cards, k, capsys):
     ours = benchmark.stats.stats.min
     share = float((solution.status == Status.OK).double().mean())
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\n1,000 tables {cards}, k = {k} ({100 * share:.0f}% OK): loop {loop:.2f} s, stacked "
             f"{ours:.3f} s, loop / stacked = {loop / ours:.0f}"
         )
@@ -167,7 +167,7 @@ def test_moments_against_an_em_iteration(benchmark, n, k, n_rows, capsys):
     found = benchmark.pedantic(identify_product, (counts, k), rounds=3, warmup_rounds=1)
     ours = benchmark.stats.stats.min
     with capsys.disabled():
-        print(
+        print(  # noqa: T201
             f"\n{n} bits, k = {k}, {n_rows:.0e} rows, {counts.n_patterns} distinct: moments "
             f"{1e3 * ours:.0f} ms ({Status(int(found.status)).name}), EM iteration "
             f"{1e3 * step:.1f} ms, moments / EM iteration = {ours / step:.0f}"
