@@ -230,7 +230,7 @@ class Place:
 
 
 def climb_stream(
-    em: StreamedMap,
+    em: EMMap,
     sample: Sample,
     starts: Point,
     *,
@@ -245,7 +245,7 @@ def climb_stream(
     gain, too: the larger of the two counts.
 
     Args:
-        em: the map.
+        em: the map, of a stream or of rows in memory.
         sample: of the rows.
         starts: points, of which the first pass finds the best.
         most_passes: limit on passes.
@@ -275,7 +275,7 @@ def climb_stream(
     return result_of(em, Ascent(point, step, n_iter, _one(place.gain), converged), 0, False)
 
 
-def _passed(place: Place, em: StreamedMap, sample: Sample, left: float) -> Place:
+def _passed(place: Place, em: EMMap, sample: Sample, left: float) -> Place:
     return place.after(em, sample, em(place.point), left)
 
 
