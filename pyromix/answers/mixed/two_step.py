@@ -1,0 +1,441 @@
+"""An effect in two steps, which no shape of noise can bend: views find U, raw values answer.
+
+EM on the numbers gains precision from the laws assumed of them and is off where these are wrong;
+two steps need no law of the numbers that are asked about. Both, and their distance in standard
+errors, are a test of these laws [hausman78; THEORY section 18.6].
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pyromix.answers.ask import role_of
+from pyromix.answers.gate import admit
+from pyromix.answers.mixed import effect
+from pyromix.answers.mixed.corrected import Asked, Corrected, corrected
+from pyromix.answers.mixed.engines import Engine, Summary, value
+from pyromix.answers.mixed.items import Items, items_for
+from pyromix.answers.mixed.predict import posterior
+from pyromix.answers.mixed.question import Question, Setting, setting_in_words
+from pyromix.answers.mixed.spread import gradients
+from pyromix.answers.wording import certainty_line, interval_title
+from pyromix.data.counts import Counts
+from pyromix.errors import NumericalWarning, PyromixError, PyromixWarning, QueryError, warn
+from pyromix.estimate.mixed.information import row_scores
+from pyromix.exact.likelihood import log_joint
+from pyromix.exact.logspace import logsumexp
+from pyromix.exact.rows import CellIndex
+from pyromix.fitting import engine as states
+from pyromix.fitting.mixed.engine import bins_of
+from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.fitting.record import Fit
+from pyromix.identify.verdict import Findings, judge
+from pyromix.model.arguments import level_of
+from pyromix.model.kind import Kind
+from pyromix.model.match import best_assignments
+from pyromix.model.mixed import MixedMixture, MixedSpec
+from pyromix.model.parameters import ParameterAxis
+from pyromix.model.printed import Grid, Printed, as_html, as_text
+from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.spec import SOURCE
+from pyromix.model.status import Status
+
+LINES = (Kind.REAL, Kind.HEAVY_TAILED)
+"""Numbers that are lines in the units of their columns."""
+
+STEP = 1e-5
+"""Of differences of log-probabilities, in log-odds."""
+
+ADVICE = {
+    Status.MERGED: "these views hardly tell the sources apart, so a row would count for many",
+    Status.TOO_FEW_ROWS: "weighted rows of a source have a variance that is not positive, as too "
+    "few rows of it do",
+}
+"""What a status means here."""
+
+
+@dataclass(frozen=True, eq=False)
+class TwoStep:
+    """The effect of a treatment on the mean of a number, in two steps and by EM.
+
+    Attributes:
+        spec: the structure that knows the names.
+        treatment: vertex set.
+        outcome: vertex looked at.
+        contrast: what the treatment goes from and to, states as numbers.
+        views: vertices whose bins weigh the rows.
+        beside: further vertices whose bins helped to find the sources.
+        value: the difference between both settings in two steps; nan where the status is not OK.
+        error: its standard error, step one included, whatever the laws of the numbers.
+        em: the same difference by the fit.
+        em_error: its standard error; nan where the fit has none.
+        gap_error: standard error of ``value - em``, of the same rows.
+        weights: P(U) by step two, ``(k,)``, sources in the order of the fit.
+        per_source: the difference within every source, ``(k,)``.
+        mistakes: P(row is put into source j | U = u) on average, ``(k, k)``.
+        status: OK; MERGED where views hardly tell sources apart, TOO_FEW_ROWS where a weighted
+            covariance within a source is not positive definite.
+        certainty: how certain step one is.
+        level: of the intervals that are printed.
+    """
+
+    spec: MixedSpec
+    treatment: int
+    outcome: int
+    contrast: tuple[Setting, Setting]
+    views: tuple[int, ...]
+    beside: tuple[int, ...]
+    value: float
+    error: float
+    em: float
+    em_error: float
+    gap_error: float
+    weights: Float[np.ndarray, " k"]
+    per_source: Float[np.ndarray, " k"]
+    mistakes: Float[np.ndarray, "k k"]
+    status: Status
+    certainty: Certainty
+    level: float = 0.95
+
+    def __float__(self) -> float:
+        """The difference in two steps."""
+        return self.value
+
+    @property
+    def distance(self) -> float:
+        """``value - em`` in its standard errors; nan where one of them is missing."""
+        return (self.value - self.em) / self.gap_error if self.gap_error > 0 else math.nan
+
+    @property
+    def p_value(self) -> float:
+        """Of a distance as large where the laws assumed by the fit hold."""
+        return 2 * NormalDist().cdf(-abs(self.distance))
+
+    def interval(self, level: float | None = None) -> tuple[float, float]:
+        """Return an interval for the difference in two steps.
+
+        Args:
+            level: that of the estimate unless told.
+
+        Raises:
+            QueryError: the level does not lie between 0 and 1.
+        """
+        level = level_of(self.level if level is None else level)
+        reach = NormalDist().inv_cdf((1 + level) / 2) * self.error
+        return self.value - reach, self.value + reach
+
+    def _printed(self) -> Printed:
+        """Return both estimates, what they differ by, and the sources."""
+        spec, name = self.spec, self.spec.name
+        low, high = (setting_in_words(spec, self.treatment, at) for at in self.contrast)
+        reach = NormalDist().inv_cdf((1 + self.level) / 2)
+        rows = [
+            [said, f"{at:+.4g}", f"{error:.2g}", f"[{at - reach * error:+.4g}, "
+             f"{at + reach * error:+.4g}]"]
+            for said, at, error in (
+                ("two steps", self.value, self.error),
+                ("EM", self.em, self.em_error),
+                ("two steps less EM", self.value - self.em, self.gap_error),
+            )
+        ]  # fmt: skip
+        header = [f"mean of {name(self.outcome)}", "difference", "s.e.", interval_title(self.level)]
+        sources = [
+            [str(u), f"{w:.3f}", f"{d:+.4g}"]
+            for u, w, d in zip(
+                spec.binned.source_states, self.weights, self.per_source, strict=True
+            )
+        ]
+        lines = [f"rows weighed by {', '.join(map(name, self.views))}"]
+        if self.beside:
+            lines[0] += f"; sources found with {', '.join(map(name, self.beside))} too"
+        if self.status is not Status.OK:
+            lines.append(f"no estimate: {ADVICE[self.status]}")
+        elif not math.isnan(self.distance):
+            lines.append(
+                f"{abs(self.distance):.1f} standard errors apart (p = {self.p_value:.2g})"
+                + (": the laws that EM assumes do not hold" if self.p_value < 0.01 else "")
+            )
+        lines.append(certainty_line(self.certainty))
+        grids = (Grid(header, rows), Grid([spec.source, "P", "difference"], sources))
+        return Printed(f"Effect of {low} -> {high} on {name(self.outcome)}", grids, tuple(lines))
+
+    __str__ = __repr__ = as_text
+    _repr_html_ = as_html
+
+
+def two_step(
+    fit: MixedRecord,
+    treatment: str | None = None,
+    outcome: str | None = None,
+    *,
+    contrast: Sequence[Any] | None = None,
+    require: str = "local",
+    level: float = 0.95,
+) -> TwoStep:
+    """Compare the mean of a number between two settings of a treatment, in two steps and by EM.
+
+    Step one is a latent class model of bins of variables that are independent within each source;
+    step two weighs raw rows by those among them that are independent of treatment, outcome and the
+    parents of the treatment [bch04], and takes means, or lines where treatment or parents are
+    numbers. No law of the noise is assumed. Rows that lack one of these cells are left out.
+
+    Args:
+        fit: of a table with numbers, with its table.
+        treatment: the variable set, by default the model's one exposure.
+        outcome: a number, by default the model's one outcome.
+        contrast: as in ``effect``.
+        require: least certainty of step one, as in ``query``.
+        level: of the intervals that are printed.
+
+    Raises:
+        QueryError: an unknown name, state or option; the outcome has states, is a cause of the
+            treatment, or is no line in numbers that it would have to be.
+        PlanError: no variable that tells of U is independent of these within each source.
+        NotCertifiedError: the certainty of step one falls short of ``require``.
+        DataError: the fit holds no table.
+    """
+    level = level_of(level)
+    spec = fit.spec
+    roles = spec.binned
+    treatment = role_of(roles, "exposures", "treatment") if treatment is None else treatment
+    outcome = role_of(roles, "outcomes", "outcome") if outcome is None else outcome
+    x, y = effect.roles_of(spec, treatment, outcome, None)
+    pair = effect.contrast_of(spec, x, contrast)
+    check_question(spec, x, y)
+    named = (x, y, *spec.parents[x])
+    items = items_for(spec, named)
+    records = fit.records
+    codes = bins_of(spec, records, fit.edges)[:, list(items.vertices)]
+    first, certainty = step_one(fit, items, codes, require)
+    gaps = records.missing()[:, list(named)].any(1)
+    asked, unit = asked_of(fit, x, y, pair, ~gaps)
+    weighing = Weighing(first, items, codes)
+    found, slopes = weighing.answer(records.weights, ~gaps, asked)
+    own = unit * slopes
+    em, em_error, em_slopes = _by_em(fit, treatment, outcome, pair)
+    weights = records.weights
+    order = _as_in_fit(fit, weighing.shares(), weights)
+    ok = found.status is Status.OK
+    if not ok:
+        warn(f"No estimate in two steps: {ADVICE[found.status]}.", NumericalWarning)
+    arms = unit * (found.arms[1] - found.arms[0]) / found.weights
+    return TwoStep(
+        spec,
+        x,
+        y,
+        pair,
+        items.views,
+        items.vertices[items.n_views :],
+        unit * float(found.difference.detach()) if ok else math.nan,
+        _error_of(own, weights) if ok else math.nan,
+        em,
+        em_error,
+        _error_of(own - em_slopes, weights) if ok else math.nan,
+        found.weights.detach()[order].cpu().numpy(),
+        (arms.detach() if ok else torch.full_like(arms, math.nan))[order].cpu().numpy(),
+        found.mistakes.detach()[order][:, order].cpu().numpy(),
+        found.status,
+        certainty,
+        level,
+    )
+
+
+def check_question(spec: MixedSpec, x: int, y: int) -> None:
+    """Refuse what weighted means and lines do not answer.
+
+    Raises:
+        QueryError: the source is asked about, the outcome has states or is a cause of the
+            treatment, or it is no line in numbers that it would have to be.
+    """
+    if SOURCE in (x, y) or not spec.kind(y).numeric:
+        raise QueryError(
+            f"two steps compare means of a number under settings of a variable, found "
+            f"{spec.name(y)!r} under {spec.name(x)!r}; fit.effect answers"
+        )
+    if y in spec.binned.ancestors((x,)):
+        raise QueryError(
+            f"{spec.name(y)!r} is a cause of {spec.name(x)!r}, whose effect on it is zero"
+        )
+    numbers = [v for v in (x, *spec.parents[x]) if spec.kind(v).numeric]
+    if not numbers:
+        return
+    graph = spec.binned.graph()
+    graph.remove_edges_from([(p, x) for p in spec.parents[x]])
+    above = nx.ancestors(graph, y)
+    between = {v for n in numbers for v in nx.descendants(graph, n) & above} - {x}
+    bent = [v for v in sorted({*numbers, *between, y}) if spec.kind(v) not in LINES]
+    if bent:
+        raise QueryError(
+            f"with {spec.name(numbers[0])!r} a number, two steps take {spec.name(y)!r} for a line "
+            f"in it; found {spec.name(bent[0])!r} of kind {spec.kind(bent[0]).value!r} on the way, "
+            "so that it is none; fit.effect answers"
+        )
+
+
+def step_one(
+    fit: MixedRecord, items: Items, codes: Tensor, require: str
+) -> tuple[Fit, Certainty]:
+    """Fit the latent class model, and say how certain the table makes it.
+
+    Raises:
+        NotCertifiedError: less so than required.
+    """
+    counts = Counts.from_codes(items.classes, codes, fit.records.weights)
+    with warnings.catch_warnings():
+        # What its starts have to say is not of this fit.
+        warnings.simplefilter("ignore", PyromixWarning)
+        first = states.fit(
+            items.classes, counts, items.classes.n_sources, random_state=0, show_progress=False
+        )
+        asked = (DoQuery(outcomes=(SOURCE,), do={}, evidence={}),)
+        verdict = judge(items.classes, asked)
+        if verdict.leans_on_source:
+            verdict = verdict.hearing(Findings(signal=first.signal, stage=first.moments))
+    return first, admit(verdict, require)
+
+
+def asked_of(
+    fit: MixedRecord, x: int, y: int, pair: tuple[Setting, Setting], kept: Tensor
+) -> tuple[Asked, float]:
+    """The regression that answers, and the unit of its outcome.
+
+    Args:
+        fit: with its table.
+        x: treatment.
+        y: outcome.
+        pair: settings.
+        kept: rows that lack none of the cells.
+    """
+    spec, records, units = fit.spec, fit.records, fit.mixture.units
+    columns = [column[kept] for column in records.columns]
+    outcome = units[y].outward(columns[y])
+    unit = float(outcome.std())
+    unit = unit if unit > 0 else 1.0
+    outcome = (outcome - outcome.mean()) / unit
+    cell = torch.zeros_like(columns[y], dtype=torch.long)
+    for p in spec.parents[x]:
+        if not spec.kind(p).numeric:
+            cell = cell * spec.binned.card(p) + columns[p].long()
+    seen, cell = cell.unique(return_inverse=True)
+    cells = torch.arange(len(seen), device=cell.device)
+    design = [torch.ones_like(outcome)]
+    design += [columns[p] for p in spec.parents[x] if spec.kind(p).numeric]
+    if spec.kind(x).numeric:
+        low, high = (float(units[x].inward(torch.tensor(float(at)))) for at in pair)
+        asked = Asked(
+            torch.stack([*design, columns[x]], 1), outcome, cell, cell, torch.stack([cells, cells]),
+            len(design), (low, high),
+        )  # fmt: skip
+        return asked, unit
+    group = torch.full_like(cell, -1)
+    for arm, state in enumerate(pair):
+        here = columns[x] == int(state)
+        group[here] = 2 * cell[here] + arm
+    lines = torch.stack([2 * cells, 2 * cells + 1])
+    return Asked(torch.stack(design, 1), outcome, cell, group, lines, -1, (0.0, 0.0)), unit
+
+
+@dataclass(frozen=True, eq=False)
+class Weighing:
+    """Rows put into the sources of step one.
+
+    Attributes:
+        first: step one.
+        items: what it is made of.
+        codes: bins of the items, ``(rows, items)``, -1 where missing.
+    """
+
+    first: Fit
+    items: Items
+    codes: Tensor
+
+    def shares(self, odds: Tensor | None = None) -> Float[Tensor, "rows k"]:
+        """P(U | views) of every row, at the estimate unless log-odds are given."""
+        rows = self.codes.clone()
+        rows[:, self.items.n_views :] = -1
+        return self._joint(rows, odds).softmax(-1)
+
+    def answer(
+        self, weights: Float[Tensor, " rows"], kept: Tensor, asked: Asked
+    ) -> tuple[Corrected, Float[Tensor, " rows"]]:
+        """What step two finds, and what one more row like each would add to the difference.
+
+        That is the derivative by the weight of the row, and by the log-odds of step one times
+        what the row adds to these: the inverse of their information times its score.
+        """
+        axis = ParameterAxis(self.items.classes)
+        odds = axis.log_odds(self.first.mixture.tables).requires_grad_()
+        own = weights.clone().requires_grad_()
+        found = corrected(self.shares(odds)[kept], own[kept], asked)
+        if found.status is not Status.OK:
+            return found, torch.full_like(weights, math.nan)
+        by_row, by_odds = torch.autograd.grad(found.difference, (own, odds))
+        moved = self.first.information.solve(by_odds[None])[0]
+        return found, by_row + self._slopes(odds.detach(), moved)
+
+    def _slopes(self, odds: Tensor, direction: Tensor) -> Float[Tensor, " rows"]:
+        """Derivative of the log-probability of every row along a direction."""
+        size = float(direction.abs().max())
+        if size == 0:
+            return odds.new_zeros(len(self.codes))
+        step = STEP / size * direction
+        ahead, behind = (
+            logsumexp(self._joint(self.codes, odds + sign * step), -1) for sign in (1, -1)
+        )
+        return (ahead - behind) * (size / (2 * STEP))
+
+    def _joint(self, rows: Tensor, odds: Tensor | None) -> Float[Tensor, "rows k"]:
+        """log P(U, items) of every row."""
+        spec = self.items.classes
+        patterns, place = rows.unique(dim=0, return_inverse=True)
+        tables = self.first.mixture.tables
+        if odds is not None:
+            tables = ParameterAxis(spec).tables_of_log_odds(odds)
+        return log_joint((tables[0], tables[1:]), CellIndex(spec, patterns))[place]
+
+
+def _by_em(
+    fit: MixedRecord, treatment: str, outcome: str, pair: tuple[Setting, Setting]
+) -> tuple[float, float, Float[Tensor, " rows"]]:
+    """The difference by the fit, its standard error, and what each row adds to it."""
+    given = Question.from_names(fit.spec, outcome)
+    x = fit.spec.vertex(treatment)
+    asked = [Question(given.outcome, {x: at}) for at in pair]
+    settled = Engine().settled(fit.mixture, asked)
+
+    def difference(mixture: MixedMixture, reference: MixedMixture | None) -> Tensor:
+        low, high = (value(mixture, q, Summary(), settled, reference=reference) for q in asked)
+        return high - low
+
+    with torch.no_grad():
+        at = float(difference(fit.mixture, None)[0])
+    try:
+        known = fit.information
+    except PyromixError:
+        return at, math.nan, torch.full_like(fit.records.weights, math.nan)
+    slope = gradients(fit.mixture, difference)
+    along = slope @ known.inverse_curvature
+    return at, float(known.errors(slope)[0]), row_scores(fit.mixture, fit.records, along)[:, 0]
+
+
+def _error_of(slopes: Float[Tensor, " rows"], weights: Float[Tensor, " rows"]) -> float:
+    return float((weights * slopes.square()).sum().sqrt())
+
+
+def _as_in_fit(
+    fit: MixedRecord, shares: Float[Tensor, "rows k"], weights: Float[Tensor, " rows"]
+) -> Tensor:
+    """Which source of step one is which of the fit, by the rows that they share."""
+    both = posterior(fit, fit.records).mT @ (shares.detach() * weights[:, None])
+    return best_assignments(-both / both.sum())[0]
