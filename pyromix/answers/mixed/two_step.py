@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -31,7 +31,7 @@ from pyromix.answers.mixed.question import Question, Setting, setting_in_words
 from pyromix.answers.mixed.spread import gradients
 from pyromix.answers.wording import certainty_line, interval_title
 from pyromix.data.counts import Counts
-from pyromix.errors import NumericalWarning, PyromixError, PyromixWarning, QueryError, warn
+from pyromix.errors import NumericalWarning, PyromixWarning, QueryError, SpecError, warn
 from pyromix.estimate.mixed.information import row_scores
 from pyromix.exact.likelihood import log_joint
 from pyromix.exact.logspace import logsumexp
@@ -382,6 +382,10 @@ class Weighing:
             return found, torch.full_like(weights, math.nan)
         by_row, by_odds = torch.autograd.grad(found.difference, (own, odds))
         moved = self.first.information.solve(by_odds[None])[0]
+        found = replace(
+            found, weights=found.weights.detach(), arms=found.arms.detach(),
+            mistakes=found.mistakes.detach(),
+        )  # fmt: skip
         return found, by_row + self._slopes(odds.detach(), moved)
 
     def _slopes(self, odds: Tensor, direction: Tensor) -> Float[Tensor, " rows"]:
@@ -422,7 +426,7 @@ def _by_em(
         at = float(difference(fit.mixture, None)[0])
     try:
         known = fit.information
-    except PyromixError:
+    except SpecError:  # too many free coordinates
         return at, math.nan, torch.full_like(fit.records.weights, math.nan)
     slope = gradients(fit.mixture, difference)
     along = slope @ known.inverse_curvature
