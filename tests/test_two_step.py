@@ -19,10 +19,13 @@ from scipy.stats import norm
 import pyromix as px
 from pyromix.answers.mixed.corrected import Asked, corrected, mistakes_of
 from pyromix.answers.mixed.items import items_for
-from pyromix.answers.mixed.two_step import Weighing, asked_of
+from pyromix.answers.mixed.two_step import asked_of, check_question
+from pyromix.answers.mixed.weighing import Weighing
 from pyromix.data.counts import Counts
 from pyromix.fitting import engine
 from pyromix.fitting.mixed.engine import bins_of
+from pyromix.model.kind import Kind
+from pyromix.model.mixed import MixedSpec
 from pyromix.model.status import Status
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
@@ -211,9 +214,7 @@ def test_items_are_independent_of_the_question_and_of_each_other():
         try:
             items = items_for(spec, named)
         except px.PlanError:
-            assert not any(
-                spec.binned.d_separated([v], named) for v in set(range(9)) - named
-            )
+            assert not any(spec.binned.d_separated([v], named) for v in set(range(9)) - named)
             continue
         some += 1
         assert items.views
@@ -226,8 +227,56 @@ def test_items_are_independent_of_the_question_and_of_each_other():
     assert some > 20
 
 
-def test_refusals_name_what_is_wrong(skew):
-    with pytest.raises(px.QueryError, match="means of a number"):
-        skew.two_step("X", "A", contrast=(0.0, 1.0))
-    with pytest.raises(px.QueryError, match="'X' is a cause of 'Y'"):
-        skew.two_step("Y", "X", contrast=(0.0, 1.0))
+def network(parents: dict[str, list[str]], **kinds: str) -> MixedSpec:
+    states = {name: ["a", "b", "c"] for name in kinds}
+    numbers = [name for name, kind in kinds.items() if kind != "categorical"]
+    binned = px.MixtureSpec.from_parents(states, parents, 2, coarse=numbers)
+    return MixedSpec(binned, tuple(Kind(kinds[name]) for name in binned.variables))
+
+
+@pytest.mark.parametrize(
+    ("parents", "kinds", "said"),
+    [
+        ({"Y": ["X"]}, {"X": "real", "Y": "categorical"}, "means of a number"),
+        ({"X": ["Y"]}, {"X": "real", "Y": "real"}, "'Y' is a cause of 'X'"),
+        ({"Y": ["X"]}, {"X": "real", "Y": "positive"}, "'Y' of kind 'positive'"),
+        ({"Y": ["X"]}, {"X": "count", "Y": "real"}, "'X' of kind 'count'"),
+        (
+            {"M": ["X"], "Y": ["M"]},
+            {"X": "real", "M": "categorical", "Y": "real"},
+            "'M' of kind 'categorical'",
+        ),
+        (
+            {"X": ["P"], "M": ["P"], "Y": ["X", "M"]},
+            {"P": "real", "X": "categorical", "M": "categorical", "Y": "student-t"},
+            "'M' of kind 'categorical'",
+        ),
+        ({"Y": ["X"]}, {"X": "categorical", "Y": "hurdle"}, None),
+        ({"X": ["P"], "Y": ["X", "P"]}, {"P": "real", "X": "categorical", "Y": "real"}, None),
+        ({"X": ["C"], "Y": ["X", "C"]}, {"C": "categorical", "X": "real", "Y": "real"}, None),
+    ],
+)
+def test_what_means_and_lines_do_not_answer(parents, kinds, said):
+    spec = network(parents, **kinds)
+    x, y = spec.vertex("X"), spec.vertex("Y")
+    if said is None:
+        check_question(spec, x, y)
+        return
+    with pytest.raises(px.QueryError, match=said):
+        check_question(spec, x, y)
+
+
+def test_without_a_view_it_says_so():
+    spec = network({"X": ["A"], "Y": ["X"]}, A="categorical", X="real", Y="real")
+    with pytest.raises(px.PlanError, match="independent of 'A', 'X', 'Y'"):
+        items_for(spec, range(3))
+
+
+def test_a_report_tells_both(skew):
+    found = skew.two_step("X", "Y", contrast=(0.0, 1.0))
+    asked = {"treatment": "X", "outcome": "Y", "contrast": (0.0, 1.0), "show": False}
+    report = skew.report(two_step=found, **asked)
+    assert report.section("two_step").numbers["value"] == found.value
+    assert any("leans on no law of noise" in doubt for doubt in report.letter.doubts)
+    with pytest.raises(px.QueryError, match="two_step must be what"):
+        skew.report(two_step=0.5, **asked)

@@ -8,9 +8,8 @@ errors, are a test of these laws [hausman78; THEORY section 18.6].
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -21,41 +20,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.answers.ask import role_of
-from pyromix.answers.gate import admit
 from pyromix.answers.mixed import effect
-from pyromix.answers.mixed.corrected import Asked, Corrected, corrected
+from pyromix.answers.mixed.corrected import Asked
 from pyromix.answers.mixed.engines import Engine, Summary, value
-from pyromix.answers.mixed.items import Items, items_for
+from pyromix.answers.mixed.items import items_for
 from pyromix.answers.mixed.predict import posterior
 from pyromix.answers.mixed.question import Question, Setting, setting_in_words
 from pyromix.answers.mixed.spread import gradients
+from pyromix.answers.mixed.weighing import Weighing, step_one
 from pyromix.answers.wording import certainty_line, interval_title
-from pyromix.data.counts import Counts
-from pyromix.errors import NumericalWarning, PyromixWarning, QueryError, SpecError, warn
+from pyromix.errors import NumericalWarning, QueryError, SpecError, warn
 from pyromix.estimate.mixed.information import row_scores
-from pyromix.exact.likelihood import log_joint
-from pyromix.exact.logspace import logsumexp
-from pyromix.exact.rows import CellIndex
-from pyromix.fitting import engine as states
 from pyromix.fitting.mixed.engine import bins_of
 from pyromix.fitting.mixed.record import MixedRecord
-from pyromix.fitting.record import Fit
-from pyromix.identify.verdict import Findings, judge
 from pyromix.model.arguments import level_of
 from pyromix.model.kind import Kind
 from pyromix.model.match import best_assignments
 from pyromix.model.mixed import MixedMixture, MixedSpec
-from pyromix.model.parameters import ParameterAxis
 from pyromix.model.printed import Grid, Printed, as_html, as_text
-from pyromix.model.query import Certainty, DoQuery
+from pyromix.model.query import Certainty
 from pyromix.model.spec import SOURCE
 from pyromix.model.status import Status
 
 LINES = (Kind.REAL, Kind.HEAVY_TAILED)
 """Numbers that are lines in the units of their columns."""
 
-STEP = 1e-5
-"""Of differences of log-probabilities, in log-odds."""
+CONTRADICTED = 0.01
+"""Level at which the distance speaks against the laws that EM assumes."""
 
 ADVICE = {
     Status.MERGED: "these views hardly tell the sources apart, so a row would count for many",
@@ -122,6 +113,11 @@ class TwoStep:
         """Of a distance as large where the laws assumed by the fit hold."""
         return 2 * NormalDist().cdf(-abs(self.distance))
 
+    @property
+    def laws_fail(self) -> bool:
+        """Whether the distance is one that the laws assumed by the fit do not allow."""
+        return self.p_value < CONTRADICTED
+
     def interval(self, level: float | None = None) -> tuple[float, float]:
         """Return an interval for the difference in two steps.
 
@@ -164,7 +160,7 @@ class TwoStep:
         elif not math.isnan(self.distance):
             lines.append(
                 f"{abs(self.distance):.1f} standard errors apart (p = {self.p_value:.2g})"
-                + (": the laws that EM assumes do not hold" if self.p_value < 0.01 else "")
+                + (": the laws that EM assumes do not hold" if self.laws_fail else "")
             )
         lines.append(certainty_line(self.certainty))
         grids = (Grid(header, rows), Grid([spec.source, "P", "difference"], sources))
@@ -217,7 +213,7 @@ def two_step(
     items = items_for(spec, named)
     records = fit.records
     codes = bins_of(spec, records, fit.edges)[:, list(items.vertices)]
-    first, certainty = step_one(fit, items, codes, require)
+    first, certainty = step_one(items, codes, records.weights, require)
     gaps = records.missing()[:, list(named)].any(1)
     asked, unit = asked_of(fit, x, y, pair, ~gaps)
     weighing = Weighing(first, items, codes)
@@ -283,28 +279,6 @@ def check_question(spec: MixedSpec, x: int, y: int) -> None:
         )
 
 
-def step_one(
-    fit: MixedRecord, items: Items, codes: Tensor, require: str
-) -> tuple[Fit, Certainty]:
-    """Fit the latent class model, and say how certain the table makes it.
-
-    Raises:
-        NotCertifiedError: less so than required.
-    """
-    counts = Counts.from_codes(items.classes, codes, fit.records.weights)
-    with warnings.catch_warnings():
-        # What its starts have to say is not of this fit.
-        warnings.simplefilter("ignore", PyromixWarning)
-        first = states.fit(
-            items.classes, counts, items.classes.n_sources, random_state=0, show_progress=False
-        )
-        asked = (DoQuery(outcomes=(SOURCE,), do={}, evidence={}),)
-        verdict = judge(items.classes, asked)
-        if verdict.leans_on_source:
-            verdict = verdict.hearing(Findings(signal=first.signal, stage=first.moments))
-    return first, admit(verdict, require)
-
-
 def asked_of(
     fit: MixedRecord, x: int, y: int, pair: tuple[Setting, Setting], kept: Tensor
 ) -> tuple[Asked, float]:
@@ -344,69 +318,6 @@ def asked_of(
         group[here] = 2 * cell[here] + arm
     lines = torch.stack([2 * cells, 2 * cells + 1])
     return Asked(torch.stack(design, 1), outcome, cell, group, lines, -1, (0.0, 0.0)), unit
-
-
-@dataclass(frozen=True, eq=False)
-class Weighing:
-    """Rows put into the sources of step one.
-
-    Attributes:
-        first: step one.
-        items: what it is made of.
-        codes: bins of the items, ``(rows, items)``, -1 where missing.
-    """
-
-    first: Fit
-    items: Items
-    codes: Tensor
-
-    def shares(self, odds: Tensor | None = None) -> Float[Tensor, "rows k"]:
-        """P(U | views) of every row, at the estimate unless log-odds are given."""
-        rows = self.codes.clone()
-        rows[:, self.items.n_views :] = -1
-        return self._joint(rows, odds).softmax(-1)
-
-    def answer(
-        self, weights: Float[Tensor, " rows"], kept: Tensor, asked: Asked
-    ) -> tuple[Corrected, Float[Tensor, " rows"]]:
-        """What step two finds, and what one more row like each would add to the difference.
-
-        That is the derivative by the weight of the row, and by the log-odds of step one times
-        what the row adds to these: the inverse of their information times its score.
-        """
-        axis = ParameterAxis(self.items.classes)
-        odds = axis.log_odds(self.first.mixture.tables).requires_grad_()
-        own = weights.clone().requires_grad_()
-        found = corrected(self.shares(odds)[kept], own[kept], asked)
-        if found.status is not Status.OK:
-            return found, torch.full_like(weights, math.nan)
-        by_row, by_odds = torch.autograd.grad(found.difference, (own, odds))
-        moved = self.first.information.solve(by_odds[None])[0]
-        found = replace(
-            found, weights=found.weights.detach(), arms=found.arms.detach(),
-            mistakes=found.mistakes.detach(),
-        )  # fmt: skip
-        return found, by_row + self._slopes(odds.detach(), moved)
-
-    def _slopes(self, odds: Tensor, direction: Tensor) -> Float[Tensor, " rows"]:
-        """Derivative of the log-probability of every row along a direction."""
-        size = float(direction.abs().max())
-        if size == 0:
-            return odds.new_zeros(len(self.codes))
-        step = STEP / size * direction
-        ahead, behind = (
-            logsumexp(self._joint(self.codes, odds + sign * step), -1) for sign in (1, -1)
-        )
-        return (ahead - behind) * (size / (2 * STEP))
-
-    def _joint(self, rows: Tensor, odds: Tensor | None) -> Float[Tensor, "rows k"]:
-        """log P(U, items) of every row."""
-        spec = self.items.classes
-        patterns, place = rows.unique(dim=0, return_inverse=True)
-        tables = self.first.mixture.tables
-        if odds is not None:
-            tables = ParameterAxis(spec).tables_of_log_odds(odds)
-        return log_joint((tables[0], tables[1:]), CellIndex(spec, patterns))[place]
 
 
 def _by_em(
