@@ -36,6 +36,29 @@ class Items:
         return self.vertices[: self.n_views]
 
 
+def adjusted_for(spec: MixedSpec, x: int, y: int) -> tuple[int, ...]:
+    """What blocks every back door from a treatment to an outcome, U known: its parents, or some.
+
+    A parent that tells nothing more of the outcome is left out. Where numbers stay, it must tell
+    nothing of them either: the mean of the treatment is a line in all of its parents, and need be
+    none in a few.
+
+    Args:
+        spec: the network.
+        x: the treatment.
+        y: the outcome, no ancestor of it.
+    """
+    kept = list(spec.parents[x])
+    for p in spec.parents[x]:
+        rest = [v for v in kept if v != p]
+        numbers = any(spec.kind(v).numeric for v in rest)
+        if spec.binned.d_separated([y], [p], [x, *rest]) and (
+            not numbers or spec.binned.d_separated([p], rest)
+        ):
+            kept = rest
+    return tuple(kept)
+
+
 def items_for(spec: MixedSpec, asked: Collection[int]) -> Items:
     """Choose them, as many as a greedy search finds, those with few relatives first.
 

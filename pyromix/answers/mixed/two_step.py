@@ -16,14 +16,14 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from pyromix.answers.ask import role_of
 from pyromix.answers.mixed import effect
 from pyromix.answers.mixed.corrected import Asked
 from pyromix.answers.mixed.engines import Engine, Summary, value
-from pyromix.answers.mixed.items import items_for
+from pyromix.answers.mixed.items import adjusted_for, items_for
 from pyromix.answers.mixed.predict import posterior
 from pyromix.answers.mixed.question import Question, Setting, setting_in_words
 from pyromix.answers.mixed.spread import gradients
@@ -33,6 +33,7 @@ from pyromix.errors import NumericalWarning, QueryError, SpecError, warn
 from pyromix.estimate.mixed.information import row_scores
 from pyromix.fitting.mixed.engine import bins_of
 from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.identify.network.separation import dependence
 from pyromix.model.arguments import level_of
 from pyromix.model.kind import Kind
 from pyromix.model.match import best_assignments
@@ -44,6 +45,9 @@ from pyromix.model.status import Status
 
 LINES = (Kind.REAL, Kind.HEAVY_TAILED)
 """Numbers that are lines in the units of their columns."""
+
+LINEAR = (*LINES, Kind.POSITIVE)
+"""Numbers that are lines, or whose logarithms are, and enter other lines so."""
 
 CONTRADICTED = 0.01
 """Level at which the distance speaks against the laws that EM assumes."""
@@ -160,7 +164,7 @@ class TwoStep:
         elif not math.isnan(self.distance):
             lines.append(
                 f"{abs(self.distance):.1f} standard errors apart (p = {self.p_value:.2g})"
-                + (": the laws that EM assumes do not hold" if self.laws_fail else "")
+                + (": more than the laws that EM assumes allow" if self.laws_fail else "")
             )
         lines.append(certainty_line(self.certainty))
         grids = (Grid(header, rows), Grid([spec.source, "P", "difference"], sources))
@@ -182,8 +186,8 @@ def two_step(
     """Compare the mean of a number between two settings of a treatment, in two steps and by EM.
 
     Step one is a latent class model of bins of variables that are independent within each source;
-    step two weighs raw rows by those among them that are independent of treatment, outcome and the
-    parents of the treatment [bch04], and takes means, or lines where treatment or parents are
+    step two weighs raw rows by those among them that are independent of treatment, outcome and what
+    is adjusted for, parents of the treatment [bch04], and takes means, or lines where these are
     numbers. No law of the noise is assumed. Rows that lack one of these cells are left out.
 
     Args:
@@ -209,13 +213,13 @@ def two_step(
     x, y = effect.roles_of(spec, treatment, outcome, None)
     pair = effect.contrast_of(spec, x, contrast)
     check_question(spec, x, y)
-    named = (x, y, *spec.parents[x])
+    named = (x, y, *adjusted_for(spec, x, y))
     items = items_for(spec, named)
     records = fit.records
     codes = bins_of(spec, records, fit.edges)[:, list(items.vertices)]
     first, certainty = step_one(items, codes, records.weights, require)
     gaps = records.missing()[:, list(named)].any(1)
-    asked, unit = asked_of(fit, x, y, pair, ~gaps)
+    asked, unit = asked_of(fit, named, pair, ~gaps)
     weighing = Weighing(first, items, codes)
     found, slopes = weighing.answer(records.weights, ~gaps, asked)
     own = unit * slopes
@@ -263,48 +267,63 @@ def check_question(spec: MixedSpec, x: int, y: int) -> None:
         raise QueryError(
             f"{spec.name(y)!r} is a cause of {spec.name(x)!r}, whose effect on it is zero"
         )
-    numbers = [v for v in (x, *spec.parents[x]) if spec.kind(v).numeric]
-    if not numbers:
+    own, held = spec.kind(x), adjusted_for(spec, x, y)
+    numbers = [p for p in held if spec.kind(p).numeric]
+    if not own.numeric and not numbers:
         return
     graph = spec.binned.graph()
     graph.remove_edges_from([(p, x) for p in spec.parents[x]])
     above = nx.ancestors(graph, y)
-    between = {v for n in numbers for v in nx.descendants(graph, n) & above} - {x}
-    bent = [v for v in sorted({*numbers, *between, y}) if spec.kind(v) not in LINES]
+    # A line with noise in its parents needs no line of the outcome in these.
+    starts = [x] if own in LINEAR else [*numbers, *[x] * own.numeric]
+    below = set[int]().union(*(nx.descendants(graph, v) for v in starts))
+    around = below & above
+    if own not in LINEAR:
+        near = dependence(spec.binned, ())
+        around |= above & set[int]().union(*(near[p] for p in numbers))
+    bent = [v for v in sorted(around - {x, *held}) if v not in below or not _linear(spec, v)]
+    bent += [v for v in (x, *numbers) if spec.kind(v) is Kind.HURDLE]
+    bent += [y] * (spec.kind(y) not in LINES)
     if bent:
         raise QueryError(
-            f"with {spec.name(numbers[0])!r} a number, two steps take {spec.name(y)!r} for a line "
-            f"in it; found {spec.name(bent[0])!r} of kind {spec.kind(bent[0]).value!r} on the way, "
-            "so that it is none; fit.effect answers"
+            f"two steps take {spec.name(y)!r} for a line in {spec.name(starts[0])!r}, a number; "
+            f"found {spec.name(bent[0])!r} of kind {spec.kind(bent[0]).value!r} around, so that "
+            "it is none; fit.effect answers"
         )
 
 
+def _linear(spec: MixedSpec, vertex: int) -> bool:
+    return spec.kind(vertex) in LINEAR
+
+
 def asked_of(
-    fit: MixedRecord, x: int, y: int, pair: tuple[Setting, Setting], kept: Tensor
+    fit: MixedRecord,
+    named: Sequence[int],
+    pair: tuple[Setting, Setting],
+    kept: Bool[Tensor, " rows"],
 ) -> tuple[Asked, float]:
     """The regression that answers, and the unit of its outcome.
 
     Args:
         fit: with its table.
-        x: treatment.
-        y: outcome.
+        named: treatment, outcome, and what is adjusted for.
         pair: settings.
         kept: rows that lack none of the cells.
     """
     spec, records, units = fit.spec, fit.records, fit.mixture.units
-    columns = [column[kept] for column in records.columns]
+    (x, y, *held), columns = named, [column[kept] for column in records.columns]
     outcome = units[y].outward(columns[y])
     unit = float(outcome.std())
     unit = unit if unit > 0 else 1.0
     outcome = (outcome - outcome.mean()) / unit
     cell = torch.zeros_like(columns[y], dtype=torch.long)
-    for p in spec.parents[x]:
+    for p in held:
         if not spec.kind(p).numeric:
             cell = cell * spec.binned.card(p) + columns[p].long()
     seen, cell = cell.unique(return_inverse=True)
     cells = torch.arange(len(seen), device=cell.device)
     design = [torch.ones_like(outcome)]
-    design += [columns[p] for p in spec.parents[x] if spec.kind(p).numeric]
+    design += [columns[p] for p in held if spec.kind(p).numeric]
     if spec.kind(x).numeric:
         low, high = (float(units[x].inward(torch.tensor(float(at)))) for at in pair)
         asked = Asked(
@@ -335,13 +354,16 @@ def _by_em(
 
     with torch.no_grad():
         at = float(difference(fit.mixture, None)[0])
+        low, high = (settled.law(fit.mixture, q) for q in asked)
+        drawn = float(low.mix.error_of(high.mean_scores - low.mean_scores))
     try:
         known = fit.information
     except SpecError:  # too many free coordinates
         return at, math.nan, torch.full_like(fit.records.weights, math.nan)
     slope = gradients(fit.mixture, difference)
     along = slope @ known.inverse_curvature
-    return at, float(known.errors(slope)[0]), row_scores(fit.mixture, fit.records, along)[:, 0]
+    error = math.hypot(float(known.errors(slope)[0]), drawn)
+    return at, error, row_scores(fit.mixture, fit.records, along)[:, 0]
 
 
 def _error_of(slopes: Float[Tensor, " rows"], weights: Float[Tensor, " rows"]) -> float:
