@@ -54,7 +54,7 @@ class Corrected:
 
     Attributes:
         weights: P(U), ``(k,)``.
-        arms: P(U) times the mean of the outcome in each arm, ``(2, k)``.
+        arms: P(U) times the mean of the outcome in each arm, ``(2, k)``; nan unless OK.
         mistakes: D, P(row is put into source j | U = u) on average, ``(k, k)``.
         status: OK; MERGED where D is nearly singular, TOO_FEW_ROWS where a source has moments that
             no rows could have.
@@ -96,10 +96,10 @@ def corrected(
     with torch.no_grad():
         least = linalg.svd(mistakes).values[..., -1]
         singular = int(back.status) != Status.OK or float(least) < NEAR
-    k, n_cells = shares.shape[1], asked.lines.shape[1]
+    n_cells = asked.lines.shape[1]
+    nothing = sizes.new_full((2, shares.shape[1]), torch.nan)
     if singular:
-        arms = torch.full_like(mistakes[:2], torch.nan)
-        return Corrected(sizes, arms.expand(2, k), mistakes, Status.MERGED)
+        return Corrected(sizes, nothing, mistakes, Status.MERGED)
     in_cells = _summed(counted, asked.cell, n_cells)
     means = _summed(counted[:, :, None] * asked.design[:, None, :], asked.cell, n_cells)
     means = means / in_cells[..., None]  # (cells, k, p)
@@ -125,8 +125,9 @@ def corrected(
                 [setting if j == asked.place else means[..., j] for j in range(q - 1)], -1
             )
         arms.append((in_cells * (at * found.value[..., 0]).sum(-1)).sum(0))
-    status = Status.OK if ok else Status.TOO_FEW_ROWS
-    return Corrected(sizes, torch.stack(arms), mistakes, status)
+    if not ok:
+        return Corrected(sizes, nothing, mistakes, Status.TOO_FEW_ROWS)
+    return Corrected(sizes, torch.stack(arms), mistakes, Status.OK)
 
 
 def _summed(values: Float[Tensor, "rows ..."], place: Tensor, n: int) -> Float[Tensor, "n ..."]:

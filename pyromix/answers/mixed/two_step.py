@@ -217,37 +217,35 @@ def two_step(
     items = items_for(spec, named)
     records = fit.records
     codes = bins_of(spec, records, fit.edges)[:, list(items.vertices)]
-    first, certainty = step_one(items, codes, records.weights, require)
-    gaps = records.missing()[:, list(named)].any(1)
-    asked, unit = asked_of(fit, named, pair, ~gaps)
-    weighing = Weighing(first, items, codes)
-    found, slopes = weighing.answer(records.weights, ~gaps, asked)
-    own = unit * slopes
-    em, em_error, em_slopes = _by_em(fit, treatment, outcome, pair)
     weights = records.weights
-    order = _as_in_fit(fit, weighing.shares(), weights)
-    ok = found.status is Status.OK
-    if not ok:
+    first, certainty = step_one(items, codes, weights, require)
+    kept = ~records.missing()[:, list(named)].any(1)
+    asked, unit = asked_of(fit, named, pair, kept)
+    weighing = Weighing(first, items, codes)
+    found, slopes = weighing.answer(weights, kept, asked)
+    if found.status is not Status.OK:
         warn(f"No estimate in two steps: {ADVICE[found.status]}.", NumericalWarning)
-    arms = unit * (found.arms[1] - found.arms[0]) / found.weights
+    em, em_error, em_slopes = _by_em(fit, treatment, outcome, pair)
+    order = _as_in_fit(fit, weighing.shares(), weights)
+    per_source = unit * (found.arms[1] - found.arms[0]) / found.weights
     return TwoStep(
-        spec,
-        x,
-        y,
-        pair,
-        items.views,
-        items.vertices[items.n_views :],
-        unit * float(found.difference.detach()) if ok else math.nan,
-        _error_of(own, weights) if ok else math.nan,
-        em,
-        em_error,
-        _error_of(own - em_slopes, weights) if ok else math.nan,
-        found.weights.detach()[order].cpu().numpy(),
-        (arms.detach() if ok else torch.full_like(arms, math.nan))[order].cpu().numpy(),
-        found.mistakes.detach()[order][:, order].cpu().numpy(),
-        found.status,
-        certainty,
-        level,
+        spec=spec,
+        treatment=x,
+        outcome=y,
+        contrast=pair,
+        views=items.views,
+        beside=items.vertices[items.n_views :],
+        value=unit * float(found.difference),
+        error=_error_of(unit * slopes, weights),
+        em=em,
+        em_error=em_error,
+        gap_error=_error_of(unit * slopes - em_slopes, weights),
+        weights=found.weights[order].cpu().numpy(),
+        per_source=per_source[order].cpu().numpy(),
+        mistakes=found.mistakes[order][:, order].cpu().numpy(),
+        status=found.status,
+        certainty=certainty,
+        level=level,
     )
 
 
@@ -264,9 +262,7 @@ def check_question(spec: MixedSpec, x: int, y: int) -> None:
             f"{spec.name(y)!r} under {spec.name(x)!r}; fit.effect answers"
         )
     if y in spec.binned.ancestors((x,)):
-        raise QueryError(
-            f"{spec.name(y)!r} is a cause of {spec.name(x)!r}, whose effect on it is zero"
-        )
+        raise QueryError(f"{spec.name(y)!r} is a cause of {spec.name(x)!r}, and so no effect of it")
     own, held = spec.kind(x), adjusted_for(spec, x, y)
     numbers = [p for p in held if spec.kind(p).numeric]
     if not own.numeric and not numbers:

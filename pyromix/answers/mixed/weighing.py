@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -96,15 +96,13 @@ class Weighing:
         odds = axis.log_odds(self.first.mixture.tables).requires_grad_()
         own = weights.clone().requires_grad_()
         found = corrected(self.shares(odds)[kept], own[kept], asked)
-        if found.status is not Status.OK:
-            return found, torch.full_like(weights, math.nan)
-        by_row, by_odds = torch.autograd.grad(found.difference, (own, odds))
-        moved = self.first.information.solve(by_odds[None])[0]
-        found = replace(
-            found, weights=found.weights.detach(), arms=found.arms.detach(),
-            mistakes=found.mistakes.detach(),
-        )  # fmt: skip
-        return found, by_row + self._slopes(odds.detach(), moved)
+        slopes = torch.full_like(weights, math.nan)
+        if found.status is Status.OK:
+            by_row, by_odds = torch.autograd.grad(found.difference, (own, odds))
+            moved = self.first.information.solve(by_odds[None])[0]
+            slopes = by_row + self._slopes(odds.detach(), moved)
+        parts = (found.weights.detach(), found.arms.detach(), found.mistakes.detach())
+        return Corrected(*parts, found.status), slopes
 
     def _slopes(self, odds: Tensor, direction: Tensor) -> Float[Tensor, " rows"]:
         """Derivative of the log-probability of every row along a direction."""
