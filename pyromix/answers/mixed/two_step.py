@@ -351,7 +351,8 @@ def _by_em(
     with torch.no_grad():
         at = float(difference(fit.mixture, None)[0])
         low, high = (settled.law(fit.mixture, q) for q in asked)
-        drawn = float(low.mix.error_of(high.mean_scores - low.mean_scores))
+        scores = Summary().scores(high) - Summary().scores(low)
+        drawn = float(low.mix.error_of(scores)[0])
     try:
         known = fit.information
     except SpecError:  # too many free coordinates
