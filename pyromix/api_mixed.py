@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pyromix.answers.mixed import ask, predict
 from pyromix.answers.mixed import classification as sorting
 from pyromix.answers.mixed import simulate as simulation
+from pyromix.answers.mixed import two_step as steps
 from pyromix.bridges import pgmpy
 from pyromix.criticism import mixed_prediction
 from pyromix.criticism.graph import numbers
@@ -88,6 +89,7 @@ class MixedFit(MixedRecord):
     query = ask.query
     effect = ask.effect_of
     dose_response = ask.dose_response
+    two_step = steps.two_step
 
     predict_proba = predict.predict_proba
     score = predict.score

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -78,6 +78,10 @@ def _points(spec: MixedSpec, records: Records) -> Float[Tensor, "rows d"]:
     return torch.cat(found, 1)
 
 
+Draw = Callable[[MixedSpec, Records, torch.Generator], Tensor]
+"""Shares of rows to start from, ``(rows, k)``."""
+
+
 def raced(
     spec: MixedSpec,
     records: Records,
@@ -89,6 +93,7 @@ def raced(
     max_iter: int,
     tol: float,
     tell: Tell = lambda done, words: None,
+    draw: Draw = random_shares,
 ) -> list[MixedEnd]:
     """Climb from given starts and the best of random ones; where each ended, in that order.
 
@@ -102,6 +107,7 @@ def raced(
         max_iter: limit on steps of EM.
         tol: tolerance, in nats per row.
         tell: told of every round.
+        draw: how random starts are drawn.
     """
     parts = list(records.parts())
     starts = list(given)
@@ -111,7 +117,7 @@ def raced(
         heat = list(few.parts())
         drawn = []
         for _ in range(n_init):
-            shares = random_shares(spec, few, generator)
+            shares = draw(spec, few, generator)
             start = from_shares(spec, few, shares, prior)
             drawn.append(climb_mixed(start, heat, prior, max_iter=HEAT_STEPS, tol=tol))
         drawn.sort(key=lambda end: -end.objective)

@@ -12,6 +12,7 @@ from typing import Any
 from pyromix.answers.mixed import ask
 from pyromix.answers.mixed.certainty import verdict_of
 from pyromix.answers.mixed.question import Question
+from pyromix.answers.mixed.two_step import TwoStep
 from pyromix.criticism.candidates import Selection
 from pyromix.criticism.graph.result import GraphCheck
 from pyromix.criticism.mixed_prediction import predictive_check
@@ -23,7 +24,7 @@ from pyromix.model.only_states import A_FIT_OF_STATES, without
 from pyromix.report.document import Report, check_ending
 from pyromix.report.mixed.letter import MixedSubject, write_mixed_letter
 from pyromix.report.mixed.question import MixedQuestion, find_mixed_question
-from pyromix.report.mixed.sections import SECTIONS, graph_section
+from pyromix.report.mixed.sections import SECTIONS, graph_section, two_step_section
 from pyromix.report.numbers import count
 
 
@@ -44,6 +45,7 @@ def make_mixed_report(
     outcome_state: Any = ...,
     selection: Selection | None = None,
     graph: GraphCheck | None = None,
+    two_step: TwoStep | None = None,
     show: bool | None = None,
 ) -> Report:
     """Report on this fit: the answer as a letter, then everything it rests on.
@@ -58,6 +60,7 @@ def make_mixed_report(
         outcome_state: as in ``effect``.
         selection: of ``px.select_n_sources``, for the table over k.
         graph: of ``fit.graph_check``, for a section on the edges that the table asks for.
+        two_step: of ``fit.two_step``, to stand beside the effect.
         show: whether the text is printed; by default where no path is given.
 
     Raises:
@@ -74,6 +77,8 @@ def make_mixed_report(
         )
     if graph is not None and not isinstance(graph, GraphCheck):
         raise QueryError(f"graph must be what fit.graph_check returns, found {shown(graph)}")
+    if two_step is not None and not isinstance(two_step, TwoStep):
+        raise QueryError(f"two_step must be what fit.two_step returns, found {shown(two_step)}")
     question = find_mixed_question(fit, treatment, outcome, contrast, outcome_state)
     with warnings.catch_warnings(record=True) as caught:
         # A warning in the middle of a report is read by nobody: it becomes a sentence of it.
@@ -81,9 +86,10 @@ def make_mixed_report(
         subject = _look_at(fit, question)
     said = [str(w.message) for w in caught if issubclass(w.category, PyromixWarning)]
     notes = tuple(dict.fromkeys(said))
-    subject = replace(subject, selection=selection, graph=graph, notes=notes)
+    subject = replace(subject, selection=selection, graph=graph, two_step=two_step, notes=notes)
     title, letter = _title(fit, question), write_mixed_letter(subject)
-    told = [section for section in SECTIONS if section is not graph_section or graph]
+    wanted = {graph_section: graph, two_step_section: two_step}
+    told = [section for section in SECTIONS if wanted.get(section, True) is not None]
     sections = tuple(section(subject) for section in told)
     report = Report(
         title, _about(fit), letter, sections, fit, question, subject.effect, subject.check

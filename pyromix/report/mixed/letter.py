@@ -10,6 +10,7 @@ import numpy as np
 from pyromix.answers.gate import cure, figures
 from pyromix.answers.mixed.effect import Change, MixedEffect
 from pyromix.answers.mixed.spread import Spread
+from pyromix.answers.mixed.two_step import TwoStep
 from pyromix.answers.wording import only_shape
 from pyromix.criticism.candidates import Selection
 from pyromix.criticism.graph.result import GraphCheck
@@ -61,6 +62,7 @@ class MixedSubject:
         check: the predictive check; None without a table.
         selection: over k, if one was handed in.
         graph: the table on the edges of the graph, if one was handed in.
+        two_step: an effect that leans on no law of noise, if one was handed in.
         notes: what was warned of in between.
     """
 
@@ -72,6 +74,7 @@ class MixedSubject:
     check: MixedPredictiveCheck | None
     selection: Selection | None = None
     graph: GraphCheck | None = None
+    two_step: TwoStep | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -208,6 +211,11 @@ def _doubts(subject: MixedSubject) -> tuple[str, ...]:
     if subject.check is not None and not subject.check.fits:
         worst = subject.check.contradictions[0]
         found.append(f"the fit does not reproduce the table: {worst}")
+    if (steps := subject.two_step) is not None and steps.laws_fail:
+        found.append(
+            f"an estimate that leans on no law of noise lies {abs(steps.distance):.1f} standard "
+            "errors away"
+        )
     found += subject.notes
     return tuple(dict.fromkeys(found))
 

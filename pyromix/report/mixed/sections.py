@@ -121,6 +121,20 @@ def effect_section(subject: MixedSubject) -> Section:
     return Section("effect", title, f"{subject.question}.", words=printed.lines, tables=tables)
 
 
+def two_step_section(subject: MixedSubject) -> Section:
+    """The effect by an estimator that leans on no law of noise, if one was handed in."""
+    assert subject.two_step is not None
+    printed = subject.two_step._printed()
+    tables = tuple(
+        Table(printed.title, tuple(g.header), tuple(map(tuple, g.rows))) for g in printed.grids
+    )
+    lead = "Rows weighed by views alone: means and lines of raw numbers, whatever their noise."
+    return Section(
+        "two_step", "The effect in two steps", lead, words=printed.lines, tables=tables,
+        numbers={"distance": subject.two_step.distance, "value": subject.two_step.value},
+    )  # fmt: skip
+
+
 def graph_section(subject: MixedSubject) -> Section:
     """Edges that the table asks for, can do without, or cannot tell."""
     return tested_edges(subject.graph)
@@ -194,6 +208,7 @@ SECTIONS = (
     starts_section,
     sources_section,
     effect_section,
+    two_step_section,
     graph_section,
     predictive_section,
     reproducibility_section,
