@@ -8,7 +8,7 @@ be brought there, and those that could nearly as well have been matched otherwis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,22 +39,16 @@ STATISTICS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
-    """Draws of several chains, labels those of a reference.
+class Labels:
+    """What brought draws of several chains to the labels of a reference.
 
     Attributes:
-        mixtures: batch shape ``(chains, draws)``.
-        log_likelihood: of every draw, sum over rows by weight.
         order: what brought each draw there from the labels of its own chain.
         ambiguous: whose sources could nearly as well be matched otherwise.
-        divergences: transitions whose energy went astray, in all chains.
     """
 
-    mixtures: BayesNetMixture
-    log_likelihood: Float[Tensor, "chains draws"]
     order: Int[Tensor, "chains draws k"]
     ambiguous: Bool[Tensor, "chains draws"]
-    divergences: int = 0
 
     @property
     def switched(self) -> Bool[Tensor, "chains draws"]:
@@ -66,6 +60,23 @@ class Posterior:
     def n_exchanges(self) -> int:
         """How often labels changed from one draw of a chain to the next."""
         return int((self.order[:, 1:] != self.order[:, :-1]).any(-1).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior(Labels):
+    """Draws of several chains, labels those of a reference.
+
+    Attributes:
+        order: as in ``Labels``.
+        ambiguous: as in ``Labels``.
+        mixtures: batch shape ``(chains, draws)``.
+        log_likelihood: of every draw, sum over rows by weight.
+        divergences: transitions whose energy went astray, in all chains.
+    """
+
+    mixtures: BayesNetMixture
+    log_likelihood: Float[Tensor, "chains draws"]
+    divergences: int = 0
 
     @property
     def flat(self) -> BayesNetMixture:
@@ -159,7 +170,7 @@ def relabelled(
         SpecError: the draws differ from the reference in structure or k.
     """
     tables, order, ambiguous = matched(reference, mixtures, row_masses)
-    return Posterior(tables, log_likelihood, order, ambiguous, divergences)
+    return Posterior(order, ambiguous, tables, log_likelihood, divergences)
 
 
 def assessed(posterior: Posterior, method: str) -> SamplingReport:
@@ -172,28 +183,55 @@ def assessed(posterior: Posterior, method: str) -> SamplingReport:
     Raises:
         QueryError: fewer draws than ``LEAST_DRAWS``.
     """
-    n_chains, n_draws = posterior.log_likelihood.shape
+    spec = posterior.mixtures.spec
+    return assessed_series(
+        method,
+        _series(posterior),
+        lambda column: _column(spec, column),
+        posterior,
+        posterior.divergences,
+    )
+
+
+def assessed_series(
+    method: str,
+    series: Float[Tensor, "chains draws columns"],
+    name: Callable[[int], str],
+    labels: Labels,
+    divergences: int = 0,
+) -> SamplingReport:
+    """Take split R-hat and effective numbers of draws of some numbers.
+
+    Args:
+        method: what drew them.
+        series: the numbers of every draw, relabelled.
+        name: of a column, for people.
+        labels: of the draws.
+        divergences: of all chains.
+
+    Raises:
+        QueryError: fewer draws than ``LEAST_DRAWS``.
+    """
+    n_chains, n_draws, _ = series.shape
     if n_draws < LEAST_DRAWS:
         raise QueryError(
             f"expected at least {LEAST_DRAWS} draws of each chain, found {n_draws}; R-hat compares "
             "the halves of every chain"
         )
-    series = _series(posterior)
     r_hat, effective = _statistics(series)
     worst, least = int(r_hat.argmax()), int(effective.argmin())
-    spec = posterior.mixtures.spec
     return SamplingReport(
         method=method,
         n_chains=n_chains,
         n_draws=n_draws,
         r_hat=float(r_hat[worst]),
-        r_hat_of=_column(spec, worst),
+        r_hat_of=name(worst),
         effective=float(effective[least]),
-        effective_of=_column(spec, least),
-        n_switched=int(posterior.switched.sum()),
-        n_exchanges=posterior.n_exchanges,
-        n_ambiguous=int(posterior.ambiguous.sum()),
-        divergences=posterior.divergences,
+        effective_of=name(least),
+        n_switched=int(labels.switched.sum()),
+        n_exchanges=labels.n_exchanges,
+        n_ambiguous=int(labels.ambiguous.sum()),
+        divergences=divergences,
     )
 
 

@@ -1,0 +1,1 @@
+"""Draws of the posterior of mixtures in which some vertices are numbers."""

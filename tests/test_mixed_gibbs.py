@@ -1,0 +1,216 @@
+"""Gibbs for mixtures with numbers: closed forms, quadrature, enumeration, missing cells, doors.
+
+Rows of a table with many rows are drawn apart, so one call gives as many independent draws.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from mixed_cases import mixture, picked
+from scipy import stats
+from scipy.special import gammaln
+
+from pyromix.data.records import Records
+from pyromix.estimate.mixed.prior import MixedPrior, prior_of
+from pyromix.model.cpd import TableCPD
+from pyromix.model.families.layout import Layout, Numbers
+from pyromix.model.families.linear_gaussian import LinearGaussianCPD, LinearSums
+from pyromix.model.families.logistic import LogisticCPD
+from pyromix.model.families.newton import Slopes
+from pyromix.model.families.poisson import PoissonCPD
+from pyromix.model.families.student_t import StudentTCPD
+from pyromix.model.match import best_assignments
+from pyromix.posterior.mixed.gibbs import Sweep, _costs, _under, gibbs_mixed, in_rows
+from pyromix.posterior.mixed.laws import Family, draw_law
+
+MANY = 1500
+"""Rows of a table, each an independent draw."""
+
+LAYOUT = Layout((MANY, Numbers.VALUE))
+
+RARE = 1e-5
+"""Chance of a false alarm, of some dozens of comparisons."""
+
+X = torch.tensor([-1.0, -0.4, 0.3, 0.8, 1.5], dtype=torch.float64)
+Y = torch.tensor([-0.9, 0.1, 0.2, 1.3, 0.7], dtype=torch.float64)
+
+
+def family(values):
+    """The same rows in every row of the table."""
+    m = len(values)
+    rows = torch.arange(MANY).repeat_interleave(m)
+    zeros = torch.zeros(MANY * m, dtype=torch.long)
+    return Family(values.repeat(MANY), (rows, X.repeat(MANY)), zeros, 1)
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def line_prior(lines, ridge, n0, rest, like):
+    squares = torch.zeros(3, 3, dtype=torch.float64)
+    squares[:2, :2] = ridge * torch.eye(2)
+    squares[:2, 2] = squares[2, :2] = ridge * lines
+    squares[2, 2] = rest + ridge * float(lines @ lines)
+    weight = torch.full_like(like.variances, n0)
+    return LinearSums(weight, squares.expand(*weight.shape, 3, 3).clone())
+
+
+def test_one_source_has_the_normal_inverse_gamma_posterior():
+    """Marginals in closed form: v inverse gamma, and every combination of the line Student's t."""
+    cpd = LinearGaussianCPD.standard(1, LAYOUT)
+    b0, ridge, n0, rest = torch.tensor([0.3, -0.2], dtype=torch.float64), 0.5, 2.0, 0.7
+    prior = line_prior(b0, ridge, n0, rest, cpd)
+    found = draw_law(cpd, cpd, family(Y), prior, generator())
+    z, y, b = np.stack([np.ones(5), X.numpy()], 1), Y.numpy(), b0.numpy()
+    precision = z.T @ z + ridge * np.eye(2)
+    mean = np.linalg.solve(precision, z.T @ y + ridge * b)
+    left = rest + y @ y + ridge * b @ b - mean @ precision @ mean
+    n = n0 + len(y)
+    v = found.variances.flatten().numpy()
+    assert stats.kstest(v, stats.invgamma(n / 2, scale=left / 2).cdf).pvalue > RARE
+    for way in ([1.0, 0.0], [0.0, 1.0], [1.0, -2.0]):
+        way = np.array(way)
+        scale = np.sqrt(left / n * way @ np.linalg.solve(precision, way))
+        draws = found.coefficients[0].numpy() @ way
+        assert stats.kstest(draws, stats.t(n, way @ mean, scale).cdf).pvalue > RARE
+
+
+def test_tables_are_dirichlet_and_shared_ones_have_the_rows_of_all():
+    values = torch.tensor([0, 1, 2, 2, 2])
+    rows = torch.arange(MANY).repeat_interleave(5)
+    own = torch.tensor([0, 0, 0, 1, 1]).repeat(MANY)
+    given = Family(values.repeat(MANY), (rows,), own, 2)
+    flat = torch.full((2, MANY, 3), 1 / 3, dtype=torch.float64)
+    for shared, alphas in ((False, ([2, 2, 2], [1, 1, 3])), (True, ([2, 2, 4], [2, 2, 4]))):
+        prior = torch.full_like(flat, 0.5)
+        drawn = draw_law(TableCPD(flat, 1, shared), None, given, prior, generator()).values
+        for u, alpha in enumerate(alphas):
+            alpha = np.array(alpha) + (1.0 if shared else 0.5)
+            for s in range(3):
+                law = stats.beta(alpha[s], alpha.sum() - alpha[s])
+                assert stats.kstest(drawn[u, :, s].numpy(), law.cdf).pvalue > RARE
+        assert shared == bool((drawn[0] == drawn[1]).all())
+
+
+def quadrature(log_density, *axes):
+    """Mean and standard deviation of every coordinate."""
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
+    logs = log_density(points)
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    mean = weights @ points
+    return mean, np.sqrt(weights @ (points - mean) ** 2)
+
+
+def agree(draws, mean, sd):
+    """Independent draws, of which mean and spread are known."""
+    z = (draws.mean(0) - mean) / (sd / np.sqrt(len(draws)))
+    wide = ((draws - mean) ** 2).mean(0) / sd**2 - 1
+    assert np.abs(z).max() < 4.5
+    assert np.abs(wide).max() < 6 * np.sqrt(2 / len(draws)) * 2
+
+
+def after(cpd, given, prior, sweeps, around=None):
+    rng = generator()
+    at = cpd
+    for _ in range(sweeps):
+        at = draw_law(at, cpd if around is None else around, given, prior, rng)
+    return at
+
+
+@pytest.mark.parametrize("family_of", [PoissonCPD, LogisticCPD])
+def test_logits_and_rates_agree_with_quadrature(family_of):
+    """Few rows, so that the law is far from normal."""
+    poisson = family_of is PoissonCPD
+    y = torch.tensor([0.0, 1.0, 0.0, 3.0, 2.0]) if poisson else torch.tensor([1, 1, 1, 1, 0])
+    cpd = (
+        PoissonCPD.standard(1, LAYOUT) if poisson else LogisticCPD.standard(1, LAYOUT, 2)
+    )
+    ridge = Slopes.ridge(0.1, torch.zeros(1, MANY, 2, dtype=torch.float64))
+    prior = replace(ridge, gradient=ridge.gradient + 0.03)
+    far = torch.randn(cpd.parameters.shape, generator=generator(), dtype=torch.float64)
+    found = after(cpd.with_parameters(2 * far), family(y), prior, 15, cpd)
+    x, seen = X.numpy(), y.numpy()
+
+    def log_density(b):
+        eta = b[:, :1] + b[:, 1:] * x
+        own = seen * eta - np.exp(eta) if poisson else np.where(
+            seen == 0, -np.logaddexp(0, -eta), -np.logaddexp(0, eta))  # fmt: skip
+        return own.sum(1) - 0.05 * (b**2).sum(1) + 0.03 * b.sum(1)
+
+    mean, sd = quadrature(log_density, np.linspace(-16, 12, 500), np.linspace(-18, 12, 500))
+    agree(found.coefficients.reshape(MANY, 2).numpy(), mean, sd)
+
+
+def test_heavy_tails_agree_with_quadrature():
+    cpd = StudentTCPD.standard(1, Layout((MANY,)))
+    y = torch.tensor([0.0, 0.2, -0.3, 6.0, 0.4], dtype=torch.float64)
+    rows = torch.arange(MANY).repeat_interleave(5)
+    given = Family(y.repeat(MANY), (rows,), torch.zeros(MANY * 5, dtype=torch.long), 1)
+    weight = torch.full((1, MANY), 3.0, dtype=torch.float64)
+    squares = torch.tensor([[0.4, 0.2], [0.2, 1.1]], dtype=torch.float64)
+    prior = LinearSums(weight, squares.expand(1, MANY, 2, 2).clone())
+    found = after(cpd, given, prior, 30)
+
+    def log_density(at):
+        b, log_v = at.T
+        v = np.exp(log_v)
+        likelihood = stats.t.logpdf(y.numpy()[:, None], 4, b, np.sqrt(v)).sum(0)
+        # b | v ~ N(.5, v / .4), v ~ 1 / chi^2(3), in log v.
+        bell = -0.5 * log_v - 0.4 * (b - 0.5) ** 2 / (2 * v)
+        return likelihood + bell - 1.5 * log_v - 1.0 / (2 * v)
+
+    mean, sd = quadrature(log_density, np.linspace(-8, 12, 400), np.linspace(-5, 7, 300))
+    draws = torch.stack([found.coefficients[0, :, 0], found.variances[0].log()], 1)
+    agree(draws.numpy(), mean, sd)
+
+
+SIX = np.array([-2.0, -1.6, 0.1, 1.3, 1.8, 2.2])
+BITS = np.array([0, 0, 1, 1, 0, 1])
+
+
+def test_two_sources_agree_with_the_sum_over_all_ways_to_sort_six_rows():
+    """A number and a bit, k = 2: the probability that two rows have one source."""
+    m = mixture({"A": "real", "B": "categorical"}, {}, seed=1)
+    card = m.spec.binned.cards[1]
+    columns = (torch.from_numpy(SIX), torch.from_numpy(BITS))
+    records = Records(m.spec.kinds, m.units, columns, torch.ones(6, dtype=torch.float64))
+    line = LinearSums(
+        torch.full((2, 1), 3.0, dtype=torch.float64),
+        torch.tensor([[0.3, 0.1], [0.1, 1.4]], dtype=torch.float64).expand(2, 1, 2, 2).clone(),
+    )
+    table = torch.full((2, card), 0.25, dtype=torch.float64)
+    prior = MixedPrior(torch.full((2,), 0.5, dtype=torch.float64), (line, table))
+    logs, pairs = [], []
+    for z in itertools.product((0, 1), repeat=6):
+        z, log = np.array(z), 0.0
+        for u in (0, 1):
+            y, bits = SIX[z == u], BITS[z == u]
+            n = len(y)
+            mean = (0.1 + y.sum()) / (0.3 + n)
+            left = 1.4 + y @ y - (0.3 + n) * mean**2
+            log += gammaln((3 + n) / 2) - (3 + n) / 2 * np.log(left / 2) - 0.5 * np.log(0.3 + n)
+            log -= n / 2 * np.log(2 * np.pi)
+            alpha = 1.25 + np.bincount(bits, minlength=card)
+            log += gammaln(alpha).sum() - gammaln(alpha.sum()) + gammaln(1.5 + n)
+        logs.append(log)
+        pairs.append(z[:, None] == z)
+    weights = np.exp(logs - np.max(logs))
+    truth = np.tensordot(weights / weights.sum(), np.array(pairs), 1)
+    sweep, rng, at, found = Sweep.of(m, in_rows(records), prior), generator(), m, []
+    for _ in range(1200):
+        completed = sweep.complete(at, rng)
+        at = sweep.laws(at, completed, rng)
+        z = completed.sources
+        found.append((z[:, None] == z).numpy())
+    batches = np.array(found[200:]).reshape(20, 50, 6, 6).mean(1)
+    error = batches.std(0, ddof=1) / np.sqrt(20)
+    gap = np.abs(batches.mean(0) - truth)
+    assert (gap <= 4.8 * error + 1e-12).all()  # Student's t with 19 degrees of freedom
+    assert error.max() < 0.05
