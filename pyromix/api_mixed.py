@@ -15,6 +15,7 @@ from pyromix.criticism.graph import numbers
 from pyromix.errors import StatesOnlyError
 from pyromix.fitting.mixed import bootstrap as replicates
 from pyromix.fitting.mixed import bundle, description
+from pyromix.fitting.mixed import refine as refinement
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.certificate import Certificate
 from pyromix.identify.certify import certify
@@ -30,7 +31,6 @@ IN_BINS = "fit.binned is the fit to the same table in bins, and has one"
 
 ABSENT = {
     "bounds": A_FIT_OF_STATES,
-    "refine": f"fit.bootstrap() has draws; Gibbs, NUTS and SVI are for tables: {A_FIT_OF_STATES}",
     "sensitivity": "px.select_n_sources(model, data) with pyromix select --effect asks under every "
     f"k; for views, optima and cut points {A_FIT_OF_STATES}",
     "profiles": 'fit.plot("sources") and fit.report() tell what each source looks like; '
@@ -77,7 +77,7 @@ class MixedFit(MixedRecord):
         edges: where each column of numbers was cut for it.
         table: the rows; None when saved without.
         notes: what the stages had to say.
-        sampled: free coordinates of draws around the estimate; None for a point estimate.
+        sampled: draws around the estimate; None for a point estimate.
         random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
@@ -96,6 +96,7 @@ class MixedFit(MixedRecord):
     classification = sorting.classification
     membership = sorting.membership
     simulate = simulation.simulate
+    refine = refinement.refine
     bootstrap = replicates.bootstrap
 
     predictive_check = mixed_prediction.predictive_check

@@ -20,6 +20,7 @@ from test_mixed_intake import dag
 import pyromix as px
 from pyromix.errors import DataError, FileError, SpecError
 from pyromix.fitting.mixed.bundle import FIELDS
+from pyromix.fitting.mixed.record import MixedDraws
 from pyromix.formats.bundle import MANIFEST, TENSORS
 
 N = 80
@@ -56,7 +57,8 @@ def fit():
         found = px.fit(graph, frame(), 2, kinds=KINDS, n_init=0, max_iter=9, show_progress=False)
         # Draws as a bootstrap leaves them.
         at = found.mixture.parameters
-        return replace(found, sampled=torch.stack([at, at + 0.1, at - 0.1]))
+        points = torch.stack([at, at + 0.1, at - 0.1])
+        return replace(found, sampled=MixedDraws(points, "bootstrap", "3"))
 
 
 @pytest.fixture(scope="module")

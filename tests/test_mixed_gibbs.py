@@ -129,9 +129,7 @@ def test_logits_and_rates_agree_with_quadrature(family_of):
     """Few rows, so that the law is far from normal."""
     poisson = family_of is PoissonCPD
     y = torch.tensor([0.0, 1.0, 0.0, 3.0, 2.0]) if poisson else torch.tensor([1, 1, 1, 1, 0])
-    cpd = (
-        PoissonCPD.standard(1, LAYOUT) if poisson else LogisticCPD.standard(1, LAYOUT, 2)
-    )
+    cpd = PoissonCPD.standard(1, LAYOUT) if poisson else LogisticCPD.standard(1, LAYOUT, 2)
     ridge = Slopes.ridge(0.1, torch.zeros(1, MANY, 2, dtype=torch.float64))
     prior = replace(ridge, gradient=ridge.gradient + 0.03)
     far = torch.randn(cpd.parameters.shape, generator=generator(), dtype=torch.float64)

@@ -42,7 +42,12 @@ CALLS = {
         ((), {"show": False, "selection": 3}),
         *(((), {"show": False, name: True}) for name in ("graph", "data", "sensitivity")),
     ],
-    "refine": [((), {})],
+    "refine": [
+        ((), {"num_samples": 4, "warmup_steps": 0, "num_chains": 1}),
+        (("table",), {}),
+        *(((), {"method": method}) for method in ("em", "nuts", "svi", "gibs")),
+        *(((), {name: 3}) for name in ("prior", "checkpoint", "missing_values", "num_steps")),
+    ],
     "bootstrap": [
         ((2,), {}),
         *(((2,), {name: "x"}) for name in ("data", "kind", "checkpoint", "memory_limit")),

@@ -309,9 +309,22 @@ def fit_lines(certainty: Certainty | None, spread: Spread | None) -> list[str]:
     if spread is not None and spread.refused:
         lines.append(f"interval: none, {spread.refused}")
     elif spread is not None:
-        how = "replicates of the table" if spread.draws is not None else "standard errors"
-        lines.append(f"interval: by {how}, whatever the shape of the noise")
+        lines.append(f"interval: by {_how(spread)}")
     return lines
+
+
+def _how(spread: Spread) -> str:
+    """What an interval is from, and what it leans on."""
+    if spread.drawn_by == "gibbs":
+        return "draws of the posterior (gibbs), given the shape of the noise that is assumed"
+    if spread.draws is not None:
+        return "replicates of the table, whatever the shape of the noise"
+    if bool(np.isinf(spread.errors).any()):
+        return (
+            "standard errors, and the table leaves a direction open; fit.bootstrap() and "
+            'fit.refine(method="gibbs") have draws'
+        )
+    return "standard errors, whatever the shape of the noise"
 
 
 def engine_lines(engine: Engine, mix: Weighed, what: str, error: float) -> list[str]:

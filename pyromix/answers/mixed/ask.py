@@ -31,8 +31,7 @@ from pyromix.model.query import Certainty
 from pyromix.model.randomness import RandomState
 
 UNHEARD = (
-    "the table does not show what would determine it, so neither standard errors nor replicates "
-    "hold"
+    "the table does not show what would determine it, so neither standard errors nor draws hold"
 )
 """Why a weak answer has no interval."""
 

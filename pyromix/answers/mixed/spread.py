@@ -1,4 +1,4 @@
-"""How far a value of a fit may be off: standard errors by the delta method, or replicates."""
+"""How far a value of a fit may be off: standard errors by the delta method, or draws."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class Spread:
         values: of the estimate.
         errors: standard errors, Monte Carlo error included; nan where there are none, infinite
             where the table leaves a value open.
-        draws: the values of replicates, ``(n, cells)``; None without.
+        draws: the values of replicates or of a posterior, ``(n, cells)``; None without.
         bounded: whether the values are probabilities.
         refused: why there are no errors; empty where there are.
+        drawn_by: what drew, ``"bootstrap"`` or ``"gibbs"``; empty without draws.
     """
 
     values: Float[np.ndarray, " cells"]
@@ -41,9 +42,10 @@ class Spread:
     draws: Float[np.ndarray, "n cells"] | None = None
     bounded: bool = False
     refused: str = ""
+    drawn_by: str = ""
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of an interval for each value: quantiles of replicates, else by standard errors.
+        """Ends of an interval for each value: quantiles of draws, else by standard errors.
 
         That of a probability is taken on log-odds, and so stays between 0 and 1.
 
@@ -97,9 +99,10 @@ def spread_of(
         return Spread(centre, nothing, refused="interval=False asked for none")
     if fit.sampled is not None:
         # The same random numbers around the same mixture: draws differ by their parameters.
-        points = [found(fit.mixture.with_parameters(draw), fit.mixture) for draw in fit.sampled]
+        points = [found(fit.mixture.with_parameters(draw), fit.mixture) for draw in fit.draws]
         draws = torch.stack(points).cpu().numpy()
-        return Spread(centre, draws.std(0, ddof=1), draws, bounded)
+        errors = draws.std(0, ddof=1)
+        return Spread(centre, errors, draws, bounded, drawn_by=fit.sampled.method)
     if fit.table is None and not interval:
         return Spread(centre, nothing, refused="the fit holds no table: it was saved without")
     size = fit.records.n_rows * fit.n_parameters

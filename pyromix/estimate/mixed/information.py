@@ -114,7 +114,7 @@ def sandwich(
     if len(at) > MAX_PARAMETERS:
         raise SpecError(
             f"expected at most {MAX_PARAMETERS:,} free numbers for standard errors, found "
-            f"{len(at):,}; fit.bootstrap() gives intervals"
+            f'{len(at):,}; fit.bootstrap() and fit.refine(method="gibbs") give intervals'
         )
     scores = row_scores(mixture, records) if scores is None else scores
     meat = (scores * records.weights[:, None]).mT @ scores

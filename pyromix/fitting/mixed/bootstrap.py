@@ -9,7 +9,7 @@ import torch
 
 from pyromix.estimate.mixed.climb import climb_mixed
 from pyromix.estimate.progress import progress_bar
-from pyromix.fitting.mixed.record import MixedRecord
+from pyromix.fitting.mixed.record import MixedDraws, MixedRecord
 from pyromix.model.arguments import flag, whole
 from pyromix.model.only_states import without
 from pyromix.model.randomness import RandomState, torch_generator
@@ -63,4 +63,4 @@ def bootstrap(
             end = climb_mixed(fit.mixture, parts, fit.prior, tol=TOLERANCE)
             drawn.append(end.mixture.parameters)
             tell(i + 1, f"replicate {i + 1} of {n}")
-    return replace(fit, sampled=torch.stack(drawn))
+    return replace(fit, sampled=MixedDraws(torch.stack(drawn), "bootstrap", f"{n}"))

@@ -18,7 +18,7 @@ from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.estimate.mixed.step import look
 from pyromix.fitting import bundle as plain
 from pyromix.fitting.believe import ROUNDING
-from pyromix.fitting.mixed.record import MixedRecord, Reached
+from pyromix.fitting.mixed.record import MixedDraws, MixedRecord, Reached
 from pyromix.fitting.record import Fit
 from pyromix.fitting.regression import Regression
 from pyromix.fitting.stages import note_from_json, note_to_json
@@ -30,6 +30,7 @@ from pyromix.model.families.hurdle import HurdleCPD, HurdleSums
 from pyromix.model.families.layout import Layout, Numbers
 from pyromix.model.kind import Kind, Unit
 from pyromix.model.mixed import MixedMixture, MixedSpec
+from pyromix.posterior.draws import SamplingReport
 
 FIELDS = "numbers"
 """Field of a manifest, and first part of the names of tensors, of what is not of the fit in bins.
@@ -63,7 +64,7 @@ def save(fit: MixedRecord, path: str | PathLike[str], *, include_data: bool = Tr
         own |= leaves(fit.prior.statistics[v], f"prior/{v}")
     own |= leaves(fit.prior.weights, "prior/weights")
     if fit.sampled is not None:
-        own["draws"] = fit.sampled
+        own["draws"] = fit.sampled.points
     if include_data:
         records = fit.records
         own["rows/weights"] = records.weights
@@ -78,6 +79,7 @@ def save(fit: MixedRecord, path: str | PathLike[str], *, include_data: bool = Tr
         "starts": [asdict(start) for start in fit.starts],
         "notes": [note_to_json(note) for note in fit.notes],
         "random_state": fit.random_state,
+        "draws": _draws_told(fit.sampled),
     }
     tensors |= {f"{FIELDS}/{name}": tensor for name, tensor in own.items()}
     extra = {**extra, FIELDS: plain.finite(told)}
@@ -141,7 +143,7 @@ def _record_of(bundle: Bundle) -> MixedRecord:
         binned=coarse,
         edges=edges,
         table=table,
-        sampled=own.get("draws"),
+        sampled=_draws_of(own.get("draws"), told.get("draws")),
         converged=checked(bool, told["converged"], "converged"),
         n_iter=checked(int, told["n_iter"], "n_iter"),
         starts=tuple(typed(Reached, start, "starts") for start in told["starts"]),
@@ -151,6 +153,29 @@ def _record_of(bundle: Bundle) -> MixedRecord:
     )
     _check(found)
     return found
+
+
+def _draws_told(drawn: MixedDraws | None) -> dict[str, Any] | None:
+    """What is to be known of draws beside them."""
+    if drawn is None:
+        return None
+    report = None if drawn.sampling is None else asdict(drawn.sampling)
+    return {"method": drawn.method, "size": drawn.size, "sampling": report}
+
+
+def _draws_of(points: Tensor | None, told: Mapping[str, Any] | None) -> MixedDraws | None:
+    """The same from a bundle; older ones have draws of the bootstrap, and say nothing of them."""
+    if points is None:
+        return None
+    if told is None:
+        return MixedDraws(points, "bootstrap", f"{len(points)}")
+    report = told["sampling"]
+    return MixedDraws(
+        points,
+        checked(str, told["method"], "draws.method"),
+        checked(str, told["size"], "draws.size"),
+        None if report is None else typed(SamplingReport, report, "draws.sampling"),
+    )
 
 
 def _filled(blank: Any, own: Mapping[str, Tensor], name: str) -> Any:
@@ -215,10 +240,10 @@ def _check(fit: MixedRecord) -> None:
         raise FileError("starts: expected at least one, found none")
     if not math.isfinite(float(fit.prior.log_density(fit.mixture))):
         raise FileError("prior: expected a finite density at the estimate, found none")
-    if fit.sampled is not None and fit.sampled.shape[1:] != (fit.n_parameters,):
+    if fit.sampled is not None and fit.sampled.points.shape[1:] != (fit.n_parameters,):
         raise FileError(
             f"draws: expected rows of {fit.n_parameters} numbers, found shape "
-            f"{tuple(fit.sampled.shape)}"
+            f"{tuple(fit.sampled.points.shape)}"
         )
     if fit.table is not None:
         _check_table(fit, fit.table)

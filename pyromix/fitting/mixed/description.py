@@ -15,7 +15,9 @@ def printed(fit: MixedRecord) -> Printed:
     spec = fit.spec
     weights = ", ".join(f"{w:.3f}" for w in fit.mixture.weights.tolist())
     n_starts = len(fit.starts)
-    draws = "" if fit.sampled is None else f"   {len(fit.sampled)} draws"
+    draws = "" if fit.sampled is None else f"   {fit.sampled.n} draws"
+    if fit.sampled is not None and (chains := fit.sampled.sampling) is not None:
+        draws += f" (R-hat {chains.r_hat:.3f}, {chains.effective:.0f} effective)"
     numbers = ", ".join(f"{spec.name(v)} ({spec.kind(v)})" for v in spec.numeric)
     bins = "the one from bins among them" if fit.bins_agree else "not by the one from bins"
     return Printed(
@@ -48,7 +50,7 @@ def in_numbers(fit: MixedRecord) -> dict[str, Any]:
         "n_init": len(fit.starts),
         "n_best": fit.n_best,
         "bins_agree": fit.bins_agree,
-        "n_draws": 0 if fit.sampled is None else len(fit.sampled),
+        "n_draws": 0 if fit.sampled is None else fit.sampled.n,
         "converged": fit.converged,
         "n_iter": fit.n_iter,
         "notes": list(fit.said),

@@ -17,6 +17,7 @@ from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.fitting.record import Fit
 from pyromix.model.mixed import MixedMixture, MixedSpec
 from pyromix.model.note import Note, sentences
+from pyromix.posterior.draws import SamplingReport
 
 MOST_SCORES = 2**23
 """Rows times free coordinates up to which scores are kept: 64 MB."""
@@ -41,6 +42,32 @@ class Reached:
 
 
 @dataclass(frozen=True, eq=False)
+class MixedDraws:
+    """Draws around an estimate, under its labels.
+
+    Attributes:
+        points: free coordinates of each.
+        method: what drew them: ``"bootstrap"`` or ``"gibbs"``.
+        size: how many, for people.
+        sampling: whether draws of a Markov chain are to be relied on; None for other draws.
+    """
+
+    points: Float[Tensor, "draws free"]
+    method: str
+    size: str
+    sampling: SamplingReport | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of draws."""
+        return len(self.points)
+
+    def __str__(self) -> str:
+        """E.g. ``gibbs (4 x 250)``."""
+        return f"{self.method} ({self.size})"
+
+
+@dataclass(frozen=True, eq=False)
 class MixedRecord:
     """A mixture fitted to rows of states and numbers.
 
@@ -57,7 +84,7 @@ class MixedRecord:
         edges: where each column of numbers was cut for it.
         table: the rows; None when saved without.
         notes: what the stages had to say.
-        sampled: free coordinates of draws around the estimate, by the bootstrap; None for none.
+        sampled: draws around the estimate; None for a point estimate.
         random_state: the seed, or ``"a generator"``; empty where nobody kept it.
     """
 
@@ -73,7 +100,7 @@ class MixedRecord:
     edges: Mapping[str, tuple[float, ...]]
     table: Records | None = None
     notes: tuple[Note, ...] = ()
-    sampled: Float[Tensor, "draws free"] | None = None
+    sampled: MixedDraws | None = None
     random_state: str = ""
 
     @property
@@ -120,14 +147,17 @@ class MixedRecord:
 
     @property
     def draws(self) -> Float[Tensor, "draws free"]:
-        """Free coordinates of the mixtures that replicates of the table gave.
+        """Free coordinates of draws around the estimate: replicates or a posterior.
 
         Raises:
             QueryError: this is a point estimate.
         """
         if self.sampled is None:
-            raise QueryError("this fit is a point estimate; fit.bootstrap() has draws")
-        return self.sampled
+            raise QueryError(
+                'this fit is a point estimate; fit.bootstrap() and fit.refine(method="gibbs") have '
+                "draws"
+            )
+        return self.sampled.points
 
     @property
     def n_parameters(self) -> int:

@@ -336,9 +336,9 @@ def _under(
 
 def _jittered(mixture: MixedMixture, generator: torch.Generator) -> MixedMixture:
     at = mixture.parameters
-    noise = torch.randn(
-        at.shape, dtype=at.dtype, generator=generator, device=generator.device
-    ).to(at.device)
+    noise = torch.randn(at.shape, dtype=at.dtype, generator=generator, device=generator.device).to(
+        at.device
+    )
     return mixture.with_parameters(at + JITTER * noise)
 
 

@@ -173,7 +173,7 @@ def _proposed(
     root, curve = _root(slopes.hessian + prior.hessian)
     at, centre = _flat(cpd), _flat(estimate)
     p, lead = at.shape[-1], at.shape[:-1]
-    wide = (2 * standard_gamma(torch.full_like(at[..., 0], DEGREES / 2), generator) / DEGREES)
+    wide = 2 * standard_gamma(torch.full_like(at[..., 0], DEGREES / 2), generator) / DEGREES
     bell = _apply(root, _normal(at.shape, generator, at.device)) / wide.sqrt()[..., None]
     new = centre + bell
     other = _with_flat(cpd, new)
