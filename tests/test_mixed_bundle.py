@@ -69,6 +69,19 @@ def content(fit, tmp_path_factory):
         return json.loads(archive.read(MANIFEST)), load_tensors(archive.read(TENSORS))
 
 
+def test_draws_of_a_posterior_come_back_with_what_is_known_of_them(fit, tmp_path):
+    """Every kind of column, one of them with gaps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        drawn = fit.refine(num_samples=4, warmup_steps=1, num_chains=2, thinning=1)
+    drawn.save(tmp_path / "fit.pyromix")
+    back = px.load(tmp_path / "fit.pyromix")
+    assert back.draws.tolist() == drawn.draws.tolist()
+    assert str(back.sampled) == str(drawn.sampled) == "gibbs (2 x 4)"
+    assert back.sampled.sampling == drawn.sampled.sampling
+    assert (drawn.draws[0] - drawn.draws[1]).abs().min() > 0
+
+
 def loaded(tmp_path, manifest, tensors):
     with zipfile.ZipFile(tmp_path / "fit.pyromix", "w") as archive:
         archive.writestr(MANIFEST, json.dumps(manifest))

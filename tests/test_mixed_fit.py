@@ -68,6 +68,24 @@ def test_bins_and_random_starts_end_in_one_optimum(fit):
     assert fit.starts[0].name == "bins"
 
 
+def test_draws_of_the_posterior_give_the_same_interval_and_say_so(fit):
+    """Noise is normal and rows are many, so that both ways to an interval hold."""
+    few = {"num_samples": 40, "warmup_steps": 20, "num_chains": 2, "thinning": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", px.SamplingWarning)
+        drawn = fit.refine(method="gibbs", **few)
+    ask = {"treatment": "X", "outcome": "Y", "contrast": (0, 1)}
+    one, other = fit.effect(**ask), drawn.effect(**ask)
+    assert float(one) == float(other)
+    (low, high), (a, b) = one.interval(), other.interval()
+    assert (a + b) / 2 == pytest.approx((low + high) / 2, abs=(high - low) / 3)
+    assert 0.6 < (b - a) / (high - low) < 1.5
+    assert "by draws of the posterior (gibbs), given the shape of the noise" in str(other)
+    assert drawn.sampled.sampling.n_switched == 0
+    assert "80 draws (R-hat" in str(drawn)
+    assert any("normal-inverse-gamma" in said for said in drawn.said)
+
+
 def test_permuting_rows_and_columns_changes_no_answer(fit):
     frame = confounded(2000, 0)[0]
     other = px.fit(VIEWS, frame.sample(frac=1, random_state=1)[list("YXCBA")], 2)

@@ -11,11 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from mixed_cases import mixture, picked
+from mixed_cases import Oracle, inner, mixture
 from scipy import stats
 from scipy.special import gammaln
 
 from pyromix.data.records import Records
+from pyromix.errors import DataError, QueryError
 from pyromix.estimate.mixed.prior import MixedPrior, prior_of
 from pyromix.model.cpd import TableCPD
 from pyromix.model.families.layout import Layout, Numbers
@@ -28,7 +29,7 @@ from pyromix.model.match import best_assignments
 from pyromix.posterior.mixed.gibbs import Sweep, _costs, _under, gibbs_mixed, in_rows
 from pyromix.posterior.mixed.laws import Family, draw_law
 
-MANY = 1500
+MANY = 800
 """Rows of a table, each an independent draw."""
 
 LAYOUT = Layout((MANY, Numbers.VALUE))
@@ -45,7 +46,7 @@ def family(values):
     m = len(values)
     rows = torch.arange(MANY).repeat_interleave(m)
     zeros = torch.zeros(MANY * m, dtype=torch.long)
-    return Family(values.repeat(MANY), (rows, X.repeat(MANY)), zeros, 1)
+    return Family.of(values.repeat(MANY), (rows, X.repeat(MANY)), zeros, 1)
 
 
 def generator():
@@ -85,7 +86,7 @@ def test_tables_are_dirichlet_and_shared_ones_have_the_rows_of_all():
     values = torch.tensor([0, 1, 2, 2, 2])
     rows = torch.arange(MANY).repeat_interleave(5)
     own = torch.tensor([0, 0, 0, 1, 1]).repeat(MANY)
-    given = Family(values.repeat(MANY), (rows,), own, 2)
+    given = Family.of(values.repeat(MANY), (rows,), own, 2)
     flat = torch.full((2, MANY, 3), 1 / 3, dtype=torch.float64)
     for shared, alphas in ((False, ([2, 2, 2], [1, 1, 3])), (True, ([2, 2, 4], [2, 2, 4]))):
         prior = torch.full_like(flat, 0.5)
@@ -142,7 +143,7 @@ def test_logits_and_rates_agree_with_quadrature(family_of):
             seen == 0, -np.logaddexp(0, -eta), -np.logaddexp(0, eta))  # fmt: skip
         return own.sum(1) - 0.05 * (b**2).sum(1) + 0.03 * b.sum(1)
 
-    mean, sd = quadrature(log_density, np.linspace(-16, 12, 500), np.linspace(-18, 12, 500))
+    mean, sd = quadrature(log_density, np.linspace(-16, 12, 250), np.linspace(-18, 12, 250))
     agree(found.coefficients.reshape(MANY, 2).numpy(), mean, sd)
 
 
@@ -150,7 +151,7 @@ def test_heavy_tails_agree_with_quadrature():
     cpd = StudentTCPD.standard(1, Layout((MANY,)))
     y = torch.tensor([0.0, 0.2, -0.3, 6.0, 0.4], dtype=torch.float64)
     rows = torch.arange(MANY).repeat_interleave(5)
-    given = Family(y.repeat(MANY), (rows,), torch.zeros(MANY * 5, dtype=torch.long), 1)
+    given = Family.of(y.repeat(MANY), (rows,), torch.zeros(MANY * 5, dtype=torch.long), 1)
     weight = torch.full((1, MANY), 3.0, dtype=torch.float64)
     squares = torch.tensor([[0.4, 0.2], [0.2, 1.1]], dtype=torch.float64)
     prior = LinearSums(weight, squares.expand(1, MANY, 2, 2).clone())
@@ -202,13 +203,103 @@ def test_two_sources_agree_with_the_sum_over_all_ways_to_sort_six_rows():
     weights = np.exp(logs - np.max(logs))
     truth = np.tensordot(weights / weights.sum(), np.array(pairs), 1)
     sweep, rng, at, found = Sweep.of(m, in_rows(records), prior), generator(), m, []
-    for _ in range(1200):
+    for _ in range(700):
         completed = sweep.complete(at, rng)
         at = sweep.laws(at, completed, rng)
         z = completed.sources
         found.append((z[:, None] == z).numpy())
-    batches = np.array(found[200:]).reshape(20, 50, 6, 6).mean(1)
+    batches = np.array(found[100:]).reshape(20, 30, 6, 6).mean(1)
     error = batches.std(0, ddof=1) / np.sqrt(20)
     gap = np.abs(batches.mean(0) - truth)
     assert (gap <= 4.8 * error + 1e-12).all()  # Student's t with 19 degrees of freedom
     assert error.max() < 0.05
+
+
+# -- missing cells -------------------------------------------------------------------------------
+
+KINDS = {"S": "categorical", "A": "real", "C": "real", "D": "real"}
+PARENTS = {"A": ["S"], "C": ["A", "S"], "D": ["C"]}
+
+
+def table(m, n, **cells):
+    """Rows that are all alike; what is not named is missing."""
+    columns = []
+    for v, kind in enumerate(m.spec.kinds):
+        value = cells.get(m.spec.name(v), np.nan if kind.numeric else -1)
+        dtype = torch.float64 if kind.numeric else torch.long
+        columns.append(torch.full((n,), value, dtype=dtype))
+    return Records(m.spec.kinds, m.units, tuple(columns), torch.ones(n, dtype=torch.float64))
+
+
+def test_missing_cells_are_drawn_given_what_was_observed():
+    """S and A missing, C seen: laws by a grid of numbers. D, a leaf, is left out."""
+    m = mixture(KINDS, PARENTS, seed=2, spread=0.8)
+    n, seen = 4000, 1.9
+    records = table(m, n, C=float(inner(m.units[2], seen)))
+    sweep = Sweep.of(m, records, prior_of(m.spec, table(m, 9, S=0, A=0.0, C=0.0, D=0.0)))
+    done = sweep.complete(m, generator())
+    state, a = done.columns[0].numpy(), done.columns[1].numpy()
+    for outcome, drawn in (("U", done.sources.numpy()), ("S", state)):
+        law = Oracle(m, outcome, evidence={"C": seen}).probs
+        counts = np.bincount(drawn, minlength=len(law))
+        assert stats.chisquare(counts, n * law / law.sum()).pvalue > RARE
+    for u, s in itertools.product((0, 1), range(3)):
+        here = (done.sources.numpy() == u) & (state == s)
+        law = Oracle(m, "A", evidence={"C": seen, "U": u, "S": "abc"[s]})
+        mean, sd = float(law.law @ law.grid), law.sd / m.units[1].scale
+        if here.sum() > 30:
+            agree(a[here, None], np.array([mean]), np.array([sd]))
+    assert bool(done.columns[3].isnan().all())
+    assert [c is None or int(c.sum()) for c in sweep.counts] == [True, True, True, 0]
+    assert bool(records.columns[1].isnan().all())
+
+
+def test_what_cannot_be_integrated_out_is_refused_by_name():
+    m = mixture({"W": "count", "Y": "real"}, {"Y": ["W"]})
+    full, gap = table(m, 5, W=2.0, Y=0.3), table(m, 5, Y=0.3)
+    with pytest.raises(DataError, match="'W' is count and has missing cells"):
+        gibbs_mixed(m, gap, prior_of(m.spec, full), num_samples=4)
+
+
+# -- labels, weights, priors ---------------------------------------------------------------------
+
+
+def test_exchanged_sources_are_brought_back():
+    m = mixture({"A": "real", "B": "real"}, {}, seed=3, spread=1.5)
+    values = torch.linspace(-3, 3, 40, dtype=torch.float64)
+    records = Records(m.spec.kinds, m.units, (values, values.flip(0)), torch.ones_like(values))
+    sweep = Sweep.of(m, records, prior_of(m.spec, records))
+    swapped = m.relabel([1, 0])
+    costs = _costs(sweep.sources_of(m), sweep.sources_of(swapped))
+    order, best, second = best_assignments(costs, second=True)
+    assert order.tolist() == [1, 0]
+    assert float(best) < 1e-12 < 0.1 < float(second)
+    assert torch.allclose(_under(m, swapped.parameters, order), m.parameters, atol=1e-12)
+
+
+def test_chains_differ_and_a_seed_gives_them_again():
+    m = mixture({"A": "real", "B": "categorical"}, {})
+    records = table(m, 9, A=0.5, B=1)
+    few = {"num_samples": 4, "warmup_steps": 1, "num_chains": 2}
+    found, again = (gibbs_mixed(m, records, prior_of(m.spec, records), **few) for _ in "ab")
+    assert found.points.shape == (2, 4, len(m.parameters))
+    assert torch.equal(found.points, again.points)
+    assert float((found.points[0] - found.points[1]).abs().min()) > 0
+    assert found.assessed().n_draws == 4
+
+
+def test_weights_are_rows_and_parts_of_rows_are_refused():
+    m = mixture({"A": "real", "B": "categorical"}, {})
+    records = replace(table(m, 3, A=0.5, B=1), weights=torch.tensor([2.0, 1.0, 3.0]).double())
+    assert in_rows(records).n_rows == 6
+    assert in_rows(records).total_weight == 6
+    with pytest.raises(DataError, match=r"whole numbers of rows; found 1 of 3 rows.*fit.bootstrap"):
+        in_rows(replace(records, weights=torch.tensor([2.0, 1.5, 3.0]).double()))
+
+
+def test_rates_without_a_prior_are_refused_by_name():
+    m = mixture({"W": "count", "B": "categorical"}, {})
+    records = table(m, 6, W=2.0, B=1)
+    prior = prior_of(m.spec, records, tables=False)
+    with pytest.raises(QueryError, match=r"rates of 'W'.*prior=.pooled."):
+        gibbs_mixed(m, records, prior, num_samples=4)

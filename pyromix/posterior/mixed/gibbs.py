@@ -280,10 +280,11 @@ class Sweep:
         spec, k = at.spec, at.n_sources
         n = torch.bincount(completed.sources, minlength=k)
         weights = standard_gamma(n + self.prior.weights + 1, generator)
+        shares = torch.nn.functional.one_hot(completed.sources, k).to(torch.float64)
         cpds = []
         for v, cpd in enumerate(at.cpds):
             above = tuple(completed.columns[p] for p in spec.parents[v])
-            family = Family(completed.columns[v], above, completed.sources, k)
+            family = Family(completed.columns[v], above, completed.sources, shares)
             counts = self.counts[v]
             family = family if counts is None else family.only(counts)
             estimate, prior = self.estimate.cpds[v], self.prior.statistics[v]

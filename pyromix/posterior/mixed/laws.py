@@ -37,7 +37,6 @@ from pyromix.model.families.logistic import LogisticCPD
 from pyromix.model.families.newton import Slopes
 from pyromix.model.families.poisson import PoissonCPD
 from pyromix.model.families.student_t import StudentTCPD
-from pyromix.model.families.sweep import sweep
 from pyromix.posterior.variates import standard_gamma
 
 STEPS = 12
@@ -58,18 +57,19 @@ class Family:
         values: of the vertex.
         parents: columns.
         sources: of each row.
-        n_sources: number of sources k.
+        shares: one in the source of a row, zero elsewhere.
     """
 
     values: Tensor
     parents: tuple[Tensor, ...]
     sources: Int[Tensor, " m"]
-    n_sources: int
+    shares: Float[Tensor, "m k"]
 
-    @property
-    def shares(self) -> Float[Tensor, "m k"]:
-        """One in the source of a row, zero elsewhere."""
-        return torch.nn.functional.one_hot(self.sources, self.n_sources).to(torch.float64)
+    @staticmethod
+    def of(values: Tensor, parents: Sequence[Tensor], sources: Int[Tensor, " m"], k: int) -> Family:
+        """Rows of k sources."""
+        shares = torch.nn.functional.one_hot(sources, k).to(torch.float64)
+        return Family(values, tuple(parents), sources, shares)
 
     def only(self, rows: Bool[Tensor, " m"]) -> Family:
         """Some rows."""
@@ -78,6 +78,7 @@ class Family:
             values=self.values[rows],
             parents=tuple(column[rows] for column in self.parents),
             sources=self.sources[rows],
+            shares=self.shares[rows],
         )
 
 
@@ -131,8 +132,7 @@ def _weighted(cpd: StudentTCPD, family: Family, generator: torch.Generator) -> L
     precision = standard_gamma(shape, generator) / ((cpd.degrees + gap) / 2)
     z = cpd.layout.design(family.parents, family.values.shape)
     rows = torch.cat([z, family.values[:, None]], -1)
-    shares = family.shares
-    return cpd.sums(rows, family.parents, shares * precision[:, None], shares)
+    return cpd.sums(rows, family.parents, family.shares * precision[:, None], family.shares)
 
 
 def draw_line(
@@ -143,12 +143,12 @@ def draw_line(
         sums, prior = sums.pooled(), prior.pooled()
     both = sums + prior
     q = cpd.layout.n_columns
-    found = sweep(both.squares, q)
-    left = found.left[..., 0, 0]
-    variances = left / (2 * standard_gamma(both.weight / 2, generator))
     root, _ = _root(both.squares[..., :q, :q])
-    bell = _apply(root, _normal(variances.shape + (q,), generator, variances.device))
-    lines = found.lines[..., 0] + variances.sqrt()[..., None] * bell
+    turned = _apply(root.mT, both.squares[..., :q, q])
+    left = both.squares[..., q, q] - turned.square().sum(-1)
+    variances = left / (2 * standard_gamma(both.weight / 2, generator))
+    bell = variances.sqrt()[..., None] * _normal(turned.shape, generator, turned.device)
+    lines = _apply(root, turned + bell)
     return replace(
         cpd,
         coefficients=lines.expand_as(cpd.coefficients),
