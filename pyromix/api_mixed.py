@@ -9,7 +9,7 @@ from pyromix.answers.mixed import ask, predict
 from pyromix.answers.mixed import classification as sorting
 from pyromix.answers.mixed import simulate as simulation
 from pyromix.answers.mixed import two_step as steps
-from pyromix.bridges import pgmpy
+from pyromix.bridges import arviz_mixed, pgmpy
 from pyromix.criticism import mixed_prediction
 from pyromix.criticism.graph import numbers
 from pyromix.errors import StatesOnlyError
@@ -24,6 +24,8 @@ from pyromix.model.printed import as_html, as_text
 from pyromix.report.mixed import compose, plotting
 
 if TYPE_CHECKING:
+    from xarray import DataTree
+
     from pyromix.bridges.pyro_mixed import MixedProgram
 
 STARTS = "fit.starts and fit.n_best tell where the starts ended, fit.converged and fit.n_iter how"
@@ -38,7 +40,6 @@ ABSENT = {
     "distal": "draw the outcome as a variable of the model, and ask fit.query with U in the "
     f"evidence; {A_FIT_OF_STATES}",
     "init_loc_fn": f"fit.to_pyro() is a program with the estimates as constants; {A_FIT_OF_STATES}",
-    "to_arviz": "fit.draws are the replicates of fit.bootstrap(), free coordinates as columns",
     "counts": "fit.records are the rows, numbers in units of their own",
     "row_masses": IN_BINS,
     "reached": IN_BINS,
@@ -114,6 +115,23 @@ class MixedFit(MixedRecord):
         from pyromix.bridges import pyro_mixed  # imports Pyro
 
         return pyro_mixed.mixed_program(self.mixture)
+
+    def to_arviz(self) -> DataTree:
+        """Return the draws of this fit as today's ArviZ object, chains apart; extra ``arviz``.
+
+        The group ``posterior`` has ``theta[NAME]`` per table, ``line[NAME]`` and ``sd[NAME]`` per
+        line, in the units of the table; its attributes say what drew them. Replicates of the
+        bootstrap are one chain.
+
+        Raises:
+            QueryError: this is a point estimate, or ``arviz-base`` is not installed.
+            SpecError: a name has a slash, or is ``"chain"`` or ``"draw"``.
+        """
+        points, drawn = self.draws, self.sampled
+        report = None if drawn is None else drawn.sampling
+        n_chains = 1 if report is None else report.n_chains
+        told = {"inference_library": "pyromix", "drawn_by": f"{drawn}"}
+        return arviz_mixed.mixed_to_arviz(self.mixture, points, n_chains, **told)
 
     @property
     def certificate(self) -> Certificate:

@@ -22,6 +22,7 @@ from pyromix.errors import DataError, FileError, SpecError
 from pyromix.fitting.mixed.bundle import FIELDS
 from pyromix.fitting.mixed.record import MixedDraws
 from pyromix.formats.bundle import MANIFEST, TENSORS
+from pyromix.report.mixed.parameters import parameter_tables
 
 N = 80
 
@@ -80,6 +81,42 @@ def test_draws_of_a_posterior_come_back_with_what_is_known_of_them(fit, tmp_path
     assert str(back.sampled) == str(drawn.sampled) == "gibbs (2 x 4)"
     assert back.sampled.sampling == drawn.sampled.sampling
     assert (drawn.draws[0] - drawn.draws[1]).abs().min() > 0
+    has_lines_in_the_units_of_the_table(drawn)
+
+
+def has_lines_in_the_units_of_the_table(drawn):
+    pytest.importorskip("arviz_base", reason="the extra arviz is not installed")
+    tree = drawn.to_arviz()["posterior"]
+    assert tree.attrs["drawn_by"] == "gibbs (2 x 4)"
+    assert {name: array.dims[2:] for name, array in tree.data_vars.items()} == {
+        "theta[U]": ("U",),
+        "line[A]": ("U", "A_term"),
+        "sd[A]": ("U",),
+        "line[P]": ("U", "P_term"),
+        "sd[P]": ("U",),
+        "line[W]": ("U", "W_term"),
+        "line[C]": ("U", "C", "C_term"),
+        "line[H > 0]": ("U", "H > 0", "H > 0_term"),
+        "line[H]": ("U", "H_term"),
+        "sd[H]": ("U",),
+        "line[T]": ("U", "C", "T_term"),
+        "sd[T]": ("U", "C"),
+    }
+    at = drawn.mixture.with_parameters(drawn.draws[5])
+    tables = {t.said: t for t in parameter_tables(at)}
+    (told,) = (t for c, t in tables.items() if c.startswith("T, in the units"))
+    line = tree["line[T]"].sel(chain=1, draw=1, U=1, C=0)
+    sd = tree["sd[T]"].sel(chain=1, draw=1, U=1, C=0)
+    assert list(line["T_term"].values) == ["constant", "A"]
+    (row,) = (r for r in told.rows if r[:2] == ("1", "0"))
+    assert row[2:] == tuple(f"{float(x):.4g}" for x in [*line, sd])
+    odds = tree["line[C]"].sel(chain=0, draw=2, U=0)
+    at = drawn.mixture.with_parameters(drawn.draws[2]).cpds[at.spec.vertex("C")]
+    a = 0.7
+    inner = drawn.mixture.units[drawn.spec.vertex("A")].inward(torch.tensor([a]).double())
+    assert float(abs(odds.sel(C=1)).max()) == 0
+    law = float(at.log_prob(torch.tensor([0]), [inner])[0, 0].exp())
+    assert law == pytest.approx(1 / (1 + np.exp(-float(odds.sel(C=0).values @ [1, a]))))
 
 
 def loaded(tmp_path, manifest, tensors):

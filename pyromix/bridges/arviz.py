@@ -32,6 +32,28 @@ def to_arviz(draws: BayesNetMixture, n_chains: int = 1, **attributes: Any) -> Da
         QueryError: ``arviz-base`` is not installed.
     """
     spec = draws.spec
+    arviz_base = arviz_for(spec)
+    tables, dims = {}, {}
+    for v in range(SOURCE, spec.n_variables):
+        table = draws.table(v)
+        axes = (SOURCE,) if v == SOURCE else (SOURCE, *spec.parents[v], v)
+        if v in spec.uninfluenced:
+            table, axes = table[:, 0], axes[1:]
+        name = f"theta[{spec.name(v)}]"
+        tables[name] = table.unflatten(0, (n_chains, -1)).cpu().numpy()
+        dims[name] = [spec.name(w) for w in axes]
+    coords = {spec.name(v): labels(spec, v) for v in range(SOURCE, spec.n_variables)}
+    return arviz_base.from_dict(
+        {"posterior": tables}, coords=coords, dims=dims, attrs={"posterior": attributes}
+    )
+
+
+def arviz_for(spec: MixtureSpec) -> Any:
+    """The library, where it is there and can hold these names.
+
+    Raises:
+        SpecError, QueryError: as ``to_arviz``.
+    """
     names = [spec.source, *spec.variables]
     if bad := [name for name in names if "/" in name or name in SAMPLE_DIMS]:
         raise SpecError(
@@ -45,22 +67,10 @@ def to_arviz(draws: BayesNetMixture, n_chains: int = 1, **attributes: Any) -> Da
             f"to_arviz needs arviz-base, which cannot be imported ({error}): "
             "pip install 'pyromix[arviz]'"
         ) from error
-    tables, dims = {}, {}
-    for v in range(SOURCE, spec.n_variables):
-        table = draws.table(v)
-        axes = (SOURCE,) if v == SOURCE else (SOURCE, *spec.parents[v], v)
-        if v in spec.uninfluenced:
-            table, axes = table[:, 0], axes[1:]
-        name = f"theta[{spec.name(v)}]"
-        tables[name] = table.unflatten(0, (n_chains, -1)).cpu().numpy()
-        dims[name] = [spec.name(w) for w in axes]
-    coords = {spec.name(v): _labels(spec, v) for v in range(SOURCE, spec.n_variables)}
-    return arviz_base.from_dict(
-        {"posterior": tables}, coords=coords, dims=dims, attrs={"posterior": attributes}
-    )
+    return arviz_base
 
 
-def _labels(spec: MixtureSpec, v: int) -> list[Any]:
+def labels(spec: MixtureSpec, v: int) -> list[Any]:
     """Names of the states of a vertex, of one kind; numbers where texts would be equal."""
     states = spec.states_of(v)
     for kind in (str, bool, int, float):
