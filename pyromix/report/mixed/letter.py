@@ -17,8 +17,9 @@ from pyromix.criticism.graph.result import GraphCheck
 from pyromix.criticism.mixed_discrepancy import MixedPredictiveCheck
 from pyromix.fitting.mixed.record import MixedRecord
 from pyromix.identify.verdict import NO_VIEW, Verdict
-from pyromix.model.note import NoteKind
+from pyromix.model.note import NoteKind, sentences
 from pyromix.model.query import Certainty
+from pyromix.posterior.draws import remarks
 from pyromix.report.letter.groups import FOUND, UNKNOWN
 from pyromix.report.letter.leaning import how_chosen
 from pyromix.report.mixed.parameters import LAWS
@@ -185,10 +186,17 @@ def _leaning(subject: MixedSubject) -> tuple[tuple[str, str], ...]:
         (
             "Shape",
             f"within each source {shapes}. The size of an effect leans on these lines; its "
-            "interval does not lean on the shape of the noise",
+            f"interval {_leans(fit)}",
         ),
         ("Rows", f"{count(fit.n_rows)}, taken to be alike and independent"),
     )
+
+
+def _leans(fit: MixedRecord) -> str:
+    """Whether intervals lean on the shape of the noise."""
+    if fit.sampled is not None and fit.sampled.method == "gibbs":
+        return "is from draws of the posterior, which lean on the shape of the noise, too"
+    return "does not lean on the shape of the noise"
 
 
 def _doubts(subject: MixedSubject) -> tuple[str, ...]:
@@ -206,6 +214,8 @@ def _doubts(subject: MixedSubject) -> tuple[str, ...]:
         found.append(subject.failed)
     grave = (NoteKind.CONVERGENCE, NoteKind.STARTS, NoteKind.EMPTY)
     found += [note.sentence for note in fit.notes if note.kind in grave]
+    if fit.sampled is not None and fit.sampled.sampling is not None:
+        found += sentences(remarks(fit.sampled.sampling))
     if fit.n_best < 2 and len(fit.starts) > 1:
         found.append(f"the best optimum was reached by {fit.n_best} of {len(fit.starts)} starts")
     if subject.check is not None and not subject.check.fits:
