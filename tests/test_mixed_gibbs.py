@@ -29,7 +29,7 @@ from pyromix.model.match import best_assignments
 from pyromix.posterior.mixed.gibbs import Sweep, _costs, _under, gibbs_mixed, in_rows
 from pyromix.posterior.mixed.laws import Family, draw_law
 
-MANY = 800
+MANY = 500
 """Rows of a table, each an independent draw."""
 
 LAYOUT = Layout((MANY, Numbers.VALUE))
@@ -134,7 +134,7 @@ def test_logits_and_rates_agree_with_quadrature(family_of):
     ridge = Slopes.ridge(0.1, torch.zeros(1, MANY, 2, dtype=torch.float64))
     prior = replace(ridge, gradient=ridge.gradient + 0.03)
     far = torch.randn(cpd.parameters.shape, generator=generator(), dtype=torch.float64)
-    found = after(cpd.with_parameters(2 * far), family(y), prior, 15, cpd)
+    found = after(cpd.with_parameters(2 * far), family(y), prior, 10, cpd)
     x, seen = X.numpy(), y.numpy()
 
     def log_density(b):
@@ -155,7 +155,7 @@ def test_heavy_tails_agree_with_quadrature():
     weight = torch.full((1, MANY), 3.0, dtype=torch.float64)
     squares = torch.tensor([[0.4, 0.2], [0.2, 1.1]], dtype=torch.float64)
     prior = LinearSums(weight, squares.expand(1, MANY, 2, 2).clone())
-    found = after(cpd, given, prior, 30)
+    found = after(cpd, given, prior, 25)
 
     def log_density(at):
         b, log_v = at.T
@@ -203,12 +203,12 @@ def test_two_sources_agree_with_the_sum_over_all_ways_to_sort_six_rows():
     weights = np.exp(logs - np.max(logs))
     truth = np.tensordot(weights / weights.sum(), np.array(pairs), 1)
     sweep, rng, at, found = Sweep.of(m, in_rows(records), prior), generator(), m, []
-    for _ in range(700):
+    for _ in range(500):
         completed = sweep.complete(at, rng)
         at = sweep.laws(at, completed, rng)
         z = completed.sources
         found.append((z[:, None] == z).numpy())
-    batches = np.array(found[100:]).reshape(20, 30, 6, 6).mean(1)
+    batches = np.array(found[60:]).reshape(20, 22, 6, 6).mean(1)
     error = batches.std(0, ddof=1) / np.sqrt(20)
     gap = np.abs(batches.mean(0) - truth)
     assert (gap <= 4.8 * error + 1e-12).all()  # Student's t with 19 degrees of freedom
