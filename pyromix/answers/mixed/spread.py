@@ -22,6 +22,10 @@ Value = Callable[[MixedMixture, MixedMixture | None], Tensor]
 MAX_INFORMATION = 2**28
 """Rows times free numbers up to which standard errors are had unasked: seconds."""
 
+MOST_SAMPLED = 250
+"""Draws of a fit that are asked where each answer is by sampling, and takes as long as the first;
+of more, some at equal distances."""
+
 
 @dataclass(frozen=True, eq=False)
 class Spread:
@@ -99,7 +103,10 @@ def spread_of(
         return Spread(centre, nothing, refused="interval=False asked for none")
     if fit.sampled is not None:
         # The same random numbers around the same mixture: draws differ by their parameters.
-        points = [found(fit.mixture.with_parameters(draw), fit.mixture) for draw in fit.draws]
+        some = fit.draws
+        if bool(np.any(np.asarray(monte_carlo) > 0)):
+            some = some[:: -(-len(some) // MOST_SAMPLED)]
+        points = [found(fit.mixture.with_parameters(draw), fit.mixture) for draw in some]
         draws = torch.stack(points).cpu().numpy()
         errors = draws.std(0, ddof=1)
         return Spread(centre, errors, draws, bounded, drawn_by=fit.sampled.method)

@@ -63,6 +63,11 @@ def starts_section(subject: MixedSubject) -> Section:
     rows = tuple(
         (s.name, small(best - s.objective), "yes" if s.converged else "no") for s in fit.starts
     )
+    drawn: tuple[tuple[str, str], ...] = ()
+    if fit.sampled is not None:
+        drawn = (("Draws", f"{fit.sampled.n}"),)
+        if fit.sampled.sampling is not None:
+            drawn = (*drawn, ("Sampling", str(fit.sampled.sampling)))
     said = "Starts that climbed to the end: penalised log-likelihood below the best, in nats."
     ended = "converged" if fit.converged else "had NOT converged"
     return Section(
@@ -75,6 +80,7 @@ def starts_section(subject: MixedSubject) -> Section:
             ("logL per row", f"{fit.log_likelihood_per_row:.4f} nats, in the units of the table"),
             ("Parameters", str(fit.n_parameters)),
             ("BIC", f"{fit.bic:.1f}"),
+            *drawn,
         ),
         tables=(Table(said, ("start", "below the best", "converged"), rows),),
         numbers={
