@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from pyromix.data.records import Records
+from pyromix.data.records import Part, Records
 from pyromix.errors import DataError, QueryError, RefinementError
 from pyromix.estimate.mixed.prior import MixedPrior
 from pyromix.estimate.mixed.step import Seen, look, present_vertices
@@ -215,12 +215,14 @@ class Sweep:
     Attributes:
         estimate: that of the fit.
         records: one line for every row.
+        parts: the same by what is missing.
         prior: what every source is taken to have seen before.
         counts: per vertex, the rows in whose likelihood it has a factor; None for all.
     """
 
     estimate: MixedMixture
     records: Records
+    parts: tuple[Part, ...]
     prior: MixedPrior
     counts: tuple[Bool[Tensor, " rows"] | None, ...]
 
@@ -231,17 +233,18 @@ class Sweep:
         present = torch.zeros(
             spec.n_variables, records.n_rows, dtype=torch.bool, device=records.device
         )
-        for part in records.parts():
+        parts = tuple(records.parts())
+        for part in parts:
             for v in present_vertices(spec, part.missing):
                 present[v, part.rows] = True
         counts = tuple(None if bool(row.all()) else row for row in present)
-        return Sweep(estimate, records, prior, counts)
+        return Sweep(estimate, records, parts, prior, counts)
 
     @torch.no_grad()
     def sources_of(self, mixture: MixedMixture) -> Float[Tensor, "rows k"]:
         """P(U | observed cells) of every row."""
         found = self.records.weights.new_zeros(self.records.n_rows, mixture.n_sources)
-        for part in self.records.parts():
+        for part in self.parts:
             found[part.rows] = look(mixture, part).posterior()
         return found
 
@@ -253,7 +256,7 @@ class Sweep:
         sources = torch.zeros(records.n_rows, dtype=torch.long, device=records.device)
         posterior = records.weights.new_zeros(records.n_rows, k)
         value = records.weights.new_zeros(())
-        for part in records.parts():
+        for part in self.parts:
             seen = look(at, part)
             joint = seen.joint.flatten(1)
             top = joint.logsumexp(1)

@@ -217,6 +217,9 @@ def _with_flat(cpd: Any, flat: Float[Tensor, "copies rows p"]) -> Any:
 
 def _root(precision: Float[Tensor, "*b p p"]) -> tuple[Tensor, Tensor]:
     """Roots of symmetric matrices above zero: ``(R, C)`` with R R' the inverse, C' C the matrix."""
+    if precision.shape[-1] == 1:  # no number above: the most frequent
+        size = precision.sqrt()
+        return 1 / size, size
     found = linalg.eigh(precision)
     size = found.values.clamp_min(1e-300).sqrt()
     return found.vectors / size[..., None, :], (found.vectors * size[..., None, :]).mT
