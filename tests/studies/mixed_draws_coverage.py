@@ -20,7 +20,7 @@ import pyromix as px
 
 SLOPE = 0.5
 
-DRAWS = {"num_chains": 2, "num_samples": 150, "warmup_steps": 50, "thinning": 1}
+DRAWS = {"num_chains": 2, "num_samples": 100, "warmup_steps": 40, "thinning": 1}
 
 
 def table(seed: int, n: int) -> pd.DataFrame:
