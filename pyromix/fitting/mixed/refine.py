@@ -43,8 +43,8 @@ def refine(fit: R, data: Any = None, method: str = "gibbs", **options: Any) -> R
 
     The estimate stays the point of every answer; draws carry its labels. They are of the posterior
     under the laws that the fit assumes, so intervals lean on the shape of the noise, unlike those
-    by standard errors and ``fit.bootstrap()``; in return they hold where rows are few and the
-    likelihood is far from a parabola. The prior is that of the fit; see ``posterior.mixed.laws``.
+    by standard errors and ``fit.bootstrap()``; in return they do not ask for a likelihood near a
+    parabola, which few rows have not. The prior is that of the fit; see ``posterior.mixed.laws``.
 
     Args:
         fit: with its table.
