@@ -53,6 +53,7 @@ class Options:
     progress: Progress | None
     leave_behind: bool = False
     needed: float = -math.inf
+    reached: float = -math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +78,9 @@ class Ascent:
         """The first start in the best optimum, of those that have converged where any has."""
         return first_in_best(self.step.objective, self.converged, total_weight)
 
-    def records(self, total_weight: float) -> list[int]:
-        """Starts that converged in a better optimum than all before them."""
-        found, top = [], -math.inf
+    def records(self, total_weight: float, reached: float = -math.inf) -> list[int]:
+        """Starts that converged in a better optimum than all before them, and than was reached."""
+        found, top = [], reached
         ends = zip(self.step.objective.tolist(), self.converged.tolist(), strict=True)
         for start, (objective, converged) in enumerate(ends):
             if converged and objective > top + SAME_OPTIMUM * total_weight:
@@ -114,7 +115,7 @@ def ascend(em: EMMap, start: Point, options: Options) -> Ascent:
     """Run EM from every start until it has converged or the limit is reached."""
     n, device = len(start), start.weights.device
     tolerance = options.tol * em.total_weight
-    ended, n_steps, best = start, 0, -math.inf
+    ended, n_steps, best = start, 0, options.reached
     n_iter = torch.zeros(n, dtype=torch.int64, device=device)
     gain = torch.full((n,), math.inf, dtype=torch.float64, device=device)
     converged = torch.zeros(n, dtype=torch.bool, device=device)
@@ -155,7 +156,7 @@ def ascend(em: EMMap, start: Point, options: Options) -> Ascent:
 
 def escape(em: EMMap, found: Ascent, options: Options) -> Ascent | None:
     """Leave a saddle; None where the point (a batch of one) is an optimum."""
-    short = replace(options, max_iter=JITTERED_STEPS, progress=None)
+    short = replace(options, max_iter=JITTERED_STEPS, progress=None, reached=-math.inf)
     tried = ascend(em, jittered(em.spec, found.point, JITTERED_COPIES), short)
     best = tried.best(em.total_weight)
     # What more steps of EM alone would gain is no sign of a saddle.

@@ -68,6 +68,7 @@ def climb(
     check_saddle: bool = True,
     leave_behind: bool = False,
     needed: float = -math.inf,
+    reached: float = -math.inf,
     finish: bool = True,
     progress: Progress | None = None,
 ) -> EMResult:
@@ -103,6 +104,8 @@ def climb(
             steps a start that in as many more, at its present pace, would stay
             ``result.NEAR_BEST`` nats below it and gain no more than ``ascent.WORTH`` is stopped, as
             not converged.
+        reached: objective in which earlier starts of the same search ended: stragglers are measured
+            by it too, and only ends above it are jittered.
         finish: whether the start that is chosen among several climbs on to a tighter tolerance.
         progress: told after each round.
 
@@ -125,12 +128,13 @@ def climb(
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
     em = map_of(spec, counts, prior)
-    options = Options(max_iter, tol, accelerate, progress, leave_behind, needed)
+    options = Options(max_iter, tol, accelerate, progress, leave_behind, needed, reached)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
         found = ascend(em, Point.of(starts), options)
         left = set()
-        for start in found.records(em.total_weight) if check_saddle and spec.n_sources > 1 else ():
+        look = check_saddle and spec.n_sources > 1
+        for start in found.records(em.total_weight, reached) if look else ():
             escaped = escape(em, found.only(start), options)
             if escaped is not None:
                 left.add(start)

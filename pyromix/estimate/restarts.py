@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-
-import torch
 
 from pyromix.estimate.em import climb, polished
 from pyromix.estimate.race import (
@@ -22,21 +21,25 @@ from pyromix.estimate.starts import batch_of
 from pyromix.estimate.step import WeightedRows
 from pyromix.model.mixture import BayesNetMixture
 
-STARTS_AT_ONCE = 20
-"""Random starts of one round."""
+ROUND = 20
+"""Random starts before anything is said of further ones, and those of the first round of them."""
+
+MOST_AT_ONCE = 80
+"""Random starts of a later round, which doubles them: what a step costs beside its arithmetic is
+shared by all of a round."""
+
+NUMBERS_AT_ONCE = 2**20
+"""Numbers of all tables of a round beyond which a larger one saves nothing."""
 
 MOST = 200
 """Random starts in all, those that lost a race among them."""
 
 CONFIRMED = 3
-"""Starts that must have reached the best optimum before random starts are believed."""
-
-UNSEEN = 0.05
-"""Probability up to which the next start may end in an optimum that no start has reached yet."""
+"""Winners of races that must have reached the best optimum before they are believed."""
 
 NOTHING_GAINED = 0.05
-"""Nats over all rows within which two ends count as one while starts are added: along a flat valley
-every start ends at a hair of its own, and what a further one could gain nobody can tell."""
+"""Nats over all rows: where half as many further starts are expected to gain no more than this, none
+is run. Along a flat valley every start ends at a hair of its own, and that is no gain."""
 
 SAMPLE = 100.0
 """Rows from which that holds; a population has the weight of one."""
@@ -57,11 +60,13 @@ def climb_until_confirmed(
 ) -> EMResult:
     """Run EM from given starts, then from further random ones while the best stands alone.
 
-    The best optimum is confirmed when a start from moments that determine the mixture reached it,
-    or when ``CONFIRMED`` starts did and few optima were reached once only: their share of the
-    starts estimates the probability of one not reached yet (I. J. Good, The population frequencies
-    of species and the estimation of population parameters, Biometrika 40, 1953). Stragglers are
-    left behind. Warnings are those of ``fit_em``.
+    The best optimum is confirmed when a start from moments that determine the mixture reached it.
+    Else there is a round of as many starts again, as long as the last half of the starts may be
+    taken to have gained anything: ``ROUND`` starts and more come in no order, so how far the best
+    of a random half lies below the best of all is, on average over halves, an unbiased estimate of
+    what the other half gained. The expected largest of n draws is concave in n: half as many
+    further starts gain no more than that. Stragglers are left behind. Warnings are those of
+    ``fit_em``.
 
     Args:
         counts: as for ``fit_em``.
@@ -78,10 +83,12 @@ def climb_until_confirmed(
     options = {"leave_behind": True, "finish": False, **options}
     result = run(counts, starts, **options)
     options["n_identified"] = 0
-    while not (_confirmed(result) or _hopeless(result, options)) and (
-        len(result.start_objectives) < MOST
-    ):
-        result = joined(result, run(counts, draw(STARTS_AT_ONCE), **options))
+    while not (_confirmed(result) or _hopeless(result, options)):
+        n = _next_round(starts, len(result.start_objectives))
+        if n < 1:
+            break
+        more = run(counts, draw(n), **options, reached=result.objective)
+        result = joined(result, more)
     return warned(_polished(counts, result, options), options.get("needed", -math.inf))
 
 
@@ -122,7 +129,7 @@ def climb_raced(
     while entered < MOST and not (
         result.identified_is_best or result.n_best >= CONFIRMED or _hopeless(result, options)
     ):
-        more = run(counts, race(heat, draw(ENTRANTS)), **options)
+        more = run(counts, race(heat, draw(ENTRANTS)), **options, reached=result.objective)
         result = joined(result, replace(more, n_raced=ENTRANTS - FINALISTS))
         entered += ENTRANTS
     return warned(_polished(counts, result, options), options.get("needed", -math.inf))
@@ -147,13 +154,34 @@ def _hopeless(result: EMResult, options: Mapping[str, Any]) -> bool:
     return reach < options.get("needed", -math.inf)
 
 
+def _next_round(starts: BayesNetMixture, n_run: int) -> int:
+    """How many further starts: as many again, fewer of large tables, and none beyond ``MOST``."""
+    largest = max(ROUND, min(MOST_AT_ONCE, NUMBERS_AT_ONCE // starts.spec.n_cells_of_tables))
+    return min(max(ROUND, n_run), largest, MOST - n_run)
+
+
 def _confirmed(result: EMResult) -> bool:
     if result.identified_is_best or result.mixture.n_sources == 1:
         return True
-    alike = SAME_OPTIMUM * result.total_weight
+    worth = SAME_OPTIMUM * result.total_weight
     if result.total_weight >= SAMPLE:
-        alike = max(alike, NOTHING_GAINED)
-    ends = result.start_objectives.sort().values
-    optimum = torch.cat([ends.new_zeros(1), ends.diff() > alike]).cumsum(0).long()
-    reached = optimum.bincount()
-    return int(reached[-1]) >= CONFIRMED and int((reached == 1).sum()) <= UNSEEN * len(ends)
+        worth = max(worth, NOTHING_GAINED)
+    ends = result.start_objectives.tolist()
+    return len(ends) >= ROUND and gain_of_last_half(ends) <= worth
+
+
+def gain_of_last_half(ends: Sequence[float]) -> float:
+    """How far the best of a random half of some numbers lies below the best of all, on average.
+
+    The i largest e_1 >= e_2 >= .. of n numbers are all outside a random half of h with probability
+    C(n - i, h) / C(n, h), and then e_i - e_(i + 1) is lost.
+
+    Args:
+        ends: at least one.
+    """
+    ordered, n = sorted(ends, reverse=True), len(ends)
+    half, outside, lost = n // 2, 1.0, 0.0
+    for i, (better, worse) in enumerate(itertools.pairwise(ordered[: n - half + 1])):
+        outside *= (n - half - i) / (n - i)
+        lost += outside * (better - worse)
+    return lost
