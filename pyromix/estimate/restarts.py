@@ -38,8 +38,8 @@ CONFIRMED = 3
 """Winners of races that must have reached the best optimum before they are believed."""
 
 NOTHING_GAINED = 0.05
-"""Nats over all rows: where half as many further starts are expected to gain no more than this, none
-is run. Along a flat valley every start ends at a hair of its own, and that is no gain."""
+"""Nats over all rows: where half as many further starts are expected to gain no more than this,
+none is run. Along a flat valley every start ends at a hair of its own, and that is no gain."""
 
 SAMPLE = 100.0
 """Rows from which that holds; a population has the weight of one."""
