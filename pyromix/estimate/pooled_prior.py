@@ -21,9 +21,9 @@ needed. Two kinds compete, each at two strengths:
 Where U moves few of the tables, pooled wins by far; where it moves all of them, flat does.
 
 Candidates climb on all folds at once: one batch of EM, a column of weights and pseudo-counts for
-each. Rounds of learning end where a flat candidate leads: so it was on 17 of 31 tables (seven graphs,
-1,000 to 10,000 rows, U at all vertices or at a third of them), and on none of the 17 did a further
-round bring a pooled one nearer to it.
+each. Rounds of learning end where a flat candidate leads: so it was on 17 of 31 tables (seven
+graphs, 1,000 to 10,000 rows, U at all vertices or at a third of them), and on none of the 17 did a
+further round bring a pooled one nearer to it.
 """
 
 from __future__ import annotations
