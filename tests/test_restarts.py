@@ -158,6 +158,22 @@ def test_a_race_leaves_the_likeliest_of_its_rows(long_table):
 
 
 @QUIET
+def test_a_heat_that_nobody_has_to_leave_is_not_run(long_table):
+    """Of ten entrants the first heat leaves the two that are wanted."""
+    _, counts = long_table
+    entrants, heat = drawing(counts)(10), thinned(counts, 500, 3)
+    none = PseudoCounts.of(counts.spec, None)
+    em = EMMap(counts.spec, CellIndex(counts.spec, heat.rows), heat.weights, none)
+    point = Point.of(entrants)
+    for _ in range(HEATS[0]):
+        step = em(point)
+        point = step.target
+    expected = inside(point[step.objective.topk(2).indices].mixture(counts.spec))
+    found = race(heat, entrants, 2)
+    torch.testing.assert_close(found.cpts[0], expected.cpts[0], rtol=0, atol=1e-9)
+
+
+@QUIET
 def test_thinned_rows_are_rows_of_the_table_by_their_weight(long_table):
     _, counts = long_table
     some = thinned(counts, 4000, 1)
@@ -259,6 +275,9 @@ def test_a_further_start_does_not_hide_what_lies_beyond_a_saddle():
     assert alone.saddle
     assert between.objective < alone.objective - 1
     assert both.objective == pytest.approx(alone.objective, abs=1e-4)
+    beaten = climb(counts, equal, reached=alone.objective)
+    assert not beaten.saddle  # nobody asks what lies beyond an end below what was reached
+    assert beaten.objective < alone.objective - 1
 
 
 @pytest.mark.parametrize("seed", [12, 31])
