@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.identify.views.patterns import Patterns, RowFunction
 from pyromix.identify.views.simplex import stochastic_tables
 from pyromix.identify.views.solution import distribution_or_uniform
+from pyromix.identify.views.three_views import khatri_rao
 from pyromix.identify.views.views import SolvedViews, products
 
 OTHERS = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
@@ -60,8 +60,8 @@ def _seen_through(
         return coordinates, coordinates.size, (weights.unsqueeze(-1) * solved.means[one]).mT
     one, other = views
     function, size = products(solved.coordinates[one], solved.coordinates[other])
-    design = torch.einsum("ru,rui,ruj->riju", weights, solved.means[one], solved.means[other])
-    return function, size, design.flatten(1, 2)
+    design = khatri_rao(weights.unsqueeze(-1) * solved.means[one], solved.means[other])
+    return function, size, design.mT
 
 
 def without_missing(table: Float[Tensor, "r k c"], states: int) -> Float[Tensor, "r k states"]:
