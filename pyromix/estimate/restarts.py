@@ -22,14 +22,13 @@ from pyromix.estimate.step import WeightedRows
 from pyromix.model.mixture import BayesNetMixture
 
 ROUND = 20
-"""Random starts before anything is said of further ones, and those of the first round of them."""
+"""Random starts that are drawn at a time, and before which nothing is said of further ones."""
 
 MOST_AT_ONCE = 80
-"""Random starts of a later round, which doubles them: what a step costs beside its arithmetic is
-shared by all of a round."""
+"""Random starts that climb together: they share what a step costs beside its arithmetic."""
 
 NUMBERS_AT_ONCE = 2**20
-"""Numbers of all tables of a round beyond which a larger one saves nothing."""
+"""Numbers of all tables beyond which more starts together save nothing."""
 
 MOST = 200
 """Random starts in all, those that lost a race among them."""
@@ -61,11 +60,11 @@ def climb_until_confirmed(
     """Run EM from given starts, then from further random ones while the best stands alone.
 
     The best optimum is confirmed when a start from moments that determine the mixture reached it.
-    Else there is a round of as many starts again, as long as the last half of the starts may be
-    taken to have gained anything: ``ROUND`` starts and more come in no order, so how far the best
-    of a random half lies below the best of all is, on average over halves, an unbiased estimate of
-    what the other half gained. The expected largest of n draws is concave in n: half as many
-    further starts gain no more than that. Stragglers are left behind. Warnings are those of
+    Else as many starts again are run, in rounds of ``ROUND``, as long as the last half of the
+    starts may be taken to have gained anything: ``ROUND`` starts and more come in no order, so how
+    far the best of a random half lies below the best of all is, on average over halves, an unbiased
+    estimate of what the other half gained. The expected largest of n draws is concave in n: half as
+    many further starts gain no more than that. Stragglers are left behind. Warnings are those of
     ``fit_em``.
 
     Args:
@@ -83,12 +82,13 @@ def climb_until_confirmed(
     options = {"leave_behind": True, "finish": False, **options}
     result = run(counts, starts, **options)
     options["n_identified"] = 0
-    while not (_confirmed(result) or _hopeless(result, options)):
-        n = _next_round(starts, len(result.start_objectives))
-        if n < 1:
-            break
-        more = run(counts, draw(n), **options, reached=result.objective)
-        result = joined(result, more)
+    while not (_confirmed(result) or _hopeless(result, options)) and (
+        len(result.start_objectives) < MOST
+    ):
+        n = _next_rounds(starts, len(result.start_objectives))
+        more = batch_of(*(draw(ROUND) for _ in range(n)))
+        found = run(counts, more, **options, reached=result.objective)
+        result = joined(result, found)
     return warned(_polished(counts, result, options), options.get("needed", -math.inf))
 
 
@@ -154,10 +154,11 @@ def _hopeless(result: EMResult, options: Mapping[str, Any]) -> bool:
     return reach < options.get("needed", -math.inf)
 
 
-def _next_round(starts: BayesNetMixture, n_run: int) -> int:
-    """How many further starts: as many again, fewer of large tables, and none beyond ``MOST``."""
-    largest = max(ROUND, min(MOST_AT_ONCE, NUMBERS_AT_ONCE // starts.spec.n_cells_of_tables))
-    return min(max(ROUND, n_run), largest, MOST - n_run)
+def _next_rounds(starts: BayesNetMixture, n_run: int) -> int:
+    """How many rounds are run as one: as many starts again, fewer of large tables."""
+    fitting = NUMBERS_AT_ONCE // starts.spec.n_cells_of_tables
+    most = max(1, min(MOST_AT_ONCE, fitting) // ROUND)
+    return min(max(1, n_run // ROUND), most, math.ceil((MOST - n_run) / ROUND))
 
 
 def _confirmed(result: EMResult) -> bool:
