@@ -53,7 +53,6 @@ class Options:
     progress: Progress | None
     leave_behind: bool = False
     needed: float = -math.inf
-    reached: float = -math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +114,7 @@ def ascend(em: EMMap, start: Point, options: Options) -> Ascent:
     """Run EM from every start until it has converged or the limit is reached."""
     n, device = len(start), start.weights.device
     tolerance = options.tol * em.total_weight
-    ended, n_steps, best = start, 0, options.reached
+    ended, n_steps, best = start, 0, -math.inf
     n_iter = torch.zeros(n, dtype=torch.int64, device=device)
     gain = torch.full((n,), math.inf, dtype=torch.float64, device=device)
     converged = torch.zeros(n, dtype=torch.bool, device=device)
@@ -156,7 +155,7 @@ def ascend(em: EMMap, start: Point, options: Options) -> Ascent:
 
 def escape(em: EMMap, found: Ascent, options: Options) -> Ascent | None:
     """Leave a saddle; None where the point (a batch of one) is an optimum."""
-    short = replace(options, max_iter=JITTERED_STEPS, progress=None, reached=-math.inf)
+    short = replace(options, max_iter=JITTERED_STEPS, progress=None)
     tried = ascend(em, jittered(em.spec, found.point, JITTERED_COPIES), short)
     best = tried.best(em.total_weight)
     # What more steps of EM alone would gain is no sign of a saddle.

@@ -104,8 +104,8 @@ def climb(
             steps a start that in as many more, at its present pace, would stay
             ``result.NEAR_BEST`` nats below it and gain no more than ``ascent.WORTH`` is stopped, as
             not converged.
-        reached: objective in which earlier starts of the same search ended: stragglers are measured
-            by it too, and only ends above it are jittered.
+        reached: objective in which earlier starts of the same search ended: only ends above it are
+            jittered.
         finish: whether the start that is chosen among several climbs on to a tighter tolerance.
         progress: told after each round.
 
@@ -128,7 +128,7 @@ def climb(
     if not isinstance(prior, PseudoCounts):
         prior = PseudoCounts.of(spec, prior, starts.device)
     em = map_of(spec, counts, prior)
-    options = Options(max_iter, tol, accelerate, progress, leave_behind, needed, reached)
+    options = Options(max_iter, tol, accelerate, progress, leave_behind, needed)
     work = counts.rows.shape[0] * spec.n_variables * starts.weights.numel()
     with one_thread_unless(work):
         found = ascend(em, Point.of(starts), options)
