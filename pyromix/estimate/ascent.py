@@ -77,9 +77,9 @@ class Ascent:
         """The first start in the best optimum, of those that have converged where any has."""
         return first_in_best(self.step.objective, self.converged, total_weight)
 
-    def records(self, total_weight: float, reached: float = -math.inf) -> list[int]:
-        """Starts that converged in a better optimum than all before them, and than was reached."""
-        found, top = [], reached
+    def records(self, total_weight: float) -> list[int]:
+        """Starts that converged in a better optimum than all before them."""
+        found, top = [], -math.inf
         ends = zip(self.step.objective.tolist(), self.converged.tolist(), strict=True)
         for start, (objective, converged) in enumerate(ends):
             if converged and objective > top + SAME_OPTIMUM * total_weight:

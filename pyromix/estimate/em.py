@@ -68,7 +68,6 @@ def climb(
     check_saddle: bool = True,
     leave_behind: bool = False,
     needed: float = -math.inf,
-    reached: float = -math.inf,
     finish: bool = True,
     progress: Progress | None = None,
 ) -> EMResult:
@@ -104,8 +103,6 @@ def climb(
             steps a start that in as many more, at its present pace, would stay
             ``result.NEAR_BEST`` nats below it and gain no more than ``ascent.WORTH`` is stopped, as
             not converged.
-        reached: objective in which earlier starts of the same search ended: only ends above it are
-            jittered.
         finish: whether the start that is chosen among several climbs on to a tighter tolerance.
         progress: told after each round.
 
@@ -133,8 +130,7 @@ def climb(
     with one_thread_unless(work):
         found = ascend(em, Point.of(starts), options)
         left = set()
-        look = check_saddle and spec.n_sources > 1
-        for start in found.records(em.total_weight, reached) if look else ():
+        for start in found.records(em.total_weight) if check_saddle and spec.n_sources > 1 else ():
             escaped = escape(em, found.only(start), options)
             if escaped is not None:
                 left.add(start)

@@ -22,13 +22,7 @@ from pyromix.estimate.step import WeightedRows
 from pyromix.model.mixture import BayesNetMixture
 
 ROUND = 20
-"""Random starts that are drawn at a time, and before which nothing is said of further ones."""
-
-MOST_AT_ONCE = 80
-"""Random starts that climb together: they share what a step costs beside its arithmetic."""
-
-NUMBERS_AT_ONCE = 2**20
-"""Numbers of all tables beyond which more starts together save nothing."""
+"""Random starts of one round, and before which nothing is said of further ones."""
 
 MOST = 200
 """Random starts in all, those that lost a race among them."""
@@ -60,12 +54,11 @@ def climb_until_confirmed(
     """Run EM from given starts, then from further random ones while the best stands alone.
 
     The best optimum is confirmed when a start from moments that determine the mixture reached it.
-    Else as many starts again are run, in rounds of ``ROUND``, as long as the last half of the
-    starts may be taken to have gained anything: ``ROUND`` starts and more come in no order, so how
-    far the best of a random half lies below the best of all is, on average over halves, an unbiased
-    estimate of what the other half gained. The expected largest of n draws is concave in n: half as
-    many further starts gain no more than that. Stragglers are left behind. Warnings are those of
-    ``fit_em``.
+    Else rounds of ``ROUND`` follow as long as half of the starts may be taken to have gained
+    anything: starts, so many or more, come in no order, so how far the best of a random half lies
+    below the best of all is, on average over halves, an unbiased estimate of what the other half
+    gained. The expected largest of n draws is concave in n: half as many further starts gain no
+    more than that. Stragglers are left behind. Warnings are those of ``fit_em``.
 
     Args:
         counts: as for ``fit_em``.
@@ -85,10 +78,7 @@ def climb_until_confirmed(
     while not (_confirmed(result) or _hopeless(result, options)) and (
         len(result.start_objectives) < MOST
     ):
-        n = _next_rounds(starts, len(result.start_objectives))
-        more = batch_of(*(draw(ROUND) for _ in range(n)))
-        found = run(counts, more, **options, reached=result.objective)
-        result = joined(result, found)
+        result = joined(result, run(counts, draw(ROUND), **options))
     return warned(_polished(counts, result, options), options.get("needed", -math.inf))
 
 
@@ -129,7 +119,7 @@ def climb_raced(
     while entered < MOST and not (
         result.identified_is_best or result.n_best >= CONFIRMED or _hopeless(result, options)
     ):
-        more = run(counts, race(heat, draw(ENTRANTS)), **options, reached=result.objective)
+        more = run(counts, race(heat, draw(ENTRANTS)), **options)
         result = joined(result, replace(more, n_raced=ENTRANTS - FINALISTS))
         entered += ENTRANTS
     return warned(_polished(counts, result, options), options.get("needed", -math.inf))
@@ -152,13 +142,6 @@ def _hopeless(result: EMResult, options: Mapping[str, Any]) -> bool:
     ends = result.start_log_likelihoods
     reach = 2 * float(ends.max()) - float(ends.min()) + NEAR_BEST
     return reach < options.get("needed", -math.inf)
-
-
-def _next_rounds(starts: BayesNetMixture, n_run: int) -> int:
-    """How many rounds are run as one: as many starts again, fewer of large tables."""
-    fitting = NUMBERS_AT_ONCE // starts.spec.n_cells_of_tables
-    most = max(1, min(MOST_AT_ONCE, fitting) // ROUND)
-    return min(max(1, n_run // ROUND), most, math.ceil((MOST - n_run) / ROUND))
 
 
 def _confirmed(result: EMResult) -> bool:
