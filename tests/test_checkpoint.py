@@ -256,7 +256,7 @@ def test_a_fit_goes_on_to_the_same_digits(model_and_frame, tmp_path, monkeypatch
     if name.startswith("raced"):
         monkeypatch.setattr(engine, "HEAT_ROWS", 10)  # 16 distinct rows are many
     if name.startswith("until"):
-        monkeypatch.setattr(restarts, "CONFIRMED", 25)  # so that there are two rounds of 20
+        monkeypatch.setattr(restarts, "ROUND", 21)  # so that there is a second one
     whole = fitted(name, model, frame)
     path = tmp_path / "c"
     with monkeypatch.context() as patch:

@@ -14,6 +14,8 @@ from pyromix.exact.likelihood import log_prob
 from pyromix.exact.rows import CellIndex
 from pyromix.identify import start as starting
 from pyromix.identify.network import runs
+from pyromix.identify.views import patterns as patterning
+from pyromix.identify.views.patterns import all_assignments, patterns_of
 
 SPEC = numbered(11, [(0, 1), (2, 3), (4, 5), (6, 7)], 2, card=3)
 QUIET = pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
@@ -24,6 +26,34 @@ def table():
     counts = rows_of(px.random_mixture(SPEC, 4, separation=0.4), 4000, 1)
     assert counts.n_patterns > 1800  # twice what the tests below draw
     return counts
+
+
+@pytest.mark.parametrize("numbers", [2**22, 100], ids=["at once", "in pieces"])
+def test_means_by_state_are_those_of_the_rows_one_by_one(numbers, monkeypatch):
+    monkeypatch.setattr(patterning, "NUMBERS_OF_PATTERNS", numbers)
+    rows = [(z, a, b) for z in (0, 1) for a in (0, 1, -1) for b in (0, 1, 2)]
+    states = {"z": (0, 1), "a": (0, 1), "b": (0, 1, 2)}
+    weights = torch.arange(1.0, len(rows) + 1, dtype=torch.float64)
+    counts = px.Counts.from_codes(
+        px.MixtureSpec.from_parents(states, {}, 2), torch.tensor(rows * 9), weights.repeat(9)
+    )
+    found = patterns_of(counts, (1, 2), (0,), all_assignments((2,)))
+
+    def function(rows, strata):
+        return torch.stack([rows[..., 0] + 2.0 * rows[..., 1], strata[:, None] + rows[..., 1]], -1)
+
+    groups = [(0,), (1, 0)]
+    expected = [torch.zeros(2, 2, n, dtype=torch.float64) for n in (3, 9)]
+    for (z, a, b), weight in zip(rows, weights.tolist(), strict=True):
+        a = a % 3  # a missing cell is the state after the last
+        share = weight / sum(
+            w for (y, _, _), w in zip(rows, weights.tolist(), strict=True) if y == z
+        )
+        values = torch.tensor([a + 2.0 * b, z + b], dtype=torch.float64)
+        for table, state in zip(expected, (a, 3 * b + a), strict=True):
+            table[z, :, state] += share * values
+    for one, other in zip(found.mean_by_state(function, 2, groups), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
 
 @QUIET

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import pytest
@@ -67,24 +68,28 @@ def three_optima():
     return counts, starts[torch.tensor(chosen[:3])]
 
 
+@pytest.mark.parametrize("n", [2, 5, 6])
+def test_the_gain_of_the_last_half_is_the_mean_over_all_halves(n):
+    ends = torch.randn(n, generator=torch.Generator().manual_seed(n), dtype=torch.float64).tolist()
+    halves = [max(half) for half in itertools.combinations(ends, n // 2)]
+    expected = max(ends) - sum(halves) / len(halves)
+    assert restarts.gain_of_last_half(ends) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore::pyromix.errors.PyromixWarning")
 @pytest.mark.parametrize(
     ("ends", "enough"),
     [
         ((1, 19, 0), False),
-        ((2, 18, 0), False),
-        ((3, 17, 0), True),
+        ((3, 17, 0), False),
+        ((8, 12, 0), True),
+        ((8, 11, 1), True),
         ((20, 0, 0), True),
-        ((19, 1, 0), True),
-        ((18, 1, 1), False),
-        ((3, 16, 1), True),
-        ((9, 1, 0), False),
+        ((10, 0, 0), False),
     ],
 )
-def test_the_best_is_believed_when_three_starts_reached_it_and_few_optima_stand_alone(
-    three_optima, ends, enough
-):
-    """Few: the share of starts whose optimum no other start reached is at most one in twenty."""
+def test_starts_are_enough_when_a_random_half_of_them_would_have_done(three_optima, ends, enough):
+    """Optima that starts reach once only, and that are no better, ask for nothing."""
     counts, optima = three_optima
     which = [place for place, times in enumerate(ends) for _ in range(times)]
     asked = []
@@ -150,6 +155,22 @@ def test_a_race_leaves_the_likeliest_of_its_rows(long_table):
     for place, i in enumerate(left[:3]):
         expected = inside(points[i].mixture(counts.spec))
         torch.testing.assert_close(found.cpts[0][place], expected.cpts[0][0], rtol=0, atol=1e-9)
+
+
+@QUIET
+def test_a_heat_that_nobody_has_to_leave_is_not_run(long_table):
+    """Of ten entrants the first heat leaves the two that are wanted."""
+    _, counts = long_table
+    entrants, heat = drawing(counts)(10), thinned(counts, 500, 3)
+    none = PseudoCounts.of(counts.spec, None)
+    em = EMMap(counts.spec, CellIndex(counts.spec, heat.rows), heat.weights, none)
+    point = Point.of(entrants)
+    for _ in range(HEATS[0]):
+        step = em(point)
+        point = step.target
+    expected = inside(point[step.objective.topk(2).indices].mixture(counts.spec))
+    found = race(heat, entrants, 2)
+    torch.testing.assert_close(found.cpts[0], expected.cpts[0], rtol=0, atol=1e-9)
 
 
 @QUIET

@@ -18,6 +18,7 @@ from pyromix.identify.views.simplex import (
     project_to_simplex,
     simplex_least_squares,
     stochastic_least_squares,
+    stochastic_tables,
 )
 
 CONDITIONS = [1.0, 1e3, 1e6]
@@ -217,3 +218,17 @@ def test_pivoting_does_not_claim_what_it_has_not_solved():
     assert not bool(solved.any()) or bool(table.isfinite().all())
     nothing = torch.zeros(1, 2, 2, dtype=torch.bool)
     assert not bool(pivoted(gram, moment, sums, nothing)[1].any())
+
+
+def test_tables_of_one_design_are_those_of_each_alone_and_say_how_far_they_were_moved():
+    design = normal(5, 9, 3).abs()
+    targets = [design @ normal(5, 3, c, seed=c).abs() for c in (2, 4, 2, 3)]
+    found, moved = stochastic_tables(design, targets)
+    farthest = torch.zeros(5, dtype=torch.float64)
+    for table, target in zip(found, targets, strict=True):
+        torch.testing.assert_close(table, stochastic_least_squares(design, target))
+        free = torch.linalg.lstsq(design, target).solution
+        free = free + (1 - free.sum(-1, keepdim=True)) / free.shape[-1]
+        farthest = farthest.maximum((table - free).abs().amax((-2, -1)))
+    assert float(farthest.min()) > 0.1
+    torch.testing.assert_close(moved, farthest)

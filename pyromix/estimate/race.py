@@ -60,6 +60,8 @@ def race(
     em, point = EMMap(spec, index_of(spec, rows), rows.weights, none), Point.of(entrants)
     leave = (max(len(point) // KEPT, n_finalists), n_finalists)
     for n_steps, n_kept in zip(HEATS, leave, strict=True):
+        if n_kept == len(point):
+            break
         objective: Float[Tensor, " n"] = point.weights[:, 0]
         for _ in range(n_steps):
             step = em(point)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-
-import torch
 
 from pyromix.estimate.em import climb, polished
 from pyromix.estimate.race import (
@@ -22,21 +21,18 @@ from pyromix.estimate.starts import batch_of
 from pyromix.estimate.step import WeightedRows
 from pyromix.model.mixture import BayesNetMixture
 
-STARTS_AT_ONCE = 20
-"""Random starts of one round."""
+ROUND = 20
+"""Random starts of one round, and before which nothing is said of further ones."""
 
 MOST = 200
 """Random starts in all, those that lost a race among them."""
 
 CONFIRMED = 3
-"""Starts that must have reached the best optimum before random starts are believed."""
-
-UNSEEN = 0.05
-"""Probability up to which the next start may end in an optimum that no start has reached yet."""
+"""Winners of races that must have reached the best optimum before they are believed."""
 
 NOTHING_GAINED = 0.05
-"""Nats over all rows within which two ends count as one while starts are added: along a flat valley
-every start ends at a hair of its own, and what a further one could gain nobody can tell."""
+"""Nats over all rows: where half as many further starts are expected to gain no more than this,
+none is run. Along a flat valley every start ends at a hair of its own, and that is no gain."""
 
 SAMPLE = 100.0
 """Rows from which that holds; a population has the weight of one."""
@@ -57,11 +53,12 @@ def climb_until_confirmed(
 ) -> EMResult:
     """Run EM from given starts, then from further random ones while the best stands alone.
 
-    The best optimum is confirmed when a start from moments that determine the mixture reached it,
-    or when ``CONFIRMED`` starts did and few optima were reached once only: their share of the
-    starts estimates the probability of one not reached yet (I. J. Good, The population frequencies
-    of species and the estimation of population parameters, Biometrika 40, 1953). Stragglers are
-    left behind. Warnings are those of ``fit_em``.
+    The best optimum is confirmed when a start from moments that determine the mixture reached it.
+    Else rounds of ``ROUND`` follow as long as half of the starts may be taken to have gained
+    anything: starts, so many or more, come in no order, so how far the best of a random half lies
+    below the best of all is, on average over halves, an unbiased estimate of what the other half
+    gained. The expected largest of n draws is concave in n: half as many further starts gain no
+    more than that. Stragglers are left behind. Warnings are those of ``fit_em``.
 
     Args:
         counts: as for ``fit_em``.
@@ -81,7 +78,7 @@ def climb_until_confirmed(
     while not (_confirmed(result) or _hopeless(result, options)) and (
         len(result.start_objectives) < MOST
     ):
-        result = joined(result, run(counts, draw(STARTS_AT_ONCE), **options))
+        result = joined(result, run(counts, draw(ROUND), **options))
     return warned(_polished(counts, result, options), options.get("needed", -math.inf))
 
 
@@ -150,10 +147,25 @@ def _hopeless(result: EMResult, options: Mapping[str, Any]) -> bool:
 def _confirmed(result: EMResult) -> bool:
     if result.identified_is_best or result.mixture.n_sources == 1:
         return True
-    alike = SAME_OPTIMUM * result.total_weight
+    worth = SAME_OPTIMUM * result.total_weight
     if result.total_weight >= SAMPLE:
-        alike = max(alike, NOTHING_GAINED)
-    ends = result.start_objectives.sort().values
-    optimum = torch.cat([ends.new_zeros(1), ends.diff() > alike]).cumsum(0).long()
-    reached = optimum.bincount()
-    return int(reached[-1]) >= CONFIRMED and int((reached == 1).sum()) <= UNSEEN * len(ends)
+        worth = max(worth, NOTHING_GAINED)
+    ends = result.start_objectives.tolist()
+    return len(ends) >= ROUND and gain_of_last_half(ends) <= worth
+
+
+def gain_of_last_half(ends: Sequence[float]) -> float:
+    """How far the best of a random half of some numbers lies below the best of all, on average.
+
+    The i largest e_1 >= e_2 >= .. of n numbers are all outside a random half of h with probability
+    C(n - i, h) / C(n, h), and then e_i - e_(i + 1) is lost.
+
+    Args:
+        ends: at least one.
+    """
+    ordered, n = sorted(ends, reverse=True), len(ends)
+    half, outside, lost = n // 2, 1.0, 0.0
+    for i, (better, worse) in enumerate(itertools.pairwise(ordered[: n - half + 1])):
+        outside *= (n - half - i) / (n - i)
+        lost += outside * (better - worse)
+    return lost

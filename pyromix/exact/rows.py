@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import torch
 from jaxtyping import Float, Int
@@ -222,18 +223,20 @@ def join_families(spec: MixtureSpec, limit: int) -> tuple[tuple[int, ...], ...]:
     """
     groups: list[list[int]] = []
     scopes: list[set[int]] = []
+    sizes: list[int] = []
     for v, parents in enumerate(spec.parents):
         family = {*parents, v}
-        sizes = [spec.n_joint(scope | family) for scope in scopes]
-        growth = [spec.n_joint(family - scope) for scope in scopes]
-        fitting = [g for g, size in enumerate(sizes) if size <= limit]
+        growth = [prod(spec.cards[u] for u in family - scope) for scope in scopes]
+        fitting = [g for g, more in enumerate(growth) if sizes[g] * more <= limit]
         if fitting:
-            best = min(fitting, key=lambda g: (growth[g], sizes[g]))
+            best = min(fitting, key=lambda g: (growth[g], sizes[g] * growth[g]))
             groups[best].append(v)
             scopes[best] |= family
+            sizes[best] *= growth[best]
         else:
             groups.append([v])
             scopes.append(family)
+            sizes.append(spec.n_joint(family))
     return tuple(tuple(group) for group in groups)
 
 

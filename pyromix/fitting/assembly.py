@@ -15,6 +15,7 @@ from pyromix.data.counts import Counts
 from pyromix.estimate.result import REACHED_ROWS, EMResult, Ends
 from pyromix.exact.elimination import marginal
 from pyromix.exact.likelihood import log_prob, responsibilities
+from pyromix.exact.rows import CellIndex
 from pyromix.fitting.journal import ChosenPrior, Climb, Course, Draws
 from pyromix.fitting.record import Fit
 from pyromix.identify.stage import MomentStage
@@ -39,6 +40,7 @@ def from_em(
     climb: Climb | None = None,
     n_rows: float | None = None,
     ends: Ends | None = None,
+    index: CellIndex | None = None,
 ) -> Fit:
     """Wrap the outcome of EM with what it was fitted to.
 
@@ -53,8 +55,9 @@ def from_em(
             ``n_iter`` are those of ``result``.
         n_rows: number of rows; infinite when the table is a population's.
         ends: of the starts, when that is another result's to tell.
+        index: of the rows, where it has been made.
     """
-    shares = responsibilities(result.mixture, counts.rows)
+    shares = responsibilities(result.mixture, counts.rows if index is None else index)
     own = Climb.of(result)
     if climb is not None:
         own = replace(climb, converged=own.converged, n_iter=own.n_iter)

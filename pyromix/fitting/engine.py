@@ -196,7 +196,16 @@ def _fitted(
     result = _climbed(counts, table, given, determined, n_init, generator, em, run)
     if not pooled or exact:
         said = ChosenPrior(fixed, prior_words(None if pooled else prior))
-        return from_em(result, counts, course, said, notes=notes, moments=stage, n_rows=n_rows)
+        return from_em(
+            result,
+            counts,
+            course,
+            said,
+            notes=notes,
+            moments=stage,
+            n_rows=n_rows,
+            index=table.index,
+        )
 
     def choose() -> Chosen:
         found = shrink(counts, result, generator, table=table, **ends_at)
@@ -212,6 +221,7 @@ def _fitted(
         moments=stage,
         climb=Climb.of(result),
         ends=result.ends,
+        index=table.index,
     )
 
 

@@ -77,22 +77,25 @@ class PseudoCounts:
                 f"variables to pseudo-counts, found prior={prior!r}; a prior is chosen from the "
                 'table by px.fit alone, with prior="pooled"'
             )
+        vertices = range(SOURCE, spec.n_variables)
+        shapes = [(spec.n_sources,), *map(spec.cpt_shape, vertices[1:])]
+        if prior is None:
+            kind = {"dtype": torch.float64, "device": device}
+            return PseudoCounts.from_tables([torch.zeros(shape, **kind) for shape in shapes])
         if isinstance(prior, Mapping):
             named = {spec.vertex(name): value for name, value in prior.items()}
         else:
-            value = 0.0
-            if prior is not None:
-                value = as_number(prior)
-                if not 0 < value < math.inf:
-                    raise SpecError(
-                        "prior must be None or a positive pseudo-count (rows per cell), found "
-                        f"{shown(prior)}; prior=None is maximum likelihood"
-                    )
-            named = dict.fromkeys(range(SOURCE, spec.n_variables), value)
-        tables = []
-        for v in range(SOURCE, spec.n_variables):
-            shape = (spec.n_sources,) if v == SOURCE else spec.cpt_shape(v)
-            tables.append(_table(spec.name(v), named.get(v, 0.0), shape, device))
+            value = as_number(prior)
+            if not 0 < value < math.inf:
+                raise SpecError(
+                    "prior must be None or a positive pseudo-count (rows per cell), found "
+                    f"{shown(prior)}; prior=None is maximum likelihood"
+                )
+            named = dict.fromkeys(vertices, value)
+        tables = [
+            _table(spec.name(v), named.get(v, 0.0), shape, device)
+            for v, shape in zip(vertices, shapes, strict=True)
+        ]
         return PseudoCounts.from_tables(tables)
 
     @property

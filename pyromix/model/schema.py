@@ -104,11 +104,11 @@ class Schema:
 
     def joint_shape(self, vertices: Iterable[int]) -> tuple[int, ...]:
         """Shape of a joint table of some vertices: one axis each."""
-        return tuple(self.card(v) for v in vertices)
+        return tuple(map(self.card, vertices))
 
     def n_joint(self, vertices: Iterable[int]) -> int:
         """Number of joint states of some vertices; one for none."""
-        return prod(self.joint_shape(vertices))
+        return prod(map(self.card, vertices))
 
     @property
     def n_cells(self) -> int:

@@ -50,8 +50,9 @@ def laws_within(
         here: the graph given Z.
 
     Returns:
-        Per group ``(r, k, *cards)``, and the largest move of a probability to reach the simplex.
-        Groups that would need a table beyond memory are left out.
+        Per group ``(r, k, *cards)``, and the largest move of a probability to reach the simplex,
+        those of single variables of the views aside, which the run has. Groups that would need a
+        table beyond memory are left out.
     """
     moments = asked(moments, run.plan.spec)
     spec, k = run.plan.spec, run.plan.spec.n_sources
@@ -62,6 +63,10 @@ def laws_within(
     for group in dict.fromkeys(groups):
         if not group:
             found[group] = torch.ones(r, k, dtype=torch.float64, device=run.mass.device)
+            continue
+        if len(group) == 1 and group[0] in run.singles:
+            table, card = run.singles[group[0]], spec.card(group[0])
+            found[group] = _proper(table, table.shape[-1:], (card,))
             continue
         by_views.setdefault(apart(run.run.views, group, here)[:2], []).append(group)
     for views, alike in by_views.items():

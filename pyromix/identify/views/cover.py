@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from pyromix.identify.views.patterns import Patterns, RowFunction
-from pyromix.identify.views.simplex import stochastic_least_squares, unconstrained_table
+from pyromix.identify.views.simplex import stochastic_tables
 from pyromix.identify.views.solution import distribution_or_uniform
-from pyromix.identify.views.views import Indicators, SolvedViews, products
+from pyromix.identify.views.three_views import khatri_rao
+from pyromix.identify.views.views import SolvedViews, products
 
 OTHERS = {0: (1, 2), 1: (0, 2), 2: (0, 1)}
 """The two views that do not contain a variable of each view."""
@@ -46,21 +46,7 @@ def cover(
         simplex. Time m k^2 joint states.
     """
     function, size, design = _seen_through(solved, views)
-    indicators = Indicators(tuple(groups), patterns.cards, patterns.device)
-    targets = patterns.mean_product(function, size, indicators, indicators.size)
-    total, others = targets[..., :1], targets[..., 1:].split([s - 1 for s in indicators.sizes], -1)
-    pieces = [torch.cat([total - part.sum(-1, keepdim=True), part], -1) for part in others]
-    tables: dict[int, Tensor] = {}
-    moved = torch.zeros_like(patterns.n_rows)
-    for size in sorted(set(indicators.sizes)):
-        alike = [g for g, n in enumerate(indicators.sizes) if n == size]
-        wanted = torch.stack([pieces[g] for g in alike], 1)
-        stacked = design.unsqueeze(1).expand(-1, len(alike), -1, -1)
-        found = stochastic_least_squares(stacked, wanted)
-        free = unconstrained_table(stacked, wanted)
-        moved = torch.maximum(moved, (found - free).abs().amax((1, 2, 3)))
-        tables.update(zip(alike, found.unbind(1), strict=True))
-    return [tables[g] for g in range(len(groups))], moved
+    return stochastic_tables(design, patterns.mean_by_state(function, size, groups))
 
 
 def _seen_through(
@@ -74,8 +60,8 @@ def _seen_through(
         return coordinates, coordinates.size, (weights.unsqueeze(-1) * solved.means[one]).mT
     one, other = views
     function, size = products(solved.coordinates[one], solved.coordinates[other])
-    design = torch.einsum("ru,rui,ruj->riju", weights, solved.means[one], solved.means[other])
-    return function, size, design.flatten(1, 2)
+    design = khatri_rao(weights.unsqueeze(-1) * solved.means[one], solved.means[other])
+    return function, size, design.mT
 
 
 def without_missing(table: Float[Tensor, "r k c"], states: int) -> Float[Tensor, "r k states"]:

@@ -11,6 +11,7 @@ any number of strata is one batched matrix product.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from pyromix.data.asking import asked
 from pyromix.data.codes import collapse, locate
 from pyromix.data.moments import MomentSource, Rows
 from pyromix.errors import DataError
+from pyromix.exact.incidence import Incidence
 from pyromix.model.randomness import RandomState, torch_generator
 
 MAX_CELLS_OF_VIEWS = 2**16
@@ -95,6 +97,42 @@ class Patterns:
             one = left(rows, strata) * self.weights[piece].unsqueeze(-1)
             total.index_add_(0, strata, one.mT @ right(rows, strata))
         return total
+
+    def mean_by_state(
+        self, function: RowFunction, size: int, groups: Sequence[tuple[int, ...]]
+    ) -> list[Float[Tensor, "r p states"]]:
+        """Mean over the rows of each stratum of a row function times each indicator of a state.
+
+        Args:
+            function: p functions.
+            size: p.
+            groups: columns whose joint states are asked for, the first column slowest.
+
+        Returns:
+            Per group ``(r, p, joint states)``; they sum to the mean of the function. Time m p per
+            group, however many states.
+        """
+        sizes = [math.prod(self.cards[c] for c in group) for group in groups]
+        width, length = sum(sizes), self.blocks.shape[1]
+        step = max(1, NUMBERS_OF_PATTERNS // (length * (size + len(groups))))
+        total = torch.zeros(self.n_strata * width, size, dtype=torch.float64, device=self.device)
+        for start in range(0, self.blocks.shape[0], step):
+            piece = slice(start, start + step)
+            rows, strata = self.rows[self.blocks[piece]], self.strata[piece]
+            values = function(rows, strata) * self.weights[piece].unsqueeze(-1)
+            first = (strata * width).to(torch.int32).repeat_interleave(length)
+            columns = rows.flatten(0, 1).T.to(torch.int32, memory_format=torch.contiguous_format)
+            slots = []
+            for group, n in zip(groups, sizes, strict=True):
+                code = columns[group[0]]
+                for c in group[1:]:
+                    code = code * self.cards[c] + columns[c]
+                slots.append(first + code)
+                first = first + n
+            cells = Incidence.from_slots(torch.stack(slots, 1), len(total))
+            total += cells.scatter_sums(values.flatten(0, 1))
+        each = total.view(self.n_strata, width, size).mT
+        return list(each.split(sizes, -1))
 
 
 def patterns_of(

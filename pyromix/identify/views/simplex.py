@@ -9,6 +9,8 @@ however many states a table has.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -88,25 +90,41 @@ def stochastic_least_squares(
         rank, one of the minimisers. nan where numbers given are not finite, or no minimum was
         found.
     """
-    design, targets = _comparable(design, targets)
-    flat = unconstrained_table(design, targets)
-    sums = torch.eye(flat.shape[-2], dtype=flat.dtype, device=flat.device)
-    sums = sums.expand(*flat.shape[:-1], flat.shape[-2])
-    return _constrained(design, targets, flat, project_to_simplex(flat), sums)
+    [table], _ = stochastic_tables(design, [targets])
+    return table
 
 
-def unconstrained_table(
-    design: Float[Tensor, "*batch m k"], targets: Float[Tensor, "*batch m c"]
-) -> Float[Tensor, "*batch k c"]:
-    """The same problem without asking for entries that are not negative; rows still sum to one.
+def stochastic_tables(
+    design: Float[Tensor, "*batch m k"], targets: Sequence[Float[Tensor, "*batch m _"]]
+) -> tuple[list[Float[Tensor, "*batch k _"]], Float[Tensor, "*batch"]]:
+    """The same for several tables of one design, and how far from it they would be without bounds.
 
     Args:
         design: a column per source.
-        targets: a column per state.
+        targets: a column per state of each table.
+
+    Returns:
+        The tables, and the largest amount by which a probability differs from the solution that
+        may be negative, whose rows sum to one, too.
     """
-    _, free = _least_squares(*_comparable(design, targets))
-    # The sum over states and the differences between states do not interact: shift rows alike.
-    return free + (1 - free.sum(-1, keepdim=True)) / free.shape[-1]
+    sizes = [target.shape[-1] for target in targets]
+    design, together = _comparable(design, torch.cat(list(targets), -1))
+    _, free = _least_squares(design, together)
+    parts = list(zip(together.split(sizes, -1), free.split(sizes, -1), strict=True))
+    tables: dict[int, Tensor] = {}
+    moved = torch.zeros_like(design[..., 0, 0])
+    for size in sorted(set(sizes)):
+        alike = [i for i, n in enumerate(sizes) if n == size]
+        wanted, flat = (torch.stack([parts[i][j] for i in alike]) for j in (0, 1))
+        # Sums over states and differences between states do not interact: shift rows alike.
+        flat = flat + (1 - flat.sum(-1, keepdim=True)) / size
+        sums = torch.eye(flat.shape[-2], dtype=flat.dtype, device=flat.device)
+        sums = sums.expand(*flat.shape[:-1], flat.shape[-2])
+        each = design.expand(len(alike), *design.shape)
+        found = _constrained(each, wanted, flat, project_to_simplex(flat), sums)
+        moved = torch.maximum(moved, (found - flat).abs().amax((0, -2, -1)))
+        tables.update(zip(alike, found.unbind(0), strict=True))
+    return [tables[i] for i in range(len(sizes))], moved
 
 
 def _comparable(design: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -223,9 +223,11 @@ def error_factor(
         for b, other in enumerate(views):
             if a == b:
                 rest = grams[a - 1] * grams[a - 2]
-                block = torch.einsum("...uv,pq->...upvq", rest, eye)
+                block = rest[..., :, None, :, None] * eye[:, None, :]
             else:
-                block = torch.einsum("...vp,...uq,...uv->...upvq", view, other, grams[3 - a - b])
+                # In axes of sources and coordinates of the rows, then of the columns.
+                block = grams[3 - a - b][..., :, None, :, None] * other[..., :, None, None, :]
+                block = block * view.mT[..., None, :, :, None]
             blocks[a].append(block.flatten(-2).flatten(-3, -2))
     normal = torch.cat([torch.cat(row, -1) for row in blocks], -2)
     values = linalg.eigvalsh(normal).value[..., 2 * weights.shape[-1] :]
