@@ -13,6 +13,7 @@ from mixed_truths import random_mixed, random_mixed_spec, slope, table_of
 
 import pyromix as px
 from pyromix.answers.mixed.spread import gradients
+from pyromix.fitting.mixed import heavy
 from pyromix.fitting.mixed.record import SAME
 from pyromix.identify.verdict import judge
 from pyromix.model.kind import Kind
@@ -297,3 +298,18 @@ def test_noise_stays_normal_where_missing_numbers_are_integrated_out():
         with pytest.warns(px.WeakIdentificationWarning, match="where no cell is missing"):
             found = px.fit(graph, table, 2, n_init=0)
         assert found.spec.kind(found.spec.vertex("Y")) == "real"
+
+
+def test_sources_that_took_the_tails_do_not_hide_them_from_those_that_bins_show():
+    g = np.random.default_rng(6)
+    frame = pd.DataFrame({"A": g.integers(0, 2, 1500), "Y": g.gamma(1.0, size=1500)})
+    with pytest.warns(px.WeakIdentificationWarning, match="Student's t fits the noise of 'Y'"):
+        one, two = (
+            px.fit(graph(("A", "Y")), frame, k, kinds={"Y": "real"}, n_init=0) for k in (1, 2)
+        )
+    y = one.spec.vertex("Y")
+    (alone,) = heavy.heavier(one.mixture, one.records).values()
+    hidden = heavy.heavier(two.mixture, one.records).get(y, 0.0)
+    assert hidden < alone / 2
+    found = heavy.heaviest([two.mixture, one.mixture], one.records)
+    assert found == {y: alone} == heavy.heaviest([one.mixture, two.mixture], one.records)

@@ -97,7 +97,8 @@ def fit_mixed(
                 tell=tell,
             )
             best = max(ends, key=lambda end: end.objective)
-            nats = heavy.heavier(best.mixture, taken.records)
+            # Sources that took the shape of the noise hide its tails; those that bins show do not.
+            nats = heavy.heaviest([best.mixture, ends[0].mixture], taken.records)
             changed = heavy.may_change(taken, nats)
             if not changed:
                 break

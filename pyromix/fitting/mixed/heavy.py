@@ -7,7 +7,7 @@ was declared, or whose missing cells ask for normal noise, it is said only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -39,6 +39,15 @@ def heavier(mixture: MixedMixture, records: Records) -> dict[int, float]:
         for v, gain in heavy_tails(mixture, some).items()
         if gain * some.total_weight >= HEAVY
     }
+
+
+def heaviest(mixtures: Iterable[MixedMixture], records: Records) -> dict[int, float]:
+    """Numbers that are ``heavier`` under one of some estimates, by the most nats."""
+    found: dict[int, float] = {}
+    for mixture in mixtures:
+        for v, nats in heavier(mixture, records).items():
+            found[v] = max(nats, found.get(v, 0.0))
+    return found
 
 
 def may_change(taken: Taken, vertices: Collection[int]) -> list[int]:
