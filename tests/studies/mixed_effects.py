@@ -48,7 +48,7 @@ FIELDS = (
 )  # fmt: skip
 
 SEED = 930_000
-"""Drawn in no other study."""
+"""Nothing was tuned on what these draw."""
 
 
 def level_of(spec: MixedSpec) -> Certainty:
